@@ -1,0 +1,40 @@
+"""Every error that a user is meant to read. Each message says what is wrong and what to do about it."""
+
+
+class HoldfastError(Exception):
+    """The root of holdfast's own errors: programs print its message and exit with 2, without a traceback."""
+
+
+class BundleError(HoldfastError):
+    """A bundle that cannot be opened, completed or written."""
+
+
+class MissingFileError(BundleError):
+    """The directory, its manifest, or a file that the manifest names is not there."""
+
+
+class HashMismatchError(BundleError):
+    """A file's bytes are not the ones its manifest was written for."""
+
+
+class SchemaMismatchError(BundleError):
+    """The manifest has another schema version, or does not follow its schema."""
+
+
+class ContractMismatchError(BundleError):
+    """Two parts of a bundle do not fit: encoder and input contract, encoder and index, index and exemplars."""
+
+
+class ImageError(HoldfastError):
+    """An image that is refused.
+
+    Args:
+        field: what is at fault, as a path below the image: "encoded", "raw.shape", "raw.dtype", "raw.data".
+        reason: one sentence for the caller.
+
+    """
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason

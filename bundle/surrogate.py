@@ -1,0 +1,129 @@
+"""The soft-kNN: the differentiable stand-in of the vote, in numpy, for the soft margin and for probes.
+
+    L_c(z) = logsumexp over exemplars i of class c of (<z, b_i> / tau + w_i)
+
+over the *whole* bank. A vote of k neighbours is piecewise constant, and even a weighted top-k has no gradient toward classes
+that are absent among the k: attacks on those find nothing, which proves nothing. `w_i` is 0 for an exemplar, and the log of
+the number of exemplars that a prototype stands for.
+"""
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+class SoftKNN:
+    """Whole-bank soft-kNN.
+
+    Args:
+        bank: float32 [M, D], L2-normalised embeddings.
+        labels: int64 [M], their labels in [0, classes).
+        classes: number of classes C.
+        tau: temperature of the similarities.
+        log_weights: float32 [M], or None for exemplars that count once each.
+
+    A class without an exemplar scores -inf.
+
+    """
+
+    def __init__(
+        self,
+        bank: Floats,
+        labels: NDArray[np.int64],
+        classes: int,
+        tau: float,
+        log_weights: Floats | None = None,
+    ) -> None:
+        order = np.argsort(labels, kind="stable")  # a class is one slice
+        self._bank = np.ascontiguousarray(bank[order], dtype=np.float32)
+        self._log_weights = None if log_weights is None else log_weights[order].astype(np.float32)
+        bounds = np.searchsorted(labels[order], np.arange(classes + 1))
+        self._slices = [slice(int(a), int(b)) for a, b in zip(bounds, bounds[1:], strict=False)]
+        self.tau = tau
+
+    @classmethod
+    def compressed(  # noqa: PLR0917
+        cls,
+        bank: Floats,
+        labels: NDArray[np.int64],
+        classes: int,
+        tau: float,
+        prototypes: int,
+    ) -> Self:
+        """Stand-in of at most about `prototypes` rows: k-means within each class, each prototype weighed by its members.
+
+        For the soft margin of live traffic, where a whole bank of 50,000 would cost more than the encoder. An attack
+        that has to be honest uses the whole bank.
+        """
+        if len(bank) <= prototypes:
+            return cls(bank, labels, classes, tau)
+        import faiss  # noqa: PLC0415 - only large banks need it
+
+        rows, row_labels, weights = [], [], []
+        for c in np.unique(labels):
+            members = np.ascontiguousarray(bank[labels == c])
+            count = max(1, round(prototypes * len(members) / len(bank)))
+            kmeans = faiss.Kmeans(
+                bank.shape[1], count, niter=10, seed=0, min_points_per_centroid=1, max_points_per_centroid=len(members)
+            )
+            kmeans.train(members)
+            _, nearest = kmeans.index.search(members, 1)
+            size = np.bincount(nearest.ravel(), minlength=count)
+            rows.append(kmeans.centroids[size > 0])
+            weights.append(np.log(size[size > 0]))
+            row_labels.append(np.full(int((size > 0).sum()), c))
+        return cls(
+            np.concatenate(rows), np.concatenate(row_labels), classes, tau, np.concatenate(weights).astype(np.float32)
+        )
+
+    def __len__(self) -> int:
+        return len(self._bank)
+
+    def log_scores(self, z: Floats) -> Floats:
+        """L_c of each embedding. Shape: float32 [N, D] -> float32 [N, C]."""
+        return self._scores_and_weights(z)[0]
+
+    def margin(self, z: Floats, labels: NDArray[np.int64]) -> Floats:
+        """Soft margin L_label - max over other classes of L_c, in nats. Shape: [N, D], [N] -> float32 [N]."""
+        own, other, _ = _contest(self.log_scores(z), labels)
+        return own - other
+
+    def margin_gradient(self, z: Floats, labels: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """The soft margin and its gradient with respect to z. Shape: [N, D], [N] -> float32 [N], float32 [N, D]."""
+        scores, exponentials = self._scores_and_weights(z)
+        own, other, rival = _contest(scores, labels)
+        gradient = np.zeros_like(z, dtype=np.float32)
+        for c, rows in enumerate(self._slices):
+            sign = (labels == c).astype(np.float32) - (rival == c).astype(np.float32)
+            if rows.stop > rows.start and sign.any():
+                involved = sign != 0
+                softmax = exponentials[involved, rows]
+                softmax /= softmax.sum(axis=1, keepdims=True)
+                gradient[involved] += sign[involved, np.newaxis] * (softmax @ self._bank[rows]) / self.tau
+        return own - other, gradient
+
+    def _scores_and_weights(self, z: Floats) -> tuple[Floats, Floats]:
+        """L_c [N, C], and the exponentials [N, M] relative to each class's largest."""
+        logits = (z.astype(np.float32) @ self._bank.T) / np.float32(self.tau)
+        if self._log_weights is not None:
+            logits += self._log_weights
+        scores = np.full((len(z), len(self._slices)), -np.inf, dtype=np.float32)
+        for c, rows in enumerate(self._slices):
+            if rows.stop > rows.start:
+                block = logits[:, rows]
+                largest = block.max(axis=1, keepdims=True)
+                np.exp(block - largest, out=block)
+                scores[:, c] = largest[:, 0] + np.log(block.sum(axis=1))
+        return scores, logits
+
+
+def _contest(scores: Floats, labels: NDArray[np.int64]) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """The label's own score, the strongest other class's score, and that class."""
+    rows = np.arange(len(labels))
+    others = scores.copy()
+    others[rows, labels] = -np.inf
+    rival = others.argmax(axis=1)
+    return scores[rows, labels], others[rows, rival], rival
