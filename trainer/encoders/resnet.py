@@ -1,0 +1,84 @@
+"""A small pre-activation residual net (He et al. 2016, arXiv 1603.05027), shaped to be cheap to serve and to attack.
+
+Three stages at 1/2, 1/4 and 1/8 of the image. At 32x32, with width 32 and one block a stage, it has .3 M parameters
+and costs 12 MMAC.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer.encoders.base import Activation, ImageEncoder, Normalise, activation_layer
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    """A small residual net. With one block a stage: width 32 is .3 M parameters and 12 MMAC, width 48 .7 M and 27."""
+
+    width: int = 32
+    """Channels of the first stage; the second and third have 2 and 4 times as many."""
+
+    blocks: int = 1
+    """Residual blocks in each of the three stages."""
+
+    dim: int = 128
+    """Length of the embedding."""
+
+    image_size: Literal[32, 64] = 32
+    """Height and width of the images."""
+
+    activation: Activation = "relu"
+    """The nonlinearity."""
+
+
+class Block(nn.Module):
+    """BN-ReLU-conv3x3(stride)-BN-ReLU-conv3x3, added to its input, or to a pooled 1x1 projection where shapes change."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int, activation: Activation) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.BatchNorm2d(n_in), nn.BatchNorm2d(n_out)
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, padding=1, bias=False)
+        self.activation = activation_layer(activation)
+        self.stride = stride
+        self.project = nn.Conv2d(n_in, n_out, 1, bias=False) if n_in != n_out else None
+
+    def forward(self, maps: Tensor) -> Tensor:
+        shortcut = F.avg_pool2d(maps, self.stride) if self.stride > 1 else maps
+        if self.project is not None:
+            shortcut = self.project(shortcut)
+        change = self.conv1(self.activation(self.norm1(maps)))
+        return shortcut + self.conv2(self.activation(self.norm2(change)))
+
+
+class ResNetEncoder(ImageEncoder):
+    """Float [N, 3, S, S] in [0, 1] -> [N, dim]. The 7-ish map is the second stage (S/4), the 5-ish the third (S/8)."""
+
+    def __init__(self, config: ResNetConfig) -> None:
+        super().__init__()
+        n = config.width
+
+        def stage(n_in: int, n_out: int, stride: int) -> nn.Sequential:
+            rest = (Block(n_out, n_out, 1, config.activation) for _ in range(config.blocks - 1))
+            return nn.Sequential(Block(n_in, n_out, stride, config.activation), *rest)
+
+        self.dim, self.image_size = config.dim, config.image_size
+        self.widths = {1: config.dim, 5: 4 * n, 7: 2 * n}
+        self.normalise = Normalise()
+        stem = nn.Conv2d(3, n, 3, stride=2, padding=1, bias=False)
+        self.to7 = nn.Sequential(stem, stage(n, n, 1), stage(n, 2 * n, 2))
+        self.to5 = stage(2 * n, 4 * n, 2)
+        self.to1 = nn.Sequential(
+            nn.BatchNorm2d(4 * n),
+            activation_layer(config.activation),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(4 * n, config.dim, 1, bias=False),
+            nn.BatchNorm2d(config.dim),
+        )
+
+    def features(self, pixels: Tensor) -> dict[int, Tensor]:
+        map7 = self.to7(self.normalise(pixels))
+        map5 = self.to5(map7)
+        return {7: map7, 5: map5, 1: self.to1(map5)}
