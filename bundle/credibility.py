@@ -9,6 +9,8 @@ a valid p-value: a true label gets p <= e with probability at most e. Credibilit
 the second largest.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -29,7 +31,7 @@ class Calibration(BaseModel):
     @field_validator("nonconformity")
     @classmethod
     def _ascending(cls, values: tuple[int, ...]) -> tuple[int, ...]:
-        if any(a > b for a, b in zip(values, values[1:], strict=False)):
+        if any(a > b for a, b in pairwise(values)):
             raise ValueError("nonconformity must be sorted, the smallest first")
         return values
 
@@ -55,9 +57,7 @@ def calibrate(counts: NDArray[np.int64], labels: NDArray[np.int64], coverage: fl
     return Calibration(nonconformity=open_threshold.nonconformity, abstain_below=threshold, coverage=covered)
 
 
-def credibility(
-    counts: NDArray[np.int64], calibration: Calibration
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def credibility(counts: NDArray[np.int64], calibration: Calibration) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Credibility and confidence of each image.
 
     Args:

@@ -72,7 +72,15 @@ def decode_image(encoded: bytes, contract: InputContract, *, max_pixels: int = M
                 return fit(np.asarray(_to_rgb(image)), contract)
         except UnidentifiedImageError:
             raise ImageError("encoded", "is not a PNG, JPEG or WebP image") from None
-        except (OSError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError, Image.DecompressionBombError) as e:
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+            EOFError,
+            OverflowError,
+            MemoryError,
+            Image.DecompressionBombError,
+        ) as e:
             # These are what Pillow's decoders raise for damaged files: truncated data, broken chunks, absurd sizes.
             raise ImageError("encoded", f"cannot be decoded: {e}") from None
 

@@ -7,6 +7,7 @@ that are absent among the k: attacks on those find nothing, which proves nothing
 the number of exemplars that a prototype stands for.
 """
 
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -41,11 +42,11 @@ class SoftKNN:
         self._bank = np.ascontiguousarray(bank[order], dtype=np.float32)
         self._log_weights = None if log_weights is None else log_weights[order].astype(np.float32)
         bounds = np.searchsorted(labels[order], np.arange(classes + 1))
-        self._slices = [slice(int(a), int(b)) for a, b in zip(bounds, bounds[1:], strict=False)]
+        self._slices = [slice(int(a), int(b)) for a, b in pairwise(bounds)]
         self.tau = tau
 
     @classmethod
-    def compressed(  # noqa: PLR0917
+    def compressed(
         cls,
         bank: Floats,
         labels: NDArray[np.int64],
@@ -62,7 +63,9 @@ class SoftKNN:
             return cls(bank, labels, classes, tau)
         import faiss  # noqa: PLC0415 - only large banks need it
 
-        rows, row_labels, weights = [], [], []
+        rows: list[Floats] = []
+        row_labels: list[NDArray[np.int64]] = []
+        weights: list[Floats] = []
         for c in np.unique(labels):
             members = np.ascontiguousarray(bank[labels == c])
             count = max(1, round(prototypes * len(members) / len(bank)))
@@ -72,12 +75,10 @@ class SoftKNN:
             kmeans.train(members)
             _, nearest = kmeans.index.search(members, 1)
             size = np.bincount(nearest.ravel(), minlength=count)
-            rows.append(kmeans.centroids[size > 0])
+            rows.append(np.asarray(kmeans.centroids, dtype=np.float32)[size > 0])
             weights.append(np.log(size[size > 0]))
             row_labels.append(np.full(int((size > 0).sum()), c))
-        return cls(
-            np.concatenate(rows), np.concatenate(row_labels), classes, tau, np.concatenate(weights).astype(np.float32)
-        )
+        return cls(np.concatenate(rows), np.concatenate(row_labels), classes, tau, np.concatenate(weights).astype(np.float32))
 
     def __len__(self) -> int:
         return len(self._bank)

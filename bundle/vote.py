@@ -40,9 +40,7 @@ class Vote:
     counts: NDArray[np.int64]
 
 
-def vote(
-    similarities: NDArray[np.float32], labels: NDArray[np.int64], classes: int, parameters: VoteParameters
-) -> Vote:
+def vote(similarities: NDArray[np.float32], labels: NDArray[np.int64], classes: int, parameters: VoteParameters) -> Vote:
     """Let the neighbours vote.
 
     The most weight wins; a tie goes to the larger summed similarity, then to the smaller label.
@@ -58,7 +56,7 @@ def vote(
     one_hot = (np.arange(n)[:, np.newaxis] * classes + labels).ravel()
 
     def per_class(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(one_hot, weights=values.ravel(), minlength=n * classes).reshape(n, classes)
+        return np.bincount(one_hot, weights=values.ravel(), minlength=n * classes).reshape(n, classes).astype(np.float64)
 
     exact = similarities.astype(np.float64)
     counts = np.bincount(one_hot, minlength=n * classes).reshape(n, classes)

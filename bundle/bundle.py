@@ -1,0 +1,196 @@
+"""Opening and writing bundles. No other package reads or writes one."""
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Self
+
+import numpy as np
+
+from bundle.encoder import OnnxEncoder, OnnxGradient
+from bundle.errors import BundleError, ContractMismatchError, HashMismatchError, MissingFileError
+from bundle.exemplars import Exemplars
+from bundle.files import replace_atomically, sha256_file, write_atomically
+from bundle.index import FlatIndex
+from bundle.manifest import Manifest
+
+MANIFEST = "manifest.json"
+ENCODER = "encoder.onnx"
+GRADIENT = "gradient.onnx"
+INDEX = "index.faiss"
+EXEMPLARS = "exemplars.npz"
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read a bundle's manifest, without touching its other files.
+
+    Raises:
+        MissingFileError: no such directory, or no manifest in it.
+        SchemaMismatchError: another schema version, or a manifest that does not follow its schema.
+
+    """
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise MissingFileError(f"{directory} is not a bundle: it has no {MANIFEST}; make one with python -m trainer")
+    return Manifest.from_json(path.read_bytes(), str(path))
+
+
+class Bundle:
+    """A verified bundle: every file has the hash of the manifest, and the parts fit each other.
+
+    `open` wants a complete bundle, ready to serve. `open_encoder` is for the index builder, before there is an index.
+    """
+
+    def __init__(self, directory: Path, manifest: Manifest, *, threads: int) -> None:
+        self.directory = directory
+        self.manifest = manifest
+        self._threads = threads
+        self.encoder = OnnxEncoder(directory / ENCODER, threads=threads)
+        self.class_names = manifest.class_names
+        if self.encoder.contract != manifest.input:
+            raise ContractMismatchError(
+                f"{directory / ENCODER} takes images of {self.encoder.contract.shape}, the manifest says"
+                f" {manifest.input.shape}; export the encoder again"
+            )
+        if self.encoder.dim != manifest.embedding_dim:
+            raise ContractMismatchError(
+                f"{directory / ENCODER} returns {self.encoder.dim} dimensions, the manifest says {manifest.embedding_dim}"
+            )
+
+    @classmethod
+    def open(cls, directory: Path, *, threads: int = 1) -> Self:
+        """Open a complete bundle.
+
+        Args:
+            directory: where manifest.json lies.
+            threads: of ONNX Runtime, for each of its graphs.
+
+        Raises:
+            MissingFileError, HashMismatchError, SchemaMismatchError, ContractMismatchError: see bundle.errors.
+
+        """
+        bundle = cls.open_encoder(directory, threads=threads)
+        bundle._check_index()  # noqa: SLF001 - its own class
+        return bundle
+
+    @classmethod
+    def open_encoder(cls, directory: Path, *, threads: int = 1) -> Self:
+        """Open a bundle that may still lack its index. Raises as `open` does."""
+        directory = Path(directory)
+        manifest = read_manifest(directory)
+        _verify(directory, manifest)
+        return cls(directory, manifest, threads=threads)
+
+    @cached_property
+    def gradient(self) -> OnnxGradient:
+        """The vector-Jacobian product of the encoder; loaded when first asked for."""
+        self._require(GRADIENT, "export the encoder again with python -m trainer")
+        gradient = OnnxGradient(self.directory / GRADIENT, threads=self._threads)
+        if gradient.shape != self.manifest.input.shape or gradient.dim != self.encoder.dim:
+            raise ContractMismatchError(
+                f"{self.directory / GRADIENT} is of pixels {gradient.shape} and {gradient.dim} dimensions, the encoder of"
+                f" {self.manifest.input.shape} and {self.encoder.dim}; export both again"
+            )
+        return gradient
+
+    @cached_property
+    def index(self) -> FlatIndex:
+        """The exemplars' embeddings."""
+        self._require(INDEX, f"run python -m index_build {self.directory}")
+        return FlatIndex.load(self.directory / INDEX)
+
+    @cached_property
+    def exemplars(self) -> Exemplars:
+        """What each row of the index is."""
+        self._require(EXEMPLARS, f"run python -m index_build {self.directory}")
+        return Exemplars.load(self.directory / EXEMPLARS)
+
+    def _require(self, name: str, remedy: str) -> None:
+        if name not in self.manifest.files:
+            raise MissingFileError(f"{self.directory} has no {name} yet; {remedy}")
+
+    def _check_index(self) -> None:
+        index, exemplars, manifest = self.index, self.exemplars, self.manifest
+        again = f"run python -m index_build {self.directory}"
+        if index.dim != self.encoder.dim:
+            raise ContractMismatchError(
+                f"the index holds {index.dim} dimensions, the encoder returns {self.encoder.dim}; {again}"
+            )
+        if not np.array_equal(index.vectors()[1], exemplars.ids):
+            raise ContractMismatchError(f"index and exemplars do not hold the same ids in the same order; {again}")
+        if len(exemplars) == 0 or not 0 <= exemplars.labels.min() <= exemplars.labels.max() < len(manifest.class_names):
+            raise ContractMismatchError(f"exemplars' labels go beyond the {len(manifest.class_names)} classes; {again}")
+        if manifest.vote.k > index.size:
+            raise ContractMismatchError(f"the vote asks k = {manifest.vote.k} of {index.size} exemplars; {again}")
+
+
+class BundleWriter:
+    """Writes a bundle's files aside and its manifest last, so that a reader sees the old bundle or the new one.
+
+    Between the first `add` and `commit`, files and manifest may disagree; opening then fails with a clear hash error, and
+    never serves a mixture.
+    """
+
+    def __init__(self, directory: Path, files: dict[str, str]) -> None:
+        self.directory = Path(directory)
+        self._files = files
+
+    @classmethod
+    def create(cls, directory: Path) -> Self:
+        """Start a new bundle. The directory is made; a manifest that is there already is removed by `commit` only.
+
+        Raises:
+            BundleError: the directory holds something that is not a bundle.
+
+        """
+        directory = Path(directory)
+        if directory.exists() and (not directory.is_dir() or (any(directory.iterdir()) and not _is_ours(directory))):
+            raise BundleError(f"{directory} exists and is not a bundle; choose another directory")
+        directory.mkdir(parents=True, exist_ok=True)
+        return cls(directory, {})
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """Complete or change a bundle that is there; its files are kept."""
+        return cls(Path(directory), dict(read_manifest(Path(directory)).files))
+
+    def add(self, name: str, write: Callable[[Path], object]) -> None:
+        """Write one file: `write` gets a temporary path to write to, which then takes the name atomically."""
+        target = _inside(self.directory, name)
+        with replace_atomically(target) as temporary:
+            write(temporary)
+        self._files[name] = sha256_file(target)
+
+    def commit(self, manifest: Manifest) -> Manifest:
+        """Write manifest.json with the hash of every file. Returns it as written."""
+        complete = manifest.model_copy(update={"files": dict(sorted(self._files.items()))})
+        checked = Manifest.model_validate(complete.model_dump())
+        write_atomically(self.directory / MANIFEST, checked.to_json())
+        return checked
+
+
+def _verify(directory: Path, manifest: Manifest) -> None:
+    """Hash every file before any parser sees it: an index or graph that was tampered with is never opened."""
+    if ENCODER not in manifest.files:
+        raise MissingFileError(f"{directory / MANIFEST} names no {ENCODER}; export the encoder again")
+    for name, expected in manifest.files.items():
+        path = _inside(directory, name)
+        if not path.is_file():
+            raise MissingFileError(f"{path} is missing, though the manifest names it; copy the whole bundle again")
+        actual = sha256_file(path)
+        if actual != expected:
+            raise HashMismatchError(
+                f"{path} has sha256 {actual}, the manifest says {expected}; it was changed or damaged: copy the bundle again"
+            )
+
+
+def _inside(directory: Path, name: str) -> Path:
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts or not relative.parts:
+        raise BundleError(f"a bundle's file must lie inside it, not at {name!r}")
+    return directory / relative
+
+
+def _is_ours(directory: Path) -> bool:
+    """A bundle, or the beginnings of one that was cut short (a checkpoint folder may lie in it)."""
+    return any((directory / name).exists() for name in (MANIFEST, ENCODER, "checkpoint", "log.csv"))
