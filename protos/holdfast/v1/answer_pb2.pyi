@@ -1,0 +1,68 @@
+from google.rpc import status_pb2 as _status_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Label(_message.Message):
+    __slots__ = ("index", "name")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    name: str
+    def __init__(self, index: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
+
+class Neighbour(_message.Message):
+    __slots__ = ("id", "label", "similarity")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    label: Label
+    similarity: float
+    def __init__(self, id: _Optional[int] = ..., label: _Optional[_Union[Label, _Mapping]] = ..., similarity: _Optional[float] = ...) -> None: ...
+
+class Classification(_message.Message):
+    __slots__ = ("label", "probabilities", "credibility", "confidence", "abstain", "soft_margin", "kth_neighbour_distance", "neighbours")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
+    CREDIBILITY_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    ABSTAIN_FIELD_NUMBER: _ClassVar[int]
+    SOFT_MARGIN_FIELD_NUMBER: _ClassVar[int]
+    KTH_NEIGHBOUR_DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
+    label: Label
+    probabilities: _containers.RepeatedScalarFieldContainer[float]
+    credibility: float
+    confidence: float
+    abstain: bool
+    soft_margin: float
+    kth_neighbour_distance: float
+    neighbours: _containers.RepeatedCompositeFieldContainer[Neighbour]
+    def __init__(self, label: _Optional[_Union[Label, _Mapping]] = ..., probabilities: _Optional[_Iterable[float]] = ..., credibility: _Optional[float] = ..., confidence: _Optional[float] = ..., abstain: _Optional[bool] = ..., soft_margin: _Optional[float] = ..., kth_neighbour_distance: _Optional[float] = ..., neighbours: _Optional[_Iterable[_Union[Neighbour, _Mapping]]] = ...) -> None: ...
+
+class ClassifyResult(_message.Message):
+    __slots__ = ("answer", "error")
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    answer: Classification
+    error: _status_pb2.Status
+    def __init__(self, answer: _Optional[_Union[Classification, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+
+class Embedding(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, values: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class EmbedResult(_message.Message):
+    __slots__ = ("embedding", "error")
+    EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    embedding: Embedding
+    error: _status_pb2.Status
+    def __init__(self, embedding: _Optional[_Union[Embedding, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...

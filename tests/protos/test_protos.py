@@ -1,0 +1,56 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from google.protobuf.descriptor import FileDescriptor
+
+from protos.generate import ROOT, generate
+from protos.holdfast.v1 import answer_pb2, holdfast_pb2, image_pb2, model_pb2
+
+REPOSITORY = ROOT.parent
+FILES: tuple[FileDescriptor, ...] = tuple(m.DESCRIPTOR for m in (answer_pb2, holdfast_pb2, image_pb2, model_pb2))
+
+
+def test_regenerating_changes_nothing(tmp_path: Path) -> None:
+    # protoc writes warnings of its own to stderr; a failure raises
+    written = generate(tmp_path)
+    committed = {p.relative_to(ROOT) for p in (ROOT / "holdfast/v1").glob("*_pb2*") if p.suffix in {".py", ".pyi"}}
+    assert set(written) == committed
+    for relative in written:
+        assert (tmp_path / relative).read_text() == (ROOT / relative).read_text(), f"{relative}: run python -m protos"
+
+
+def test_buf_lint_is_clean() -> None:
+    buf = Path(sys.executable).with_name("buf")
+    if not buf.exists():
+        found = shutil.which("buf")
+        if found is None:
+            pytest.skip("buf is not installed (it comes with the 'dev' extra)")
+        buf = Path(found)
+    result = subprocess.run([buf, "lint"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_enums_start_unspecified() -> None:
+    for file in FILES:
+        for enum in file.enum_types_by_name.values():
+            assert enum.values_by_number[0].name.endswith("_UNSPECIFIED")
+
+
+def test_files_keep_their_canonical_names() -> None:
+    # what reflection shows, and what stubs of other languages import
+    assert {f.name for f in FILES} == {f"holdfast/v1/{n}.proto" for n in ("answer", "holdfast", "image", "model")}
+    assert {f.package for f in FILES} == {"holdfast.v1"}
+
+
+def test_the_service_is_the_one_of_the_readme() -> None:
+    service = holdfast_pb2.DESCRIPTOR.services_by_name["HoldfastService"]
+    streams = {m.name: (m.client_streaming, m.server_streaming) for m in service.methods}
+    assert streams == {
+        "Classify": (False, False),
+        "ClassifyStream": (True, True),
+        "Embed": (False, False),
+        "GetModelInfo": (False, False),
+    }
