@@ -36,13 +36,16 @@ class Linf:
         self.epsilon = epsilon
 
     def random_start(self, clean: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Each pixel uniform in its interval."""
         noise = torch.empty_like(clean).uniform_(-self.epsilon, self.epsilon, generator=generator)
         return (clean + noise).clamp(0, 1)
 
     def step(self, pixels: Tensor, gradient: Tensor, size: float) -> Tensor:
+        """Each pixel by `size`, along the sign of its gradient."""
         return pixels + size * gradient.sign()
 
     def project(self, pixels: Tensor, clean: Tensor) -> Tensor:
+        """Clip each pixel to its interval."""
         return (clean + (pixels - clean).clamp(-self.epsilon, self.epsilon)).clamp(0, 1)
 
 
@@ -53,6 +56,7 @@ class L2:
         self.epsilon = epsilon
 
     def random_start(self, clean: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Each image uniform in its ball."""
         direction = torch.empty_like(clean).normal_(generator=generator)
         radius = torch.empty(len(clean), device=clean.device).uniform_(generator=generator)
         # In d dimensions the volume inside radius r grows as r^d, so u^(1/d) makes the points uniform in the ball.
@@ -60,9 +64,11 @@ class L2:
         return (clean + direction * _per_sample(radius / _lengths(direction), clean)).clamp(0, 1)
 
     def step(self, pixels: Tensor, gradient: Tensor, size: float) -> Tensor:
+        """Each image by the length `size`, along its gradient."""
         return pixels + gradient * _per_sample(size / _lengths(gradient), gradient)
 
     def project(self, pixels: Tensor, clean: Tensor) -> Tensor:
+        """Shorten what is too long, then clip."""
         move = pixels - clean
         shrink = (self.epsilon / _lengths(move)).clamp(max=1)
         # Clipping to [0, 1] moves every pixel toward its clean value, so it cannot leave the ball again.
@@ -79,8 +85,9 @@ def geometry_of(threat: ThreatModel) -> Geometry:
 
 
 def _lengths(batch: Tensor) -> Tensor:
-    return batch.flatten(1).norm(dim=1).clamp_min(torch.finfo(batch.dtype).tiny ** 0.5)
+    lengths: Tensor = torch.linalg.vector_norm(batch.flatten(1), dim=1)
+    return lengths.clamp_min(torch.finfo(batch.dtype).tiny ** 0.5)
 
 
 def _per_sample(values: Tensor, batch: Tensor) -> Tensor:
-    return values.to(batch.dtype).reshape(-1, *([1] * (batch.dim() - 1)))
+    return values.to(batch.dtype).reshape(-1, *(1,) * (batch.dim() - 1))

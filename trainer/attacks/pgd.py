@@ -90,5 +90,5 @@ def frozen(*modules: nn.Module) -> Iterator[None]:
 def _better(best: Tensor, best_loss: Tensor, current: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     values = values.detach().float()
     wins = values > best_loss
-    chosen = torch.where(wins.reshape(-1, *([1] * (current.dim() - 1))), current, best)
+    chosen = torch.where(wins.reshape(-1, *(1,) * (current.dim() - 1)), current, best)
     return chosen, torch.where(wins, values, best_loss)

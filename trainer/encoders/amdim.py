@@ -54,9 +54,10 @@ class ResNxN(nn.Module):
         self.narrow = nn.Conv2d(n_in, n_out, window, stride) if n_out < n_in else None
 
     def forward(self, maps: Tensor) -> Tensor:
-        change = self.conv2(self.activation(self.norm(self.conv1(maps))))
+        """[N, n_in, h, w] -> [N, n_out, (h - window) / stride + 1, ...]."""
+        change: Tensor = self.conv2(self.activation(self.norm(self.conv1(maps))))
         if self.narrow is not None:
-            shortcut = self.narrow(maps)
+            shortcut: Tensor = self.narrow(maps)
         else:
             shortcut = F.avg_pool2d(maps, self.window, self.stride) if self.window > 1 else maps
             if self.missing:
@@ -93,6 +94,7 @@ class AmdimEncoder(ImageEncoder):
         self.to1 = nn.Sequential(block(top, top, 3, 1), last, nn.BatchNorm2d(config.n_rkhs))
 
     def features(self, pixels: Tensor) -> dict[int, Tensor]:
+        """Maps {7: [N, top, 7, 7], 5: [N, top, 5, 5], 1: [N, n_rkhs, 1, 1]}, top = 4n at 32x32 and 8n at 64x64."""
         map7 = self.to7(self.normalise(pixels))
         map5 = self.to5(map7)
         return {7: map7, 5: map5, 1: self.to1(map5)}

@@ -37,6 +37,7 @@ class Normalise(nn.Module):
         self.std.copy_(pixels.std(0).clamp_min(0.05).reshape(self.std.shape))
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """Float [N, C, H, W] in [0, 1] -> the same shape, about mean 0 and deviation 1 over the training set."""
         return (pixels - self.mean) / self.std
 
 
@@ -63,4 +64,5 @@ class ImageEncoder(nn.Module, ABC):
         """Maps {1: [N, dim, 1, 1], 5: [N, widths[5], ~5, ~5], 7: [N, widths[7], ~7, ~7]}."""
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """The global vector, [N, dim]."""
         return self.features(pixels)[1].flatten(1)

@@ -34,7 +34,7 @@ class ResNetConfig:
 
 
 class Block(nn.Module):
-    """BN-ReLU-conv3x3(stride)-BN-ReLU-conv3x3, added to its input, or to a pooled 1x1 projection where shapes change."""
+    """BN-ReLU-conv3x3(stride)-BN-ReLU-conv3x3, added to its input, pooled and projected where shapes change."""
 
     def __init__(self, n_in: int, n_out: int, stride: int, activation: Activation) -> None:
         super().__init__()
@@ -46,11 +46,13 @@ class Block(nn.Module):
         self.project = nn.Conv2d(n_in, n_out, 1, bias=False) if n_in != n_out else None
 
     def forward(self, maps: Tensor) -> Tensor:
+        """[N, n_in, h, w] -> [N, n_out, h / stride, w / stride]."""
         shortcut = F.avg_pool2d(maps, self.stride) if self.stride > 1 else maps
         if self.project is not None:
             shortcut = self.project(shortcut)
-        change = self.conv1(self.activation(self.norm1(maps)))
-        return shortcut + self.conv2(self.activation(self.norm2(change)))
+        change: Tensor = self.conv1(self.activation(self.norm1(maps)))
+        change = self.conv2(self.activation(self.norm2(change)))
+        return shortcut + change
 
 
 class ResNetEncoder(ImageEncoder):
@@ -79,6 +81,7 @@ class ResNetEncoder(ImageEncoder):
         )
 
     def features(self, pixels: Tensor) -> dict[int, Tensor]:
+        """Maps {7: [N, 2n, S/4, S/4], 5: [N, 4n, S/8, S/8], 1: [N, dim, 1, 1]}."""
         map7 = self.to7(self.normalise(pixels))
         map5 = self.to5(map7)
         return {7: map7, 5: map5, 1: self.to1(map5)}

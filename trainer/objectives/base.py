@@ -1,0 +1,41 @@
+"""What every objective is, to the loop."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trainer.encoders import ImageEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """N training images, on the device that trains."""
+
+    images: Tensor
+    """uint8 [N, H, W, 3]."""
+
+    labels: Tensor
+    """int64 [N]; objectives without labels do not look."""
+
+    def pixels(self) -> Tensor:
+        """Float [N, 3, H, W] in [0, 1], laid out channels-last."""
+        return self.images.permute(0, 3, 1, 2).float() / 255
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+class Objective(nn.Module, ABC):
+    """A loss over an encoder and a batch, with whatever it learns besides the encoder (heads, a classifier)."""
+
+    def prepare(self, encoder: ImageEncoder, everything: Batch, step: int) -> None:
+        """Look at the whole training set before step `step` of its stage; most objectives need not."""
+
+    @abstractmethod
+    def terms(self, encoder: ImageEncoder, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """The terms of the loss by name, scalars whose sum is minimised.
+
+        Augmenting and attacking the batch is the objective's own affair; `generator` is its only source of chance.
+        """
