@@ -1,0 +1,58 @@
+# Everything that a person types. Each target installs what it needs into .venv, pinned by requirements.lock.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN ?= runs/demo
+
+# ONNX Runtime, torch and faiss each bring a thread pool that spins while it waits; side by side on few cores they starve
+# each other. The programs set the same for themselves; here it covers the tests.
+export OMP_WAIT_POLICY ?= PASSIVE
+export GOMP_SPINCOUNT ?= 0
+
+.PHONY: help demo serve test lint bench protos lock clean
+
+help:  ## what one can type here
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+demo: .venv/.demo  ## train, export, index, serve, attack and scrape a small robust classifier (about five minutes)
+	$(BIN)/python -m demo --out $(RUN)
+
+serve: .venv/.demo  ## serve what the demo built, or build it first
+	@test -f $(RUN)/ssat/manifest.json || $(BIN)/python -m demo --out $(RUN)
+	$(BIN)/python -m server --bundle $(RUN)/ssat
+
+test: .venv/.dev  ## lint, types, import contracts and the fast tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest $(PYTEST)
+
+bench: .venv/.dev  ## the benchmarks, each a ratio measured in one run
+	$(BIN)/python -m bench.knn
+	$(BIN)/python -m bench.planted
+	@test -f $(RUN)/ssat/manifest.json || $(BIN)/python -m demo --out $(RUN)
+	$(BIN)/python -m bench.serving --bundle $(RUN)/ssat
+	$(BIN)/python -m bench.memory --bundle $(RUN)/ssat
+
+protos: .venv/.dev  ## write the stubs of protos/ again
+	$(BIN)/python -m protos
+
+lock: .venv/.dev  ## pin the newest versions that fit pyproject.toml
+	$(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-header \
+	  --extra train --extra serve --extra eval --extra dev --output-file requirements.lock pyproject.toml
+	sed -i 's/^\(torch==[0-9.]*\)+.*/\1/' requirements.lock  # the CPU and CUDA builds are one version
+
+clean:  ## remove the environment and everything that was built
+	rm -rf .venv runs build *.egg-info
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "holdfast needs Python 3.11 or newer; set PYTHON=...")'
+	$(PYTHON) -m venv .venv
+
+.venv/.demo: pyproject.toml requirements.lock | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[train,serve]'
+	touch $@
+
+.venv/.dev: pyproject.toml requirements.lock | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[train,serve,dev]'
+	touch $@ .venv/.demo
