@@ -1,6 +1,7 @@
 """What every objective is, to the loop."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,11 @@ class Batch:
     def pixels(self) -> Tensor:
         """Float [N, 3, H, W] in [0, 1], laid out channels-last."""
         return self.images.permute(0, 3, 1, 2).float() / 255
+
+    def parts(self, size: int) -> Iterator["Batch"]:
+        """The images in order, `size` at a time."""
+        for start in range(0, len(self), size):
+            yield Batch(self.images[start : start + size], self.labels[start : start + size])
 
     def __len__(self) -> int:
         return len(self.images)

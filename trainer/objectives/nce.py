@@ -6,7 +6,7 @@ of all other maps:
 
     loss = mean over i, l of  -log( e^{s_iil} / (e^{s_iil} + sum over j != i and all m of e^{s_ijm}) )
 
-Pure functions of float32 tensors; mixed precision ends where they begin.
+Pure functions of float32 tensors: mixed precision ends where they begin, a bfloat16 score near 20 would be off by .06.
 """
 
 import torch
@@ -30,7 +30,8 @@ def nce(sources: Tensor, targets: Tensor, *, clip: float = CLIP) -> tuple[Tensor
 
     """
     n, d, locations = targets.shape
-    scores = (sources @ targets.transpose(0, 1).reshape(d, n * locations)).reshape(n, n, locations) / d**0.5
+    with torch.autocast(sources.device.type, enabled=False):
+        scores = (sources @ targets.transpose(0, 1).reshape(d, n * locations)).reshape(n, n, locations) / d**0.5
     clipped = clip * torch.tanh(scores / clip)
     own = torch.eye(n, dtype=torch.bool, device=scores.device)
     positives = clipped[own]

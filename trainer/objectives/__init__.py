@@ -1,0 +1,36 @@
+"""What one can train for. A new objective is a file, a member of `ObjectiveConfig` and a case of `build_objective`."""
+
+from trainer.encoders import ImageEncoder
+from trainer.objectives.amdim import AmdimObjective, AmdimObjectiveConfig
+from trainer.objectives.base import Batch, Objective
+from trainer.objectives.ssat import GuidedSsat, LabelFreeSsat, SsatConfig
+from trainer.objectives.supervised import Supervised, SupervisedConfig
+from trainer.objectives.supervised_adversarial import SupervisedAdversarial, SupervisedAdversarialConfig
+
+ObjectiveConfig = AmdimObjectiveConfig | SsatConfig | SupervisedConfig | SupervisedAdversarialConfig
+
+__all__ = [
+    "AmdimObjectiveConfig",
+    "Batch",
+    "Objective",
+    "ObjectiveConfig",
+    "SsatConfig",
+    "SupervisedAdversarialConfig",
+    "SupervisedConfig",
+    "build_objective",
+]
+
+
+def build_objective(config: ObjectiveConfig, encoder: ImageEncoder, classes: int) -> Objective:
+    """A fresh objective for `encoder`, with its heads initialised from torch's global random state."""
+    match config:
+        case AmdimObjectiveConfig():
+            return AmdimObjective(config, encoder)
+        case SsatConfig(arm="guided"):
+            return GuidedSsat(config, encoder)
+        case SsatConfig():
+            return LabelFreeSsat(config, encoder)
+        case SupervisedConfig():
+            return Supervised(config, encoder, classes)
+        case SupervisedAdversarialConfig():
+            return SupervisedAdversarial(config, encoder, classes)

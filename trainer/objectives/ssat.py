@@ -1,0 +1,135 @@
+"""SSAT: self-supervised adversarial training (Chen et al. 2020, arXiv 1911.06470).
+
+AMDIM's loss, where the second view of an image is an adversarial example: the encoder learns to tell the same of an
+image and of its attacked self. Two arms differ in who attacks:
+
+- `label_free` pushes the embedding of another augmented view away from where it was, and keeps every pair. No label
+  is read, as "self-supervised" promises.
+- `guided` is the released method: PGD-kNN walks the image among labelled exemplars of another class, and only the
+  pairs that fool the vote are kept; no augmentation, no regulariser on the scores.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bundle.threat_model import Norm, ThreatModel
+from trainer.attacks.guides import GuideBank, guided_adversary
+from trainer.attacks.latent import latent_adversary
+from trainer.attacks.pgd import frozen
+from trainer.augment import AugmentConfig, shared_flip, view
+from trainer.encoders import ImageEncoder
+from trainer.objectives.amdim import related
+from trainer.objectives.base import Batch, Objective
+from trainer.objectives.heads import Heads
+
+
+@dataclass(frozen=True)
+class SsatConfig:
+    """Self-supervised adversarial training."""
+
+    arm: Literal["label_free", "guided"] = "label_free"
+    """Who attacks: `label_free` reads no label; `guided` is the released PGD-kNN among labelled exemplars."""
+
+    norm: Norm = "linf"
+    """The norm in which the attacker may move."""
+
+    epsilon: float = 8 / 255
+    """How far the attacker may move, in pixels of [0, 1]."""
+
+    steps: int = 4
+    """Gradient steps of the attack. The authors: 10."""
+
+    step_size: float = 3 / 255
+    """Length of each step, in pixels of [0, 1]."""
+
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """How views are drawn (label_free)."""
+
+    refresh: int = 50
+    """Steps between two embeddings of the whole training set, the bank of exemplars (guided)."""
+
+    guides: int = 300
+    """How many exemplars of another class an image is drawn to (guided)."""
+
+    k: int = 75
+    """Neighbours of the vote that must be fooled (guided)."""
+
+    @property
+    def threat(self) -> ThreatModel:
+        """The ball in which the attacker may move."""
+        return ThreatModel(self.norm, self.epsilon)
+
+
+class LabelFreeSsat(Objective):
+    """NCE between one augmented view and the adversarial version of another."""
+
+    def __init__(self, config: SsatConfig, encoder: ImageEncoder) -> None:
+        super().__init__()
+        self.config = config
+        self.heads = Heads(encoder)
+
+    def terms(self, encoder: ImageEncoder, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw two views, attack the second, relate the two."""
+        config = self.config
+        images = shared_flip(batch.pixels(), config.augment, generator)
+        clean, other = view(images, config.augment, generator), view(images, config.augment, generator)
+        attacked = latent_adversary(
+            encoder, other, config.threat, steps=config.steps, step_size=config.step_size, generator=generator
+        )
+        return related(encoder, self.heads, clean, attacked, generator)
+
+
+class GuidedSsat(Objective):
+    """NCE between an image and its PGD-kNN adversarial example, where that one fools the vote."""
+
+    def __init__(self, config: SsatConfig, encoder: ImageEncoder) -> None:
+        super().__init__()
+        self.config = config
+        self.heads = Heads(encoder)
+        self.bank: GuideBank | None = None
+
+    def prepare(self, encoder: ImageEncoder, everything: Batch, step: int) -> None:
+        """Embed the training set anew, as the encoder has moved on."""
+        if self.bank is None or step % self.config.refresh == 0:
+            with frozen(encoder), torch.no_grad():
+                parts = [_embed(encoder, part.pixels()) for part in everything.parts(512)]
+            self.bank = GuideBank(torch.cat(parts), everything.labels)
+
+    def terms(self, encoder: ImageEncoder, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Attack the images, keep what fools the vote, relate each to its clean self; nothing where fewer than two do."""
+        if self.bank is None:
+            raise RuntimeError("the bank of exemplars is built by prepare(), which has not been called")
+        clean, config = batch.pixels(), self.config
+        with frozen(encoder):
+            attacked = guided_adversary(
+                lambda pixels: _embed(encoder, pixels),
+                clean,
+                batch.labels,
+                self.bank,
+                config.threat,
+                steps=config.steps,
+                step_size=config.step_size,
+                number=config.guides,
+                generator=generator,
+            )
+            with torch.no_grad():
+                fooled = voted(_embed(encoder, attacked), self.bank, config.k) != batch.labels
+        if int(fooled.sum()) < 2:
+            return {}
+        terms = related(encoder, self.heads, clean[fooled], attacked[fooled], generator)
+        del terms["scores"]
+        return terms
+
+
+def voted(z: Tensor, bank: GuideBank, k: int) -> Tensor:
+    """The label most frequent among the k nearest of the bank, the smaller one in a tie. [N, D] -> int64 [N]."""
+    rows = (z @ bank.embeddings.T).topk(min(k, len(bank.labels)), dim=1).indices
+    return F.one_hot(bank.labels[rows]).sum(1).argmax(1)
+
+
+def _embed(encoder: ImageEncoder, pixels: Tensor) -> Tensor:
+    return F.normalize(encoder(pixels).float(), dim=1)

@@ -1,0 +1,35 @@
+"""Cross-entropy through a linear classifier on the embedding: the ordinary way, as a baseline."""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer.augment import AugmentConfig, shared_flip, view
+from trainer.encoders import ImageEncoder
+from trainer.objectives.base import Batch, Objective
+
+
+@dataclass(frozen=True)
+class SupervisedConfig:
+    """Supervised training by cross-entropy. The classifier is dropped afterwards; kNN uses the embedding below it."""
+
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """How the one view of each image is drawn."""
+
+
+class Supervised(Objective):
+    """Cross-entropy of a linear classifier on one augmented view."""
+
+    def __init__(self, config: SupervisedConfig, encoder: ImageEncoder, classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.classifier = nn.Linear(encoder.dim, classes)
+
+    def terms(self, encoder: ImageEncoder, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Classify one view of each image."""
+        augment = self.config.augment
+        pixels = view(shared_flip(batch.pixels(), augment, generator), augment, generator)
+        logits = self.classifier(encoder(pixels))
+        return {"cross_entropy": F.cross_entropy(logits.float(), batch.labels)}
