@@ -1,0 +1,81 @@
+"""What a call returns, as plain values."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A labelled image that voted: its id in the bundle, its class, and the cosine similarity, -1 to 1."""
+
+    id: int
+    label: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What the server holds an image to be, and how far to trust that.
+
+    Attributes:
+        label: the class's name; index: its position in ModelInfo.class_names.
+        probabilities: float32 [C], each class's share of the vote.
+        credibility: conformal p-value of the label, in (0, 1]; NaN where the bundle is not calibrated.
+        confidence: one minus the second-best p-value; NaN likewise.
+        abstain: credibility is below the bundle's threshold: do not rely on the label.
+        soft_margin: lead over the best other class, in nats; small or negative: easily flipped.
+        kth_distance: cosine distance to the k-th neighbour; large: unlike anything in the index.
+        neighbours: the nearest exemplars, as many as were asked for.
+
+    """
+
+    label: str
+    index: int
+    probabilities: NDArray[np.float32]
+    credibility: float
+    confidence: float
+    abstain: bool
+    soft_margin: float
+    kth_distance: float
+    neighbours: tuple[Neighbour, ...] = ()
+
+    @property
+    def probability(self) -> float:
+        """The label's own share of the vote."""
+        return float(self.probabilities[self.index])
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """What was measured when the bundle was evaluated; shares in [0, 1], epsilon in pixels of [0, 1]."""
+
+    clean: float
+    robust: float
+    epsilon: float
+    attack: str
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What the server serves, and what one call may carry. `input_shape` is (height, width, channels)."""
+
+    name: str
+    created: str
+    encoder_sha256: str
+    input_shape: tuple[int, int, int]
+    embedding_dim: int
+    class_names: tuple[str, ...]
+    exemplars: int
+    k: int
+    weighting: str
+    temperature: float
+    abstain_below: float
+    norm: str
+    epsilon: float
+    accuracy: Accuracy | None
+    images_per_call: int
+    message_bytes: int
+    pixels_per_image: int
