@@ -1,0 +1,26 @@
+"""Threads and kernels of the numerical libraries are fixed by the environment, before anything is imported.
+
+So a benchmark that means one thread starts itself again with the server's own variables: setting them later has no effect,
+or half of one.
+"""
+
+import os
+import sys
+
+from server.environment import prepare_libraries
+
+# numpy brings its own OpenBLAS, beside the one that OMP_NUM_THREADS governs.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "BENCH_IS_PREPARED": "1"}
+
+
+def prepared() -> dict[str, str]:
+    """The environment of this process, changed so that every library computes on the calling thread with the CPU's kernels."""
+    environment = os.environ | ONE_THREAD
+    prepare_libraries(environment)
+    return environment
+
+
+def restart_with_one_thread(module: str) -> None:
+    """Replaces this process by `python -m module` with the same arguments, unless that was done already."""
+    if "BENCH_IS_PREPARED" not in os.environ:
+        os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], prepared())  # noqa: S606 - ourselves
