@@ -23,7 +23,7 @@ class Neighbour(_message.Message):
     id: int
     label: Label
     similarity: float
-    def __init__(self, id: _Optional[int] = ..., label: _Optional[_Union[Label, _Mapping]] = ..., similarity: _Optional[float] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., label: _Optional[_Union[Label, _Mapping[str, object]]] = ..., similarity: _Optional[float] = ...) -> None: ...
 
 class Classification(_message.Message):
     __slots__ = ("label", "probabilities", "credibility", "confidence", "abstain", "soft_margin", "kth_neighbour_distance", "neighbours")
@@ -43,7 +43,7 @@ class Classification(_message.Message):
     soft_margin: float
     kth_neighbour_distance: float
     neighbours: _containers.RepeatedCompositeFieldContainer[Neighbour]
-    def __init__(self, label: _Optional[_Union[Label, _Mapping]] = ..., probabilities: _Optional[_Iterable[float]] = ..., credibility: _Optional[float] = ..., confidence: _Optional[float] = ..., abstain: _Optional[bool] = ..., soft_margin: _Optional[float] = ..., kth_neighbour_distance: _Optional[float] = ..., neighbours: _Optional[_Iterable[_Union[Neighbour, _Mapping]]] = ...) -> None: ...
+    def __init__(self, label: _Optional[_Union[Label, _Mapping[str, object]]] = ..., probabilities: _Optional[_Iterable[float]] = ..., credibility: _Optional[float] = ..., confidence: _Optional[float] = ..., abstain: _Optional[bool] = ..., soft_margin: _Optional[float] = ..., kth_neighbour_distance: _Optional[float] = ..., neighbours: _Optional[_Iterable[_Union[Neighbour, _Mapping[str, object]]]] = ...) -> None: ...
 
 class ClassifyResult(_message.Message):
     __slots__ = ("answer", "error")
@@ -51,7 +51,7 @@ class ClassifyResult(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     answer: Classification
     error: _status_pb2.Status
-    def __init__(self, answer: _Optional[_Union[Classification, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    def __init__(self, answer: _Optional[_Union[Classification, _Mapping[str, object]]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping[str, object]]] = ...) -> None: ...
 
 class Embedding(_message.Message):
     __slots__ = ("values",)
@@ -65,4 +65,4 @@ class EmbedResult(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     embedding: Embedding
     error: _status_pb2.Status
-    def __init__(self, embedding: _Optional[_Union[Embedding, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    def __init__(self, embedding: _Optional[_Union[Embedding, _Mapping[str, object]]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping[str, object]]] = ...) -> None: ...

@@ -16,13 +16,13 @@ class ClassifyRequest(_message.Message):
     NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
     images: _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]
     neighbours: int
-    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping]]] = ..., neighbours: _Optional[int] = ...) -> None: ...
+    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping[str, object]]]] = ..., neighbours: _Optional[int] = ...) -> None: ...
 
 class ClassifyResponse(_message.Message):
     __slots__ = ("results",)
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[_answer_pb2.ClassifyResult]
-    def __init__(self, results: _Optional[_Iterable[_Union[_answer_pb2.ClassifyResult, _Mapping]]] = ...) -> None: ...
+    def __init__(self, results: _Optional[_Iterable[_Union[_answer_pb2.ClassifyResult, _Mapping[str, object]]]] = ...) -> None: ...
 
 class ClassifyStreamRequest(_message.Message):
     __slots__ = ("sequence", "images", "neighbours")
@@ -32,7 +32,7 @@ class ClassifyStreamRequest(_message.Message):
     sequence: int
     images: _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]
     neighbours: int
-    def __init__(self, sequence: _Optional[int] = ..., images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping]]] = ..., neighbours: _Optional[int] = ...) -> None: ...
+    def __init__(self, sequence: _Optional[int] = ..., images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping[str, object]]]] = ..., neighbours: _Optional[int] = ...) -> None: ...
 
 class ClassifyStreamResponse(_message.Message):
     __slots__ = ("sequence", "results", "error")
@@ -42,19 +42,19 @@ class ClassifyStreamResponse(_message.Message):
     sequence: int
     results: _containers.RepeatedCompositeFieldContainer[_answer_pb2.ClassifyResult]
     error: _status_pb2.Status
-    def __init__(self, sequence: _Optional[int] = ..., results: _Optional[_Iterable[_Union[_answer_pb2.ClassifyResult, _Mapping]]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    def __init__(self, sequence: _Optional[int] = ..., results: _Optional[_Iterable[_Union[_answer_pb2.ClassifyResult, _Mapping[str, object]]]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping[str, object]]] = ...) -> None: ...
 
 class EmbedRequest(_message.Message):
     __slots__ = ("images",)
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     images: _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]
-    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping]]] = ...) -> None: ...
+    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping[str, object]]]] = ...) -> None: ...
 
 class EmbedResponse(_message.Message):
     __slots__ = ("results",)
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[_answer_pb2.EmbedResult]
-    def __init__(self, results: _Optional[_Iterable[_Union[_answer_pb2.EmbedResult, _Mapping]]] = ...) -> None: ...
+    def __init__(self, results: _Optional[_Iterable[_Union[_answer_pb2.EmbedResult, _Mapping[str, object]]]] = ...) -> None: ...
 
 class GetModelInfoRequest(_message.Message):
     __slots__ = ()
@@ -86,4 +86,4 @@ class GetModelInfoResponse(_message.Message):
     threat_model: _model_pb2.ThreatModel
     accuracy: _model_pb2.Accuracy
     limits: _model_pb2.Limits
-    def __init__(self, name: _Optional[str] = ..., created: _Optional[str] = ..., encoder_sha256: _Optional[str] = ..., input: _Optional[_Union[_model_pb2.ImageShape, _Mapping]] = ..., embedding_dim: _Optional[int] = ..., class_names: _Optional[_Iterable[str]] = ..., exemplars: _Optional[int] = ..., vote: _Optional[_Union[_model_pb2.Vote, _Mapping]] = ..., abstain_below: _Optional[float] = ..., threat_model: _Optional[_Union[_model_pb2.ThreatModel, _Mapping]] = ..., accuracy: _Optional[_Union[_model_pb2.Accuracy, _Mapping]] = ..., limits: _Optional[_Union[_model_pb2.Limits, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., created: _Optional[str] = ..., encoder_sha256: _Optional[str] = ..., input: _Optional[_Union[_model_pb2.ImageShape, _Mapping[str, object]]] = ..., embedding_dim: _Optional[int] = ..., class_names: _Optional[_Iterable[str]] = ..., exemplars: _Optional[int] = ..., vote: _Optional[_Union[_model_pb2.Vote, _Mapping[str, object]]] = ..., abstain_below: _Optional[float] = ..., threat_model: _Optional[_Union[_model_pb2.ThreatModel, _Mapping[str, object]]] = ..., accuracy: _Optional[_Union[_model_pb2.Accuracy, _Mapping[str, object]]] = ..., limits: _Optional[_Union[_model_pb2.Limits, _Mapping[str, object]]] = ...) -> None: ...

@@ -79,6 +79,7 @@ class HoldfastServiceServicer:
 
     def ClassifyStream(self, request_iterator, context):
         """The same as a stream of requests. Replies come as they are ready, so match them by `sequence`, not by order.
+        A bad image always fails its own result alone, and a refused request its own reply; the stream goes on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

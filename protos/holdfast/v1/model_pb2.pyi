@@ -52,18 +52,20 @@ class Vote(_message.Message):
     def __init__(self, k: _Optional[int] = ..., weighting: _Optional[_Union[VoteWeighting, str]] = ..., temperature: _Optional[float] = ...) -> None: ...
 
 class Accuracy(_message.Message):
-    __slots__ = ("clean", "robust", "epsilon", "attack", "images")
+    __slots__ = ("clean", "robust", "norm", "epsilon", "attack", "images")
     CLEAN_FIELD_NUMBER: _ClassVar[int]
     ROBUST_FIELD_NUMBER: _ClassVar[int]
+    NORM_FIELD_NUMBER: _ClassVar[int]
     EPSILON_FIELD_NUMBER: _ClassVar[int]
     ATTACK_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     clean: float
     robust: float
+    norm: Norm
     epsilon: float
     attack: str
     images: int
-    def __init__(self, clean: _Optional[float] = ..., robust: _Optional[float] = ..., epsilon: _Optional[float] = ..., attack: _Optional[str] = ..., images: _Optional[int] = ...) -> None: ...
+    def __init__(self, clean: _Optional[float] = ..., robust: _Optional[float] = ..., norm: _Optional[_Union[Norm, str]] = ..., epsilon: _Optional[float] = ..., attack: _Optional[str] = ..., images: _Optional[int] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("images_per_call", "message_bytes", "pixels_per_image")

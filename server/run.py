@@ -1,0 +1,60 @@
+"""From an opened bundle to the end of the process."""
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Callable
+
+from bundle.bundle import Bundle
+from server.app import App
+from server.settings import Settings
+
+
+def run(settings: Settings, bundle: Bundle) -> int:
+    """Serve until SIGTERM or SIGINT. Returns the exit status."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(settings, bundle))
+
+
+async def _serve(settings: Settings, bundle: Bundle) -> int:
+    app = App(settings, bundle)
+    await app.start()
+    # What is loaded now stays: the collector need not look through it again and again.
+    gc.collect()
+    gc.freeze()
+    told = _until_told_to_stop()
+    manifest = bundle.manifest
+    print(f"holdfast serves {manifest.name}: {len(manifest.class_names)} classes, {bundle.index.size} exemplars")
+    print(f"  gRPC     {app.address}")
+    print(f"  metrics  {app.metrics_url}", flush=True)
+    print(f"draining on {await told}", flush=True)
+    finished = await app.drain()
+    print("drained" if finished else "calls were cut off after the grace period", flush=True)
+    return 0 if finished else 1
+
+
+def _until_told_to_stop() -> "asyncio.Future[str]":
+    """Resolves with the signal's name. The second signal ends the process as it always does."""
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[str] = loop.create_future()
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def hear(received: signal.Signals) -> None:
+        for each in signals:
+            loop.remove_signal_handler(each)
+        told.set_result(received.name)
+
+    for each in signals:
+        loop.add_signal_handler(each, hear, each)
+    return told
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The loop of uvloop where there is one: a quarter less CPU per call."""
+    if sys.platform == "win32":
+        return None
+    import uvloop  # noqa: PLC0415 - not on Windows
+
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

@@ -1,0 +1,120 @@
+"""Everything an operator can set: flags first, then HOLDFAST_* environment variables, then the defaults here."""
+
+import os
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
+
+from bundle.errors import HoldfastError
+
+PREFIX = "HOLDFAST_"
+
+
+class ConfigurationError(HoldfastError):
+    """Settings that are unknown, missing or out of range."""
+
+
+def _epsilons(value: object) -> object:
+    """Numbers from "2/255, 8/255" or ["2/255,8/255"]; anything else is left to pydantic."""
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        return value
+    parts = [part for item in value for part in (item.split(",") if isinstance(item, str) else [item])]
+    return tuple(float(Fraction(part.strip())) if isinstance(part, str) else part for part in parts if part != "")
+
+
+class Settings(BaseSettings):
+    """Serve a bundle over gRPC.
+
+    Every flag can also be an environment variable: --max-batch is HOLDFAST_MAX_BATCH. A flag wins over its variable.
+    Unknown flags and unknown HOLDFAST_ variables are refused.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        extra="forbid",
+        frozen=True,
+        cli_prog_name="python -m server",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+    )
+
+    bundle: Path = Field(description="Directory of the bundle to serve, as python -m index_build left it.")
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 or [::] for every interface.")
+    port: int = Field(50051, ge=0, le=65535, description="Port of gRPC; 0 takes a free one and prints it.")
+    metrics_port: int = Field(9464, ge=0, le=65535, description="Port of http://HOST:PORT/metrics; 0 takes a free one.")
+    port_file: Path | None = Field(
+        None, description='File to write {"address": ..., "metrics": ...} to, as JSON, once the server is warm.'
+    )
+    reflection: bool = Field(False, description="Offer gRPC reflection, so that grpcurl and the like can look around.")
+
+    max_batch: int = Field(64, ge=1, le=4096, description="Most images that the encoder sees at once.")
+    max_wait: float = Field(
+        0.001, ge=0, le=1, description="Seconds that an image waits, at most, for others to share its batch."
+    )
+    queue_images: int = Field(1024, ge=1, description="Most images admitted and not yet answered; more are refused.")
+    threads: int = Field(1, ge=1, description="Threads of the encoder. On small encoders one is the fastest.")
+    decode_threads: int = Field(1, ge=1, description="Threads that decode images too large to decode in passing.")
+
+    max_images: int = Field(256, ge=1, description="Most images in one call.")
+    max_pixels: int = Field(16_777_216, ge=1, description="Most pixels of one image as sent, looked at before decoding.")
+    max_message_bytes: int = Field(16 * 2**20, ge=1024, description="Most bytes in one message.")
+    max_streams: int = Field(1024, ge=1, description="Most calls at a time on one connection.")
+    stream_window: int = Field(64, ge=1, description="Most messages of one ClassifyStream being worked on at a time.")
+    keepalive: float = Field(60.0, ge=10, description="Seconds of silence after which a connection is pinged.")
+
+    drain_notice: float = Field(
+        0.5, ge=0, description="Seconds between telling health checks NOT_SERVING and closing, after SIGTERM."
+    )
+    drain_grace: float = Field(20.0, ge=0, description="Seconds that calls in flight get to finish, after SIGTERM.")
+    canary_interval: float = Field(
+        5.0, gt=0, description="Seconds between canaries: images that go through the real batch path, for health."
+    )
+    canary_timeout: float = Field(10.0, gt=0, description="Seconds without an answer after which health is NOT_SERVING.")
+
+    probe_rate: float = Field(0.0, ge=0, le=1, description="Share of answered images to attack, after the answer; 0: off.")
+    probe_budget: float = Field(0.1, gt=0, description="CPU seconds per second that probes may take.")
+    probe_epsilons: Annotated[tuple[float, ...], NoDecode, BeforeValidator(_epsilons)] = Field(
+        (), description="L-infinity radii of the probes in pixels of [0, 1], such as 2/255,8/255; default: the bundle's."
+    )
+    probe_steps: int = Field(10, ge=1, description="Gradient steps of one PGD probe.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.queue_images < self.max_images:
+            raise ValueError(
+                f"queue_images ({self.queue_images}) must hold at least one call of max_images ({self.max_images})"
+            )
+        if any(not 0 < epsilon <= 1 for epsilon in self.probe_epsilons):
+            raise ValueError("probe_epsilons are in pixels of [0, 1]: above 0, at most 1")
+        return self
+
+
+def load_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read flags and environment. --help and unknown flags print and leave, as argparse does.
+
+    Raises:
+        ConfigurationError: a value that is missing or out of range, or a HOLDFAST_ variable that nothing reads.
+
+    """
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
+    if unknown:
+        raise ConfigurationError(
+            f"unknown environment variables: {', '.join(unknown)}; python -m server --help lists what there is"
+        )
+    try:
+        return CliApp.run(Settings, cli_args=list(arguments))
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        raise ConfigurationError(f"{faults} (python -m server --help)") from None
+    except SettingsError as error:
+        raise ConfigurationError(f"{error} (python -m server --help)") from None

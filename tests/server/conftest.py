@@ -1,0 +1,41 @@
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.server.running import LoopThread, Serve, Served, start
+from tests.server.tiny import write_bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("bundle") / "tiny"
+    write_bundle(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def loop_thread() -> Iterator[LoopThread]:
+    thread = LoopThread()
+    yield thread
+    thread.close()
+
+
+@pytest.fixture(scope="session")
+def _served_stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def served(tiny_bundle: Path, loop_thread: LoopThread, _served_stack: ExitStack) -> Served:
+    """One server for all tests that leave it as it was."""
+    return start(_served_stack, loop_thread, tiny_bundle, reflection=True)
+
+
+@pytest.fixture
+def serve(tiny_bundle: Path, loop_thread: LoopThread) -> Iterator[Serve]:
+    """Starts a server with other settings, for one test."""
+    with ExitStack() as stack:
+        yield lambda **settings: start(stack, loop_thread, tiny_bundle, **settings)
