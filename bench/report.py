@@ -54,9 +54,10 @@ class Target:
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], target: Target, notes: str = "") -> None:
     """Prints the table, what it says about the target, and what one should know to read it."""
     console = Console()
-    table = Table(*columns, title=title, title_justify="left")
+    table = Table(*columns)
     for row in rows:
         table.add_row(*row)
+    console.print(title, style="bold")
     console.print(table)
     console.print(str(target))
     if notes:

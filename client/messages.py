@@ -1,6 +1,7 @@
 """Between the wire's messages and plain values."""
 
 from collections.abc import Iterable, Iterator
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +56,8 @@ def to_answer(message: answer_pb2.Classification) -> Answer:
         label=message.label.name,
         index=message.label.index,
         probabilities=np.array(message.probabilities, dtype=np.float32),
-        credibility=message.credibility,
-        confidence=message.confidence,
+        credibility=message.credibility if message.HasField("credibility") else nan,
+        confidence=message.confidence if message.HasField("confidence") else nan,
         abstain=message.abstain,
         soft_margin=message.soft_margin,
         kth_distance=message.kth_neighbour_distance,
@@ -79,7 +80,7 @@ def to_embeddings(response: holdfast_pb2.EmbedResponse, address: str) -> NDArray
 
 def to_model_info(message: holdfast_pb2.GetModelInfoResponse) -> ModelInfo:
     """What is served."""
-    shape, vote, limits, accuracy = message.input, message.vote, message.limits, message.accuracy
+    shape, vote, limits = message.input, message.vote, message.limits
     return ModelInfo(
         name=message.name,
         created=message.created,
@@ -92,15 +93,22 @@ def to_model_info(message: holdfast_pb2.GetModelInfoResponse) -> ModelInfo:
         weighting=_word(model_pb2.VoteWeighting.Name(vote.weighting), "VOTE_WEIGHTING_"),
         temperature=vote.temperature,
         abstain_below=message.abstain_below,
-        norm=_word(model_pb2.Norm.Name(message.threat_model.norm), "NORM_"),
+        norm=_norm(message.threat_model.norm),
         epsilon=message.threat_model.epsilon,
-        accuracy=Accuracy(accuracy.clean, accuracy.robust, accuracy.epsilon, accuracy.attack, accuracy.images)
-        if message.HasField("accuracy")
-        else None,
+        accuracy=_accuracy(message.accuracy) if message.HasField("accuracy") else None,
         images_per_call=limits.images_per_call,
         message_bytes=limits.message_bytes,
         pixels_per_image=limits.pixels_per_image,
     )
+
+
+def _accuracy(message: model_pb2.Accuracy) -> Accuracy:
+    norm = _norm(message.norm)
+    return Accuracy(message.clean, message.robust, norm, message.epsilon, message.attack, message.images)
+
+
+def _norm(norm: model_pb2.Norm) -> str:
+    return _word(model_pb2.Norm.Name(norm), "NORM_")
 
 
 def _word(name: str, prefix: str) -> str:

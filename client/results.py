@@ -53,6 +53,7 @@ class Accuracy:
 
     clean: float
     robust: float
+    norm: str
     epsilon: float
     attack: str
     images: int

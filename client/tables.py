@@ -40,7 +40,8 @@ def model_table(info: ModelInfo) -> Table:
     measured = "not measured"
     if info.accuracy is not None:
         a = info.accuracy
-        measured = f"clean {a.clean:.1%}, robust {a.robust:.1%} at {_levels(a.epsilon)} by {a.attack}, {a.images} images"
+        figures = f"clean {a.clean:.1%}, robust {a.robust:.1%}"
+        measured = f"{figures} at {a.norm} {_levels(a.epsilon)} by {a.attack}, {a.images} images"
     height, width, channels = info.input_shape
     weighting = f"exponential, temperature {info.temperature:g}" if info.weighting == "exponential" else info.weighting
     rows = {

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from bundle.classifier import Classifier
 from bundle.encoder import OnnxGradient
-from bundle.manifest import ThreatModelRecord
 from server.probes.attack import Attack, Question, radius_in_levels
 from server.probes.budget import CpuBudget
 from server.probes.flip_rate import FlipRate
@@ -63,7 +62,7 @@ class Prober:
         idle: Callable[[], bool],
     ) -> None:
         self._settings, self._classifier, self._gradient = settings, classifier, gradient
-        self._epsilons = _epsilons(settings, classifier.bundle.manifest.threat_model)
+        self._epsilons = _visible(settings.probe_epsilons)
         self._metrics, self._idle = metrics, idle
         self._samples: queue.Queue[Sample] = queue.Queue(QUEUE)
         self._stopping = threading.Event()
@@ -155,10 +154,9 @@ class Prober:
         raise Stopped
 
 
-def _epsilons(settings: ProbeSettings, threat: ThreatModelRecord) -> tuple[float, ...]:
-    """The radii asked for, else the one that the encoder was hardened against, else 8/255 (no L-infinity threat model)."""
-    chosen = settings.probe_epsilons or ((threat.epsilon,) if threat.norm == "linf" else (8 / 255,))
-    blind = [epsilon for epsilon in chosen if radius_in_levels(epsilon) < 1]
+def _visible(epsilons: tuple[float, ...]) -> tuple[float, ...]:
+    """The radii, if each can change a picture at all."""
+    blind = [epsilon for epsilon in epsilons if radius_in_levels(epsilon) < 1]
     if blind:
         raise ConfigurationError(f"probe_epsilons: {blind} change no grey level; probe at 1/255 or more")
-    return chosen
+    return epsilons

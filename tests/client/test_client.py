@@ -57,7 +57,7 @@ class Known(holdfast_pb2_grpc.HoldfastServiceServicer):
         answer = answer_pb2.Classification(
             label=answer_pb2.Label(index=1, name=f"{len(data)} bytes"),
             probabilities=[0.25, 0.75],
-            credibility=float("nan") if data == b"uncalibrated" else 0.5,
+            credibility=None if data == b"uncalibrated" else 0.5,
             abstain=True,
             soft_margin=-1.5,
             neighbours=near,
@@ -114,7 +114,9 @@ class Known(holdfast_pb2_grpc.HoldfastServiceServicer):
             exemplars=1234,
             vote=model_pb2.Vote(k=75, weighting=model_pb2.VOTE_WEIGHTING_UNIFORM),
             threat_model=model_pb2.ThreatModel(norm=model_pb2.NORM_LINF, epsilon=8 / 255),
-            accuracy=model_pb2.Accuracy(clean=0.95, robust=0.5, epsilon=8 / 255, attack="PGD", images=300),
+            accuracy=model_pb2.Accuracy(
+                clean=0.95, robust=0.5, norm=model_pb2.NORM_LINF, epsilon=8 / 255, attack="PGD", images=300
+            ),
             limits=model_pb2.Limits(images_per_call=64),
         )
 
@@ -147,7 +149,7 @@ class Blocking:
         self.loop = asyncio.new_event_loop()
         self.client = self.loop.run_until_complete(self._make(address, timeout))
 
-    async def _make(self, address, timeout):
+    async def _make(self, address, timeout):  # noqa: ASYNC109 - of each call, not of this
         return await holdfast.AsyncClient(address, timeout=timeout).__aenter__()
 
     def __enter__(self):
@@ -266,7 +268,7 @@ def test_model_info(connect, address):
     with connect(address) as c:
         info = c.model_info()
     assert (info.name, info.class_names, info.k, info.weighting, info.norm) == ("known", ("cat", "dog"), 75, "uniform", "linf")
-    assert info.accuracy == holdfast.Accuracy(0.95, 0.5, 8 / 255, "PGD", 300)
+    assert info.accuracy == holdfast.Accuracy(0.95, 0.5, "linf", 8 / 255, "PGD", 300)
 
 
 def test_errors_say_what_to_do(connect, address):
@@ -309,11 +311,12 @@ def test_the_command_prints_json_that_is_json(address, tmp_path, capsys):
     assert bad["code"] == "INVALID_ARGUMENT"
 
 
-def test_the_command_shows_the_model(address, capsys):
+def test_the_command_shows_the_model(address, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     code, out, _ = run(capsys, "info", "--address", address)
     assert code == 0
     assert "linf 8/255" in out
-    assert "robust 50.0% at 8/255 by PGD, 300 images" in out
+    assert "robust 50.0% at linf 8/255 by PGD, 300 images" in out
     assert json.loads(run(capsys, "info", "--address", address, "--json")[1])["exemplars"] == 1234
 
 

@@ -1,0 +1,41 @@
+# The server, and nothing that trains: docker build -t holdfast .            (CPU)
+#                                      docker build -t holdfast --build-arg VARIANT=gpu .   (one NVIDIA GPU, CUDA 13)
+#
+#   docker run --rm -p 50051:50051 -p 9464:9464 -v "$PWD/runs/demo/ssat:/bundle:ro" holdfast
+#   docker run --rm ... holdfast --reflection --probe-rate 0.01
+#
+# docker stop drains: give it more seconds than HOLDFAST_DRAIN_GRACE (docker stop -t 30).
+ARG VARIANT=cpu
+
+FROM python:3.11-slim-bookworm AS base-cpu
+ENV EXTRA=serve
+
+# onnxruntime-gpu needs CUDA 13 and cuDNN 9; the image has both, and Ubuntu's Python 3.12.
+FROM nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04 AS base-gpu
+ENV EXTRA=gpu
+RUN apt-get update && apt-get install --yes --no-install-recommends python3 python3-venv && rm -rf /var/lib/apt/lists/*
+
+FROM base-${VARIANT} AS build
+WORKDIR /source
+RUN python3 -m venv /opt/holdfast
+# Only what the server imports goes in: setuptools packs the rooms that it finds.
+COPY pyproject.toml README.md requirements.lock ./
+COPY bundle bundle
+COPY protos protos
+COPY server server
+COPY client client
+RUN /opt/holdfast/bin/pip install --no-cache-dir --constraint requirements.lock ".[${EXTRA}]"
+
+FROM base-${VARIANT} AS serve
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin holdfast
+COPY --from=build /opt/holdfast /opt/holdfast
+ENV PATH=/opt/holdfast/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    HOLDFAST_BUNDLE=/bundle \
+    HOLDFAST_HOST=0.0.0.0
+USER holdfast
+WORKDIR /
+EXPOSE 50051 9464
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-m", "client", "health", "--timeout", "3"]
+ENTRYPOINT ["python", "-m", "server"]

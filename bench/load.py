@@ -1,0 +1,112 @@
+"""Callers that ask as fast as they are answered, from one process that does as little as it can for each call.
+
+Requests are serialised beforehand and replies are not parsed: what is measured is the server, and on a small machine every
+microsecond here is taken from it.
+
+    python -m bench.load --address HOST:PORT --callers 64 --seconds 5
+"""
+
+import argparse
+import asyncio
+import json
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+import uvloop
+
+from protos.holdfast.v1 import holdfast_pb2, image_pb2
+
+CLASSIFY = "/holdfast.v1.HoldfastService/Classify"
+INFO = "/holdfast.v1.HoldfastService/GetModelInfo"
+WARM_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a run of calls came to. `cpu` is this process's, in seconds; latencies are in milliseconds."""
+
+    calls: int
+    failed: int
+    seconds: float
+    cpu: float
+    p50: float
+    p99: float
+
+
+def raw_requests(shape: tuple[int, int, int], count: int = 256) -> list[bytes]:
+    """Serialised Classify calls of one raw image each."""
+    noise = np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
+    raws = [image_pb2.RawImage(data=i.tobytes(), shape=shape, dtype=image_pb2.DATA_TYPE_UINT8) for i in noise]
+    return [holdfast_pb2.ClassifyRequest(images=[image_pb2.Image(raw=raw)]).SerializeToString() for raw in raws]
+
+
+async def drive(
+    address: str, requests: Sequence[bytes], *, callers: int, seconds: float = float("inf"), calls: int | None = None
+) -> Load:
+    """Runs `callers` callers until `seconds` have passed or `calls` were begun; failures are counted, not raised."""
+    latencies: list[float] = []
+    failures: Counter[str] = Counter()
+    left = iter(range(sys.maxsize if calls is None else calls))
+    async with grpc.aio.insecure_channel(address) as channel:
+        call: Any = channel.unary_unary(CLASSIFY)
+        end = time.perf_counter() + seconds
+
+        async def caller() -> None:
+            for number in left:
+                began = time.perf_counter()
+                if began >= end:
+                    return
+                try:
+                    await call(requests[number % len(requests)])
+                except grpc.aio.AioRpcError as error:
+                    failures[error.code().name] += 1
+                latencies.append(time.perf_counter() - began)
+
+        cpu, started = _cpu(), time.perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(callers):
+                group.create_task(caller())
+        spent, used = time.perf_counter() - started, _cpu() - cpu
+    p50, p99 = np.percentile(latencies, (50, 99)) * 1e3 if latencies else (0.0, 0.0)
+    return Load(len(latencies), failures.total(), spent, used, float(p50), float(p99))
+
+
+async def _measure(address: str, callers: int, seconds: float) -> Load:
+    async with grpc.aio.insecure_channel(address) as channel:
+        info: Any = channel.unary_unary(INFO)
+        reply = await info(b"")
+    shape = holdfast_pb2.GetModelInfoResponse.FromString(reply).input
+    requests = raw_requests((shape.height, shape.width, shape.channels))
+    await drive(address, requests, callers=callers, seconds=WARM_SECONDS)
+    return await drive(address, requests, callers=callers, seconds=seconds)
+
+
+def _cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def main() -> int:
+    """Loads one server and prints one line of JSON. Returns 0 where no call failed, else 1."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.load", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--address", required=True, help="host:port of the server")
+    parser.add_argument("--callers", type=int, default=64, help="concurrent callers (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long to measure (default: %(default)s)")
+    options = parser.parse_args()
+    load = uvloop.run(_measure(options.address, options.callers, options.seconds))
+    print(json.dumps(asdict(load)))
+    return 0 if load.failed == 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

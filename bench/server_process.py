@@ -1,0 +1,63 @@
+"""A real server in a process of its own, as an operator would start it."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+START_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where a running server is reached."""
+
+    address: str
+    metrics: str
+
+    def scrape(self) -> dict[str, float]:
+        """Every sample of /metrics that has no labels, by name."""
+        with urllib.request.urlopen(self.metrics, timeout=10) as reply:  # noqa: S310 - our own http address
+            text = reply.read().decode()
+        families = text_string_to_metric_families(text)
+        return {s.name: s.value for family in families for s in family.samples if not s.labels}
+
+
+@contextmanager
+def running_server(bundle: Path, *flags: str) -> Iterator[Server]:
+    """Starts `python -m server` on free ports, yields once it is warm, and ends it by SIGTERM.
+
+    Raises RuntimeError, with what the server said, where it does not come up.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        ports, log = Path(folder) / "ports.json", Path(folder) / "log"
+        command = [sys.executable, "-m", "server", "--bundle", str(bundle), "--port", "0", "--metrics-port", "0"]
+        with log.open("wb") as output:
+            process = subprocess.Popen([*command, "--port-file", str(ports), *flags], stdout=output, stderr=subprocess.STDOUT)
+        try:
+            _wait_for(ports, process, log)
+            found = json.loads(ports.read_text())
+            yield Server(found["address"], found["metrics"])
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_for(ports: Path, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while not ports.exists():
+        if process.poll() is not None or time.monotonic() > end:
+            raise RuntimeError(f"the server did not start: {log.read_text(errors='replace').strip()}")
+        time.sleep(0.05)
