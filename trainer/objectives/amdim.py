@@ -23,6 +23,8 @@ class AmdimObjectiveConfig:
 class AmdimObjective(Objective):
     """NCE between two augmented views; no label is read."""
 
+    names = ("1to5", "1to7", "5to5", "scores")
+
     def __init__(self, config: AmdimObjectiveConfig, encoder: ImageEncoder) -> None:
         super().__init__()
         self.config = config

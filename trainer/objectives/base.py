@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,10 @@ class Batch:
         """Float [N, 3, H, W] in [0, 1], laid out channels-last."""
         return self.images.permute(0, 3, 1, 2).float() / 255
 
+    def at(self, rows: Tensor) -> "Batch":
+        """The images at `rows`, int64 [n]."""
+        return Batch(self.images[rows], self.labels[rows])
+
     def parts(self, size: int) -> Iterator["Batch"]:
         """The images in order, `size` at a time."""
         for start in range(0, len(self), size):
@@ -36,8 +41,11 @@ class Batch:
 class Objective(nn.Module, ABC):
     """A loss over an encoder and a batch, with whatever it learns besides the encoder (heads, a classifier)."""
 
+    names: ClassVar[tuple[str, ...]]
+    """The terms of the loss that `terms` may return: columns of the log."""
+
     def prepare(self, encoder: ImageEncoder, everything: Batch, step: int) -> None:
-        """Look at the whole training set before step `step` of its stage; most objectives need not."""
+        """Look at the whole training set before step `step` (from 1) of its stage; most objectives need not."""
 
     @abstractmethod
     def terms(self, encoder: ImageEncoder, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:

@@ -50,7 +50,9 @@ class SsatConfig:
     """How views are drawn (label_free)."""
 
     refresh: int = 50
-    """Steps between two embeddings of the whole training set, the bank of exemplars (guided)."""
+    """Steps between two embeddings of the whole training set, the bank of exemplars (guided).
+
+    Where checkpoint_every is a multiple of it, a run that goes on is the run that was not interrupted."""
 
     guides: int = 300
     """How many exemplars of another class an image is drawn to (guided)."""
@@ -66,6 +68,8 @@ class SsatConfig:
 
 class LabelFreeSsat(Objective):
     """NCE between one augmented view and the adversarial version of another."""
+
+    names = ("1to5", "1to7", "5to5", "scores")
 
     def __init__(self, config: SsatConfig, encoder: ImageEncoder) -> None:
         super().__init__()
@@ -86,6 +90,8 @@ class LabelFreeSsat(Objective):
 class GuidedSsat(Objective):
     """NCE between an image and its PGD-kNN adversarial example, where that one fools the vote."""
 
+    names = ("1to5", "1to7", "5to5")
+
     def __init__(self, config: SsatConfig, encoder: ImageEncoder) -> None:
         super().__init__()
         self.config = config
@@ -94,7 +100,7 @@ class GuidedSsat(Objective):
 
     def prepare(self, encoder: ImageEncoder, everything: Batch, step: int) -> None:
         """Embed the training set anew, as the encoder has moved on."""
-        if self.bank is None or step % self.config.refresh == 0:
+        if self.bank is None or (step - 1) % self.config.refresh == 0:
             with frozen(encoder), torch.no_grad():
                 parts = [_embed(encoder, part.pixels()) for part in everything.parts(512)]
             self.bank = GuideBank(torch.cat(parts), everything.labels)

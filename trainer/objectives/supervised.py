@@ -22,6 +22,8 @@ class SupervisedConfig:
 class Supervised(Objective):
     """Cross-entropy of a linear classifier on one augmented view."""
 
+    names = ("cross_entropy",)
+
     def __init__(self, config: SupervisedConfig, encoder: ImageEncoder, classes: int) -> None:
         super().__init__()
         self.config = config

@@ -41,6 +41,8 @@ class SupervisedAdversarialConfig:
 class SupervisedAdversarial(Objective):
     """Minimise the cross-entropy that the attacker has maximised."""
 
+    names = ("cross_entropy",)
+
     def __init__(self, config: SupervisedAdversarialConfig, encoder: ImageEncoder, classes: int) -> None:
         super().__init__()
         self.config = config

@@ -1,0 +1,168 @@
+"""One file that a run can go on from: safetensors for the tensors, JSON in its header for the rest.
+
+One file, because two could be of different moments after a crash. No random state is kept: every step draws from a
+generator seeded with the run's seed and the step's number, so the position is the state.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from bundle.errors import HoldfastError
+from bundle.files import replace_atomically
+from trainer.config import TrainConfig
+
+FILE = Path("checkpoint") / "latest.safetensors"
+
+# These may differ between a run and its continuation: they say where, how fast and how to go on, not what is trained.
+FREE = {"out", "data_dir", "device", "threads", "checkpoint_every", "log_every", "resume", "start_from"}
+# And these besides between a run and another that starts from its stages: they only describe the bundle.
+FREE_AT_START = FREE | {"stages", "norm", "epsilon", "k", "weighting", "temperature", "surrogate_tau"}
+
+
+class CheckpointError(HoldfastError):
+    """There is no checkpoint, it is damaged, or it belongs to another run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a run has come: `step` steps of stage number `stage` are done, after `seconds` of training."""
+
+    stage: int
+    step: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint as read: where it stands, what was asked for, and all tensors by name."""
+
+    position: Position
+    config: dict[str, Any]
+    data_sha256: str
+    tensors: dict[str, Tensor]
+
+    def restore(self, encoder: nn.Module, objective: nn.Module, optimiser: torch.optim.Optimizer | None) -> None:
+        """Load the weights, and the optimiser's moments where one is given."""
+        encoder.load_state_dict(self._part("encoder."))
+        objective.load_state_dict(self._part("objective."))
+        if optimiser is not None:
+            restore_moments(optimiser, self._part("optimiser."))
+
+    def _part(self, prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
+
+
+def save(config: TrainConfig, data_sha256: str, position: Position, parts: dict[str, dict[str, Tensor]]) -> None:
+    """Write the checkpoint into `config.out`, whole or not at all.
+
+    `parts` are the states by name of "encoder", "objective" and "optimiser" (see `moments`).
+    """
+    tensors = {f"{part}.{name}": t.contiguous() for part, state in parts.items() for name, t in state.items()}
+    header = {"position": asdict(position), "config": plain(config), "data_sha256": data_sha256}
+    with replace_atomically(config.out / FILE) as temporary:
+        save_file(tensors, temporary, metadata={"holdfast": json.dumps(header)})
+
+
+def load(directory: Path) -> Checkpoint:
+    """Read `directory`/checkpoint/latest.safetensors.
+
+    Raises:
+        CheckpointError: it is not there, or is not one of ours.
+
+    """
+    path = directory / FILE
+    if not path.is_file():
+        raise CheckpointError(f"there is nothing to go on from: {path} does not exist")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["holdfast"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        return Checkpoint(Position(**header["position"]), header["config"], header["data_sha256"], tensors)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or not a checkpoint of holdfast: {error}") from error
+
+
+def to_go_on_from(config: TrainConfig, data_sha256: str) -> Checkpoint | None:
+    """The checkpoint that `config` asks to resume or to start from; None for a run of its own.
+
+    Raises:
+        CheckpointError: it does not exist, or is of another training.
+
+    """
+    if config.resume and config.start_from:
+        raise CheckpointError("--resume goes on from the run itself, --start-from from another: choose one")
+    if config.resume:
+        found = load(config.out)
+        refuse_another(found, config, data_sha256)
+        return found
+    if config.start_from is None:
+        return None
+    found = load(config.start_from)
+    refuse_another(found, config, data_sha256, free=FREE_AT_START)
+    stages = found.config["stages"]
+    if stages != plain(config)["stages"][: len(stages)]:
+        raise CheckpointError(f"the stages of {config.start_from} are not the first of this run's")
+    if found.position.stage + 1 != len(stages) or found.position.step != stages[-1]["steps"]:
+        raise CheckpointError(f"{config.start_from} is not finished: finish it with --resume")
+    return found
+
+
+def refuse_another(found: Checkpoint, config: TrainConfig, data_sha256: str, *, free: set[str] = FREE) -> None:
+    """Compare what a checkpoint was trained for with what is asked for now.
+
+    Raises:
+        CheckpointError: naming each field that differs, with both values.
+
+    """
+    before, now = (flat({k: v for k, v in c.items() if k not in free}) for c in (found.config, plain(config)))
+    before["data.sha256"], now["data.sha256"] = found.data_sha256, data_sha256
+    lines = [
+        f"  {name}: {before.get(name, 'absent')} there, {now.get(name, 'absent')} now"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+    if lines:
+        raise CheckpointError("\n".join(["the checkpoint is of another training:", *lines]))
+
+
+def plain(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as JSON knows it, with the names of the encoder and of each objective."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
+    values["encoder"]["type"] = type(config.encoder).__name__
+    for stage, record in zip(config.stages, values["stages"], strict=True):
+        record["objective"]["type"] = type(stage.objective).__name__
+    return values
+
+
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Leaves of nested dicts and lists by dotted name: {"stages": [{"steps": 3}]} -> {"stages.0.steps": 3}."""
+    match values:
+        case dict():
+            items = list(values.items())
+        case list():
+            items = list(enumerate(values))
+        case _:
+            return {prefix: values}
+    return {k: v for name, inner in items for k, v in flat(inner, f"{prefix}.{name}" if prefix else str(name)).items()}
+
+
+def moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Adam's state as named tensors: "7.exp_avg" belongs to parameter 7 in the order of its groups."""
+    state = optimiser.state_dict()["state"]
+    return {f"{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
+
+
+def restore_moments(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Inverse of `moments`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

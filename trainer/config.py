@@ -1,0 +1,121 @@
+"""What one can ask of a training run. Presets, with their cost and their accuracy, are in trainer/presets.py."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from bundle.threat_model import Norm, ThreatModel
+from data import DataName
+from trainer.encoders import EncoderConfig
+from trainer.objectives import ObjectiveConfig
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training: one objective, for a number of steps of Adam under a one-cycle learning rate."""
+
+    name: str
+    """Name in the log and on the progress bar."""
+
+    objective: tyro.conf.AvoidSubcommands[ObjectiveConfig]
+    """What is minimised."""
+
+    steps: int
+    """Batches that are learned from."""
+
+    batch_size: int = 128
+    """Images in each."""
+
+    learning_rate: float = 2e-3
+    """Peak of the one-cycle schedule."""
+
+    warmup: float = 0.2
+    """Share of the steps in which the learning rate rises; a cosine brings it down after."""
+
+    betas: tuple[float, float] = (0.8, 0.999)
+    """Adam's decay of the means of gradients and of their squares, as AMDIM."""
+
+    weight_decay: float = 1e-5
+    """Adam's weight decay, as AMDIM."""
+
+    clip: float = 10.0
+    """Longest gradient; longer ones are shortened to it."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 2:
+            raise ValueError(f"stage {self.name!r} needs at least 1 step, of at least 2 images to tell apart")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run: data -> stages -> bundle."""
+
+    encoder: tyro.conf.AvoidSubcommands[EncoderConfig]
+    """The network that is trained."""
+
+    stages: tuple[Stage, ...]
+    """What it is trained for, one after the other."""
+
+    out: Path
+    """Directory of the bundle, which still lacks its index; checkpoint/ and log.csv lie beside it."""
+
+    data: DataName = "digits"
+    """The labelled set. Labels are read by guided, supervised and evaluating code only."""
+
+    data_dir: Path | None = None
+    """Where the set lies: cifar10 (else downloaded), fashion-mnist, folder."""
+
+    calibration: int | None = None
+    """Images held out of training and index, to calibrate credibility; by default as the data set suggests."""
+
+    skip_unreadable: bool = False
+    """Leave out files of a folder that are no images, instead of refusing."""
+
+    norm: Norm = "linf"
+    """Norm of the threat model that the bundle states and is evaluated under."""
+
+    epsilon: float = 8 / 255
+    """Its epsilon, in pixels of [0, 1]."""
+
+    k: int = 15
+    """Neighbours that vote."""
+
+    weighting: Literal["uniform", "exponential"] = "uniform"
+    """Each neighbour counts once (the paper), or by exp(similarity / temperature)."""
+
+    temperature: float = 0.1
+    """Temperature of the exponential weights."""
+
+    surrogate_tau: float = 0.05
+    """Temperature of the soft-kNN that the server's probes attack."""
+
+    seed: int = 0
+    """Of the initial weights, the order of images, views and attacks, and the split of the data."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a GPU if there is one."""
+
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    """Of convolutions in training. Weights, losses and the exported encoder are float32."""
+
+    threads: int | None = None
+    """CPU threads; by default as many as the process may use."""
+
+    checkpoint_every: int = 100
+    """Steps between two checkpoints; one is also written at the end of every stage."""
+
+    log_every: int = 10
+    """Steps between two lines of log.csv."""
+
+    resume: bool = False
+    """Go on from the checkpoint in `out`. Refused if what is trained would be another."""
+
+    start_from: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """Directory of a finished run whose stages are the first of this one's: they are taken from there."""
+
+    @property
+    def threat(self) -> ThreatModel:
+        """The threat model that the bundle states."""
+        return ThreatModel(self.norm, self.epsilon)

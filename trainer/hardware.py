@@ -1,0 +1,36 @@
+"""CPU and GPU by one code path: where tensors live, and in which precision they are multiplied."""
+
+import torch
+
+from bundle.errors import HoldfastError
+from data import LabelledImages
+from trainer.config import TrainConfig
+from trainer.objectives import Batch
+
+
+def device_of(config: TrainConfig) -> torch.device:
+    """Where to train.
+
+    Raises:
+        HoldfastError: a GPU was asked for and there is none.
+
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise HoldfastError("--device cuda was asked for, but torch sees no GPU here")
+    wanted = "cuda" if config.device == "auto" and torch.cuda.is_available() else config.device
+    return torch.device("cpu" if wanted == "auto" else wanted)
+
+
+def precision_of(config: TrainConfig, device: torch.device) -> torch.autocast:
+    """Mixed precision, where the hardware multiplies bfloat16 itself: emulated, it would be slower than float32."""
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        fast = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    else:
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16" and fast)
+
+
+def everything_of(images: LabelledImages, device: torch.device) -> Batch:
+    """The whole set as tensors where the training runs: uint8, so 50,000 CIFAR images are 150 MB."""
+    return Batch(torch.from_numpy(images.images).to(device), torch.from_numpy(images.labels).to(device))

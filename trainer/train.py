@@ -1,0 +1,181 @@
+"""The training loop.
+
+    for each stage (objective, steps):
+        for each step:
+            draw a batch                             in a new random order every epoch
+            terms <- objective(encoder, batch)       which draws views, attacks them, and relates them
+            follow the gradient of their sum         Adam, one-cycle learning rate
+    return the encoder
+
+Every random number of a step comes from a generator seeded with (seed, stage, step), so a run that was interrupted
+goes on exactly as it would have.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from bundle.errors import HoldfastError
+from data import LabelledImages, Splits
+from trainer import checkpoint
+from trainer.checkpoint import Checkpoint, Position
+from trainer.config import Stage, TrainConfig
+from trainer.encoders import ImageEncoder, build_encoder
+from trainer.hardware import device_of, everything_of, precision_of
+from trainer.log import Log
+from trainer.objectives import Batch, Objective, build_objective
+
+
+class DivergedError(HoldfastError):
+    """The loss or its gradient is no longer a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a run leaves: the encoder in evaluation mode on the CPU, and what it took."""
+
+    encoder: ImageEncoder
+    steps: int
+    seconds: float
+
+
+def train(config: TrainConfig, splits: Splits, *, console: Console | None = None) -> Trained:
+    """Train an encoder as `config` says, writing checkpoint and log to `config.out`.
+
+    Args:
+        config: what to train.
+        splits: the labelled images; only `splits.train` is looked at.
+        console: where progress goes; nowhere by default.
+
+    Raises:
+        DivergedError: a loss is not finite; the last checkpoint is intact.
+        CheckpointError: `resume` or `start_from` without a checkpoint, or with one of another training.
+
+    """
+    device = device_of(config)
+    encoder, objectives = build(config, splits.train, device)
+    found = checkpoint.to_go_on_from(config, splits.sha256)
+    start = found.position if found else Position(0, 0, 0.0)
+    names = tuple(dict.fromkeys(name for objective in objectives for name in objective.names))
+    with Log(config.out, names, seconds=start.seconds, console=console) as log:
+        loop = Loop(config, splits.sha256, encoder, everything_of(splits.train, device), log)
+        log.begin([(stage.name, start.step) for stage in config.stages[: start.stage + 1]] if found else [])
+        for number in range(start.stage, len(objectives)):
+            resumed = found if number == start.stage else None
+            if number > start.stage:
+                # What a stage learned besides the encoder, the next one goes on with, as far as it has the same.
+                objectives[number].load_state_dict(objectives[number - 1].state_dict(), strict=False)
+            loop.run(number, objectives[number], resumed)
+        # Channels-last is for training; tracing a graph wants the usual layout.
+        encoder.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        return Trained(encoder.eval(), sum(stage.steps for stage in config.stages), log.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What all stages share."""
+
+    config: TrainConfig
+    data_sha256: str
+    encoder: ImageEncoder
+    everything: Batch
+    log: Log
+
+    def run(self, number: int, objective: Objective, resumed: Checkpoint | None) -> None:
+        """Train for one stage, from its beginning or from a checkpoint within it."""
+        stage, config = self.config.stages[number], self.config
+        optimiser = optimiser_of(stage, self.encoder, objective)
+        if resumed:
+            resumed.restore(self.encoder, objective, optimiser)
+        done = resumed.position.step if resumed else 0
+        generator = torch.Generator(self.everything.labels.device)
+        self.log.stage(stage.name, stage.steps, done)
+        for module in (self.encoder, objective):
+            module.train()
+        for step in range(done + 1, stage.steps + 1):
+            set_learning_rate(optimiser, stage, step)
+            generator.manual_seed(seed_of(config.seed, 1 + number, step))
+            objective.prepare(self.encoder, self.everything, step)
+            with precision_of(config, generator.device):
+                terms = objective.terms(self.encoder, draw(self.everything, stage, config.seed, step), generator)
+            values = learn(terms, optimiser, stage) if terms else {}
+            refuse_nonsense(values, stage, step)
+            self.log.advance(step, values.get("loss", 0.0))
+            if values and (step % config.log_every == 0 or step == stage.steps):
+                self.log.write(stage.name, step, values)
+            if step % config.checkpoint_every == 0 or step == stage.steps:
+                position = Position(number, step, self.log.seconds)
+                states = {"encoder": self.encoder.state_dict(), "objective": objective.state_dict()}
+                states["optimiser"] = checkpoint.moments(optimiser)
+                checkpoint.save(config, self.data_sha256, position, states)
+
+
+def build(config: TrainConfig, images: LabelledImages, device: torch.device) -> tuple[ImageEncoder, list[Objective]]:
+    """The encoder and the objective of every stage, initialised by the seed alone."""
+    torch.manual_seed(config.seed)
+    encoder = build_encoder(config.encoder)
+    encoder.normalise.fit(torch.from_numpy(images.images))
+    objectives = [build_objective(stage.objective, encoder, len(images.class_names)) for stage in config.stages]
+    for module in (encoder, *objectives):
+        module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent in its stubs
+    return encoder, objectives
+
+
+def learn(terms: dict[str, Tensor], optimiser: torch.optim.Optimizer, stage: Stage) -> dict[str, float]:
+    """Take one step, unless something is not finite; either way return what was measured."""
+    loss = torch.stack(list(terms.values())).sum()
+    optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    norm = torch.nn.utils.clip_grad_norm_(parameters, stage.clip)
+    measured = {"loss": loss, "gradient_norm": norm, **terms}
+    values = {name: value.item() for name, value in measured.items()}
+    if math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"]):
+        optimiser.step()
+    return values | {"learning_rate": optimiser.param_groups[0]["lr"]}
+
+
+def refuse_nonsense(values: dict[str, float], stage: Stage, step: int) -> None:
+    """Stop a run whose loss or gradient is NaN or infinite.
+
+    Raises:
+        DivergedError: with the stage, the step and all values.
+
+    """
+    if not all(math.isfinite(value) for value in values.values()):
+        told = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
+        raise DivergedError(
+            f"the training diverged at step {step} of stage {stage.name!r}: {told}."
+            " The last checkpoint is intact; try a smaller learning rate, or --precision float32."
+        )
+
+
+def seed_of(*place: int) -> int:
+    """One seed for each place in a run, of which no two are near each other; the same on every machine."""
+    return int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def draw(everything: Batch, stage: Stage, seed: int, step: int) -> Batch:
+    """The batch of a step (from 1): consecutive images of this epoch's order; what is left over at its end is dropped."""
+    size = min(stage.batch_size, len(everything))
+    epoch, place = divmod(step - 1, len(everything) // size)
+    order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(seed_of(seed, 0, epoch)))
+    return everything.at(order[place * size : (place + 1) * size].to(everything.labels.device))
+
+
+def optimiser_of(stage: Stage, encoder: ImageEncoder, objective: Objective) -> torch.optim.Optimizer:
+    """Adam over the encoder and what the objective learns."""
+    parameters = [*encoder.parameters(), *objective.parameters()]
+    return torch.optim.Adam(parameters, stage.learning_rate, betas=stage.betas, weight_decay=stage.weight_decay)
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, stage: Stage, step: int) -> None:
+    """One cycle: a cosine up to the peak over the warm-up, a cosine down to nothing after it."""
+    up = max(1.0, stage.warmup * stage.steps)
+    through = step / up if step <= up else 1 + (step - up) / max(1.0, stage.steps - up)
+    for group in optimiser.param_groups:
+        group["lr"] = stage.learning_rate * max(0.5 - 0.5 * math.cos(math.pi * through), 1e-3)
