@@ -155,6 +155,8 @@ class Batcher(Generic[T]):
                 for row, item in enumerate(batch):
                     buffer[row] = item.image
                 results = self._run(buffer[: len(batch)])
+                if len(results) != len(batch):
+                    raise ValueError(f"{len(results)} results for {len(batch)} images")  # noqa: TRY301
             except Exception:  # whatever it was, it is this batch's alone
                 log.exception("the model failed on a batch of %d images", len(batch))
                 self._metrics.engine_failures.inc()

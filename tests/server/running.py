@@ -55,7 +55,7 @@ class Served:
     def stub(self) -> HoldfastServiceStub:
         return HoldfastServiceStub(self.channel)
 
-    def metric(self, name: str, **labels: str) -> float:
+    def metric(self, name: str, /, **labels: str) -> float:
         """The sum of one sample over the labels that were not given."""
         with urllib.request.urlopen(self.app.metrics_url, timeout=5) as reply:  # noqa: S310 - our own address
             text = reply.read().decode()
