@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.bundle.tiny import DIM, images_of, manifest, write_encoder
 from onnx import TensorProto
 
 from bundle import Bundle, BundleWriter, Classifier, read_manifest
@@ -16,6 +15,7 @@ from bundle.errors import (
     SchemaMismatchError,
 )
 from bundle.index import FlatIndex
+from tests.bundle.tiny import DIM, images_of, manifest, write_encoder
 
 
 def rewrite(directory: Path, **changes: object) -> None:
