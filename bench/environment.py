@@ -7,6 +7,7 @@ or half of one.
 import os
 import sys
 
+from bench.report import warn_if_busy
 from server.environment import prepare_libraries
 
 # numpy brings its own OpenBLAS, beside the one that OMP_NUM_THREADS governs.
@@ -23,4 +24,5 @@ def prepared() -> dict[str, str]:
 def restart_with_one_thread(module: str) -> None:
     """Replaces this process by `python -m module` with the same arguments, unless that was done already."""
     if "BENCH_IS_PREPARED" not in os.environ:
+        warn_if_busy(os.getloadavg()[0], os.cpu_count() or 1)
         os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], prepared())  # noqa: S606 - ourselves

@@ -51,8 +51,8 @@ class Target:
         return f"{self.name} {self.value:.3f}, target {sign} {self.bound}: {verdict}"
 
 
-def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], target: Target, notes: str = "") -> None:
-    """Prints the table, what it says about the target, and what one should know to read it."""
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], target: Target) -> None:
+    """Prints the table and what it says about the target."""
     console = Console()
     table = Table(*columns)
     for row in rows:
@@ -60,8 +60,13 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], targ
     console.print(title, style="bold")
     console.print(table)
     console.print(str(target))
-    if notes:
-        console.print(notes, style="dim")
+
+
+def warn_if_busy(load: float, cores: int) -> None:
+    """Says so where the machine had other work when the benchmark began: both halves of a ratio suffer, not alike."""
+    if load > 0.25 * cores:
+        message = f"the machine is busy (load {load:.1f} on {cores} cores): measure again when it is quiet"
+        Console(stderr=True).print(message, style="yellow")
 
 
 def write_json(path: Path, bench: str, target: Target, values: dict[str, Value]) -> None:

@@ -1,0 +1,121 @@
+"""The benchmarks at a size that takes seconds: that they run, agree with themselves, and say so in their exit code."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.environment import prepared
+from bench.load import raw_requests
+from bench.memory import mixture
+from bench.report import Spread, Target, warn_if_busy
+from bench.server_process import running_server
+from bench.synthetic import images, write_bundle
+from bundle.bundle import Bundle
+from bundle.classifier import Classifier
+from protos.holdfast.v1 import holdfast_pb2
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ("knn", "serving", "memory", "load", "synthetic")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_bundle(tmp_path_factory.mktemp("bench") / "bundle")
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", *(str(a) for a in arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_synthetic_bundle_classifies_its_own_images(bundle):
+    pixels, labels = images(20, seed=11)
+    answers = Classifier(bundle).classify(pixels)
+    assert np.array_equal(answers.labels, labels)
+    assert np.isfinite(answers.credibility).all()
+
+
+def test_the_synthetic_gradient_is_that_of_its_encoder(bundle):
+    """d<z, v> along any direction, against a difference of one grey level in every pixel of that direction."""
+    rng = np.random.default_rng(0)
+    pixels = np.clip(images(1, seed=12)[0], 1, 254)
+    cotangents = rng.standard_normal((len(pixels), bundle.encoder.dim)).astype(np.float32)
+    gradients = bundle.gradient.vjp(pixels.astype(np.float32) / np.float32(255), cotangents)
+    step = rng.choice([-1, 1], pixels.shape)
+    up, down = ((pixels + sign * step).astype(np.uint8) for sign in (1, -1))
+    rise = ((bundle.encoder.embed(up) - bundle.encoder.embed(down)) * cotangents).sum(axis=1)
+    predicted = (gradients * step * 2 / 255).sum(axis=(1, 2, 3))
+    assert rise == pytest.approx(predicted, rel=0.01, abs=1e-4)
+
+
+def test_targets_and_spreads():
+    assert Target("ratio", 0.7, 0.7, at_least=True).met
+    assert not Target("ratio", 0.69, 0.7, at_least=True).met
+    assert Target("ratio", 1.5, 1.5, at_least=False).met
+    assert "missed" in str(Target("ratio", 1.51, 1.5, at_least=False))
+    assert Spread.of([1, 2, 3, 4, 5]) == Spread(2, 3, 4)
+
+
+def test_a_busy_machine_is_remarked_on(capsys):
+    warn_if_busy(0.1, 2)
+    assert capsys.readouterr().err == ""
+    warn_if_busy(2.0, 2)
+    assert "busy" in capsys.readouterr().err
+
+
+def test_the_environment_has_one_thread_and_is_not_the_servers_business():
+    environment = prepared()
+    assert environment["OMP_NUM_THREADS"] == environment["OPENBLAS_NUM_THREADS"] == "1"
+    assert not any(name.startswith("HOLDFAST_") for name in set(environment) - set(os.environ))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name):
+    shown = run(f"bench.{name}", "--help")
+    assert shown.returncode == 0
+    assert f"python -m bench.{name}" in shown.stdout
+
+
+def test_knn_prints_a_ratio_and_writes_it(tmp_path):
+    done = run("bench.knn", "--rows", 2000, "--dim", 32, "--batch", 16, "--k", 5, "--pairs", 3, "--json", tmp_path / "r.json")
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert done.returncode == (0 if result["met"] else 1), done.stderr
+    assert result["ratio_low"] <= result["ratio"] <= result["ratio_high"]
+    assert "target <= 1.5" in done.stdout
+
+
+def test_serving_compares_the_same_work(bundle, tmp_path):
+    flags = ("--callers", 8, "--seconds", 0.3, "--rounds", 2, "--json", tmp_path / "r.json")
+    done = run("bench.serving", "--bundle", bundle.directory, *flags)
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert done.returncode == (0 if result["met"] else 1), done.stderr
+    assert 1 <= result["batch"] <= 8
+    assert result["served"] > 0
+    assert result["server_cpu"] > 0
+    assert result["ratio"] == pytest.approx(result["served"] / result["looped"], rel=1)
+
+
+def test_memory_reads_the_servers_own_number(bundle, tmp_path):
+    done = run("bench.memory", "--bundle", bundle.directory, "--requests", 200, "--json", tmp_path / "r.json")
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert done.returncode == (0 if result["met"] else 1), done.stderr
+    assert result["ratio"] == pytest.approx(result["mib_after_200"] / result["mib_after_20"])
+    assert result["mib_after_20"] > 20
+
+
+def test_a_server_that_does_not_start_says_why(tmp_path):
+    with pytest.raises(RuntimeError, match="is not a bundle"), running_server(tmp_path):
+        pass
+
+
+def test_the_mixture_has_every_kind_of_call(bundle):
+    calls = [holdfast_pb2.ClassifyRequest.FromString(call) for call in mixture(bundle.manifest.input.shape)]
+    assert {len(call.images) for call in calls} == {1, 16}
+    assert {call.images[0].WhichOneof("source") for call in calls} == {"encoded", "raw"}
+    assert {call.neighbours for call in calls} == {0, 1, 2}
+    assert len(set(raw_requests((32, 32, 3), count=10))) == 10
