@@ -1,0 +1,108 @@
+"""`python -m index_build BUNDLE`: embed the labelled set, build and verify the index, calibrate, record."""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bundle.bundle import read_manifest
+from bundle.errors import HoldfastError
+from bundle.manifest import IndexRecord, Manifest
+from index_build.build import COVERAGE, build_index
+
+ABOUT = """\
+Complete a bundle that python -m trainer wrote, so that python -m server can serve it.
+
+Reads the labelled set that the encoder was trained with (the manifest names it, and its hash is checked), embeds the
+training part through encoder.onnx, and writes index.faiss (exact cosine search) and exemplars.npz (id, label, source,
+flags). Verifies the index against brute force, flags exemplars that disagree with their own neighbours, calibrates
+credibility on the part held out for it, and commits all of it to manifest.json at once.
+
+If it is cut short, run it again: finished parts are kept in BUNDLE/.index_build/ until the end.
+"""
+EXAMPLES = """\
+examples:
+  python -m index_build runs/digits
+  python -m index_build runs/cifar10 --data-dir /data/cifar10 --threads 4
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program. Returns the exit code: 0, 2 for an error the user can act on, 130 when interrupted."""
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(typed)
+    errors = Console(stderr=True, soft_wrap=True)
+    try:
+        record = build_index(
+            options.bundle,
+            data_dir=options.data_dir,
+            batch_size=options.batch_size,
+            threads=options.threads,
+            coverage=options.coverage,
+            command=shlex.join(["python", "-m", "index_build", *typed]),
+        )
+        _print_summary(options.bundle, record, read_manifest(options.bundle))
+    except HoldfastError as error:
+        errors.print(f"index_build: {error}", style="red", markup=False, highlight=False)
+        return 2
+    except KeyboardInterrupt:
+        errors.print("index_build: interrupted; run it again to continue", markup=False)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m index_build",
+        description=ABOUT,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="directory that holds manifest.json and encoder.onnx")
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="where the labelled set lies, if not where the trainer found it"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=256, metavar="N", help="images embedded at once (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="threads of ONNX Runtime (default: the cores this process may use, %(default)s)",
+    )
+    parser.add_argument(
+        "--coverage",
+        type=float,
+        default=COVERAGE,
+        metavar="SHARE",
+        help="the least share of calibration images to be answered; the others make the server abstain (default: %(default)s)",
+    )
+    return parser
+
+
+def _print_summary(directory: Path, record: IndexRecord, manifest: Manifest) -> None:
+    table = Table(title=f"{directory}: ready to serve", show_header=False, title_justify="left")
+    table.add_row("exemplars", f"{record.exemplars:,} of {len(manifest.class_names)} classes")
+    table.add_row(f"recall@{manifest.vote.k} against brute force", f"{record.recall_at_k:.4f}")
+    table.add_row("disagree with their neighbours", f"{record.disagreement_ratio:.2%} (flagged, kept)")
+    calibration = manifest.calibration
+    if calibration is None:
+        table.add_row("credibility", "not calibrated: the set has no calibration part")
+    else:
+        table.add_row(
+            "abstains below credibility",
+            f"{calibration.abstain_below:.3f} (answers {calibration.coverage:.1%} of {len(calibration.nonconformity)}"
+            " held-out images)",
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

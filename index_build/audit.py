@@ -1,0 +1,77 @@
+"""What is checked of an index before it is committed: that it finds what there is, and which labels look wrong."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bundle.exemplars import Flag
+from bundle.index import DECIMALS, Index
+from bundle.vote import VoteParameters, vote
+
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+BLOCK = 1024  # queries searched at once
+SAMPLE = 256  # exemplars whose neighbours are recomputed by brute force
+# Two similarities rounded to DECIMALS that differ by one unit may be the same number, summed in another order.
+SAME = 2 * 10**-DECIMALS
+
+
+def recall_at_k(index: Index, embeddings: Floats, k: int, seed: int = 0) -> float:
+    """Share of the k nearest exemplars that the index finds, by brute force in numpy, over a sample of exemplars.
+
+    An exemplar as similar as the true k-th neighbour, within rounding, is as good as that one.
+
+    Args:
+        index: over `embeddings`, with row numbers as ids.
+        embeddings: float32 [M, D], L2-normalised.
+        k: neighbours a query.
+        seed: of the sample.
+
+    """
+    rows = np.random.default_rng(seed).permutation(len(embeddings))[:SAMPLE]
+    found = index.search(embeddings[rows], k)
+    similarities = embeddings[rows] @ embeddings.T
+    kth = np.partition(similarities, -k, axis=1)[:, -k]
+    right = np.take_along_axis(similarities, found.ids, axis=1) >= kth[:, np.newaxis] - SAME
+    distinct = np.array([len(np.unique(ids)) == k for ids in found.ids])
+    return float(np.mean(right & distinct[:, np.newaxis]))
+
+
+def disagreement_flags(
+    index: Index, embeddings: Floats, labels: Labels, *, classes: int, k: int, advance: Callable[[int], None]
+) -> NDArray[np.uint8]:
+    """Flag exemplars whose label is not the plurality of their own k nearest neighbours, themselves left out.
+
+    Catches wrong labels and more than 99 % of clean-label poisons on CIFAR-10 (Peri et al. 2019, arXiv 1909.13374),
+    but no poison that outnumbers the k neighbours.
+
+    Args:
+        index: over `embeddings`, with row numbers as ids.
+        embeddings: float32 [M, D], L2-normalised, M at least 2.
+        labels: int64 [M].
+        classes: number of classes.
+        k: neighbours that vote.
+        advance: is told how many exemplars are done.
+
+    Returns:
+        uint8 [M], Flag.DISAGREES or 0.
+
+    """
+    flags = np.zeros(len(embeddings), dtype=np.uint8)
+    voters = min(k, len(embeddings) - 1)
+    plurality = VoteParameters(k=voters, weighting="uniform")
+    for start in range(0, len(embeddings), BLOCK):
+        block = slice(start, start + BLOCK)
+        found = index.search(embeddings[block], voters + 1)
+        own = np.arange(start, start + len(found.ids))[:, np.newaxis]
+        itself = found.ids == own
+        # Among many duplicates an exemplar may not find itself: then the farthest neighbour gives way.
+        itself[~itself.any(axis=1), -1] = True
+        similarities = found.similarities[~itself].reshape(-1, voters)
+        neighbours = labels[found.ids[~itself].reshape(-1, voters)]
+        outcome = vote(similarities, neighbours, classes, plurality)
+        flags[block][outcome.labels != labels[block]] = Flag.DISAGREES
+        advance(len(found.ids))
+    return flags

@@ -1,0 +1,146 @@
+"""Completing a bundle: embed the labelled set, build the index, audit it, calibrate, commit."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import data
+from bundle.bundle import ENCODER, EXEMPLARS, INDEX, Bundle, BundleWriter
+from bundle.credibility import Calibration, calibrate
+from bundle.errors import BundleError
+from bundle.exemplars import Exemplars
+from bundle.index import FlatIndex
+from bundle.manifest import IndexRecord, Manifest
+from bundle.vote import vote
+from data import Splits
+from index_build.audit import disagreement_flags, recall_at_k
+from index_build.resume import PartialEmbeddings
+
+COVERAGE = 0.95
+
+
+class IndexBuildError(BundleError):
+    """The labelled set and the bundle do not make an index."""
+
+
+def build_index(
+    directory: Path,
+    splits: Splits | None = None,
+    *,
+    data_dir: Path | None = None,
+    batch_size: int = 256,
+    threads: int = 1,
+    coverage: float = COVERAGE,
+    command: str = "index_build.build_index",
+    quiet: bool = False,
+) -> IndexRecord:
+    """Write index.faiss and exemplars.npz into a bundle, calibrate it, and record what was measured in its manifest.
+
+    Exemplars are the training part of the set that the manifest names; nothing of the bundle changes before everything
+    has been measured. A run that was cut short continues where it was.
+
+    Args:
+        directory: a bundle that has its encoder.
+        splits: the labelled set; read by the manifest's data record where it is not given. Its hash is checked.
+        data_dir: where the set lies, if not where the trainer found it.
+        batch_size: images embedded at once.
+        threads: of ONNX Runtime.
+        coverage: the least share of calibration images that the served vote answers, in (0, 1].
+        command: what the user typed, for the manifest.
+        quiet: no progress bars.
+
+    Raises:
+        IndexBuildError: another set than the encoder's, fewer exemplars than the vote asks, a single class.
+        BundleError, DataError: the bundle or the set cannot be read.
+
+    """
+    if not 0 < coverage <= 1 or batch_size < 1:
+        raise IndexBuildError(f"coverage must be in (0, 1] and batch size at least 1, not {coverage} and {batch_size}")
+    bundle = Bundle.open_encoder(directory, threads=threads)
+    manifest = bundle.manifest
+    if splits is None:
+        splits = read_splits(manifest, data_dir)
+    _check(manifest, splits)
+    train, k = splits.train, manifest.vote.k
+    parts = PartialEmbeddings(directory, manifest.files[ENCODER], train.images)
+    with _progress("embedding", len(train), quiet=quiet) as advance:
+        embeddings = parts.embed(bundle.encoder, batch_size, advance)
+    index = FlatIndex.build(embeddings, np.arange(len(train)))
+    recall = recall_at_k(index, embeddings, k)
+    if recall < 1:
+        raise IndexBuildError(f"an exact index found only {recall:.2%} of the {k} nearest exemplars: do not serve it")
+    with _progress("auditing", len(train), quiet=quiet) as advance:
+        classes = len(manifest.class_names)
+        flags = disagreement_flags(index, embeddings, train.labels, classes=classes, k=k, advance=advance)
+    calibration = _calibrate(bundle, index, splits, coverage, batch_size)
+    record = IndexRecord(
+        exemplars=len(train), recall_at_k=recall, disagreement_ratio=float(np.mean(flags != 0)), command=command
+    )
+    exemplars = Exemplars(np.arange(len(train)), train.labels, np.array(train.sources, dtype=np.str_), flags)
+    writer = BundleWriter.open(directory)
+    writer.add(INDEX, index.save)
+    writer.add(EXEMPLARS, exemplars.save)
+    writer.commit(manifest.model_copy(update={"index": record, "calibration": calibration}))
+    parts.remove()
+    return record
+
+
+def read_splits(manifest: Manifest, data_dir: Path | None) -> Splits:
+    """Read the set that the encoder was trained on, from `data_dir` or from where the trainer found it."""
+    record = manifest.training.data
+    directory = data_dir or (Path(record.directory) if record.directory is not None else None)
+    if manifest.input.height != manifest.input.width:
+        raise IndexBuildError(f"data sets are read as squares, the encoder takes {manifest.input.shape}")
+    return data.load(
+        record.name,
+        directory=directory,
+        size=manifest.input.height,
+        calibration=record.calibration,
+        seed=record.seed,
+        # Whether the trainer skipped unreadable files or had none, the hash says if these are the same images.
+        skip_unreadable=True,
+    )
+
+
+def _check(manifest: Manifest, splits: Splits) -> None:
+    record, train, k = manifest.training.data, splits.train, manifest.vote.k
+    if splits.sha256 != record.sha256:
+        raise IndexBuildError(
+            f"this is not the {record.name} set the encoder was trained with: sha256 {splits.sha256}, the manifest says "
+            f"{record.sha256}. Point --data-dir to that set, or train again with python -m trainer"
+        )
+    if splits.class_names != manifest.class_names:
+        raise IndexBuildError(
+            f"the set has the classes {', '.join(splits.class_names)}; the manifest {', '.join(manifest.class_names)}"
+        )
+    if train.images.shape[1:] != manifest.input.shape:
+        raise IndexBuildError(f"images are {train.images.shape[1:]}, the encoder takes {manifest.input.shape}")
+    if len(train) < k:
+        raise IndexBuildError(
+            f"{len(train)} exemplars, but the vote asks {k} neighbours: add images, or train with a smaller k"
+        )
+    if len(np.unique(train.labels)) < 2:
+        raise IndexBuildError("all exemplars are of one class: there is nothing to vote on; add images of another")
+
+
+def _calibrate(bundle: Bundle, index: FlatIndex, splits: Splits, coverage: float, batch_size: int) -> Calibration | None:
+    """Credibility from the calibration part, judged as served; None where the set has no such part."""
+    images, labels, vote_by = splits.calibration.images, splits.calibration.labels, bundle.manifest.vote
+    if len(images) == 0:
+        return None
+    batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
+    found = index.search(np.concatenate([bundle.encoder.embed(batch) for batch in batches]), vote_by.k)
+    outcome = vote(found.similarities, splits.train.labels[found.ids], len(splits.class_names), vote_by)
+    return calibrate(outcome.counts, labels, coverage)
+
+
+@contextmanager
+def _progress(name: str, total: int, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
+        task = progress.add_task(name, total=total)
+        yield lambda images: progress.advance(task, images)
