@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from bundle.preprocess import InputContract, fit
+from bundle.threat_model import ThreatModel
+from trainer.attacks.adaptive import AdaptiveAttack
+from trainer.attacks.noise import NoiseAttack
+from trainer.attacks.planted import planted_adversary
+from trainer.attacks.quantise import to_pixels
+from trainer.attacks.rungs import Counts, TopK
+from trainer.encoders import AmdimConfig, ResNetConfig, build_encoder
+
+LINF = ThreatModel("linf", 8 / 255)
+SMALL_AMDIM = AmdimConfig(width=8, n_rkhs=64, depth=1)
+SMALL_RESNET = ResNetConfig(width=8, dim=64)
+
+
+def embedding(config):
+    """A random encoder whose BatchNorm has seen images: without, all embeddings lie in one narrow cone."""
+    torch.manual_seed(0)
+    encoder = build_encoder(config)
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    with torch.no_grad():
+        encoder.train()(to_pixels(images(64)))
+    encoder.eval().requires_grad_(False)
+    return lambda pixels: F.normalize(encoder(pixels), dim=1)
+
+
+def images(count):
+    """Blurred noise: it has large shapes, as photographs have."""
+    coarse = np.random.default_rng(1).integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
+    contract = InputContract(height=32, width=32)
+    return np.stack([fit(image, contract) for image in coarse])
+
+
+@pytest.mark.parametrize("config", [SMALL_AMDIM, SMALL_RESNET], ids=["amdim", "resnet"])
+def test_the_adaptive_attack_finds_the_plant(config):
+    result = planted_adversary(embedding(config), images(12), LINF, AdaptiveAttack())
+    assert result.void == 0
+    assert result.rate >= 0.95
+
+
+@pytest.mark.parametrize("config", [SMALL_AMDIM, SMALL_RESNET], ids=["amdim", "resnet"])
+def test_noise_of_the_same_size_does_not(config):
+    result = planted_adversary(embedding(config), images(12), LINF, NoiseAttack())
+    assert (result.cases, result.rate) == (12, 0.0)
+
+
+@pytest.mark.parametrize("rung", [Counts(5), TopK(5)], ids=str)
+def test_attacks_with_masked_gradients_fail_the_gate(rung):
+    result = planted_adversary(embedding(SMALL_RESNET), images(12), LINF, AdaptiveAttack(rungs=(rung,)))
+    assert result.interval[1] < 0.95
+
+
+def test_in_l2_too():
+    embed, threat = embedding(SMALL_RESNET), ThreatModel("l2", 1.0)
+    assert planted_adversary(embed, images(6), threat, AdaptiveAttack()).rate == 1
+    assert planted_adversary(embed, images(6), threat, NoiseAttack()).rate == 0
+
+
+def test_a_collapsed_encoder_makes_no_cases():
+    def embed(pixels):
+        return F.normalize(torch.ones(len(pixels), 4) + 0 * pixels.sum(), dim=1)
+
+    result = planted_adversary(embed, images(2), LINF, NoiseAttack(), crowd=10)
+    assert (result.cases, result.void) == (0, 2)
+    assert result.interval == (0, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", [SMALL_AMDIM, SMALL_RESNET], ids=["amdim", "resnet"])
+def test_over_a_hundred_cases(config):
+    embed, many = embedding(config), images(100)
+    assert planted_adversary(embed, many, LINF, AdaptiveAttack()).rate >= 0.95
+    assert planted_adversary(embed, many, LINF, NoiseAttack()).rate == 0

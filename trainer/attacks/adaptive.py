@@ -1,0 +1,97 @@
+"""The adaptive attack: PGD that knows the classifier is a kNN, on a ladder of surrogates, judged by the served vote.
+
+Which temperature is the worst differs by tens of points between encoders, so all are climbed. The result is the
+per-sample worst case; each rung sees only what the rungs before it left standing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import Progress
+from torch import Tensor
+
+from bundle.preprocess import Pixels
+from bundle.threat_model import ThreatModel
+from trainer.attacks.pgd import pgd
+from trainer.attacks.rungs import Guided, Margin, RelativeMargin, Rung
+from trainer.attacks.victim import Hunt, Outcome, Victim
+
+TAUS = (0.02, 0.05, 0.1, 0.2)
+LADDER: tuple[Rung, ...] = (*(Margin(tau) for tau in TAUS), RelativeMargin(), Guided())
+
+
+@dataclass(frozen=True)
+class AdaptiveAttack:
+    """White box: weights, bank and labels are known.
+
+    Attributes:
+        rungs: the losses, climbed in this order.
+        steps: gradients per restart. The step size is 2.5 epsilon / steps, so that every point of the ball can be
+            reached and left again (Madry et al. 2018).
+        restarts: random starts per rung.
+        batch_size: images attacked at once.
+
+    """
+
+    rungs: tuple[Rung, ...] = LADDER
+    steps: int = 40
+    restarts: int = 1
+    batch_size: int = 128
+
+    def __str__(self) -> str:
+        return f"PGD-{self.steps} x {self.restarts} on " + ", ".join(map(str, self.rungs))
+
+    def __call__(
+        self,
+        victim: Victim,
+        images: Pixels,
+        labels: NDArray[np.int64],
+        threat: ThreatModel,
+        *,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Outcome:
+        """Attack uint8 [N, H, W, 3] images whose true classes are int64 [N] labels.
+
+        Args:
+            victim: what is attacked.
+            images: the clean images; those that are answered wrongly already are left alone.
+            labels: their true classes.
+            threat: where each image may move.
+            seed: of the random starts: the same seed, the same outcome (on the same kind of device).
+            progress: where to show a bar; none without.
+
+        """
+        generator = torch.Generator(victim.device).manual_seed(seed)
+        hunt = Hunt(victim, images, labels, threat)
+        climbs = [rung for rung in self.rungs for _ in range(self.restarts)]
+        bar = progress or Progress(disable=True)
+        task = bar.add_task("attack", total=len(climbs) * len(images))
+        for climb, rung in enumerate(climbs):
+            state = f"attack {threat}: {rung}, {hunt.standing} of {len(images)} stand"
+            bar.update(task, description=state, completed=climb * len(images))
+            propose = self._proposer(rung, victim, threat, generator)
+            for judged in hunt.attempt(str(rung), propose, batch_size=self.batch_size):
+                bar.advance(task, judged)
+        state = f"attack {threat}: {hunt.standing} of {len(images)} stand"
+        bar.update(task, description=state, completed=len(climbs) * len(images))
+        return hunt.outcome()
+
+    def _proposer(
+        self, rung: Rung, victim: Victim, threat: ThreatModel, generator: torch.Generator
+    ) -> Callable[[Tensor, Tensor], Tensor]:
+        def propose(pixels: Tensor, labels: Tensor) -> Tensor:
+            return pgd(
+                rung(victim, pixels, labels),
+                pixels,
+                threat,
+                steps=self.steps,
+                step_size=2.5 * threat.epsilon / self.steps,
+                generator=generator,
+                keep="best",
+            )
+
+        return propose
