@@ -50,7 +50,11 @@ class Answers:
 
 
 class Classifier:
-    """Classifies batches by the vote of the nearest exemplars. Not thread-safe: one thread owns it."""
+    """Classifies batches by the vote of the nearest exemplars.
+
+    Nothing changes after construction, so threads may share one: ONNX Runtime's sessions and faiss's flat search take
+    concurrent calls.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle

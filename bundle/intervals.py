@@ -1,5 +1,6 @@
 """How far a measured rate can be from the true one."""
 
+from dataclasses import dataclass
 from math import sqrt
 
 NORMAL_95 = 1.959963984540054
@@ -30,3 +31,25 @@ def wilson(successes: int, trials: int, *, quantile: float = NORMAL_95) -> tuple
     reach = quantile * sqrt(rate * (1 - rate) / trials + shrink / (4 * trials)) / (1 + shrink)
     # Rounding errors must not push a bound past the rate itself.
     return max(0.0, min(rate, centre - reach)), min(1.0, max(rate, centre + reach))
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How often something happened, of how many times it could have."""
+
+    successes: int
+    trials: int
+
+    @property
+    def value(self) -> float:
+        """The fraction; NaN where it was never tried."""
+        return self.successes / self.trials if self.trials else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % Wilson interval of the fraction."""
+        return wilson(self.successes, self.trials)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{100 * self.value:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
