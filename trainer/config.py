@@ -115,6 +115,14 @@ class TrainConfig:
     start_from: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
     """Directory of a finished run whose stages are the first of this one's: they are taken from there."""
 
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"a run needs stages with different names, not {names}")
+        if self.seed < 0:
+            raise ValueError(f"the seed must be at least 0, not {self.seed}")
+        ThreatModel(self.norm, self.epsilon)  # refuses what is no ball
+
     @property
     def threat(self) -> ThreatModel:
         """The threat model that the bundle states."""

@@ -37,12 +37,12 @@ class Log:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def begin(self, done: list[tuple[str, int]]) -> None:
-        """Start the file anew, but for lines of the stages in `done`, up to and including the step given with each."""
-        limits, kept = dict(done), []
-        if limits and self._path.is_file():
+    def begin(self, done: dict[str, int]) -> None:
+        """Start the file anew, but for the lines of the stages in `done`, up to and including the step given there."""
+        kept = []
+        if done and self._path.is_file():
             with self._path.open(newline="", encoding="utf-8") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["step"]) <= limits.get(row["stage"], -1)]
+                kept = [row for row in csv.DictReader(file) if int(row["step"]) <= done.get(row["stage"], -1)]
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self._header, extrasaction="ignore", restval="")

@@ -41,9 +41,9 @@ DIGITS_SUPERVISED = replace(
 )
 
 CIFAR10_SMALL = TrainConfig(
-    encoder=ResNetConfig(width=32, blocks=1, dim=128),
+    encoder=ResNetConfig(width=48, blocks=1, dim=128, activation="silu"),
     stages=(
-        Stage("amdim", AmdimObjectiveConfig(), steps=1200, batch_size=256),
+        Stage("amdim", AmdimObjectiveConfig(), steps=900, batch_size=256),
         Stage("ssat", SsatConfig(epsilon=8 / 255, steps=3, step_size=4 / 255), steps=300, batch_size=256),
     ),
     out=Path("runs/cifar10-small"),

@@ -63,7 +63,7 @@ def train(config: TrainConfig, splits: Splits, *, console: Console | None = None
     names = tuple(dict.fromkeys(name for objective in objectives for name in objective.names))
     with Log(config.out, names, seconds=start.seconds, console=console) as log:
         loop = Loop(config, splits.sha256, encoder, everything_of(splits.train, device), log)
-        log.begin([(stage.name, start.step) for stage in config.stages[: start.stage + 1]] if found else [])
+        log.begin(stages_done(config, start) if found else {})
         for number in range(start.stage, len(objectives)):
             resumed = found if number == start.stage else None
             if number > start.stage:
@@ -112,6 +112,12 @@ class Loop:
                 states = {"encoder": self.encoder.state_dict(), "objective": objective.state_dict()}
                 states["optimiser"] = checkpoint.moments(optimiser)
                 checkpoint.save(config, self.data_sha256, position, states)
+
+
+def stages_done(config: TrainConfig, position: Position) -> dict[str, int]:
+    """Steps that lie behind, by name of the stage."""
+    begun = config.stages[: position.stage + 1]
+    return {stage.name: stage.steps for stage in begun} | {begun[-1].name: position.step}
 
 
 def build(config: TrainConfig, images: LabelledImages, device: torch.device) -> tuple[ImageEncoder, list[Objective]]:

@@ -60,6 +60,9 @@ class SsatConfig:
     k: int = 75
     """Neighbours of the vote that must be fooled (guided)."""
 
+    def __post_init__(self) -> None:
+        ThreatModel(self.norm, self.epsilon)  # refuses what is no ball, before anything has been trained
+
     @property
     def threat(self) -> ThreatModel:
         """The ball in which the attacker may move."""

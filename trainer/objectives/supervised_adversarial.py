@@ -32,6 +32,9 @@ class SupervisedAdversarialConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """How the one view of each image is drawn."""
 
+    def __post_init__(self) -> None:
+        ThreatModel(self.norm, self.epsilon)  # refuses what is no ball, before anything has been trained
+
     @property
     def threat(self) -> ThreatModel:
         """The ball in which the attacker may move."""

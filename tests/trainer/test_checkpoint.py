@@ -1,0 +1,89 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainer import checkpoint
+from trainer.checkpoint import CheckpointError, Position
+from trainer.config import TrainConfig
+from trainer.presets import DIGITS
+
+
+def optimised() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(3, 2)
+    optimiser = torch.optim.Adam(layer.parameters())
+    layer(torch.ones(1, 3)).sum().backward()
+    optimiser.step()
+    return layer, optimiser
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> TrainConfig:
+    return replace(DIGITS, out=tmp_path)
+
+
+def save(config: TrainConfig) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    layer, optimiser = optimised()
+    states = {"encoder": layer.state_dict(), "objective": {}, "optimiser": checkpoint.moments(optimiser)}
+    checkpoint.save(config, "abc", Position(1, 20, 3.5), states)
+    return layer, optimiser
+
+
+def test_what_is_saved_comes_back(config: TrainConfig) -> None:
+    layer, optimiser = save(config)
+    found = checkpoint.load(config.out)
+    assert found.position == Position(1, 20, 3.5)
+    checkpoint.refuse_another(found, config, "abc")
+    other = torch.nn.Linear(3, 2)
+    fresh = torch.optim.Adam(other.parameters())
+    found.restore(other, torch.nn.Module(), fresh)
+    for net, adam in ((layer, optimiser), (other, fresh)):
+        net(torch.ones(1, 3)).square().sum().backward()
+        adam.step()
+        adam.zero_grad()
+    layer_moments, other_moments = checkpoint.moments(optimiser), checkpoint.moments(fresh)
+    assert layer_moments.keys() == other_moments.keys()
+    assert layer_moments["0.step"] == other_moments["0.step"] == 2
+
+
+def test_a_failed_save_leaves_the_old_checkpoint(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(config)
+    before = (config.out / checkpoint.FILE).read_bytes()
+
+    def half_written(_tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoint, "save_file", half_written)
+    with pytest.raises(OSError, match="disk full"):
+        save(config)
+    assert (config.out / checkpoint.FILE).read_bytes() == before
+    assert [path.name for path in (config.out / "checkpoint").iterdir()] == ["latest.safetensors"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_damage_is_said_to_be_damage(config: TrainConfig, damage: bytes) -> None:
+    path = config.out / checkpoint.FILE
+    path.parent.mkdir(parents=True)
+    path.write_bytes(damage)
+    with pytest.raises(CheckpointError, match="damaged"):
+        checkpoint.load(config.out)
+
+
+def test_truncation_is_damage(config: TrainConfig) -> None:
+    save(config)
+    path = config.out / checkpoint.FILE
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(CheckpointError, match="damaged"):
+        checkpoint.load(config.out)
+
+
+def test_absence_is_said_to_be_absence(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="does not exist"):
+        checkpoint.load(tmp_path)
+
+
+def test_flat_names_every_leaf() -> None:
+    assert checkpoint.flat({"a": [{"b": 1}, {"b": None}], "c": "x"}) == {"a.0.b": 1, "a.1.b": None, "c": "x"}

@@ -1,0 +1,187 @@
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bundle.errors import HoldfastError
+from data import LabelledImages, Splits
+from trainer import checkpoint, train
+from trainer.augment import AugmentConfig
+from trainer.checkpoint import CheckpointError
+from trainer.config import Stage, TrainConfig
+from trainer.encoders import ImageEncoder, ResNetConfig
+from trainer.objectives import AmdimObjectiveConfig, SsatConfig, SupervisedConfig
+
+SMALL = AugmentConfig(rotate=5)
+
+
+def splits(n: int = 40) -> Splits:
+    random = np.random.default_rng(0)
+
+    def some(count: int) -> LabelledImages:
+        images = random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        return LabelledImages(images, np.arange(count) % 2, ("a", "b"), [str(i) for i in range(count)])
+
+    return Splits(some(n), some(4), some(4))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> TrainConfig:
+    ssat = SsatConfig(arm="guided", epsilon=0.3, step_size=0.2, steps=2, refresh=2, k=1)
+    return TrainConfig(
+        encoder=ResNetConfig(4, 1, 8),
+        stages=(
+            Stage("amdim", AmdimObjectiveConfig(SMALL), steps=4, batch_size=16),
+            Stage("ssat", ssat, steps=5, batch_size=16),
+        ),
+        out=tmp_path / "run",
+        checkpoint_every=2,
+        log_every=1,
+        device="cpu",
+    )
+
+
+def same(one: ImageEncoder, other: ImageEncoder) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int, error: BaseException) -> None:
+    learn, taken = train.learn, []
+
+    def learn_or_stop(*arguments):
+        taken.append(1)
+        if len(taken) > steps:
+            raise error
+        return learn(*arguments)
+
+    monkeypatch.setattr(train, "learn", learn_or_stop)
+
+
+def rows(config: TrainConfig) -> list[dict[str, str]]:
+    with (config.out / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("steps", [3, 4, 7])
+def test_a_resumed_run_is_the_run_that_was_not_interrupted(config, tmp_path, monkeypatch, steps) -> None:
+    whole = train.train(config, splits())
+    broken = replace(config, out=tmp_path / "broken")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, steps, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train.train(broken, splits())
+    resumed = train.train(replace(broken, resume=True), splits())
+    assert same(whole.encoder, resumed.encoder)
+    told = [{k: v for k, v in row.items() if k != "seconds"} for row in rows(config)]
+    assert told == [{k: v for k, v in row.items() if k != "seconds"} for row in rows(broken)]
+    assert [row["step"] for row in told] == [*"1234", *"12345"]
+    assert told[0]["1to5"]
+
+
+def test_resuming_a_finished_run_changes_nothing(config) -> None:
+    once = train.train(config, splits())
+    assert same(once.encoder, train.train(replace(config, resume=True), splits()).encoder)
+
+
+def test_a_run_can_start_from_anothers_stages(config, tmp_path) -> None:
+    whole = train.train(config, splits())
+    first = replace(config, stages=config.stages[:1], out=tmp_path / "first")
+    train.train(first, splits())
+    rest = train.train(replace(config, out=tmp_path / "rest", start_from=first.out), splits())
+    assert same(whole.encoder, rest.encoder)
+    other = (replace(config.stages[0], learning_rate=1.0), config.stages[1])
+    with pytest.raises(CheckpointError, match="not the first"):
+        train.train(replace(config, stages=other, start_from=first.out), splits())
+    with pytest.raises(CheckpointError, match="choose one"):
+        train.train(replace(config, resume=True, start_from=first.out), splits())
+
+
+def test_another_training_is_refused_and_the_difference_is_told(config) -> None:
+    train.train(config, splits())
+    wider = replace(config, encoder=ResNetConfig(8, 1, 8), seed=5, resume=True)
+    with pytest.raises(CheckpointError) as caught:
+        train.train(wider, splits(44))
+    message = str(caught.value)
+    assert "encoder.width: 4 there, 8 now" in message
+    assert "seed: 0 there, 5 now" in message
+    assert "data.sha256" in message
+    assert "learning_rate" not in message
+    longer = (replace(config.stages[0], objective=SupervisedConfig()), config.stages[1])
+    with pytest.raises(CheckpointError, match=r"stages\.0\.objective\.type: AmdimObjectiveConfig there, SupervisedConfig"):
+        train.train(replace(config, stages=longer, resume=True), splits())
+
+
+def test_where_and_how_often_may_change_on_resuming(config) -> None:
+    train.train(config, splits())
+    train.train(replace(config, resume=True, checkpoint_every=7, log_every=3, threads=1), splits())
+
+
+def test_nan_stops_with_step_and_values_and_the_last_good_checkpoint_stays(config, monkeypatch) -> None:
+    terms = train.build_objective(config.stages[0].objective, train.build_encoder(config.encoder), 2).__class__.terms
+
+    def poisoned(self, encoder, batch, generator):
+        found = terms(self, encoder, batch, generator)
+        poisoned.calls += 1
+        return found | {"1to7": found["1to7"] * float("nan")} if poisoned.calls == 4 else found
+
+    poisoned.calls = 0
+    monkeypatch.setattr("trainer.objectives.amdim.AmdimObjective.terms", poisoned)
+    with pytest.raises(train.DivergedError, match=r"step 4 of stage 'amdim': loss nan.*1to7 nan"):
+        train.train(config, splits())
+    kept = checkpoint.load(config.out)
+    assert (kept.position.stage, kept.position.step) == (0, 2)
+    assert all(tensor.isfinite().all() for tensor in kept.tensors.values())
+
+
+def test_an_infinite_gradient_moves_no_weight(config) -> None:
+    stage, weight = config.stages[0], torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.Adam([weight])
+    values = train.learn({"root": weight.abs().sqrt().sum()}, optimiser, stage)
+    assert not np.isfinite(values["gradient_norm"])
+    assert weight.item() == 0
+
+
+def test_seeds_matter_and_repeat(config, tmp_path) -> None:
+    one = train.train(config, splits()).encoder
+    assert same(one, train.train(replace(config, out=tmp_path / "b"), splits()).encoder)
+    assert not same(one, train.train(replace(config, out=tmp_path / "c", seed=1), splits()).encoder)
+
+
+def test_what_comes_back_is_ready_for_export(config) -> None:
+    trained = train.train(config, splits())
+    assert trained.steps == 9
+    assert not trained.encoder.training
+    assert all(p.is_contiguous() and p.dtype == torch.float32 for p in trained.encoder.parameters())
+
+
+def test_every_epoch_sees_each_image_at_most_once_and_orders_differ() -> None:
+    everything = train.everything_of(splits(40).train, torch.device("cpu"))
+    numbered = replace(everything, labels=torch.arange(40))
+    stage = Stage("s", SupervisedConfig(), steps=9, batch_size=16)
+    epochs = [torch.cat([train.draw(numbered, stage, 0, step).labels for step in pair]) for pair in ((1, 2), (3, 4))]
+    assert all(len(epoch.unique()) == 32 for epoch in epochs)
+    assert not torch.equal(*epochs)
+    huge = replace(stage, batch_size=1000)
+    assert len(train.draw(numbered, huge, 0, 7).labels.unique()) == 40
+
+
+def test_the_learning_rate_is_one_cycle() -> None:
+    stage = Stage("s", SupervisedConfig(), steps=100, learning_rate=0.5, warmup=0.2)
+    optimiser = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+    rates = []
+    for step in range(1, 101):
+        train.set_learning_rate(optimiser, stage, step)
+        rates.append(optimiser.param_groups[0]["lr"])
+    assert max(rates) == rates[19] == pytest.approx(0.5)
+    assert rates[:20] == sorted(rates[:20])
+    assert rates[19:] == sorted(rates[19:], reverse=True)
+    assert 0 < rates[-1] < 0.001
+
+
+def test_a_gpu_that_is_not_there_is_said_so(config, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(HoldfastError, match="no GPU"):
+        train.train(replace(config, device="cuda"), splits())
