@@ -1,8 +1,10 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundle.intervals import wilson
+from bundle.intervals import Rate, wilson
 
 
 @given(st.integers(0, 500), st.integers(1, 500))
@@ -33,3 +35,9 @@ def test_known_values():
 def test_impossible_counts_are_refused(successes, trials):
     with pytest.raises(ValueError, match="cannot be"):
         wilson(successes, trials)
+
+
+def test_a_rate_reads_well():
+    assert str(Rate(81, 263)) == "30.8 % [25.5, 36.6]"
+    assert Rate(1, 4).value == 0.25
+    assert math.isnan(Rate(0, 0).value)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.progress import Progress
 from torch import Tensor
 
 from bundle.preprocess import Pixels
@@ -35,7 +36,14 @@ class NoiseAttack:
         return f"{self.draws} uniform noise"
 
     def __call__(
-        self, victim: Victim, images: Pixels, labels: NDArray[np.int64], threat: ThreatModel, *, seed: int = 0
+        self,
+        victim: Victim,
+        images: Pixels,
+        labels: NDArray[np.int64],
+        threat: ThreatModel,
+        *,
+        seed: int = 0,
+        progress: Progress | None = None,
     ) -> Outcome:
         """Judge noisy copies of uint8 [N, H, W, 3] images whose true classes are int64 [N] labels."""
         generator = torch.Generator(victim.device).manual_seed(seed)
@@ -44,7 +52,8 @@ class NoiseAttack:
         def propose(pixels: Tensor, _: Tensor) -> Tensor:
             return noisy(pixels, threat, generator)
 
-        for _ in range(self.draws):
+        bar = progress or Progress(disable=True)
+        for _ in bar.track(range(self.draws), description=f"noise {threat}"):
             for _ in hunt.attempt("noise", propose, batch_size=self.batch_size):
                 pass
         return hunt.outcome()

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.progress import Progress
 from torch import Tensor
 
 from bundle.preprocess import Pixels
@@ -67,7 +68,14 @@ class Attack(Protocol):
     """Anything that tries to change served answers within a threat model."""
 
     def __call__(
-        self, victim: Victim, images: Pixels, labels: NDArray[np.int64], threat: ThreatModel, *, seed: int = 0
+        self,
+        victim: Victim,
+        images: Pixels,
+        labels: NDArray[np.int64],
+        threat: ThreatModel,
+        *,
+        seed: int = 0,
+        progress: Progress | None = None,
     ) -> Outcome:
         """Attack uint8 [N, H, W, 3] images whose true classes are int64 [N] labels; the same seed, the same outcome."""
         ...

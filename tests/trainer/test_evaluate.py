@@ -1,0 +1,157 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import data
+from bundle.bundle import Bundle, BundleWriter
+from bundle.classifier import Classifier
+from bundle.errors import ContractMismatchError, HoldfastError
+from bundle.exemplars import Exemplars
+from bundle.index import FlatIndex
+from bundle.manifest import DataRecord, IndexRecord, Manifest, ThreatModelRecord, Training
+from bundle.preprocess import InputContract
+from bundle.threat_model import ThreatModel
+from bundle.vote import VoteParameters
+from trainer.attacks.adaptive import LADDER, AdaptiveAttack
+from trainer.attacks.noise import NoiseAttack
+from trainer.attacks.quantise import to_pixels
+from trainer.encoders import ResNetConfig, build_encoder
+from trainer.evaluate import evaluate, found_by
+from trainer.evaluate.cli import main
+from trainer.export import export
+from trainer.onnx_embedding import OnnxEmbedding
+
+THREAT = ThreatModel("linf", 32 / 255)
+QUICK = AdaptiveAttack(rungs=LADDER[1:2], steps=8)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def encoder(digits):
+    """Random convolutions: enough to tell most digits apart, and easily fooled."""
+    torch.manual_seed(0)
+    encoder = build_encoder(ResNetConfig(width=8, dim=24))
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    with torch.no_grad():
+        encoder.train()(to_pixels(digits.train.images[:256]))
+    return encoder.eval()
+
+
+@pytest.fixture(scope="module")
+def exported(digits, encoder, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("bundle") / "tiny"
+    writer = BundleWriter.create(directory)
+    export(encoder, writer, InputContract(height=32, width=32))
+    with torch.no_grad():
+        bank = F.normalize(encoder(to_pixels(digits.train.images)), dim=1).numpy()
+    ids = np.arange(len(bank))
+    writer.add("index.faiss", FlatIndex.build(bank, ids).save)
+    columns = ids, digits.train.labels, np.array(digits.train.sources), np.zeros(len(ids), dtype=np.uint8)
+    writer.add("exemplars.npz", Exemplars(*columns).save)
+    record = DataRecord(name="digits", sha256=digits.sha256, calibration=200, seed=0)
+    provenance = {"command": "none", "commit": "none", "objective": "none", "encoder": "random"}
+    writer.commit(
+        Manifest(
+            name="tiny",
+            created="2026-01-01T00:00:00+00:00",
+            input=InputContract(height=32, width=32),
+            embedding_dim=24,
+            class_names=digits.class_names,
+            vote=VoteParameters(k=5),
+            threat_model=ThreatModelRecord(norm="linf", epsilon=32 / 255),
+            training=Training(seed=0, steps=0, seconds=0, data=record, **provenance),
+            index=IndexRecord(exemplars=len(ids), recall_at_k=1, disagreement_ratio=0, command="none"),
+        )
+    )
+    return directory
+
+
+def test_the_graphs_are_the_torch_encoder_and_its_gradient(exported, encoder, digits):
+    embed = OnnxEmbedding(Bundle.open(exported))
+    pixels = to_pixels(digits.test.images[:8]).requires_grad_()
+    direction = torch.randn(8, 24, generator=torch.Generator().manual_seed(0))
+    mine, theirs = embed(pixels), F.normalize(encoder(pixels), dim=1)
+    torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
+    gradients = [torch.autograd.grad((z * direction).sum(), pixels)[0] for z in (mine, theirs)]
+    torch.testing.assert_close(*gradients, rtol=1e-2, atol=1e-3)
+
+
+def test_between_grey_levels_the_graphs_see_the_nearest_image(exported, digits):
+    embed = OnnxEmbedding(Bundle.open(exported))
+    pixels = to_pixels(digits.test.images[:2])
+    shifted = (pixels + 0.4 / 255).clamp(0, 1)
+    torch.testing.assert_close(embed(shifted), embed(pixels), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("with_torch", [True, False])
+def test_an_evaluation_counts_what_is_served(exported, encoder, digits, with_torch):
+    evaluation = evaluate(exported, digits.test, encoder=encoder if with_torch else None, attack=QUICK, limit=40)
+    outcome, labels = evaluation.outcome, evaluation.labels
+    served = Classifier(Bundle.open(exported)).classify
+    assert evaluation.threat == THREAT
+    np.testing.assert_array_equal(served(evaluation.images).labels, outcome.clean_labels)
+    np.testing.assert_array_equal(served(outcome.adversarial).labels, outcome.adversarial_labels)
+    assert evaluation.clean.successes == (outcome.clean_labels == labels).sum() > 25
+    still = (outcome.clean_labels == labels) & (outcome.adversarial_labels == labels)
+    assert evaluation.robust.successes == still.sum() < evaluation.clean.successes / 2
+    assert evaluation.dsr.trials == evaluation.clean.successes
+    assert evaluation.dsr.value * evaluation.clean.value == pytest.approx(evaluation.robust.value)
+    assert evaluation.agreement.value > 0.6
+    assert sum(found_by(evaluation).values()) == outcome.success.sum()
+
+
+def test_both_roads_find_nearly_the_same(exported, encoder, digits):
+    by_torch, by_onnx = (
+        evaluate(exported, digits.test, encoder=e, attack=QUICK, limit=60).robust.value for e in (encoder, None)
+    )
+    assert abs(by_torch - by_onnx) <= 0.1
+
+
+def test_a_larger_ball_leaves_no_more_standing(exported, encoder, digits):
+    robust = [
+        evaluate(exported, digits.test, encoder=encoder, attack=QUICK, limit=60, threat=ThreatModel("linf", e / 255))
+        for e in (0, 2, 8, 24, 64)
+    ]
+    values = [evaluation.robust.value for evaluation in robust]
+    assert values == sorted(values, reverse=True)
+    assert values[0] == robust[0].clean.value
+
+
+def test_noise_is_an_attack_like_any_other(exported, digits):
+    assert evaluate(exported, digits.test, attack=NoiseAttack(), limit=20).attack == "1 uniform noise"
+
+
+def test_another_encoder_is_refused(exported, digits):
+    torch.manual_seed(1)
+    stranger = build_encoder(ResNetConfig(width=8, dim=24))
+    with pytest.raises(ContractMismatchError, match="another encoder"):
+        evaluate(exported, digits.test, encoder=stranger, attack=QUICK, limit=4)
+
+
+def test_images_that_do_not_fit_are_refused(exported, digits):
+    with pytest.raises(ContractMismatchError, match="takes"):
+        evaluate(exported, data.load("digits", size=16).test)
+    with pytest.raises(HoldfastError, match="no test images"):
+        evaluate(exported, digits.test.take([]))
+
+
+def test_the_command_measures_and_records(exported, capsys):
+    assert main([str(exported), "--images", "20", "--steps", "2", "--epsilon", "0.05", "--record"]) == 0
+    assert "robust accuracy" in capsys.readouterr().out
+    accuracy = Bundle.open(exported).manifest.accuracy
+    assert accuracy is not None
+    assert (accuracy.images, accuracy.epsilon, accuracy.norm) == (20, 0.05, "linf")
+    assert accuracy.robust < accuracy.clean
+    assert accuracy.attack.startswith("PGD-2 x 1 on margin tau 0.02")
+
+
+def test_the_command_says_what_is_wrong(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 1
+    assert "not a bundle" in capsys.readouterr().out

@@ -1,0 +1,208 @@
+"""Clean and robust accuracy of a bundle, under an attack that knows how it answers, judged on the answers as served."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from bundle.bundle import Bundle
+from bundle.classifier import Classifier
+from bundle.errors import ContractMismatchError, HoldfastError
+from bundle.intervals import Rate
+from bundle.manifest import Accuracy
+from bundle.preprocess import Pixels
+from bundle.threat_model import ThreatModel
+from data import LabelledImages
+from trainer.attacks.adaptive import AdaptiveAttack
+from trainer.attacks.pgd import frozen
+from trainer.attacks.quantise import to_pixels
+from trainer.attacks.surrogate import SoftKNN
+from trainer.attacks.victim import Attack, Embed, Judge, Outcome, Victim
+from trainer.onnx_embedding import OnnxEmbedding
+
+JUDGED_AT_ONCE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was measured on N test images.
+
+    Attributes:
+        threat: what the attacker was allowed.
+        attack: what was tried.
+        images: uint8 [N, H, W, 3], the clean ones.
+        labels: int64 [N], their true classes.
+        outcome: per image: served answers clean and attacked, the attacked image, success, and what found it.
+        agreement: how often the surrogate at the bundle's temperature gives the served answer, on clean images; a
+            surrogate that disagrees is not of this classifier.
+        seconds: wall time.
+
+    """
+
+    threat: ThreatModel
+    attack: str
+    images: Pixels
+    labels: NDArray[np.int64]
+    outcome: Outcome
+    agreement: Rate
+    seconds: float
+
+    @property
+    def clean(self) -> Rate:
+        """Clean images that are answered rightly."""
+        return Rate(int(self._right.sum()), len(self.labels))
+
+    @property
+    def robust(self) -> Rate:
+        """Images that are answered rightly, clean and under every attack tried."""
+        return Rate(int((self._right & ~self.outcome.success).sum()), len(self.labels))
+
+    @property
+    def dsr(self) -> Rate:
+        """Defence success rate: of those answered rightly when clean, the ones that still are under attack."""
+        return Rate(self.robust.successes, self.clean.successes)
+
+    @property
+    def record(self) -> Accuracy:
+        """As the manifest keeps it."""
+        return Accuracy(
+            clean=self.clean.value,
+            robust=self.robust.value,
+            norm=self.threat.norm,
+            epsilon=self.threat.epsilon,
+            attack=self.attack,
+            images=len(self.labels),
+        )
+
+    @property
+    def _right(self) -> NDArray[np.bool_]:
+        right: NDArray[np.bool_] = self.outcome.clean_labels == self.labels
+        return right
+
+
+def evaluate(
+    directory: Path,
+    test: LabelledImages,
+    *,
+    encoder: nn.Module | None = None,
+    threat: ThreatModel | None = None,
+    attack: Attack | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Attack the bundle in `directory` on test images that it was never shown.
+
+    Args:
+        directory: a complete bundle.
+        test: images that follow its input contract, labelled in its classes.
+        encoder: the torch module that the bundle was exported from, pixels -> embeddings not yet normalised: gradients
+            then come from it, on its device. Without it they come from gradient.onnx, and a bundle is all it takes.
+        threat: what the attacker is allowed; by default the bundle's own threat model.
+        attack: by default the whole ladder of `AdaptiveAttack`.
+        limit: attack only so many test images, drawn by `seed`; all by default.
+        seed: of that draw and of the attack.
+        threads: of ONNX Runtime.
+        progress: where to show a bar.
+
+    Raises:
+        BundleError: see `Bundle.open`.
+        ContractMismatchError: `encoder` is another one than the bundle's, or images or classes do not fit it.
+
+    """
+    began = time.monotonic()
+    bundle = Bundle.open(directory, threads=threads)
+    _check_fit(bundle, test)
+    test = sample(test, limit, seed)
+    classifier, attack = Classifier(bundle), attack or AdaptiveAttack()
+    threat = threat or bundle.manifest.threat_model.model()
+    with frozen(*([encoder] if encoder is not None else [])):
+        victim = victim_of(classifier, encoder, test.images[:16])
+        outcome = attack(victim, test.images, test.labels, threat, seed=seed, progress=progress)
+        agreement = _agreement(victim, test.images, outcome.clean_labels)
+    seconds = time.monotonic() - began
+    return Evaluation(threat, str(attack), test.images, test.labels, outcome, agreement, seconds)
+
+
+def victim_of(classifier: Classifier, encoder: nn.Module | None, some: Pixels) -> Victim:
+    """All that a white-box attacker knows of a served classifier: its weights, its whole bank, its labels.
+
+    Args:
+        classifier: over an open bundle.
+        encoder: see `evaluate`; it must be frozen meanwhile.
+        some: uint8 [n, H, W, 3], a few images on which `encoder` is held against the bundle.
+
+    Raises:
+        ContractMismatchError: `encoder` does not embed `some` as the bundle does.
+
+    """
+    bundle = classifier.bundle
+    device = torch.device("cpu") if encoder is None else next(encoder.parameters()).device
+    embed = OnnxEmbedding(bundle) if encoder is None else _torch_embedding(encoder)
+    with torch.no_grad():
+        apart = np.abs(embed(to_pixels(some, device)).cpu().numpy() - bundle.encoder.embed(some)).max(initial=0)
+    if apart > 1e-2:
+        raise ContractMismatchError(
+            f"the torch encoder embeds images {apart:.2g} away from {bundle.directory}/encoder.onnx: its gradients would"
+            " be those of another encoder; give the one that was exported, or none"
+        )
+    embeddings, ids = bundle.index.vectors()
+    surrogate = SoftKNN(
+        torch.from_numpy(embeddings).to(device),
+        torch.from_numpy(bundle.exemplars.labels_of(ids)).to(device),
+        len(bundle.class_names),
+        bundle.manifest.surrogate_tau,
+    )
+    return Victim(embed, surrogate, served(classifier))
+
+
+def served(classifier: Classifier) -> Judge:
+    """The labels that a server over this bundle would answer."""
+
+    def judge(images: Pixels) -> NDArray[np.int64]:
+        parts = [images[i : i + JUDGED_AT_ONCE] for i in range(0, len(images), JUDGED_AT_ONCE)]
+        return np.concatenate([classifier.classify(part).labels for part in parts] or [np.zeros(0, np.int64)])
+
+    return judge
+
+
+def sample(test: LabelledImages, limit: int | None, seed: int) -> LabelledImages:
+    """`limit` of the images, drawn by `seed` and in their old order; all where there are no more than that."""
+    if limit is None or limit >= len(test):
+        return test
+    return test.take(np.sort(np.random.default_rng(seed).permutation(len(test))[:limit]))
+
+
+def _torch_embedding(encoder: nn.Module) -> Embed:
+    def embed(pixels: Tensor) -> Tensor:
+        return F.normalize(encoder(pixels), dim=1)
+
+    return embed
+
+
+def _check_fit(bundle: Bundle, test: LabelledImages) -> None:
+    if len(test) == 0:
+        raise HoldfastError("there are no test images to attack")
+    if test.images.shape[1:] != bundle.encoder.contract.shape:
+        raise ContractMismatchError(
+            f"test images are {test.images.shape[1:]}, the bundle takes {bundle.encoder.contract.shape}"
+        )
+    if test.class_names != bundle.class_names:
+        raise ContractMismatchError(f"test classes {test.class_names} are not the bundle's {bundle.class_names}")
+
+
+def _agreement(victim: Victim, images: Pixels, answers: NDArray[np.int64]) -> Rate:
+    agreeing = 0
+    with torch.no_grad():
+        for i in range(0, len(images), JUDGED_AT_ONCE):
+            z = victim.embed(to_pixels(images[i : i + JUDGED_AT_ONCE], victim.device))
+            best = victim.surrogate.log_scores(z).argmax(1).cpu().numpy()
+            agreeing += int((best == answers[i : i + JUDGED_AT_ONCE]).sum())
+    return Rate(agreeing, len(images))
