@@ -1,0 +1,101 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundle.bundle import Bundle
+from trainer import cli, write_bundle
+from trainer.objectives import AmdimObjectiveConfig
+from trainer.presets import DIGITS
+
+TINY = [
+    *("--encoder.width", "4", "--encoder.dim", "8", "--threads", "1"),
+    *("--stages.0.steps", "2", "--stages.1.steps", "2", "--stages.0.batch-size", "16", "--stages.1.batch-size", "16"),
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    assert cli.main([*TINY, "--out", str(out)]) == 0
+    return out
+
+
+def test_one_command_leaves_a_bundle_that_lacks_only_its_index(run: Path) -> None:
+    bundle = Bundle.open_encoder(run)
+    training = bundle.manifest.training
+    assert training.data.name == "digits"
+    assert training.data.calibration == 200
+    assert training.steps == 4
+    assert training.command.startswith("python -m trainer --encoder.width 4")
+    assert "ssat (label_free" in training.objective
+    assert bundle.manifest.threat_model.epsilon == DIGITS.epsilon
+    images = np.zeros((2, 32, 32, 3), dtype=np.uint8)
+    assert bundle.encoder.embed(images).shape == (2, 8)
+    assert bundle.gradient.vjp(images / np.float32(255), np.ones((2, 8), np.float32)).shape == images.shape
+    assert (run / "log.csv").is_file()
+
+
+def test_the_plan_is_told_before_the_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["digits", *TINY, "--out", str(tmp_path / "other"), "--start-from", str(run), "--seed", "1"]) == 1
+    out = capsys.readouterr().out
+    assert "1,197 images of 10 classes" in out
+    assert "M parameters" in out
+    assert "seed: 0 there, 1 now" in " ".join(out.split())
+
+
+def test_resuming_a_finished_run_writes_the_same_encoder(run: Path) -> None:
+    before = Bundle.open_encoder(run).manifest.files["encoder.onnx"]
+    assert cli.main([*TINY, "--out", str(run), "--resume"]) == 0
+    assert Bundle.open_encoder(run).manifest.files["encoder.onnx"] == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--resume"], "nothing to go on from"),
+        (["cifar10-small", "--data-dir", "absent"], "absent"),
+    ],
+)
+def test_mistakes_end_in_a_sentence_not_a_traceback(arguments, said, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 1
+    out = capsys.readouterr().out
+    assert said in " ".join(out.split())
+    assert "Traceback" not in out
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path, monkeypatch, capsys) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "train", interrupt)
+    assert cli.main([*TINY, "--out", str(tmp_path / "x")]) == 130
+    assert "--resume" in capsys.readouterr().out
+
+
+def test_stages_are_told_in_words() -> None:
+    amdim, ssat = DIGITS.stages
+    assert isinstance(amdim.objective, AmdimObjectiveConfig)
+    assert write_bundle.told(amdim) == f"amdim, {amdim.steps} steps of 128"
+    assert write_bundle.told(ssat).startswith("ssat (label_free, L-inf 24/255), ")
+
+
+def test_outside_a_repository_the_commit_is_unknown(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(write_bundle, "__file__", str(tmp_path / "module.py"))
+    assert write_bundle.commit() == "unknown"
+
+
+def test_the_module_sets_its_threads_to_sleep_before_torch_is_loaded() -> None:
+    # In a process of its own, as torch has long been loaded here.
+    code = (
+        "import runpy, sys; sys.argv = ['trainer', '--help']\n"
+        "try: runpy.run_module('trainer', run_name='__main__')\n"
+        "except SystemExit: import os; print(os.environ['OMP_WAIT_POLICY'], os.environ['GOMP_SPINCOUNT'])"
+    )
+    clean = {k: v for k, v in os.environ.items() if k not in {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}}
+    done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("PASSIVE 0")
