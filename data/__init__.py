@@ -15,7 +15,7 @@ NAMES: tuple[str, ...] = get_args(DataName)
 
 
 def load(
-    name: DataName | str,
+    name: str,
     *,
     directory: Path | None = None,
     size: int = 32,

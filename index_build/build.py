@@ -81,10 +81,8 @@ def build_index(
         exemplars=len(train), recall_at_k=recall, disagreement_ratio=float(np.mean(flags != 0)), command=command
     )
     exemplars = Exemplars(np.arange(len(train)), train.labels, np.array(train.sources, dtype=np.str_), flags)
-    writer = BundleWriter.open(directory)
-    writer.add(INDEX, index.save)
-    writer.add(EXEMPLARS, exemplars.save)
-    writer.commit(manifest.model_copy(update={"index": record, "calibration": calibration}))
+    completed = manifest.model_copy(update={"index": record, "calibration": calibration})
+    _commit(directory, manifest, completed, {INDEX: index.save, EXEMPLARS: exemplars.save})
     parts.remove()
     return record
 
@@ -125,6 +123,19 @@ def _check(manifest: Manifest, splits: Splits) -> None:
         )
     if len(np.unique(train.labels)) < 2:
         raise IndexBuildError("all exemplars are of one class: there is nothing to vote on; add images of another")
+
+
+def _commit(directory: Path, before: Manifest, after: Manifest, files: dict[str, Callable[[Path], object]]) -> None:
+    """Write files and manifest; after a failure no file is left that the manifest does not name."""
+    writer = BundleWriter.open(directory)
+    try:
+        for name, write in files.items():
+            writer.add(name, write)
+        writer.commit(after)
+    except BaseException:
+        for name in files.keys() - before.files.keys():
+            (directory / name).unlink(missing_ok=True)
+        raise
 
 
 def _calibrate(bundle: Bundle, index: FlatIndex, splits: Splits, coverage: float, batch_size: int) -> Calibration | None:

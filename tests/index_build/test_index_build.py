@@ -1,0 +1,275 @@
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import data
+from bundle import Bundle, BundleWriter, Classifier, InputContract, Manifest, read_manifest
+from bundle.encoder import OnnxEncoder
+from bundle.errors import BundleError
+from bundle.exemplars import Flag
+from bundle.manifest import DataRecord, ThreatModelRecord, Training
+from bundle.vote import VoteParameters
+from data import LabelledImages, Splits
+from index_build import IndexBuildError, build_index, resume
+from index_build.__main__ import main
+
+DIM, K = 16, 5
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return data.load("digits", size=8, calibration=100)
+
+
+def write_encoder(path, side=8, dim=DIM):
+    """Projects the centred pixels at random: digits of a class stay near each other."""
+    weights = np.random.default_rng(0).normal(size=(side * side * 3, dim)).astype(np.float32)
+    constants = {"shift": np.float32(80), "weights": weights}
+    nodes = [
+        helper.make_node("Cast", ["images"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["values", "shift"], ["centred"]),
+        helper.make_node("Flatten", ["centred"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["z"]),
+        helper.make_node("LpNormalization", ["z"], ["embeddings"], axis=1, p=2),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "encoder",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", side, side, 3])],
+        [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["batch", dim])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), str(path))
+
+
+def write_bundle(directory, splits, k=K, **record):
+    side = splits.train.images.shape[1]
+    known = {"name": "digits", "sha256": splits.sha256, "calibration": len(splits.calibration), "seed": 0, **record}
+    writer = BundleWriter.create(directory)
+    writer.add("encoder.onnx", lambda path: write_encoder(path, side))
+    writer.commit(
+        Manifest(
+            name="tiny",
+            created="2026-01-01T00:00:00Z",
+            input=InputContract(height=side, width=side),
+            embedding_dim=DIM,
+            class_names=splits.class_names,
+            vote=VoteParameters(k=k),
+            threat_model=ThreatModelRecord(norm="linf", epsilon=8 / 255),
+            training=Training(
+                command="python -m trainer",
+                seed=0,
+                commit="0" * 40,
+                objective="none",
+                encoder="linear",
+                steps=0,
+                seconds=0,
+                data=DataRecord(**known),
+            ),
+        )
+    )
+    return directory
+
+
+@pytest.fixture
+def bundle(tmp_path, digits):
+    return write_bundle(tmp_path / "bundle", digits)
+
+
+def files(directory):
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_a_bundle_is_completed_and_serves(bundle, digits, capsys):
+    assert main([str(bundle), "--threads", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "1,297 of 10 classes" in told
+    opened = Bundle.open(bundle)
+    record = opened.manifest.index
+    assert record.recall_at_k == 1
+    assert record.command == f"python -m index_build {bundle} --threads 1"
+    assert opened.exemplars.sources.tolist() == digits.train.sources
+    assert np.array_equal(opened.exemplars.labels, digits.train.labels)
+    embeddings, ids = opened.index.vectors()
+    np.testing.assert_allclose(embeddings, opened.encoder.embed(digits.train.images), atol=1e-6)
+    assert ids.tolist() == list(range(1297))
+    assert record.disagreement_ratio == np.mean((opened.exemplars.flags & Flag.DISAGREES) > 0)
+    answers = Classifier(opened).classify(digits.test.images)
+    assert np.mean(answers.labels == digits.test.labels) > 0.8
+    calibration = opened.manifest.calibration
+    assert len(calibration.nonconformity) == 100
+    assert calibration.coverage >= 0.95
+    assert sorted(path.name for path in bundle.iterdir()) == [
+        "encoder.onnx",
+        "exemplars.npz",
+        "index.faiss",
+        "manifest.json",
+    ]
+
+
+def test_building_twice_gives_the_same_bytes(bundle, digits):
+    build_index(bundle, digits, quiet=True)
+    first = files(bundle)
+    build_index(bundle, digits, batch_size=100, quiet=True)
+    second = files(bundle)
+    assert first["exemplars.npz"] == second["exemplars.npz"]
+    assert first["index.faiss"] == second["index.faiss"]
+
+
+class PowerCutError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("batches", [1, 9, 10, 25])
+def test_a_run_that_is_cut_short_continues(bundle, digits, monkeypatch, batches):
+    embed, calls = OnnxEncoder.embed, []
+
+    def failing(self, images):
+        if len(calls) == batches:
+            raise PowerCutError
+        calls.append(len(images))
+        return embed(self, images)
+
+    before = files(bundle)
+    monkeypatch.setattr(resume, "ROWS", 200)
+    monkeypatch.setattr(OnnxEncoder, "embed", failing)
+    with pytest.raises(PowerCutError):
+        build_index(bundle, digits, batch_size=50, quiet=True)
+    after = files(bundle)
+    assert {name: content for name, content in after.items() if not name.startswith(".index_build/")} == before
+    finished = sum(name.endswith(".npy") for name in after)
+    assert finished == batches // 4
+
+    counted = []
+    monkeypatch.setattr(OnnxEncoder, "embed", lambda self, images: counted.append(len(images)) or embed(self, images))
+    build_index(bundle, digits, batch_size=50, quiet=True)
+    assert sum(counted) == len(digits.train) - 200 * finished + len(digits.calibration)
+    monkeypatch.undo()
+    resumed = files(bundle)
+    build_index(bundle, digits, batch_size=50, quiet=True)
+    assert files(bundle) == resumed
+
+
+def test_parts_of_another_encoder_or_damaged_ones_are_not_used(bundle, digits, monkeypatch):
+    monkeypatch.setattr(resume, "ROWS", 200)
+    monkeypatch.setattr(resume.PartialEmbeddings, "remove", lambda self: None)
+    build_index(bundle, digits, quiet=True)
+    right = files(bundle)
+    monkeypatch.undo()
+    monkeypatch.setattr(resume, "ROWS", 200)
+    parts = bundle / ".index_build"
+    (parts / "part-000001.npy").write_bytes(b"cut short")
+    np.save(parts / "part-000002.npy", np.zeros((7, DIM), dtype=np.float32))
+    build_index(bundle, digits, quiet=True)
+    assert files(bundle) == {name: right[name] for name in right if not name.startswith(".index_build/")}
+
+    (parts).mkdir()
+    header = json.loads(right[".index_build/header.json"])
+    header["encoder"] = "0" * 64
+    (parts / "header.json").write_text(json.dumps(header, sort_keys=True))
+    np.save(parts / "part-000000.npy", np.zeros((200, DIM), dtype=np.float32))
+    build_index(bundle, digits, quiet=True)
+    assert files(bundle)["index.faiss"] == right["index.faiss"]
+
+
+def test_another_set_is_refused_with_both_hashes(bundle, digits, capsys):
+    other = data.load("digits", size=8, calibration=100, seed=1)
+    before = files(bundle)
+    with pytest.raises(IndexBuildError, match=f"{other.sha256}.*{digits.sha256}.*--data-dir"):
+        build_index(bundle, other, quiet=True)
+    assert files(bundle) == before
+
+
+def test_the_program_exits_with_2_and_says_what_to_do(tmp_path, digits, capsys):
+    write_bundle(tmp_path / "wrong", digits, seed=1)
+    assert main([str(tmp_path / "wrong")]) == 2
+    assert "this is not the digits set" in capsys.readouterr().err
+    assert main([str(tmp_path / "nowhere")]) == 2
+    assert "python -m trainer" in capsys.readouterr().err
+    write_bundle(tmp_path / "fine", digits)
+    assert main([str(tmp_path / "fine"), "--coverage", "1.5"]) == 2
+    assert "coverage must be in (0, 1]" in capsys.readouterr().err
+
+
+def test_an_interrupted_program_says_that_it_continues(bundle, monkeypatch, capsys):
+    def interrupted(self, images):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(OnnxEncoder, "embed", interrupted)
+    assert main([str(bundle)]) == 130
+    assert "run it again to continue" in capsys.readouterr().err
+
+
+def cut(splits, **parts):
+    return Splits(**({"train": splits.train, "calibration": splits.calibration, "test": splits.test} | parts))
+
+
+def test_sets_that_make_no_index_are_refused(tmp_path, digits):
+    few = cut(digits, train=digits.train.take(range(20)))
+    with pytest.raises(IndexBuildError, match="20 exemplars, but the vote asks 21"):
+        build_index(write_bundle(tmp_path / "few", few, k=21), few, quiet=True)
+    alike = cut(digits, train=digits.train.take(np.flatnonzero(digits.train.labels == 3)))
+    with pytest.raises(IndexBuildError, match="one class"):
+        build_index(write_bundle(tmp_path / "alike", alike), alike, quiet=True)
+    renamed = write_bundle(tmp_path / "renamed", digits)
+    manifest = read_manifest(renamed)
+    BundleWriter.open(renamed).commit(manifest.model_copy(update={"class_names": ("a", "b")}))
+    with pytest.raises(IndexBuildError, match="the manifest a, b"):
+        build_index(renamed, digits, quiet=True)
+    large = data.load("digits", size=16, calibration=100)
+    mixed = write_bundle(tmp_path / "mixed", digits, sha256=large.sha256)
+    with pytest.raises(IndexBuildError, match=r"\(16, 16, 3\).*\(8, 8, 3\)"):
+        build_index(mixed, large, quiet=True)
+
+
+def test_an_encoder_of_another_dimension_is_refused(bundle, digits):
+    BundleWriter.open(bundle).commit(read_manifest(bundle).model_copy(update={"embedding_dim": DIM + 1}))
+    with pytest.raises(BundleError, match="16 dimensions, the manifest says 17"):
+        build_index(bundle, digits, quiet=True)
+
+
+def test_as_many_exemplars_as_neighbours_are_enough(tmp_path, digits):
+    few = cut(digits, train=digits.train.take(range(20)))
+    record = build_index(write_bundle(tmp_path / "few", few, k=20), few, quiet=True)
+    assert record.exemplars == 20
+
+
+def test_a_set_without_calibration_images_is_not_calibrated(tmp_path, digits):
+    none = cut(digits, calibration=digits.calibration.take([]))
+    directory = write_bundle(tmp_path / "none", none)
+    build_index(directory, none, quiet=True)
+    assert read_manifest(directory).calibration is None
+
+
+def test_mislabelled_exemplars_are_flagged(tmp_path, digits):
+    labels = digits.train.labels.copy()
+    wrong = np.random.default_rng(0).permutation(len(labels))[:40]
+    labels[wrong] = (labels[wrong] + 1) % 10
+    spoiled = LabelledImages(digits.train.images, labels, digits.class_names, digits.train.sources)
+    splits = cut(digits, train=spoiled)
+    directory = write_bundle(tmp_path / "spoiled", splits)
+    build_index(directory, splits, quiet=True)
+    flagged = Bundle.open(directory).exemplars.flags & Flag.DISAGREES > 0
+    assert flagged[wrong].mean() > 0.85
+    assert np.delete(flagged, wrong).mean() < 0.2
+
+
+@pytest.mark.parametrize("built_before", [False, True])
+def test_nothing_changes_when_writing_fails(bundle, digits, monkeypatch, built_before):
+    if built_before:
+        build_index(bundle, digits, quiet=True)
+    before = files(bundle)
+
+    def full(self, path):
+        path.write_bytes(b"half a table")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bundle.exemplars.Exemplars.save", full)
+    with pytest.raises(OSError, match="No space left"):
+        build_index(bundle, digits, batch_size=99, quiet=True)
+    after = {name: content for name, content in files(bundle).items() if not name.startswith(".index_build/")}
+    assert after == before
+    Bundle.open_encoder(bundle)
