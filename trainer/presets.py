@@ -1,7 +1,7 @@
 """Named training runs. Each states its command, its cost, and what it reaches.
 
-Costs are CPU seconds on a core of an AMD EPYC (Zen 4, AVX512-BF16). Robust accuracy is that of `python -m
-trainer.evaluate`: the worst, image by image, of white-box PGD-40 on whole-bank soft-kNNs at four temperatures.
+Costs are CPU seconds of an AMD EPYC with AVX512-BF16. Robust accuracy is what remains, image by image, under the worst
+of four white-box attacks: PGD-40 on the whole-bank soft-kNN at tau .02, .05, .1 and .2, judged on the kNN vote.
 """
 
 from dataclasses import replace
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from trainer.augment import AugmentConfig
 from trainer.config import Stage, TrainConfig
-from trainer.encoders import ResNetConfig
-from trainer.objectives import AmdimObjectiveConfig, SsatConfig, SupervisedConfig
+from trainer.encoders import AmdimConfig, ResNetConfig
+from trainer.objectives import AmdimObjectiveConfig, SsatConfig, SupervisedAdversarialConfig, SupervisedConfig
 
 # A mirrored digit is another sign, and grey images have no hue.
 DIGITS_VIEWS = AugmentConfig(
@@ -18,15 +18,18 @@ DIGITS_VIEWS = AugmentConfig(
 )
 DIGITS_EPSILON = 16 / 255
 
-_digits_pretrain = Stage("amdim", AmdimObjectiveConfig(DIGITS_VIEWS), steps=180)
+_digits_pretrain = Stage("amdim", AmdimObjectiveConfig(DIGITS_VIEWS), steps=120, learning_rate=3e-3)
 _digits_harden = Stage(
     "ssat",
-    SsatConfig(epsilon=24 / 255, steps=3, step_size=10 / 255, augment=DIGITS_VIEWS),
+    # Half as far again as the threat model: the attack in training is weaker than the one to withstand. At 32/255 the
+    # views no longer resemble each other and the encoder loses its accuracy (88 %).
+    SsatConfig(epsilon=24 / 255, steps=2, step_size=16 / 255, augment=DIGITS_VIEWS),
     steps=150,
+    learning_rate=3e-3,
 )
 
 DIGITS = TrainConfig(
-    encoder=ResNetConfig(width=32, blocks=1, dim=64),
+    encoder=ResNetConfig(width=32, blocks=1, dim=64, activation="silu"),
     stages=(_digits_pretrain, _digits_harden),
     out=Path("runs/digits"),
     data="digits",
@@ -36,8 +39,19 @@ DIGITS = TrainConfig(
 DIGITS_SELF_SUPERVISED = replace(DIGITS, stages=(_digits_pretrain,), out=Path("runs/digits-self-supervised"))
 DIGITS_SUPERVISED = replace(
     DIGITS,
-    stages=(Stage("supervised", SupervisedConfig(DIGITS_VIEWS), steps=180),),
+    stages=(Stage("supervised", SupervisedConfig(DIGITS_VIEWS), steps=150),),
     out=Path("runs/digits-supervised"),
+)
+DIGITS_SUPERVISED_ADVERSARIAL = replace(
+    DIGITS,
+    stages=(
+        Stage(
+            "adversarial",
+            SupervisedAdversarialConfig(epsilon=24 / 255, steps=3, step_size=10 / 255, augment=DIGITS_VIEWS),
+            steps=180,
+        ),
+    ),
+    out=Path("runs/digits-supervised-adversarial"),
 )
 
 CIFAR10_SMALL = TrainConfig(
@@ -53,11 +67,67 @@ CIFAR10_SMALL = TrainConfig(
     weighting="exponential",
 )
 
+# The released run: 300 epochs of AMDIM, then 400 steps of guided SSAT. Its epsilon of .03 is most probably in
+# normalised units, that is about 2/255; here it is in pixels.
+CIFAR10_PAPER = TrainConfig(
+    encoder=AmdimConfig(width=128, n_rkhs=128, depth=3),
+    stages=(
+        Stage("amdim", AmdimObjectiveConfig(), steps=73_500, batch_size=200, learning_rate=2e-4, warmup=0.007),
+        Stage(
+            "ssat",
+            SsatConfig(arm="guided", epsilon=2 / 255, steps=10, step_size=0.3 / 255),
+            steps=400,
+            batch_size=100,
+            learning_rate=1e-4,
+        ),
+    ),
+    out=Path("runs/cifar10-paper"),
+    data="cifar10",
+    epsilon=2 / 255,
+    k=75,
+)
+
 DEFAULT = "digits"
 
 PRESETS: dict[str, tuple[str, TrainConfig]] = {
-    DEFAULT: ("", DIGITS),
-    "digits-self-supervised": ("", DIGITS_SELF_SUPERVISED),
-    "digits-supervised": ("", DIGITS_SUPERVISED),
-    "cifar10-small": ("", CIFAR10_SMALL),
+    DEFAULT: (
+        (
+            "AMDIM, then label-free SSAT, on scikit-learn's digits. `python -m trainer` or `python -m trainer digits`."
+            " 70 CPU seconds. Clean 98.0 %, robust at L-inf 16/255 81.7 % (400 test images)."
+        ),
+        DIGITS,
+    ),
+    "digits-self-supervised": (
+        (
+            "Baseline without SSAT: `python -m trainer digits-self-supervised`; the default goes on from it with"
+            " --start-from runs/digits-self-supervised. 25 CPU seconds. Clean 95.7 %, robust at 16/255 0 %."
+        ),
+        DIGITS_SELF_SUPERVISED,
+    ),
+    "digits-supervised": (
+        "Baseline by cross-entropy: `python -m trainer digits-supervised`. 10 CPU seconds. Clean 99.5 %, robust at 16/255 0 %.",
+        DIGITS_SUPERVISED,
+    ),
+    "digits-supervised-adversarial": (
+        (
+            "Baseline with labels and attacks (Madry): `python -m trainer digits-supervised-adversarial`. 34 CPU"
+            " seconds. Clean 97.5 %, robust at 16/255 85.8 %."
+        ),
+        DIGITS_SUPERVISED_ADVERSARIAL,
+    ),
+    "cifar10-small": (
+        (
+            "AMDIM, then label-free SSAT, on CIFAR-10: `python -m trainer cifar10-small --data-dir DIR`. About 1,100 CPU"
+            " seconds, ten minutes on two cores. Not tuned, and its accuracy not yet measured."
+        ),
+        CIFAR10_SMALL,
+    ),
+    "cifar10-paper": (
+        (
+            "The released recipe, AMDIM at width 128 and guided SSAT: `python -m trainer cifar10-paper --data-dir DIR`."
+            " By its operation count hours of a GPU, weeks of a CPU core. Published: clean 83 % at the first checkpoint,"
+            " 75 % at the last, and 70 to 87 % of these still right under the authors' own attack; not yet measured here."
+        ),
+        CIFAR10_PAPER,
+    ),
 }
