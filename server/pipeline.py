@@ -1,5 +1,6 @@
 """The story of one request: decode, embed, search, vote, judge, and offer it to the prober."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -15,6 +16,9 @@ from server.decoding import Decoder, Source
 from server.errors import RequestError, image_error_at
 from server.metrics import Metrics
 from server.probes import Prober
+
+BREATH = 16
+"""Images of one call decoded in a row before other calls get their turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,8 @@ class Pipeline:
         return images, [image if isinstance(image, ImageError) else next(answers) for image in decoded]
 
     async def _decode(self, position: int, source: Source) -> Pixels | ImageError:
+        if position % BREATH == BREATH - 1:
+            await asyncio.sleep(0)
         try:
             return await self._decoder.decode(source)
         except ImageError as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bundle.bundle import Bundle
@@ -78,3 +80,16 @@ def start(stack: ExitStack, loop: LoopThread, directory: Path, **settings: Any) 
     stack.callback(lambda: loop.run(app.drain()))
     channel = stack.enter_context(grpc.insecure_channel(app.address))
     return Served(app, channel, loop)
+
+
+def refusal(call: Any) -> grpc.RpcError:
+    with pytest.raises(grpc.RpcError) as caught:
+        call()
+    return caught.value
+
+
+def await_metric(served: Served, name: str, value: float) -> None:
+    give_up = time.monotonic() + 5
+    while served.metric(name) != value:
+        assert time.monotonic() < give_up, f"{name} is {served.metric(name)}, not {value}"
+        time.sleep(0.01)

@@ -43,7 +43,9 @@ WITHOUT_TORCH = """
 class Process:
     """A server process on free ports."""
 
-    def __init__(self, directory: Path, scratch: Path, command: list[str] | None = None, *flags: str) -> None:
+    def __init__(
+        self, directory: Path, scratch: Path, command: list[str] | None = None, *flags: str, cwd: Path = REPOSITORY
+    ) -> None:
         ports = scratch / "ports.json"
         self.popen = subprocess.Popen(
             [
@@ -51,7 +53,7 @@ class Process:
                 *("--bundle", str(directory), "--port", "0", "--metrics-port", "0", "--port-file", str(ports)),
                 *flags,
             ],
-            cwd=REPOSITORY,
+            cwd=cwd,
             env={k: v for k, v in os.environ.items() if not k.startswith("HOLDFAST_")},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -171,14 +173,30 @@ def test_it_serves_without_torch(tiny_bundle: Path, tmp_path: Path, processes: l
     assert status == 0, output
 
 
+def test_libraries_are_loaded_after_their_environment_is_set() -> None:
+    # An OpenMP thread of faiss that spins would take a whole core from the others.
+    code = """
+        import contextlib, runpy, sys
+        sys.argv = ["server", "--help"]
+        with contextlib.suppress(SystemExit):
+            runpy.run_module("server", run_name="__main__", alter_sys=True)
+        import faiss
+        print(faiss.omp_get_max_threads())
+    """
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "HOLDFAST_"))}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    result = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout.split()[-1] == "1"
+
+
 @pytest.mark.slow
 def test_it_serves_from_the_serve_extra_alone(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
     """A fresh virtual environment with the serve extra and nothing else: torch is not there to be imported."""
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", f"{REPOSITORY}[serve]"], check=True)
-    assert subprocess.run([python, "-c", "import torch"], capture_output=True, check=False).returncode != 0
-    process = Process(tiny_bundle, tmp_path, [str(python), "-m", "server"])
+    assert subprocess.run([python, "-c", "import torch"], cwd=tmp_path, capture_output=True, check=False).returncode != 0
+    process = Process(tiny_bundle, tmp_path, [str(python), "-m", "server"], cwd=tmp_path)
     processes.append(process)
     assert process.stub.Classify(REQUEST).results[0].answer.label.name == "green"
     assert process.end()[0] == 0

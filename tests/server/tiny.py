@@ -112,26 +112,28 @@ def write_bundle(directory: Path) -> None:
     exemplars = Exemplars(np.arange(60), labels, sources, np.zeros(60, dtype=np.uint8))
     writer.add("index.faiss", index.save)
     writer.add("exemplars.npz", exemplars.save)
-    writer.commit(
-        Manifest(
-            name="tiny",
-            created="2026-01-01T00:00:00Z",
-            input=CONTRACT,
-            embedding_dim=DIM,
-            class_names=tuple(COLOURS),
-            vote=parameters,
-            threat_model=ThreatModelRecord(norm="linf", epsilon=8 / 255),
-            training=Training(
-                command="none",
-                seed=0,
-                commit="none",
-                objective="none",
-                encoder="linear",
-                steps=0,
-                seconds=0,
-                data=DataRecord(name="folder", sha256="0" * 64, calibration=30, seed=0),
-            ),
-            index=IndexRecord(exemplars=60, recall_at_k=1, disagreement_ratio=0.05, command="none"),
-            calibration=calibrate(counts, np.repeat(np.arange(3), 10)),
-        )
+    calibration = calibrate(counts, np.repeat(np.arange(3), 10))
+    writer.commit(_manifest(parameters).model_copy(update={"calibration": calibration}))
+
+
+def _manifest(parameters: VoteParameters) -> Manifest:
+    return Manifest(
+        name="tiny",
+        created="2026-01-01T00:00:00Z",
+        input=CONTRACT,
+        embedding_dim=DIM,
+        class_names=tuple(COLOURS),
+        vote=parameters,
+        threat_model=ThreatModelRecord(norm="linf", epsilon=8 / 255),
+        training=Training(
+            command="none",
+            seed=0,
+            commit="none",
+            objective="none",
+            encoder="linear",
+            steps=0,
+            seconds=0,
+            data=DataRecord(name="folder", sha256="0" * 64, calibration=30, seed=0),
+        ),
+        index=IndexRecord(exemplars=60, recall_at_k=1, disagreement_ratio=0.05, command="none"),
     )
