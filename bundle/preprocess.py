@@ -19,6 +19,10 @@ MAX_PIXELS = 16_777_216
 
 Pixels = NDArray[np.uint8]
 
+# Pillow warns about odd metadata and large images. The pixels are what counts, and the limit on them is ours. Set once, for
+# the process: warnings.catch_warnings is not safe among threads that decode.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 
 class InputContract(BaseModel):
     """What an encoder takes: a batch of uint8 [N, height, width, channels], RGB, resized by `resample`."""
@@ -59,30 +63,21 @@ def decode_image(encoded: bytes, contract: InputContract, *, max_pixels: int = M
     """
     if not encoded:
         raise ImageError("encoded", "is empty; send the bytes of a PNG, JPEG or WebP file")
-    with warnings.catch_warnings():
-        # Pillow warns about odd metadata and large images; the limit below is ours, and the pixels are what counts.
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > max_pixels:
-                    raise ImageError("encoded", f"has {width}x{height} pixels; the limit is {max_pixels} in all")
-                # A JPEG can be decoded at a fraction of its size for a fraction of the price.
-                image.draft("RGB", (2 * contract.width, 2 * contract.height))
-                return fit(np.asarray(_to_rgb(image)), contract)
-        except UnidentifiedImageError:
-            raise ImageError("encoded", "is not a PNG, JPEG or WebP image") from None
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            EOFError,
-            OverflowError,
-            MemoryError,
-            Image.DecompressionBombError,
-        ) as e:
-            # These are what Pillow's decoders raise for damaged files: truncated data, broken chunks, absurd sizes.
-            raise ImageError("encoded", f"cannot be decoded: {e}") from None
+    try:
+        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise ImageError("encoded", f"has {width}x{height} pixels; the limit is {max_pixels} in all")
+            # A JPEG can be decoded at a fraction of its size for a fraction of the price.
+            image.draft("RGB", (2 * contract.width, 2 * contract.height))
+            return fit(np.asarray(_to_rgb(image)), contract)
+    except UnidentifiedImageError:
+        raise ImageError("encoded", "is not a PNG, JPEG or WebP image") from None
+    except Image.DecompressionBombError:
+        raise ImageError("encoded", f"has far more pixels than the limit of {max_pixels}") from None
+    except (OSError, SyntaxError, ValueError, EOFError, OverflowError, MemoryError) as e:
+        # These are what Pillow's decoders raise for damaged files: truncated data, broken chunks, absurd sizes.
+        raise ImageError("encoded", f"cannot be decoded: {e}") from None
 
 
 def fit(image: Pixels, contract: InputContract) -> Pixels:

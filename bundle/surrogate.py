@@ -43,6 +43,9 @@ class SoftKNN:
         self._log_weights = None if log_weights is None else log_weights[order].astype(np.float32)
         bounds = np.searchsorted(labels[order], np.arange(classes + 1))
         self._slices = [slice(int(a), int(b)) for a, b in pairwise(bounds)]
+        self._sizes = np.diff(bounds)
+        self._present = np.flatnonzero(self._sizes)  # reduceat cannot reduce an empty class
+        self._starts = bounds[self._present]
         self.tau = tau
 
     @classmethod
@@ -111,13 +114,12 @@ class SoftKNN:
         logits = (z.astype(np.float32) @ self._bank.T) / np.float32(self.tau)
         if self._log_weights is not None:
             logits += self._log_weights
+        # A handful of calls for all classes: on the hot path each call of numpy costs more than what it computes.
+        largest = np.maximum.reduceat(logits, self._starts, axis=1)
+        logits -= np.repeat(largest, self._sizes[self._present], axis=1)
+        np.exp(logits, out=logits)
         scores = np.full((len(z), len(self._slices)), -np.inf, dtype=np.float32)
-        for c, rows in enumerate(self._slices):
-            if rows.stop > rows.start:
-                block = logits[:, rows]
-                largest = block.max(axis=1, keepdims=True)
-                np.exp(block - largest, out=block)
-                scores[:, c] = largest[:, 0] + np.log(block.sum(axis=1))
+        scores[:, self._present] = largest + np.log(np.add.reduceat(logits, self._starts, axis=1))
         return scores, logits
 
 
