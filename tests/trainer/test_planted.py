@@ -39,27 +39,27 @@ def images(count):
 
 @pytest.mark.parametrize("config", [SMALL_AMDIM, SMALL_RESNET], ids=["amdim", "resnet"])
 def test_the_adaptive_attack_finds_the_plant(config):
-    result = planted_adversary(embedding(config), images(12), LINF, AdaptiveAttack())
+    result = planted_adversary(embedding(config), images(12), LINF, AdaptiveAttack(), crowd=500)
     assert result.void == 0
     assert result.rate >= 0.95
 
 
 @pytest.mark.parametrize("config", [SMALL_AMDIM, SMALL_RESNET], ids=["amdim", "resnet"])
 def test_noise_of_the_same_size_does_not(config):
-    result = planted_adversary(embedding(config), images(12), LINF, NoiseAttack())
+    result = planted_adversary(embedding(config), images(12), LINF, NoiseAttack(), crowd=500)
     assert (result.cases, result.rate) == (12, 0.0)
 
 
 @pytest.mark.parametrize("rung", [Counts(5), TopK(5)], ids=str)
 def test_attacks_with_masked_gradients_fail_the_gate(rung):
-    result = planted_adversary(embedding(SMALL_RESNET), images(12), LINF, AdaptiveAttack(rungs=(rung,)))
+    result = planted_adversary(embedding(SMALL_RESNET), images(12), LINF, AdaptiveAttack(rungs=(rung,)), crowd=500)
     assert result.interval[1] < 0.95
 
 
 def test_in_l2_too():
     embed, threat = embedding(SMALL_RESNET), ThreatModel("l2", 1.0)
-    assert planted_adversary(embed, images(6), threat, AdaptiveAttack()).rate == 1
-    assert planted_adversary(embed, images(6), threat, NoiseAttack()).rate == 0
+    assert planted_adversary(embed, images(6), threat, AdaptiveAttack(), crowd=500).rate == 1
+    assert planted_adversary(embed, images(6), threat, NoiseAttack(), crowd=500).rate == 0
 
 
 def test_a_collapsed_encoder_makes_no_cases():

@@ -65,7 +65,7 @@ def planted_adversary(
     attack: Attack,
     *,
     k: int = 5,
-    crowd: int = 500,
+    crowd: int = 1000,
     seed: int = 0,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,

@@ -1,5 +1,6 @@
 """python -m trainer.evaluate BUNDLE: measure a bundle, print the result, record it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,10 +140,8 @@ def table(name: str, evaluation: Evaluation) -> Table:
 
 
 def found_by(evaluation: Evaluation) -> dict[str, int]:
-    """How many images each rung was the first to fool, in the order in which they were climbed."""
-    names = [name for name in evaluation.outcome.found_by if name]
-    order = [name for name in dict.fromkeys(evaluation.attack.split(" on ")[-1].split(", ")) if name in names]
-    return {name: names.count(name) for name in order}
+    """How many images each rung of the attack was the first to fool, the most successful one first."""
+    return dict(Counter(name for name in evaluation.outcome.found_by if name).most_common())
 
 
 def record(directory: Path, evaluation: Evaluation) -> None:
