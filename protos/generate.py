@@ -53,9 +53,14 @@ def _protoc(destination: Path) -> None:
     outputs = [f"--{kind}_out={destination}" for kind in ("python", "pyi", "grpc_python")]
     outputs.append(f"--descriptor_set_out={destination / DESCRIPTORS}")
     sources = [str(path) for path in sorted((ROOT / PACKAGE).glob("*.proto"))]
-    includes = [f"-I{folder}" for folder in (ROOT, ROOT / "third_party", well_known)]
+    includes = [f"-I{folder}" for folder in (ROOT, third_party(), well_known)]
     if protoc.main(["protoc", *includes, *outputs, *sources]) != 0:
         raise GenerationError("the .proto files do not compile")
+
+
+def third_party() -> Path:
+    """The folder below which the installed googleapis-common-protos keeps google/rpc/*.proto."""
+    return Path(import_module("google.rpc.status_pb2").__file__ or "").parents[2]
 
 
 def _write(destination: Path, relative: Path, text: str) -> Path:
