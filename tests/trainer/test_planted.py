@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+import data
 from bundle.preprocess import InputContract, fit
 from bundle.threat_model import ThreatModel
 from trainer.attacks.adaptive import AdaptiveAttack
@@ -11,6 +14,8 @@ from trainer.attacks.planted import planted_adversary
 from trainer.attacks.quantise import to_pixels
 from trainer.attacks.rungs import Counts, TopK
 from trainer.encoders import AmdimConfig, ResNetConfig, build_encoder
+from trainer.presets import PRESETS
+from trainer.train import train
 
 LINF = ThreatModel("linf", 8 / 255)
 SMALL_AMDIM = AmdimConfig(width=8, n_rkhs=64, depth=1)
@@ -77,3 +82,21 @@ def test_over_a_hundred_cases(config):
     embed, many = embedding(config), images(100)
     assert planted_adversary(embed, many, LINF, AdaptiveAttack()).rate >= 0.95
     assert planted_adversary(embed, many, LINF, NoiseAttack()).rate == 0
+
+
+@pytest.mark.slow
+def test_over_a_hundred_cases_of_a_trained_encoder(tmp_path):
+    digits, preset = data.load("digits"), PRESETS["digits-self-supervised"][1]
+    short = replace(preset, stages=(replace(preset.stages[0], steps=60),), out=tmp_path, threads=1)
+    encoder = train(short, digits).encoder.requires_grad_(False)
+
+    def embed(pixels):
+        return F.normalize(encoder(pixels), dim=1)
+
+    many = digits.test.images[:100]
+    ours = planted_adversary(embed, many, LINF, AdaptiveAttack())
+    assert ours.cases >= 95
+    assert ours.rate >= 0.95
+    assert planted_adversary(embed, many, LINF, NoiseAttack()).rate == 0
+    counts = planted_adversary(embed, many, LINF, AdaptiveAttack(rungs=(Counts(5),)))
+    assert counts.rate < 0.1
