@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 START_SECONDS = 60.0
 
@@ -23,12 +24,15 @@ class Server:
     address: str
     metrics: str
 
-    def scrape(self) -> dict[str, float]:
-        """Every sample of /metrics that has no labels, by name."""
+    def samples(self) -> list[Sample]:
+        """Every sample of /metrics."""
         with urllib.request.urlopen(self.metrics, timeout=10) as reply:  # noqa: S310 - our own http address
             text = reply.read().decode()
-        families = text_string_to_metric_families(text)
-        return {s.name: s.value for family in families for s in family.samples if not s.labels}
+        return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+    def scrape(self) -> dict[str, float]:
+        """Every sample of /metrics that has no labels, by name."""
+        return {sample.name: sample.value for sample in self.samples() if not sample.labels}
 
 
 @contextmanager
