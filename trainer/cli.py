@@ -53,8 +53,6 @@ def parse(arguments: list[str]) -> TrainConfig:
 
 def run(config: TrainConfig, command: str, console: Console) -> None:
     """Load the data, tell the plan, train, export."""
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     splits = load(
         config.data,
         directory=config.data_dir,
@@ -84,6 +82,6 @@ def plan(config: TrainConfig, splits: Splits) -> Table:
         epochs = stage.steps * stage.batch_size / len(splits.train)
         table.add_row(f"stage {number}", f"{told(stage)} ({epochs:.1f} epochs), learning rate {stage.learning_rate:g}")
     table.add_row("threat model", str(config.threat))
-    table.add_row("on", f"{device.type}, {torch.get_num_threads()} threads, {precision}, seed {config.seed}")
+    table.add_row("on", f"{device.type}, {config.threads} threads, {precision}, seed {config.seed}")
     table.add_row("to", str(config.out))
     return table

@@ -1,5 +1,8 @@
 """CPU and GPU by one code path: where tensors live, and in which precision they are multiplied."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from bundle.errors import HoldfastError
@@ -19,6 +22,17 @@ def device_of(config: TrainConfig) -> torch.device:
         raise HoldfastError("--device cuda was asked for, but torch sees no GPU here")
     wanted = "cuda" if config.device == "auto" and torch.cuda.is_available() else config.device
     return torch.device("cpu" if wanted == "auto" else wanted)
+
+
+@contextmanager
+def threads_of(config: TrainConfig) -> Iterator[None]:
+    """Train with as many CPU threads as asked for, and leave torch as it was."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(config.threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def precision_of(config: TrainConfig, device: torch.device) -> torch.autocast:

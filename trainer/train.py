@@ -25,7 +25,7 @@ from trainer import checkpoint
 from trainer.checkpoint import Checkpoint, Position
 from trainer.config import Stage, TrainConfig
 from trainer.encoders import ImageEncoder, build_encoder
-from trainer.hardware import device_of, everything_of, precision_of
+from trainer.hardware import device_of, everything_of, precision_of, threads_of
 from trainer.log import Log
 from trainer.objectives import Batch, Objective, build_objective
 
@@ -61,7 +61,7 @@ def train(config: TrainConfig, splits: Splits, *, console: Console | None = None
     found = checkpoint.to_go_on_from(config, splits.sha256)
     start = found.position if found else Position(0, 0, 0.0)
     names = tuple(dict.fromkeys(name for objective in objectives for name in objective.names))
-    with Log(config.out, names, seconds=start.seconds, console=console) as log:
+    with threads_of(config), Log(config.out, names, seconds=start.seconds, console=console) as log:
         loop = Loop(config, splits.sha256, encoder, everything_of(splits.train, device), log)
         log.begin(stages_done(config, start) if found else {})
         for number in range(start.stage, len(objectives)):

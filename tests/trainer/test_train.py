@@ -185,3 +185,17 @@ def test_a_gpu_that_is_not_there_is_said_so(config, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(HoldfastError, match="no GPU"):
         train.train(replace(config, device="cuda"), splits())
+
+
+def test_the_threads_asked_for_are_given_back(config, monkeypatch) -> None:
+    before, seen = torch.get_num_threads(), []
+    learn = train.learn
+
+    def watched(*arguments):
+        seen.append(torch.get_num_threads())
+        return learn(*arguments)
+
+    monkeypatch.setattr(train, "learn", watched)
+    train.train(replace(config, threads=before + 1), splits())
+    assert set(seen) == {before + 1}
+    assert torch.get_num_threads() == before
