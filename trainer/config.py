@@ -102,7 +102,7 @@ class TrainConfig:
 
     threads: int = 1
     """CPU threads. Small networks gain a tenth from a second one, on an idle machine; on a busy one they lose, as oneDNN's
-    threads spin while they wait for each other: two such runs side by side were thirty times slower than with one each.
+    threads spin while they wait for each other: two such runs side by side were over 25 times slower than with one each.
     """
 
     checkpoint_every: int = 100
