@@ -82,7 +82,7 @@ def serve(server: Server, out: Path, evaluation: Evaluation, splits: Splits, con
     subtitle = (
         f"{percent(evaluation.clean)} clean, {percent(evaluation.robust)} under a white-box attack of {evaluation.threat}"
     )
-    draw(out / "picture.png", rows, title="holdfast: the same answer under attack", subtitle=subtitle)
+    draw(out / "picture.png", rows, title="holdfast: answers under attack", subtitle=subtitle)
 
 
 def _confirm(traffic: Traffic, evaluation: Evaluation) -> None:

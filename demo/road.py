@@ -53,17 +53,15 @@ def travel(contestant: Contestant, out: Path, splits: Splits, images: int, conso
 
     """
     config = contestant.config(out)
-    encoder = None
     if not _is_made(config, splits):
         trained = train(config, splits, console=console)
-        encoder = trained.encoder  # its gradients in torch are those of gradient.onnx, and come faster
         command = shlex.join(["python", "-m", "trainer", contestant.preset, "--out", str(config.out)])
         with console.status("exporting, and comparing the graphs with torch"):
             write_bundle(config, splits, trained, command)
         build_index(config.out, splits, command=f"python -m index_build {config.out}", quiet=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        evaluation = evaluate(config.out, splits.test, encoder=encoder, limit=images, progress=progress)
+        evaluation = evaluate(config.out, splits.test, limit=images, progress=progress)
     record(config.out, evaluation)
     return evaluation
 

@@ -57,15 +57,14 @@ DIGITS_SUPERVISED_ADVERSARIAL = replace(
 CIFAR10_SMALL = TrainConfig(
     encoder=ResNetConfig(width=48, blocks=1, dim=128, activation="silu"),
     stages=(
-        Stage("amdim", AmdimObjectiveConfig(), steps=650, batch_size=256),
-        Stage("ssat", SsatConfig(epsilon=8 / 255, steps=3, step_size=4 / 255), steps=220, batch_size=256),
+        Stage("amdim", AmdimObjectiveConfig(), steps=500, batch_size=256),
+        Stage("ssat", SsatConfig(epsilon=8 / 255, steps=3, step_size=4 / 255), steps=200, batch_size=256),
     ),
     out=Path("runs/cifar10-small"),
     data="cifar10",
     epsilon=4 / 255,
     k=75,
     weighting="exponential",
-    threads=2,
 )
 
 # The released run: 300 epochs of AMDIM, then 400 steps of guided SSAT. Its epsilon of .03 is most probably in

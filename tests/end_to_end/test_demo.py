@@ -1,0 +1,69 @@
+"""The demo's whole road with a few steps of training: every part real, only the encoder is a poor one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from bundle import Bundle
+from demo import cli, road
+from demo.rows import choose
+from trainer.presets import PRESETS
+
+STEPS, IMAGES = 3, 24
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo's presets, with three steps in each stage."""
+
+    def shortened(name: str):
+        text, preset = PRESETS[name]
+        stages = tuple(replace(stage, steps=STEPS, batch_size=32) for stage in preset.stages)
+        return text, replace(preset, stages=stages)
+
+    monkeypatch.setattr(road, "PRESETS", {name: shortened(name) for name in PRESETS})
+
+
+def test_the_demo_trains_serves_attacks_and_draws(hasty: None, tmp_path: Path) -> None:
+    console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    with console.file:
+        cli.run(tmp_path, IMAGES, fresh=False, console=console)
+        said = console.export_text()
+    for words in ("supervised", "self-supervised", "ssat", "every answer over gRPC", "holdfast_probe_total", "picture"):
+        assert words in said
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert picture.width == 1600
+    for contestant in road.CONTESTANTS:
+        manifest = Bundle.open(tmp_path / contestant.name).manifest
+        assert manifest.accuracy is not None
+        assert manifest.accuracy.images == IMAGES
+        assert manifest.index is not None
+        assert manifest.index.exemplars == 1197
+        assert manifest.calibration is not None
+
+
+class Judged:
+    """As much of an evaluation as `choose` looks at."""
+
+    def __init__(self, truth: list[int], answered: list[int], fooled: list[bool]) -> None:
+        self.labels = np.array(truth)
+        self.outcome = self
+        self.clean_labels = np.array(answered)
+        self.success = np.array(fooled)
+
+
+@pytest.mark.parametrize(
+    ("truth", "answered", "fooled", "expected"),
+    [
+        ([0, 0, 1, 2], [0, 0, 1, 2], [False] * 4, [0, 2, 3, 1]),  # a row of each class first
+        ([0, 1, 2, 3, 4, 5, 6], [0, 1, 2, 3, 4, 5, 6], [False] * 6 + [True], [0, 1, 2, 3, 4, 6]),  # one fooled, at least
+        ([0, 1], [0, 1], [True, True], [0, 1]),
+        ([0, 1], [1, 0], [False, False], []),  # wrong when clean: neither held nor fooled
+    ],
+)
+def test_the_picture_shows_both_kinds_in_proportion(truth, answered, fooled, expected) -> None:
+    assert choose(Judged(truth, answered, fooled)) == expected  # type: ignore[arg-type]
