@@ -16,7 +16,7 @@ from client.channel import ADDRESS, PER_CALL
 from client.errors import ClientError, ImageRefusedError
 from client.health import serving_status
 from client.sync import Client
-from client.tables import answer_as_json, answers_table, model_as_json, model_table
+from client.tables import answer_as_json, answers_view, model_as_json, model_table
 
 DONE, REFUSED, NO_ANSWER = 0, 1, 3
 
@@ -53,7 +53,7 @@ def classify(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([answer_as_json(p, o) for p, o in zip(paths, outcomes, strict=True)], indent=2))
     else:
-        Console().print(answers_table(paths, outcomes, neighbours=options.neighbours > 0))
+        Console().print(answers_view(paths, outcomes, neighbours=options.neighbours > 0))
     return REFUSED if any(isinstance(o, ClientError) for o in outcomes) else DONE
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -14,25 +15,30 @@ from client.messages import Outcome
 from client.results import Answer, ModelInfo, Neighbour
 
 
-def answers_table(paths: Sequence[Path], outcomes: Sequence[Outcome], *, neighbours: bool) -> Table:
-    """One row per image."""
-    table = Table("image", "label", "probability", "credibility", "abstain", "soft margin")
+def answers_view(paths: Sequence[Path], outcomes: Sequence[Outcome], *, neighbours: bool) -> Group:
+    """A row for each image that was answered, then a line for each that was not; fits a terminal of 80 columns."""
+    table = Table()
+    for name in ("image", "label"):
+        table.add_column(name, overflow="fold")
+    for name in ("share", "credibility", "margin"):
+        table.add_column(name, justify="right", no_wrap=True)
     if neighbours:
-        table.add_column("nearest exemplars", overflow="fold")
+        table.add_column("nearest exemplars: label #id (similarity)", ratio=1)
+    refused: list[Text] = []
     for path, outcome in zip(paths, outcomes, strict=True):
         if isinstance(outcome, ClientError):
-            table.add_row(Text(str(path)), Text(str(outcome), style="red"))
+            refused.append(Text(f"{path}: {outcome}", style="red"))
             continue
+        doubt = "yellow" if outcome.abstain else ""
         cells = [
-            Text(str(path)),
+            Text(path.name),
             Text(outcome.label, style="bold"),
             Text(f"{outcome.probability:.0%}"),
-            Text(_number(outcome.credibility, ".3f")),
-            Text("abstain" if outcome.abstain else "", style="yellow"),
+            Text(_number(outcome.credibility, ".3f") + (" abstain" if outcome.abstain else ""), style=doubt),
             Text(f"{outcome.soft_margin:+.2f}", style="yellow" if outcome.soft_margin < 0 else ""),
         ]
         table.add_row(*cells, *([_row_of(outcome.neighbours)] if neighbours else []))
-    return table
+    return Group(*([table] if table.row_count else []), *refused)
 
 
 def model_table(info: ModelInfo) -> Table:
@@ -89,7 +95,7 @@ def _answer_fields(answer: Answer) -> dict[str, Any]:
 
 
 def _row_of(neighbours: Sequence[Neighbour]) -> Text:
-    return Text("  ".join(f"{n.label} #{n.id} ({n.similarity:.3f})" for n in neighbours))
+    return Text("  ".join(f"{n.label} #{n.id} ({n.similarity:.2f})" for n in neighbours))
 
 
 def _number(value: float, form: str) -> str:

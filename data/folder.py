@@ -87,5 +87,5 @@ def _judge_unreadable(unreadable: list[str], total: int, *, skip: bool) -> None:
     more = f"\n  and {len(unreadable) - NAMED_AT_MOST} more" if len(unreadable) > NAMED_AT_MOST else ""
     told = f"{len(unreadable)} of {total} files are not readable images:\n  {named}{more}"
     if not skip:
-        raise DataError(f"{told}\nRemove them, or ask to skip unreadable files.")
+        raise DataError(f"{told}\nRemove them, or leave them out by --skip-unreadable.")
     Console(stderr=True).print(f"skipped: {told}", markup=False)

@@ -296,7 +296,7 @@ def test_the_command_prints_a_table(address, tmp_path, capsys, monkeypatch):
     path.write_bytes(b"uncalibrated")
     code, out, _ = run(capsys, "classify", path, "--address", address, "--neighbours", 1)
     assert code == 0
-    for cell in ("cat.png", "12 bytes", "75%", "abstain", "-1.50", "dog #0 (0.500)"):
+    for cell in ("cat.png", "12 bytes", "75%", "abstain", "-1.50", "dog #0 (0.50)"):
         assert cell in out
 
 
