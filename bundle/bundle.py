@@ -116,7 +116,7 @@ class Bundle:
             raise ContractMismatchError(
                 f"the index holds {index.dim} dimensions, the encoder returns {self.encoder.dim}; {again}"
             )
-        if not np.array_equal(index.vectors()[1], exemplars.ids):
+        if not np.array_equal(index.ids, exemplars.ids):
             raise ContractMismatchError(f"index and exemplars do not hold the same ids in the same order; {again}")
         if len(exemplars) == 0 or not 0 <= exemplars.labels.min() <= exemplars.labels.max() < len(manifest.class_names):
             raise ContractMismatchError(f"exemplars' labels go beyond the {len(manifest.class_names)} classes; {again}")

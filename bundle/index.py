@@ -94,11 +94,16 @@ class FlatIndex:
         similarities, ids = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), min(k + SPARE, self.size))
         return _canonical(similarities, ids, k)
 
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """int64 [M], in the order of insertion."""
+        return faiss.vector_to_array(self._index.id_map).astype(np.int64)
+
     def vectors(self) -> tuple[Floats, NDArray[np.int64]]:
         """All embeddings float32 [M, D] and their ids int64 [M], in the order of insertion."""
         flat: Any = faiss.downcast_index(self._index.index)
         embeddings = faiss.rev_swig_ptr(flat.get_xb(), self.size * self.dim).reshape(self.size, self.dim).copy()
-        return embeddings, faiss.vector_to_array(self._index.id_map).astype(np.int64)
+        return embeddings, self.ids
 
     def save(self, path: Path) -> None:
         """Write the index in faiss's own format."""

@@ -8,7 +8,6 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-import data
 from bundle.bundle import ENCODER, EXEMPLARS, INDEX, Bundle, BundleWriter
 from bundle.credibility import Calibration, calibrate
 from bundle.errors import BundleError
@@ -16,7 +15,7 @@ from bundle.exemplars import Exemplars
 from bundle.index import FlatIndex
 from bundle.manifest import IndexRecord, Manifest
 from bundle.vote import vote
-from data import Splits
+from data import Splits, load_recorded
 from index_build.audit import disagreement_flags, recall_at_k
 from index_build.resume import PartialEmbeddings
 
@@ -63,7 +62,7 @@ def build_index(
     bundle = Bundle.open_encoder(directory, threads=threads)
     manifest = bundle.manifest
     if splits is None:
-        splits = read_splits(manifest, data_dir)
+        splits = load_recorded(manifest, data_dir)
     _check(manifest, splits)
     train, k = splits.train, manifest.vote.k
     parts = PartialEmbeddings(directory, manifest.files[ENCODER], train.images)
@@ -85,23 +84,6 @@ def build_index(
     _commit(directory, manifest, completed, {INDEX: index.save, EXEMPLARS: exemplars.save})
     parts.remove()
     return record
-
-
-def read_splits(manifest: Manifest, data_dir: Path | None) -> Splits:
-    """Read the set that the encoder was trained on, from `data_dir` or from where the trainer found it."""
-    record = manifest.training.data
-    directory = data_dir or (Path(record.directory) if record.directory is not None else None)
-    if manifest.input.height != manifest.input.width:
-        raise IndexBuildError(f"data sets are read as squares, the encoder takes {manifest.input.shape}")
-    return data.load(
-        record.name,
-        directory=directory,
-        size=manifest.input.height,
-        calibration=record.calibration,
-        seed=record.seed,
-        # Whether the trainer skipped unreadable files or had none, the hash says if these are the same images.
-        skip_unreadable=True,
-    )
 
 
 def _check(manifest: Manifest, splits: Splits) -> None:

@@ -16,7 +16,7 @@ from bundle.bundle import BundleWriter, read_manifest
 from bundle.errors import HoldfastError
 from bundle.manifest import Manifest
 from bundle.threat_model import Norm, ThreatModel
-from data import LabelledImages, load
+from data import LabelledImages, load_recorded
 from trainer.attacks.adaptive import AdaptiveAttack
 from trainer.evaluate.evaluation import Evaluation, evaluate
 
@@ -106,16 +106,7 @@ def unseen_images(manifest: Manifest, directory: Path | None = None) -> Labelled
 
     """
     source = manifest.training.data
-    directory = directory or (Path(source.directory) if source.directory else None)
-    splits = load(
-        source.name,
-        directory=directory,
-        size=manifest.input.height,
-        calibration=source.calibration,
-        seed=source.seed,
-        # Whether unreadable files were skipped in training or there were none, the hash says if these are the same images.
-        skip_unreadable=True,
-    )
+    splits = load_recorded(manifest, directory)
     if splits.sha256 != source.sha256:
         raise HoldfastError(
             f"the {source.name} images here have sha256 {splits.sha256}, the bundle was trained on {source.sha256};"
