@@ -4,20 +4,18 @@ Which temperature is the worst differs by tens of points between encoders, so al
 per-sample worst case; each rung sees only what the rungs before it left standing.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.progress import Progress
-from torch import Tensor
 
 from bundle.preprocess import Pixels
 from bundle.threat_model import ThreatModel
-from trainer.attacks.pgd import pgd
+from trainer.attacks.ladder import Ladder
 from trainer.attacks.rungs import Guided, Margin, RelativeMargin, Rung
-from trainer.attacks.victim import Hunt, Outcome, Victim
+from trainer.attacks.step import Climb
+from trainer.attacks.victim import Outcome, Victim
 
 TAUS = (0.02, 0.05, 0.1, 0.2)
 LADDER: tuple[Rung, ...] = (*(Margin(tau) for tau in TAUS), RelativeMargin(), Guided())
@@ -65,33 +63,10 @@ class AdaptiveAttack:
             progress: where to show a bar; none without.
 
         """
-        generator = torch.Generator(victim.device).manual_seed(seed)
-        hunt = Hunt(victim, images, labels, threat)
-        climbs = [rung for rung in self.rungs for _ in range(self.restarts)]
-        bar = progress or Progress(disable=True)
-        task = bar.add_task("attack", total=len(climbs) * len(images))
-        for climb, rung in enumerate(climbs):
-            state = f"attack {threat}: {rung}, {hunt.standing} of {len(images)} stand"
-            bar.update(task, description=state, completed=climb * len(images))
-            propose = self._proposer(rung, victim, threat, generator)
-            for judged in hunt.attempt(str(rung), propose, batch_size=self.batch_size):
-                bar.advance(task, judged)
-        state = f"attack {threat}: {hunt.standing} of {len(images)} stand"
-        bar.update(task, description=state, completed=len(climbs) * len(images))
-        return hunt.outcome()
+        return self.ladder(victim, images, labels, threat, seed=seed, progress=progress)
 
-    def _proposer(
-        self, rung: Rung, victim: Victim, threat: ThreatModel, generator: torch.Generator
-    ) -> Callable[[Tensor, Tensor], Tensor]:
-        def propose(pixels: Tensor, labels: Tensor) -> Tensor:
-            return pgd(
-                rung(victim, pixels, labels),
-                pixels,
-                threat,
-                steps=self.steps,
-                step_size=2.5 * threat.epsilon / self.steps,
-                generator=generator,
-                keep="best",
-            )
-
-        return propose
+    @property
+    def ladder(self) -> Ladder:
+        """Its steps, restarts of one rung side by side."""
+        climbs = tuple(Climb(rung, self.steps) for rung in self.rungs for _ in range(self.restarts))
+        return Ladder(climbs, self.batch_size)

@@ -1,8 +1,9 @@
 """What is attacked, and the bookkeeping of a hunt: per-sample worst case, judged by the answer as served."""
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,7 +20,16 @@ Embed = Callable[[Tensor], Tensor]
 """Pixels float [N, 3, H, W] in [0, 1] -> L2-normalised embeddings [N, D], differentiable."""
 
 Judge = Callable[[Pixels], NDArray[np.int64]]
-"""The answer as served: images uint8 [N, H, W, 3] -> labels [N]."""
+"""The answer as served: images uint8 [N, H, W, 3] -> labels [N], or `ABSTAINED` where an alarm kept it back."""
+
+Propose = Callable[[Tensor, Tensor], Tensor]
+"""(pixels float [n, 3, H, W], labels int64 [n]) -> candidates float [n, 3, H, W], which are rounded before they are judged."""
+
+NAME = "<U80"
+"""How numpy keeps the names of attacks."""
+
+ABSTAINED = -1
+"""No answer, and so no wrong one: an attack that only raises an alarm has not fooled anybody."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +95,12 @@ class Hunt:
     """Per-sample worst case over many attempts; each attempt sees only the images that still stand."""
 
     def __init__(self, victim: Victim, images: Pixels, labels: NDArray[np.int64], threat: ThreatModel) -> None:
-        self._victim, self._images, self._labels, self._threat = victim, images, labels, threat
+        self.victim, self.threat = victim, threat
+        self._images, self._labels = images, labels
         self._clean_labels = victim.judge(images)
         self._adversarial = images.copy()
         self._adversarial_labels = self._clean_labels.copy()
-        self._found_by = [""] * len(images)
+        self._found_by = np.full(len(images), "", dtype=NAME)
         self._standing = self._clean_labels == labels
 
     @property
@@ -97,7 +108,23 @@ class Hunt:
         """How many images are still answered rightly."""
         return int(self._standing.sum())
 
-    def attempt(self, name: str, propose: Callable[[Tensor, Tensor], Tensor], *, batch_size: int) -> Iterator[int]:
+    @property
+    def told(self) -> str:
+        """For a progress bar."""
+        return f"{self.standing} of {len(self._images)} stand"
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the ball, the images and what they are answered clean: it tells one hunt from another."""
+        parts = self._images.tobytes(), self._labels.tobytes(), self._clean_labels.tobytes()
+        return f"{self.threat} {hashlib.sha256(b''.join(parts)).hexdigest()}"
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Which ones: int64 [standing], ascending."""
+        return np.flatnonzero(self._standing)
+
+    def attempt(self, name: str, propose: Propose, *, batch_size: int) -> Iterator[int]:
         """Let `propose` try every image that stands; yields the size of each batch when it is judged.
 
         Args:
@@ -107,17 +134,50 @@ class Hunt:
             batch_size: how many images are proposed for at once.
 
         """
-        for rows in _batches(np.flatnonzero(self._standing), batch_size):
-            clean, labels = self._images[rows], self._labels[rows]
-            device = self._victim.device
-            candidates = propose(to_pixels(clean, device), torch.from_numpy(labels).to(device))
-            images = to_images_within(candidates, clean, self._threat)
-            answers = self._victim.judge(images)
-            self._adversarial[rows], self._adversarial_labels[rows] = images, answers
-            for row in rows[answers != labels]:
-                self._found_by[row] = name
-            self._standing[rows] = answers == labels
+        for rows in batches(self.rows, batch_size):
+            self.try_on(rows, name, propose)
             yield len(rows)
+
+    def try_on(self, rows: NDArray[np.int64], name: str, propose: Propose) -> None:
+        """Let `propose` try the images `rows`, int64 [n], at once; see `attempt`."""
+        clean, labels = self._images[rows], self._labels[rows]
+        device = self.victim.device
+        candidates = propose(to_pixels(clean, device), torch.from_numpy(labels).to(device))
+        self._judge(rows, name, to_images_within(candidates, clean, self.threat))
+
+    def inherit(self, name: NDArray[np.str_], candidates: Pixels) -> None:
+        """Judge images that were found earlier, for instance in a smaller ball: uint8 [N, H, W, 3], all of them at once.
+
+        Raises:
+            ValueError: where one lies outside the ball.
+
+        """
+        rows = self.rows
+        inside = to_images_within(to_pixels(candidates[rows]), self._images[rows], self.threat)
+        if not np.array_equal(inside, candidates[rows]):
+            raise ValueError(f"inherited candidates lie outside {self.threat}")
+        self._judge(rows, name[rows], inside)
+
+    def _judge(self, rows: NDArray[np.int64], name: str | NDArray[np.str_], images: Pixels) -> None:
+        labels, answers = self._labels[rows], self.victim.judge(images)
+        fooled = (answers != labels) & (answers != ABSTAINED)
+        self._adversarial[rows], self._adversarial_labels[rows] = images, answers
+        self._found_by[rows] = np.where(fooled, name, "")
+        self._standing[rows] = ~fooled
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """All that was found so far, as arrays to save; `restore` takes them back."""
+        return {
+            "adversarial": self._adversarial,
+            "adversarial_labels": self._adversarial_labels,
+            "found_by": self._found_by,
+            "standing": self._standing,
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from `state()` of a hunt for the same images, victim and threat model."""
+        self._adversarial, self._adversarial_labels = state["adversarial"].copy(), state["adversarial_labels"].copy()
+        self._found_by, self._standing = state["found_by"].astype(NAME), state["standing"].copy()
 
     def outcome(self) -> Outcome:
         """The worst found so far."""
@@ -126,10 +186,11 @@ class Hunt:
             success=(self._clean_labels == self._labels) & ~self._standing,
             adversarial=self._adversarial,
             adversarial_labels=self._adversarial_labels,
-            found_by=tuple(self._found_by),
+            found_by=tuple(self._found_by.tolist()),
         )
 
 
-def _batches(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+def batches(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    """`rows` in parts of at most `size`."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]

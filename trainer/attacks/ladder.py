@@ -1,0 +1,105 @@
+"""A ladder of attacks: per-sample worst case, each step on the survivors of those before it; it can be interrupted."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import Progress
+from torch import Tensor
+
+from bundle.preprocess import Pixels
+from bundle.threat_model import ThreatModel
+from trainer.attacks.journal import Journal, Tried
+from trainer.attacks.step import Step
+from trainer.attacks.victim import Hunt, Outcome, Propose, Victim, batches
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Steps that are climbed in this order; one that stands there several times is restarted as often.
+
+    Attributes:
+        steps: the attacks.
+        batch_size: images attacked at once.
+
+    """
+
+    steps: tuple[Step, ...]
+    batch_size: int = 128
+
+    def __str__(self) -> str:
+        names = list(map(str, self.steps))
+        return ", ".join(f"{name} x {names.count(name)}" for name in dict.fromkeys(names))
+
+    def __call__(
+        self,
+        victim: Victim,
+        images: Pixels,
+        labels: NDArray[np.int64],
+        threat: ThreatModel,
+        *,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> Outcome:
+        """Attack uint8 [N, H, W, 3] images whose true classes are int64 [N] labels; see `climb`."""
+        hunt = Hunt(victim, images, labels, threat)
+        self.climb(hunt, seed=seed, progress=progress)
+        return hunt.outcome()
+
+    def climb(
+        self, hunt: Hunt, *, seed: int = 0, progress: Progress | None = None, store: Path | None = None
+    ) -> tuple[Tried, ...]:
+        """Let every step try what still stands in `hunt`, which keeps what they find.
+
+        Args:
+            hunt: what is attacked, on which images, within which ball; what it has found already is kept.
+            seed: of all random numbers: the same seed, the same outcome (on the same kind of device), interrupted or not.
+            progress: where to show a bar; none without.
+            store: a file .npz, written after every batch; what an earlier, interrupted call left there is not done again.
+
+        Returns:
+            What each step came to, in order.
+
+        Raises:
+            HoldfastError: `store` is of another ladder or hunt.
+
+        """
+        journal = Journal.open(store, self._fingerprint(hunt, seed), hunt)
+        bar = progress or Progress(disable=True)
+        task = bar.add_task(f"attack {hunt.threat}", total=len(self.steps))
+        while (number := len(journal.tried)) < len(self.steps):
+            step = self.steps[number]
+            waiting = journal.begin(hunt.rows)
+            for rows in batches(waiting, self.batch_size):
+                through = number + journal.position / (journal.position + len(waiting))
+                bar.update(task, completed=through, description=f"attack {hunt.threat}: {step}, {hunt.told}")
+                began = time.monotonic()
+                hunt.try_on(rows, str(step), _proposer(step, hunt, seed_of_batch(seed, number, rows)))
+                journal.advance(len(rows), time.monotonic() - began)
+                journal.save(hunt)
+            journal.finish(str(step), step.kind, hunt.standing)
+            journal.save(hunt)
+        bar.update(task, completed=len(self.steps), description=f"attack {hunt.threat}: {hunt.told}")
+        return tuple(journal.tried)
+
+    def _fingerprint(self, hunt: Hunt, seed: int) -> str:
+        steps = [f"{step!r}" for step in self.steps]
+        return json.dumps([hunt.fingerprint, seed, self.batch_size, *steps])
+
+
+def _proposer(step: Step, hunt: Hunt, seed: int) -> Propose:
+    generator = torch.Generator(hunt.victim.device).manual_seed(seed)
+
+    def propose(pixels: Tensor, labels: Tensor) -> Tensor:
+        return step(hunt.victim, pixels, labels, hunt.threat, generator)
+
+    return propose
+
+
+def seed_of_batch(seed: int, number: int, rows: NDArray[np.int64]) -> int:
+    """Of the batch of images `rows` in step `number`: another one for each, the same whenever they are tried."""
+    return int(np.random.SeedSequence([seed, number, int(rows[0])]).generate_state(1)[0])
