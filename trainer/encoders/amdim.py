@@ -10,7 +10,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.encoders.base import Activation, ImageEncoder, Normalise, activation_layer
+from trainer.encoders.activations import Activation, activation_layer
+from trainer.encoders.base import ImageEncoder, Normalise
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class AmdimConfig:
     """BatchNorm inside the blocks. The last layer, the embedding, has it always."""
 
     activation: Activation = "relu"
-    """The nonlinearity."""
+    """The nonlinearity; all but relu are smooth (arXiv 2006.14536)."""
 
 
 class ResNxN(nn.Module):

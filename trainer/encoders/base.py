@@ -1,21 +1,9 @@
 """What every encoder is, to the trainer, the attacks and the export."""
 
 from abc import ABC, abstractmethod
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
-
-Activation = Literal["relu", "silu"]
-
-
-def activation_layer(name: Activation) -> nn.Module:
-    """The nonlinearity of an encoder. SiLU is smooth, which gives attacks in training a truer gradient (2006.14536)."""
-    match name:
-        case "relu":
-            return nn.ReLU()
-        case "silu":
-            return nn.SiLU()
 
 
 class Normalise(nn.Module):

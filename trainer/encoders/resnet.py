@@ -10,7 +10,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.encoders.base import Activation, ImageEncoder, Normalise, activation_layer
+from trainer.encoders.activations import Activation, activation_layer
+from trainer.encoders.base import ImageEncoder, Normalise
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class ResNetConfig:
     """Height and width of the images."""
 
     activation: Activation = "relu"
-    """The nonlinearity."""
+    """The nonlinearity; all but relu are smooth (arXiv 2006.14536)."""
 
 
 class Block(nn.Module):
