@@ -54,6 +54,10 @@ class AugmentConfig:
     """Chance of losing colour."""
 
 
+WEAK = AugmentConfig(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, grey=0.0)
+"""Flips and shifts alone."""
+
+
 def shared_flip(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """Mirror some of `pixels` [N, 3, H, W]: done once, before the views of an image are drawn."""
     if not config.flip:

@@ -175,7 +175,8 @@ def draw(everything: Batch, stage: Stage, seed: int, step: int) -> Batch:
 
 def optimiser_of(stage: Stage, encoder: ImageEncoder, objective: Objective) -> torch.optim.Optimizer:
     """Adam over the encoder and what the objective learns."""
-    parameters = [*encoder.parameters(), *objective.parameters()]
+    everything = [*encoder.parameters(), *objective.parameters()]
+    parameters = [parameter for parameter in everything if parameter.requires_grad]
     return torch.optim.Adam(parameters, stage.learning_rate, betas=stage.betas, weight_decay=stage.weight_decay)
 
 

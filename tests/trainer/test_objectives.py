@@ -12,6 +12,7 @@ from trainer.encoders import ResNetConfig, build_encoder
 from trainer.objectives import (
     AmdimObjectiveConfig,
     Batch,
+    DeaclConfig,
     SsatConfig,
     SupervisedAdversarialConfig,
     SupervisedConfig,
@@ -22,6 +23,7 @@ from trainer.objectives.ssat import voted
 
 ALL = [
     AmdimObjectiveConfig(),
+    DeaclConfig(steps=2),
     SsatConfig(),
     SsatConfig(arm="guided", epsilon=0.5, step_size=0.2, k=3),
     SupervisedConfig(),
@@ -97,18 +99,19 @@ def test_every_objective_teaches_encoder_and_head_and_repeats_by_seed(config) ->
     assert set(terms) <= set(objective.names)
     assert encoder.training
     torch.stack(list(terms.values())).sum().backward()
-    learning = [*objective.parameters(), *encoder.to5.parameters()]
+    learning = [*(p for p in objective.parameters() if p.requires_grad), *encoder.to5.parameters()]
     assert all(parameter.grad is not None for parameter in learning)
     encoder.load_state_dict(state)
     again = objective.terms(encoder, batch(), torch.Generator().manual_seed(4))
     assert {k: v.item() for k, v in terms.items()} == pytest.approx({k: v.item() for k, v in again.items()}, rel=1e-5)
 
 
-@pytest.mark.parametrize("config", [AmdimObjectiveConfig(), SsatConfig()])
+@pytest.mark.parametrize("config", [AmdimObjectiveConfig(), DeaclConfig(steps=2), SsatConfig()])
 def test_label_free_objectives_do_not_look_at_labels(config) -> None:
     torch.manual_seed(0)
     encoder = build_encoder(ResNetConfig(8, 1, 16))
     objective = build_objective(config, encoder, 3)
+    objective.prepare(encoder, batch(), 1)
     state = {k: v.clone() for k, v in encoder.state_dict().items()}
     losses = []
     for labels in (batch().labels, torch.full((12,), -7)):
@@ -116,6 +119,43 @@ def test_label_free_objectives_do_not_look_at_labels(config) -> None:
         terms = objective.terms(encoder, Batch(batch().images, labels), torch.Generator().manual_seed(4))
         losses.append(sum(term.item() for term in terms.values()))
     assert losses[0] == losses[1]
+
+
+def student_and_deacl() -> tuple[torch.nn.Module, torch.nn.Module]:
+    torch.manual_seed(0)
+    encoder = build_encoder(ResNetConfig(8, 1, 16))
+    objective = build_objective(DeaclConfig(steps=3), encoder, 3)
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.mul_(1.1)
+    return encoder.train(), objective.train()
+
+
+def test_the_teacher_is_the_encoder_before_the_first_step_and_stays_so() -> None:
+    encoder, objective = student_and_deacl()
+    objective.prepare(encoder, batch(), 1)
+    first = {k: v.clone() for k, v in encoder.state_dict().items()}
+    optimiser = torch.optim.SGD(encoder.parameters(), 0.1)
+    torch.stack(list(objective.terms(encoder, batch(), torch.Generator()).values())).sum().backward()
+    optimiser.step()
+    objective.prepare(encoder, batch(), 2)
+    assert not torch.equal(encoder.to5[0].conv1.weight, first["to5.0.conv1.weight"])
+    assert all(torch.equal(v, first[k]) for k, v in objective.teacher.state_dict().items())
+    assert not objective.teacher.training
+    # A run that goes on, and a second stage of the same objective, keep it.
+    other = build_objective(DeaclConfig(), encoder, 3)
+    other.load_state_dict(objective.state_dict())
+    other.prepare(encoder, batch(), 1)
+    assert all(torch.equal(v, first[k]) for k, v in other.teacher.state_dict().items())
+
+
+def test_a_fresh_student_agrees_with_its_teacher_and_the_attack_pulls_it_away() -> None:
+    encoder, objective = student_and_deacl()
+    objective.prepare(encoder, batch(), 1)
+    # In training mode BatchNorm's statistics are the batch's own, so agreement is exact only in evaluation mode.
+    terms = objective.terms(encoder.eval(), batch(), torch.Generator().manual_seed(0))
+    assert terms["clean"].item() == pytest.approx(-1, abs=1e-5)
+    assert terms["robust"].item() > -2 + 1e-4
 
 
 def test_guided_keeps_only_what_fools_the_vote() -> None:

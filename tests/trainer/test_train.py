@@ -13,7 +13,7 @@ from trainer.augment import AugmentConfig
 from trainer.checkpoint import CheckpointError
 from trainer.config import Stage, TrainConfig
 from trainer.encoders import ImageEncoder, ResNetConfig
-from trainer.objectives import AmdimObjectiveConfig, SsatConfig, SupervisedConfig
+from trainer.objectives import AmdimObjectiveConfig, DeaclConfig, SsatConfig, SupervisedConfig
 
 SMALL = AugmentConfig(rotate=5)
 
@@ -79,6 +79,18 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(config, tmp_path, mon
     assert told == [{k: v for k, v in row.items() if k != "seconds"} for row in rows(broken)]
     assert [row["step"] for row in told] == [*"1234", *"12345"]
     assert told[0]["1to5"]
+
+
+def test_a_teacher_survives_an_interruption(config, tmp_path, monkeypatch) -> None:
+    stages = (config.stages[0], Stage("deacl", DeaclConfig(steps=2), steps=5, batch_size=16))
+    config = replace(config, stages=stages)
+    whole = train.train(config, splits())
+    broken = replace(config, out=tmp_path / "broken")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 7, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train.train(broken, splits())
+    assert same(whole.encoder, train.train(replace(broken, resume=True), splits()).encoder)
 
 
 def test_resuming_a_finished_run_changes_nothing(config) -> None:

@@ -3,15 +3,17 @@
 from trainer.encoders import ImageEncoder
 from trainer.objectives.amdim import AmdimObjective, AmdimObjectiveConfig
 from trainer.objectives.base import Batch, Objective
+from trainer.objectives.deacl import Deacl, DeaclConfig
 from trainer.objectives.ssat import GuidedSsat, LabelFreeSsat, SsatConfig
 from trainer.objectives.supervised import Supervised, SupervisedConfig
 from trainer.objectives.supervised_adversarial import SupervisedAdversarial, SupervisedAdversarialConfig
 
-ObjectiveConfig = AmdimObjectiveConfig | SsatConfig | SupervisedConfig | SupervisedAdversarialConfig
+ObjectiveConfig = AmdimObjectiveConfig | DeaclConfig | SsatConfig | SupervisedConfig | SupervisedAdversarialConfig
 
 __all__ = [
     "AmdimObjectiveConfig",
     "Batch",
+    "DeaclConfig",
     "Objective",
     "ObjectiveConfig",
     "SsatConfig",
@@ -26,6 +28,8 @@ def build_objective(config: ObjectiveConfig, encoder: ImageEncoder, classes: int
     match config:
         case AmdimObjectiveConfig():
             return AmdimObjective(config, encoder)
+        case DeaclConfig():
+            return Deacl(config, encoder)
         case SsatConfig(arm="guided"):
             return GuidedSsat(config, encoder)
         case SsatConfig():

@@ -1,0 +1,102 @@
+"""DeACL: decoupled adversarial contrastive learning (Zhang et al. 2022, arXiv 2207.10899).
+
+What a self-supervised teacher knows is kept, and made robust, by a student that begins as a copy of it:
+
+    x' <- argmax over the ball of -cos(S(x'), T(x))
+    loss = -cos(S(x), T(x)) - w cos(S(x'), S(x))
+
+No label is read. The teacher is the encoder as the stage before left it: put this stage behind a self-supervised one.
+"""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bundle.threat_model import Norm, ThreatModel
+from trainer.attacks.pgd import frozen, pgd
+from trainer.augment import WEAK, AugmentConfig, shared_flip, view
+from trainer.encoders import ImageEncoder
+from trainer.objectives.base import Batch, Objective
+
+
+@dataclass(frozen=True)
+class DeaclConfig:
+    """Distil a self-supervised teacher into a robust student of the same shape."""
+
+    norm: Norm = "linf"
+    """The norm in which the attacker may move."""
+
+    epsilon: float = 8 / 255
+    """How far the attacker may move, in pixels of [0, 1]."""
+
+    steps: int = 5
+    """Gradient steps of the attack."""
+
+    step_size: float = 2 / 255
+    """Length of each step, in pixels of [0, 1]."""
+
+    robust_weight: float = 2.0
+    """Weight of what the attacked image must keep, against the 1 of what the clean one must."""
+
+    augment: AugmentConfig = field(default_factory=lambda: WEAK)
+    """How the one view of each image is drawn. Flips and shifts alone: colours tell classes apart."""
+
+    def __post_init__(self) -> None:
+        ThreatModel(self.norm, self.epsilon)  # refuses what is no ball, before anything has been trained
+
+    @property
+    def threat(self) -> ThreatModel:
+        """The ball in which the attacker may move."""
+        return ThreatModel(self.norm, self.epsilon)
+
+
+class Deacl(Objective):
+    """Stay with the teacher on clean images, and with oneself on attacked ones."""
+
+    names = ("clean", "robust")
+    taken: Tensor
+
+    def __init__(self, config: DeaclConfig, encoder: ImageEncoder) -> None:
+        super().__init__()
+        self.config = config
+        self.teacher = copy.deepcopy(encoder).requires_grad_(requires_grad=False)
+        # Whether the teacher is one already: it is kept in checkpoints, and by a second stage of the same objective.
+        self.register_buffer("taken", torch.tensor(data=False))
+
+    def train(self, mode: bool = True) -> Self:
+        """As any module, but the teacher stays as it is."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def prepare(self, encoder: ImageEncoder, everything: Batch, step: int) -> None:  # noqa: ARG002 - the protocol's
+        """Take the encoder as it is before the first step for the teacher."""
+        if not self.taken:
+            self.teacher.load_state_dict(encoder.state_dict())
+            self.taken.fill_(value=True)
+
+    def terms(self, encoder: ImageEncoder, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw a view of each image, attack it, relate student and teacher."""
+        config = self.config
+        clean = view(shared_flip(batch.pixels(), config.augment, generator), config.augment, generator)
+        with torch.no_grad():
+            goal = self.teacher(clean).float()
+        with frozen(encoder):
+            attacked = pgd(
+                lambda pixels: -F.cosine_similarity(encoder(pixels).float(), goal),
+                clean,
+                config.threat,
+                steps=config.steps,
+                step_size=config.step_size,
+                generator=generator,
+            )
+        # Clean and attacked images as one batch, so BatchNorm cannot tell them apart.
+        own, moved = encoder(torch.cat([clean, attacked])).float().chunk(2)
+        return {
+            "clean": -F.cosine_similarity(own, goal).mean(),
+            "robust": -config.robust_weight * F.cosine_similarity(moved, own).mean(),
+        }
