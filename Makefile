@@ -30,6 +30,7 @@ test: .venv/.dev  ## lint, types, import contracts and the fast tests
 bench: .venv/.dev  ## the benchmarks, each a ratio measured in one run
 	$(BIN)/python -m bench.knn
 	$(BIN)/python -m bench.planted
+	$(BIN)/python -m bench.training
 	@test -f $(RUN)/ssat/manifest.json || $(BIN)/python -m demo --out $(RUN)
 	$(BIN)/python -m bench.serving --bundle $(RUN)/ssat
 	$(BIN)/python -m bench.memory --bundle $(RUN)/ssat
@@ -54,5 +55,5 @@ clean:  ## remove the environment and everything that was built
 	touch $@
 
 .venv/.dev: pyproject.toml requirements.lock | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[train,serve,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[train,serve,eval,dev]'
 	touch $@ .venv/.demo

@@ -28,7 +28,7 @@ If it is cut short, run it again: finished parts are kept in BUNDLE/.index_build
 EXAMPLES = """\
 examples:
   python -m index_build runs/digits
-  python -m index_build runs/cifar10 --data-dir /data/cifar10 --threads 4
+  python -m index_build runs/cifar10 --data-dir /data/cifar10 --threads 4 --half
 """
 
 
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             batch_size=options.batch_size,
             threads=options.threads,
             coverage=options.coverage,
+            half=options.half,
             command=shlex.join(["python", "-m", "index_build", *typed]),
         )
         _print_summary(options.bundle, record, read_manifest(options.bundle))
@@ -83,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
         default=COVERAGE,
         metavar="SHARE",
         help="the least share of calibration images to be answered; the others make the server abstain (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--half",
+        action="store_true",
+        help="round embeddings to float16: half the file; similarities move by less than 0.0005",
     )
     return parser
 

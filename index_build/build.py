@@ -34,6 +34,7 @@ def build_index(
     batch_size: int = 256,
     threads: int = 1,
     coverage: float = COVERAGE,
+    half: bool = False,
     command: str = "index_build.build_index",
     quiet: bool = False,
 ) -> IndexRecord:
@@ -49,6 +50,7 @@ def build_index(
         batch_size: images embedded at once.
         threads: of ONNX Runtime.
         coverage: the least share of calibration images that the served vote answers, in (0, 1].
+        half: round embeddings to float16: half the file, and similarities that move by less than 5e-4.
         command: what the user typed, for the manifest.
         quiet: no progress bars.
 
@@ -68,7 +70,8 @@ def build_index(
     parts = PartialEmbeddings(directory, manifest.files[ENCODER], train.images)
     with _progress("embedding", len(train), quiet=quiet) as advance:
         embeddings = parts.embed(bundle.encoder, batch_size, advance)
-    index = FlatIndex.build(embeddings, np.arange(len(train)))
+    index = FlatIndex.build(embeddings, np.arange(len(train)), half=half)
+    embeddings, _ = index.vectors()
     recall = recall_at_k(index, embeddings, k)
     if recall < 1:
         raise IndexBuildError(f"an exact index found only {recall:.2%} of the {k} nearest exemplars: do not serve it")

@@ -20,7 +20,7 @@ from bundle.classifier import Classifier
 from protos.holdfast.v1 import holdfast_pb2
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("knn", "serving", "memory", "load", "synthetic")
+COMMANDS = ("knn", "serving", "memory", "load", "synthetic", "training")
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,14 @@ def test_knn_prints_a_ratio_and_writes_it(tmp_path):
     assert done.returncode == (0 if result["met"] else 1), done.stderr
     assert result["ratio_low"] <= result["ratio"] <= result["ratio_high"]
     assert "target <= 1.5" in done.stdout
+
+
+def test_training_prints_a_ratio_of_the_same_passes(tmp_path):
+    done = run("bench.training", "--width", 4, "--batch", 16, "--steps", 2, "--pairs", 2, "--json", tmp_path / "r.json")
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert done.returncode == (0 if result["met"] else 1), done.stderr
+    assert result["ratio_low"] <= result["ratio"] <= result["ratio_high"]
+    assert "target >= 0.85" in done.stdout
 
 
 def test_serving_compares_the_same_work(bundle, tmp_path):

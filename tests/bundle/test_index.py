@@ -44,6 +44,25 @@ def test_save_and_load(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+def test_half_precision_halves_the_file_and_loads_as_it_was_built(tmp_path: Path) -> None:
+    whole = unit(5, 300, 32)
+    ids = np.arange(300) * 3
+    exact, half = FlatIndex.build(whole, ids), FlatIndex.build(whole, ids, half=True)
+    exact.save(tmp_path / "exact.faiss")
+    half.save(tmp_path / "half.faiss")
+    loaded = FlatIndex.load(tmp_path / "half.faiss")
+    np.testing.assert_array_equal(loaded.vectors()[0], whole.astype(np.float16).astype(np.float32))
+    np.testing.assert_array_equal(loaded.ids, ids)
+    queries = unit(6, 7, 32)
+    for one in (half, loaded):
+        np.testing.assert_array_equal(one.search(queries, 9).ids, half.search(queries, 9).ids)
+        assert np.abs(one.search(queries, 9).similarities - exact.search(queries, 9).similarities).max() < 5e-4
+    # Vectors shrink to half; ids, of eight bytes each, do not.
+    assert (tmp_path / "exact.faiss").stat().st_size - (tmp_path / "half.faiss").stat().st_size > 300 * 32 * 2 - 200
+    loaded.save(tmp_path / "again.faiss")
+    assert (tmp_path / "again.faiss").read_bytes() == (tmp_path / "half.faiss").read_bytes()
+
+
 def test_errors_are_clear(tmp_path: Path) -> None:
     index = FlatIndex.build(unit(0, 30), np.arange(30))
     with pytest.raises(ContractMismatchError, match="16"):

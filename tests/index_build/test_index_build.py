@@ -110,6 +110,18 @@ def test_a_bundle_is_completed_and_serves(bundle, digits, capsys):
     ]
 
 
+def test_half_precision_serves_the_same_and_takes_less(bundle, digits):
+    build_index(bundle, digits, quiet=True)
+    whole, size = Bundle.open(bundle), (bundle / "index.faiss").stat().st_size
+    build_index(bundle, digits, half=True, quiet=True)
+    half = Bundle.open(bundle)
+    assert half.index.half
+    assert (bundle / "index.faiss").stat().st_size < size
+    images = digits.test.images
+    same = Classifier(half).classify(images).labels == Classifier(whole).classify(images).labels
+    assert same.mean() > 0.99
+
+
 def test_building_twice_gives_the_same_bytes(bundle, digits):
     build_index(bundle, digits, quiet=True)
     first = files(bundle)

@@ -1,0 +1,136 @@
+"""Images per second of adversarial training, against a bare loop of the same passes.
+
+The trainer draws batches, augments, attacks by PGD-5, clips, checks for NaN, logs and writes checkpoints. The bare loop has
+its tensors ready and does nothing but pass them: five times forwards and back to the pixels, once forwards and back to the
+weights, one step of Adam; same encoder, same batch, same precision, same threads. Both run in one process, in turns, and
+each pair gives one ratio.
+
+    python -m bench.training [--width 48] [--batch 256] [--steps 10] [--pairs 8] [--json FILE]
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.environment import restart_with_one_thread
+from bench.report import Spread, Target, show, write_json
+
+if TYPE_CHECKING:
+    from data import Splits
+    from trainer.config import TrainConfig
+
+BOUND = 0.85
+PGD_STEPS = 5
+EPSILON = 8 / 255
+
+
+def measure(width: int, batch: int, steps: int, pairs: int) -> tuple[Spread, Spread, Spread]:
+    """Images per second of the trainer and of the bare loop, and their ratio pair by pair."""
+    from rich.progress import track  # noqa: PLC0415 - after main has set the environment
+
+    from trainer.train import train  # noqa: PLC0415
+
+    splits = _noise(20 * batch)
+    ours: list[float] = []
+    bare: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        config = _config(Path(folder), width, batch, steps)
+        for i in track(range(pairs + 1), description="training"):
+            if i % 2:
+                bare.append(bare_loop(config, splits))
+            ours.append(train(config, splits).seconds)
+            if not i % 2:
+                bare.append(bare_loop(config, splits))
+    images = steps * batch
+    ratios = [b / o for o, b in zip(ours, bare, strict=True)][1:]  # the first warms up
+    return Spread.of([images / s for s in ours[1:]]), Spread.of([images / s for s in bare[1:]]), Spread.of(ratios)
+
+
+def bare_loop(config: "TrainConfig", splits: "Splits") -> float:
+    """Seconds that the same number of steps takes when nothing but the passes is done."""
+    import torch  # noqa: PLC0415
+    import torch.nn.functional as F  # noqa: PLC0415
+
+    from trainer.hardware import precision_of, threads_of  # noqa: PLC0415
+    from trainer.train import build  # noqa: PLC0415
+
+    stage = config.stages[0]
+    encoder, _ = build(config, splits.train, torch.device("cpu"))
+    network = torch.nn.Sequential(encoder, torch.nn.Linear(encoder.dim, 10))
+    optimiser = torch.optim.Adam(network.parameters(), stage.learning_rate)
+    first = slice(0, stage.batch_size)
+    clean = torch.from_numpy(splits.train.images[first]).permute(0, 3, 1, 2).float() / 255
+    labels = torch.from_numpy(splits.train.labels[first])
+    with threads_of(config), precision_of(config, torch.device("cpu")):
+        began = time.perf_counter()
+        for _ in range(stage.steps):
+            network.eval().requires_grad_(requires_grad=False)
+            attacked = clean
+            for _ in range(PGD_STEPS):
+                attacked = attacked.detach().requires_grad_()
+                (gradient,) = torch.autograd.grad(F.cross_entropy(network(attacked).float(), labels), attacked)
+                attacked = (clean + (attacked + EPSILON / 4 * gradient.sign() - clean).clamp(-EPSILON, EPSILON)).clamp(0, 1)
+            network.train().requires_grad_(requires_grad=True)
+            optimiser.zero_grad()
+            F.cross_entropy(network(attacked.detach()).float(), labels).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        return time.perf_counter() - began
+
+
+def _config(folder: Path, width: int, batch: int, steps: int) -> "TrainConfig":
+    from trainer.config import Stage, TrainConfig  # noqa: PLC0415
+    from trainer.encoders import AmdimConfig  # noqa: PLC0415
+    from trainer.objectives import SupervisedAdversarialConfig  # noqa: PLC0415
+
+    objective = SupervisedAdversarialConfig(epsilon=EPSILON, steps=PGD_STEPS, step_size=EPSILON / 4)
+    stage = Stage("adversarial", objective, steps=steps, batch_size=batch)
+    return TrainConfig(AmdimConfig(width, 128, 1, activation="silu"), (stage,), out=folder, device="cpu")
+
+
+def _noise(images: int) -> "Splits":
+    """As many noisy images as CIFAR's are large: what a convolution costs does not depend on what it sees."""
+    import numpy as np  # noqa: PLC0415
+
+    from data import LabelledImages, Splits  # noqa: PLC0415
+
+    random = np.random.default_rng(0)
+
+    def some(count: int) -> LabelledImages:
+        pixels = random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+        names = tuple(f"class {label}" for label in range(10))
+        return LabelledImages(pixels, np.arange(count) % 10, names, [str(i) for i in range(count)])
+
+    return Splits(some(images), some(10), some(10))
+
+
+def main() -> int:
+    """Runs the benchmark. Returns 0 where the target is met, else 1."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--width", type=int, default=48, help="of AMDIM's encoder (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=256, help="images per step (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=10, help="steps in each half of a pair (default: %(default)s)")
+    parser.add_argument("--pairs", type=int, default=8, help="measured pairs (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    options = parser.parse_args()
+    restart_with_one_thread("bench.training")
+    ours, bare, ratio = measure(options.width, options.batch, options.steps, options.pairs)
+    target = Target("trainer / bare loop", ratio.median, BOUND, at_least=True)
+    show(
+        f"PGD-{PGD_STEPS} adversarial training, AMDIM width {options.width}, batch {options.batch}, one thread",
+        ["", "images per second: median (quartiles)"],
+        [["python -m trainer", str(ours)], ["the passes alone", str(bare)], ["ratio, pair by pair", str(ratio)]],
+        target,
+    )
+    if options.json:
+        values = {"trainer": ours.median, "bare": bare.median, "ratio_low": ratio.low, "ratio_high": ratio.high}
+        write_json(options.json, "training", target, {**values, "width": options.width, "batch": options.batch})
+    return 0 if target.met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
