@@ -1,28 +1,13 @@
-"""The losses that the adaptive attack climbs, one after the other. Each gives PGD something to maximise.
+"""Rungs on the whole-bank soft kNN, L_c(z) = logsumexp over i with y_i = c of <z, b_i> / tau."""
 
-A new rung is a class here; which are climbed is the tuple that is handed to `AdaptiveAttack`.
-"""
-
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from trainer.attacks.guides import GuideBank
+from trainer.attacks.rungs.base import Loss
 from trainer.attacks.surrogate import SoftKNN
 from trainer.attacks.victim import Victim
-
-Loss = Callable[[Tensor], Tensor]
-
-
-class Rung(Protocol):
-    """One way to see a victim's vote as something differentiable. `str` of it names it in reports."""
-
-    def __call__(self, victim: Victim, pixels: Tensor, labels: Tensor) -> Loss:
-        """What PGD maximises for clean `pixels` [N, 3, H, W] of classes `labels` [N]: [N, 3, H, W] -> [N]."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -93,7 +78,11 @@ class Targeted:
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """The true class's share of all similarities (ASK)."""
+    """The true class's share of all similarities: ASK, the attack of arXiv 2106.14300.
+
+    Maximise -log of the sum over i with y_i = y of softmax_i(<z, b_i> / tau): L_y = logsumexp over the true class, so this
+    is the cross-entropy of softmax(L). The softmax runs over the whole bank, not over a sample of references.
+    """
 
     tau: float
 
@@ -104,65 +93,3 @@ class CrossEntropy:
         """-log of the softmax of L at y."""
         surrogate = victim.surrogate.at(self.tau)
         return lambda attacked: surrogate.cross_entropy_loss(victim.embed(attacked), labels)
-
-
-@dataclass(frozen=True)
-class Guided:
-    """PGD-kNN of SSAT: into the crowd of exemplars around the nearest one of another class."""
-
-    number: int = 75
-
-    def __str__(self) -> str:
-        return f"PGD-kNN {self.number} guides"
-
-    def __call__(self, victim: Victim, pixels: Tensor, labels: Tensor) -> Loss:
-        """Minus the sum of squared distances to guides chosen at the clean image."""
-        bank = GuideBank(victim.surrogate.bank, victim.surrogate.labels)
-        with torch.no_grad():
-            guides = bank.choose(victim.embed(pixels), labels, number=self.number)
-        return lambda attacked: -guides.squared_distances(victim.embed(attacked))
-
-
-@dataclass(frozen=True)
-class TopK:
-    """A control, not an attack: the similarity-weighted vote of the k nearest alone.
-
-    Its gradient is masked: toward a class that is not among the k it has none, so it can only flee the neighbours
-    it has. Kept to show that the planted-adversary test notices.
-    """
-
-    k: int
-
-    def __str__(self) -> str:
-        return f"weighted top-{self.k}"
-
-    def __call__(self, victim: Victim, pixels: Tensor, labels: Tensor) -> Loss:  # noqa: ARG002 - the protocol's
-        """Summed similarity of the k nearest that are of another class, less that of those of class y."""
-        bank, bank_labels = victim.surrogate.bank, victim.surrogate.labels
-
-        def loss(attacked: Tensor) -> Tensor:
-            similarities, rows = (victim.embed(attacked) @ bank.T).topk(min(self.k, len(bank)), dim=1)
-            return torch.where(bank_labels[rows] == labels[:, None], -similarities, similarities).sum(1)
-
-        return loss
-
-
-@dataclass(frozen=True)
-class Counts:
-    """A control, not an attack: the vote counts themselves, whose gradient is zero everywhere."""
-
-    k: int
-
-    def __str__(self) -> str:
-        return f"vote counts of {self.k}"
-
-    def __call__(self, victim: Victim, pixels: Tensor, labels: Tensor) -> Loss:  # noqa: ARG002 - the protocol's
-        """How many of the k nearest are of another class."""
-        bank, bank_labels = victim.surrogate.bank, victim.surrogate.labels
-
-        def loss(attacked: Tensor) -> Tensor:
-            similarities, rows = (victim.embed(attacked) @ bank.T).topk(min(self.k, len(bank)), dim=1)
-            # Counting goes through an equality, so nothing flows back; the zero keeps autograd's graph connected.
-            return (bank_labels[rows] != labels[:, None]).sum(1) + 0 * similarities.sum(1)
-
-        return loss
