@@ -22,6 +22,9 @@ Embed = Callable[[Tensor], Tensor]
 Judge = Callable[[Pixels], NDArray[np.int64]]
 """The answer as served: images uint8 [N, H, W, 3] -> labels [N], or `ABSTAINED` where an alarm kept it back."""
 
+Scores = Callable[[Pixels], NDArray[np.float32]]
+"""What a client may read beside the label: images uint8 [N, H, W, 3] -> scores [N, C], the largest for the answer."""
+
 Propose = Callable[[Tensor, Tensor], Tensor]
 """(pixels float [n, 3, H, W], labels int64 [n]) -> candidates float [n, 3, H, W], which are rounded before they are judged."""
 
@@ -40,12 +43,14 @@ class Victim:
         embed: the encoder, weights known.
         surrogate: the whole bank with its labels, known; its temperature is the attack's to choose.
         judge: the pipeline as served, which alone decides what is a success.
+        scores: for black-box attacks on scores; without them those see the surrogate, which is smoother.
 
     """
 
     embed: Embed
     surrogate: SoftKNN
     judge: Judge
+    scores: Scores | None = None
 
     @property
     def device(self) -> torch.device:
