@@ -16,9 +16,9 @@ REPORT_VERSION: Literal[1] = 1
 
 
 class Part(BaseModel):
-    """A part of the report: immutable, and nothing unknown in it."""
+    """A part of the report: immutable, and nothing unknown in it. NaN is refused: JSON has none; say None."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Measured(Part):
@@ -144,6 +144,7 @@ class SelectivePoint(Part):
 
     coverage: float
     error: float
+    credibility: float | None = Field(default=None, description="the least that is still answered")
 
 
 class Selective(Part):
@@ -200,12 +201,12 @@ class Cloud(Part):
 
 
 class TrainingCurve(Part):
-    """One stage of log.csv, thinned to a few hundred points."""
+    """One stage of log.csv, thinned to a few hundred points; None where a value was not written, or not finite."""
 
     stage: str
     steps: tuple[int, ...]
     seconds: tuple[float, ...]
-    values: dict[str, tuple[float, ...]]
+    values: dict[str, tuple[float | None, ...]]
 
 
 class Subject(Part):
@@ -228,6 +229,9 @@ class Subject(Part):
     class_names: tuple[str, ...]
     data: str
     data_sha256: str
+    training_seed: int | None = None
+    index_command: str = ""
+    abstain_below: float | None = Field(default=None, description="credibility below which the server abstains")
 
 
 class Circumstances(Part):
@@ -265,5 +269,5 @@ class Report(Part):
 
     @property
     def passed(self) -> bool:
-        """Whether every gate held."""
-        return all(gate.passed for gate in self.gates)
+        """Whether every gate held; where none was tried, nothing is passed."""
+        return bool(self.gates) and all(gate.passed for gate in self.gates)
