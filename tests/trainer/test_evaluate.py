@@ -4,73 +4,20 @@ import torch
 import torch.nn.functional as F
 
 import data
-from bundle.bundle import Bundle, BundleWriter
+from bundle.bundle import Bundle
 from bundle.classifier import Classifier
 from bundle.errors import ContractMismatchError, HoldfastError
-from bundle.exemplars import Exemplars
-from bundle.index import FlatIndex
-from bundle.manifest import DataRecord, IndexRecord, Manifest, ThreatModelRecord, Training
-from bundle.preprocess import InputContract
 from bundle.threat_model import ThreatModel
-from bundle.vote import VoteParameters
 from trainer.attacks.adaptive import LADDER, AdaptiveAttack
 from trainer.attacks.noise import NoiseAttack
 from trainer.attacks.quantise import to_pixels
 from trainer.encoders import ResNetConfig, build_encoder
 from trainer.evaluate import evaluate, found_by
 from trainer.evaluate.cli import main
-from trainer.export import export
 from trainer.onnx_embedding import OnnxEmbedding
 
 THREAT = ThreatModel("linf", 32 / 255)
 QUICK = AdaptiveAttack(rungs=LADDER[1:2], steps=8)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
-
-
-@pytest.fixture(scope="module")
-def encoder(digits):
-    """Random convolutions: enough to tell most digits apart, and easily fooled."""
-    torch.manual_seed(0)
-    encoder = build_encoder(ResNetConfig(width=8, dim=24))
-    for module in encoder.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None
-    with torch.no_grad():
-        encoder.train()(to_pixels(digits.train.images[:256]))
-    return encoder.eval()
-
-
-@pytest.fixture(scope="module")
-def exported(digits, encoder, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("bundle") / "tiny"
-    writer = BundleWriter.create(directory)
-    export(encoder, writer, InputContract(height=32, width=32))
-    with torch.no_grad():
-        bank = F.normalize(encoder(to_pixels(digits.train.images)), dim=1).numpy()
-    ids = np.arange(len(bank))
-    writer.add("index.faiss", FlatIndex.build(bank, ids).save)
-    columns = ids, digits.train.labels, np.array(digits.train.sources), np.zeros(len(ids), dtype=np.uint8)
-    writer.add("exemplars.npz", Exemplars(*columns).save)
-    record = DataRecord(name="digits", sha256=digits.sha256, calibration=200, seed=0)
-    provenance = {"command": "none", "commit": "none", "objective": "none", "encoder": "random"}
-    writer.commit(
-        Manifest(
-            name="tiny",
-            created="2026-01-01T00:00:00+00:00",
-            input=InputContract(height=32, width=32),
-            embedding_dim=24,
-            class_names=digits.class_names,
-            vote=VoteParameters(k=5),
-            threat_model=ThreatModelRecord(norm="linf", epsilon=32 / 255),
-            training=Training(seed=0, steps=0, seconds=0, data=record, **provenance),
-            index=IndexRecord(exemplars=len(ids), recall_at_k=1, disagreement_ratio=0, command="none"),
-        )
-    )
-    return directory
 
 
 def test_the_graphs_are_the_torch_encoder_and_its_gradient(exported, encoder, digits):

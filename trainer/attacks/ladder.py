@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from bundle.threat_model import ThreatModel
 from trainer.attacks.journal import Journal, Tried
 from trainer.attacks.step import Step
 from trainer.attacks.victim import Hunt, Outcome, Propose, Victim, batches
+
+Watch = Callable[[int, int, int], None]
+"""Called after each batch: (number of the step, images it has just tried, images it still has to try)."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,13 @@ class Ladder:
         return hunt.outcome()
 
     def climb(
-        self, hunt: Hunt, *, seed: int = 0, progress: Progress | None = None, store: Path | None = None
+        self,
+        hunt: Hunt,
+        *,
+        seed: int = 0,
+        progress: Progress | None = None,
+        store: Path | None = None,
+        watch: Watch | None = None,
     ) -> tuple[Tried, ...]:
         """Let every step try what still stands in `hunt`, which keeps what they find.
 
@@ -60,6 +70,7 @@ class Ladder:
             seed: of all random numbers: the same seed, the same outcome (on the same kind of device), interrupted or not.
             progress: where to show a bar; none without.
             store: a file .npz, written after every batch; what an earlier, interrupted call left there is not done again.
+            watch: told of every batch, once it is stored.
 
         Returns:
             What each step came to, in order.
@@ -74,13 +85,16 @@ class Ladder:
         while (number := len(journal.tried)) < len(self.steps):
             step = self.steps[number]
             waiting = journal.begin(hunt.rows)
+            total = journal.position + len(waiting)
             for rows in batches(waiting, self.batch_size):
-                through = number + journal.position / (journal.position + len(waiting))
+                through = number + journal.position / total
                 bar.update(task, completed=through, description=f"attack {hunt.threat}: {step}, {hunt.told}")
                 began = time.monotonic()
                 hunt.try_on(rows, str(step), _proposer(step, hunt, seed_of_batch(seed, number, rows)))
                 journal.advance(len(rows), time.monotonic() - began)
                 journal.save(hunt)
+                if watch is not None:
+                    watch(number, len(rows), total - journal.position)
             journal.finish(str(step), step.kind, hunt.standing)
             journal.save(hunt)
         bar.update(task, completed=len(self.steps), description=f"attack {hunt.threat}: {hunt.told}")

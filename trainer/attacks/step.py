@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bundle.threat_model import ThreatModel
+from trainer.attacks.geometry import geometry_of
 from trainer.attacks.pgd import pgd
 from trainer.attacks.rungs import Rung
 from trainer.attacks.victim import Victim
@@ -85,3 +86,24 @@ class Climb:
             generator=generator,
             keep="best",
         )
+
+
+@dataclass(frozen=True)
+class Noise:
+    """One point uniform in the ball: what an attack without any knowledge comes to."""
+
+    kind: Kind = Kind.RANDOM
+
+    def __str__(self) -> str:
+        return "uniform noise"
+
+    def __call__(
+        self,
+        victim: Victim,  # noqa: ARG002 - the protocol's
+        pixels: Tensor,
+        labels: Tensor,  # noqa: ARG002 - the protocol's
+        threat: ThreatModel,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """A draw for each image."""
+        return geometry_of(threat).random_start(pixels, generator)

@@ -24,6 +24,7 @@ from trainer.attacks.pgd import frozen
 from trainer.attacks.quantise import to_pixels
 from trainer.attacks.surrogate import SoftKNN
 from trainer.attacks.victim import Attack, Embed, Judge, Outcome, Victim
+from trainer.evaluate.measures import agreement
 from trainer.onnx_embedding import OnnxEmbedding
 
 JUDGED_AT_ONCE = 256
@@ -121,16 +122,16 @@ def evaluate(
     """
     began = time.monotonic()
     bundle = Bundle.open(directory, threads=threads)
-    _check_fit(bundle, test)
+    check_fit(bundle, test)
     test = sample(test, limit, seed)
     classifier, attack = Classifier(bundle), attack or AdaptiveAttack()
     threat = threat or bundle.manifest.threat_model.model()
     with frozen(*([encoder] if encoder is not None else [])):
         victim = victim_of(classifier, encoder, test.images[:16])
         outcome = attack(victim, test.images, test.labels, threat, seed=seed, progress=progress)
-        agreement = _agreement(victim, test.images, outcome.clean_labels)
+        agreed = agreement(victim, test.images, outcome.clean_labels)
     seconds = time.monotonic() - began
-    return Evaluation(threat, str(attack), test.images, test.labels, outcome, agreement, seconds)
+    return Evaluation(threat, str(attack), test.images, test.labels, outcome, agreed, seconds)
 
 
 def victim_of(classifier: Classifier, encoder: nn.Module | None, some: Pixels) -> Victim:
@@ -177,9 +178,14 @@ def served(classifier: Classifier) -> Judge:
 
 def sample(test: LabelledImages, limit: int | None, seed: int) -> LabelledImages:
     """`limit` of the images, drawn by `seed` and in their old order; all where there are no more than that."""
-    if limit is None or limit >= len(test):
-        return test
-    return test.take(np.sort(np.random.default_rng(seed).permutation(len(test))[:limit]))
+    return test if limit is None or limit >= len(test) else test.take(drawn(len(test), limit, seed))
+
+
+def drawn(total: int, limit: int | None, seed: int) -> NDArray[np.int64]:
+    """`limit` of the rows 0 to total - 1, drawn by `seed`, ascending; all where there are no more than that."""
+    if limit is None or limit >= total:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(seed).permutation(total)[:limit])
 
 
 def _torch_embedding(encoder: nn.Module) -> Embed:
@@ -189,7 +195,14 @@ def _torch_embedding(encoder: nn.Module) -> Embed:
     return embed
 
 
-def _check_fit(bundle: Bundle, test: LabelledImages) -> None:
+def check_fit(bundle: Bundle, test: LabelledImages) -> None:
+    """Refuse test images that the bundle cannot be asked about.
+
+    Raises:
+        HoldfastError: there are none.
+        ContractMismatchError: they have another size, or other classes.
+
+    """
     if len(test) == 0:
         raise HoldfastError("there are no test images to attack")
     if test.images.shape[1:] != bundle.encoder.contract.shape:
@@ -198,13 +211,3 @@ def _check_fit(bundle: Bundle, test: LabelledImages) -> None:
         )
     if test.class_names != bundle.class_names:
         raise ContractMismatchError(f"test classes {test.class_names} are not the bundle's {bundle.class_names}")
-
-
-def _agreement(victim: Victim, images: Pixels, answers: NDArray[np.int64]) -> Rate:
-    agreeing = 0
-    with torch.no_grad():
-        for i in range(0, len(images), JUDGED_AT_ONCE):
-            z = victim.embed(to_pixels(images[i : i + JUDGED_AT_ONCE], victim.device))
-            best = victim.surrogate.log_scores(z).argmax(1).cpu().numpy()
-            agreeing += int((best == answers[i : i + JUDGED_AT_ONCE]).sum())
-    return Rate(agreeing, len(images))

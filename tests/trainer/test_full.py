@@ -1,0 +1,292 @@
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bundle.bundle import Bundle
+from bundle.errors import HoldfastError
+from bundle.threat_model import ThreatModel
+from trainer.attacks.rungs import Margin
+from trainer.attacks.step import Climb, Kind, Noise
+from trainer.attacks.victim import Hunt
+from trainer.evaluate import Settings, checks, evaluate_fully, gates, plan, recorded_splits
+from trainer.evaluate.balls import ball, in_order
+from trainer.evaluate.cli import main
+from trainer.evaluate.outlook import Outlook, told_time
+from trainer.evaluate.plan import Effort, Planned
+from trainer.evaluate.report import read_report
+from trainer.evaluate.results import Report
+from trainer.evaluate.work import Work
+
+BALLS = (ThreatModel("linf", 8 / 255), ThreatModel("linf", 32 / 255))
+TINY = Settings(BALLS, images=24, curve_images=8, plants=1, effort=Effort(steps=3, restarts=2, queries=10, batch_size=8))
+
+
+@pytest.fixture
+def bundle(exported, tmp_path):
+    return shutil.copytree(exported, tmp_path / "tiny")
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """A ladder of three steps and curves of two points: what is tested here is how they are run."""
+    steps = (Climb(Margin(0.05), 3), Climb(Margin(0.2), 3), Noise())
+    short = tuple(Planned(step, 4.0) for step in steps)
+    monkeypatch.setattr(plan, "full", lambda effort, **_: short)
+    monkeypatch.setattr(plan, "bank_unknown", lambda effort: short[:1])
+    monkeypatch.setattr(checks, "EPSILONS", {"linf": (0.0, 16 / 255), "l2": (0.0, 1.0)})
+    return short
+
+
+def evaluated(bundle, work, settings=TINY):
+    manifest = Bundle.open(bundle).manifest
+    return evaluate_fully(bundle, recorded_splits(manifest), settings, work=work).report
+
+
+def timeless(report):
+    """What must not depend on when and how often it was interrupted."""
+    plain = json.loads(report.model_dump_json())
+    for threat in plain["threats"]:
+        for step in threat["steps"]:
+            step.pop("seconds")
+    plain.pop("circumstances")
+    return plain
+
+
+def test_an_interrupted_evaluation_goes_on_and_comes_to_the_same(bundle, tmp_path, short, monkeypatch):
+    tried = []
+    really = Hunt.try_on
+
+    def spy(self, rows, name, propose):
+        # The ladders alone: curves, plants and alarms attack other balls, fewer images, or by other steps.
+        of_a_ladder = self.threat in BALLS and len(self._images) == TINY.images and " less " not in name
+        if of_a_ladder and len(tried) == spy.fails_at:
+            spy.fails_at = None
+            raise KeyboardInterrupt
+        really(self, rows, name, propose)
+        if of_a_ladder:
+            tried.append((str(self.threat), len(self.victim.surrogate.labels), name, rows.tolist()))
+
+    monkeypatch.setattr(Hunt, "try_on", spy)
+    spy.fails_at = None
+    whole = evaluated(bundle, tmp_path / "whole")
+    alone = list(tried)
+    tried.clear()
+    spy.fails_at = 2 * len(alone) // 3
+    with pytest.raises(KeyboardInterrupt):
+        evaluated(bundle, tmp_path / "twice")
+    assert len(tried) == 2 * len(alone) // 3
+    again = evaluated(bundle, tmp_path / "twice")
+    assert tried == alone
+    assert timeless(again) == timeless(whole)
+    tried.clear()
+    assert timeless(evaluated(bundle, tmp_path / "twice")) == timeless(whole)
+    assert tried == []
+
+
+def test_a_report_says_what_happened(bundle, tmp_path, short):
+    report = evaluated(bundle, tmp_path / "work")
+    assert Report.model_validate_json(report.model_dump_json()) == report
+    assert report.clean.trials == 400
+    assert report.attacked_images == 24
+    known, unknown = report.threats[:2], report.threats[2:]
+    assert [threat.knowledge for threat in known + unknown] == ["bank known"] * 2 + ["bank unknown"] * 2
+    for smaller, larger in (known, unknown):
+        assert smaller.clean == larger.clean
+        assert larger.robust.successes <= smaller.robust.successes
+        assert larger.inherited == smaller.clean.successes - smaller.robust.successes
+    for threat in report.threats:
+        found = threat.inherited + sum(step.found for step in threat.steps)
+        assert threat.clean.successes - found == threat.robust.successes
+    assert known[1].robust.successes < known[1].clean.successes
+    names = [step.name for step in known[0].steps]
+    assert names[:3] == [str(planned.step) for planned in short]
+    assert names[3:5] == ["twice the steps: margin tau 0.05", "twice the steps: margin tau 0.2"]
+    assert {gate.name for gate in report.gates} >= {"who knows more finds more", "twice the restarts find no more"}
+    assert [len(curve.points) for curve in report.curves] == [2, 2]
+    assert len(report.examples) == 12
+    assert any(example.found_by for example in report.examples)
+    for example in report.examples:
+        assert (example.clean_answer != example.attacked_answer) == (example.found_by != "")
+        assert example.neighbour_pngs.keys() == {n.exemplar for n in (*example.clean_neighbours, *example.attacked_neighbours)}
+
+
+def test_work_of_another_evaluation_is_refused(bundle, tmp_path, short):
+    work = tmp_path / "work"
+    Work(work, {"seed": 0, "files": {"encoder.onnx": "aa"}})
+    for other in ({"seed": 1, "files": {"encoder.onnx": "aa"}}, {"seed": 0, "files": {"encoder.onnx": "bb"}}):
+        with pytest.raises(HoldfastError, match="work of another evaluation"):
+            Work(work, other)
+    with pytest.raises(HoldfastError, match=r"images: there null, now 24"):
+        evaluated(bundle, work)
+    (work / "identity.json").write_text("{")
+    with pytest.raises(HoldfastError, match="cannot be used"):
+        evaluated(bundle, work)
+
+
+def test_bundle_settings_and_vote_tell_evaluations_apart(exported):
+    splits = recorded_splits(Bundle.open(exported).manifest)
+    from trainer.evaluate.scene import Scene
+
+    scene = Scene.open(exported, splits, images=4, seed=0, threads=1)
+    manifest = scene.bundle.manifest
+    assert scene.identity["files"]["encoder.onnx"] == manifest.files["encoder.onnx"]
+    assert scene.identity["files"]["index.faiss"] == manifest.files["index.faiss"]
+    assert scene.identity["vote"]["k"] == 5
+    identities = [replace(TINY, **change).identity for change in ({}, {"seed": 1}, {"images": 3}, {"balls": BALLS[:1]})]
+    assert all(one != other for i, one in enumerate(identities) for other in identities[:i])
+    assert replace(TINY, threads=2).identity == TINY.identity
+
+
+def test_a_result_is_computed_once(tmp_path):
+    work, calls = Work(tmp_path, {}), []
+
+    def compute():
+        calls.append(1)
+        return 1 / 3
+
+    assert [work.once("third", float, compute) for _ in range(3)] == [1 / 3] * 3
+    assert len(calls) == 1
+    (tmp_path / "third.json").write_text("nonsense")
+    with pytest.raises(HoldfastError, match="remove it"):
+        work.once("third", float, compute)
+
+
+def test_the_full_ladder_is_ordered_by_what_is_known():
+    steps = plan.full(Effort(steps=7, restarts=2, queries=30), classes=10, k=5)
+    kinds = [planned.step.kind for planned in steps]
+    assert kinds == sorted(kinds, key=list(Kind).index)
+    assert set(kinds) == set(Kind)
+    names = [str(planned.step) for planned in steps]
+    for tau in ("0.02", "0.05", "0.1", "0.2"):
+        assert names.count(f"margin tau {tau}") == names.count(f"APGD-CE tau {tau}") == 2
+        assert [f"APGD-T tau {tau} class {rank}" in names for rank in (1, 9, 10)] == [True, True, False]
+    assert all(planned.cost > 0 for planned in steps)
+    assert plan.cost(steps) == sum(planned.cost for planned in steps)
+    assert len(plan.full(Effort(), classes=2, k=5)) < len(plan.full(Effort(), classes=10, k=5))
+
+
+def test_the_time_left_goes_by_cost():
+    now = [0.0]
+    outlook = Outlook({"a": 100.0, "b": 300.0, "c": 500.0}, clock=lambda: now[0])
+    assert outlook.seconds_left is None
+    now[0] = 10.0
+    outlook.spend("a", 50.0, 50.0)
+    assert outlook.seconds_left == pytest.approx(850 / 5)
+    outlook.expect("b", 100.0)
+    outlook.close("c")
+    assert outlook.seconds_left == pytest.approx(150 / 5)
+    now[0] = 30.0
+    outlook.finish("a")
+    assert outlook.seconds_left == pytest.approx(100 * 30 / 100)
+    assert told_time(7500) == "at most about 2 h 5 min left"
+    assert told_time(3600) == "at most about 1 h left"
+
+
+def test_balls_by_their_names():
+    assert [ball(text) for text in ("linf:8/255", "l2:0.5", " LINF:0.1 ")] == [
+        ThreatModel("linf", 8 / 255),
+        ThreatModel("l2", 0.5),
+        ThreatModel("linf", 0.1),
+    ]
+    balls = [ThreatModel("l2", 0.5), ThreatModel("linf", 0.2), ThreatModel("linf", 0.1), ThreatModel("linf", 0.2)]
+    assert in_order(balls) == (balls[2], balls[1], balls[0])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "8/255", "l1:1", "linf:", "linf:x", "linf:1/0", "linf:0", "l2:-1", "linf:8", "l2:inf", "l2:nan"]
+)
+def test_what_is_no_ball_is_refused(text):
+    with pytest.raises(HoldfastError, match="is no ball|reaches beyond"):
+        ball(text)
+
+
+def test_the_command_attacks_with_everything_and_reports(bundle, exported, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checks, "EPSILONS", {"linf": (0.0, 16 / 255), "l2": (0.0, 1.0)})
+    flags = "--full --images 6 --steps 1 --restarts 1 --queries 12 --targets 1 --curve-images 6 --plants 1 --batch-size 6"
+    other = shutil.copytree(exported, tmp_path / "other")
+    arguments = [str(bundle), *flags.split(), "--balls", "linf:32/255", "--transfer-from", str(other), "--record"]
+    status = main(arguments)
+    report = read_report(bundle)
+    # Six images and one gradient are no honest evaluation, and that is what it says.
+    assert (status, report.passed) == (3, False)
+    told = " ".join(capsys.readouterr().out.split())
+    failed = {gate.name for gate in report.gates if not gate.passed}
+    assert failed
+    assert all(f"FAILED {name}" in told for name in failed)
+    kinds = {step.kind for step in report.threats[0].steps}
+    assert kinds == {"white box", "transfer", "black box", "random"}
+    assert any("transfer from tiny" in step.name for step in report.threats[0].steps)
+    assert report.circumstances.command.startswith("python -m trainer.evaluate ")
+    assert (bundle / "report" / "index.html").is_file()
+    accuracy = Bundle.open(bundle).manifest.accuracy
+    assert (accuracy.images, accuracy.norm, accuracy.epsilon) == (6, "linf", 32 / 255)
+    assert accuracy.robust == report.threats[0].robust.value
+    assert main([*arguments, "--seed", "1"]) == 1
+    assert "seed: there 0, now 1" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_command_succeeds_where_every_gate_holds(bundle, tmp_path, short, monkeypatch):
+    held = gates.everything_falls(gates.Rate(0, 5))
+    assert held.passed
+    monkeypatch.setattr(checks, "verdicts", lambda *_: (held,))
+    flags = ["--full", "--images", "4", "--steps", "1", "--restarts", "1", "--balls", "linf:32/255"]
+    assert main([str(bundle), *flags, "--work", str(tmp_path / "w")]) == 0
+
+
+def test_an_interrupted_command_says_how_to_go_on(bundle, short, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Hunt, "try_on", interrupted)
+    assert main([str(bundle), "--full", "--images", "4", "--balls", "linf:32/255"]) == 130
+    assert "the same command goes on from here" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--images", "-1"], "--images must be at least 0"),
+        (["--steps", "0"], "--steps must be at least 1"),
+        (["--full", "--queries", "0"], "--queries must be at least 1"),
+        (["--epsilon", "-1"], "--epsilon must be"),
+        (["--balls", "linf:8/255"], "--balls needs --full"),
+        (["--full", "--epsilon", "0.1"], "--full takes its balls by --balls"),
+        (["--full", "--balls", "linf:8"], "so write 8/255"),
+        (["--full", "--balls", "l2:1", "--record"], "add linf:"),
+        (["--full", "--transfer-from", "nowhere"], "nowhere is not a bundle"),
+        (["--full", "--images", "0", "--data-dir", "/nowhere", "--balls", "l7:1"], "is no ball"),
+    ],
+)
+def test_the_command_says_what_is_wrong(exported, capsys, flags, told):
+    assert main([str(exported), *flags]) == 1
+    assert told in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_missing_library_is_named_before_anything_is_attacked(exported, capsys, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "pyautoattack", None)
+    assert main([str(exported), "--full", "--images", "4"]) == 1
+    assert "holdfast[eval]" in " ".join(capsys.readouterr().out.split())
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for word in ("--full", "--balls", "--transfer-from", "runs/digits --full", "exit status", "3 a gate failed"):
+        assert word in told
+
+
+def test_rows_are_those_of_the_test_set(exported):
+    from trainer.evaluate.scene import Scene
+
+    splits = recorded_splits(Bundle.open(exported).manifest)
+    scene = Scene.open(exported, splits, images=30, seed=3, threads=1)
+    np.testing.assert_array_equal(splits.test.images[scene.rows], scene.images)
+    assert len(scene.spare) == len(splits.calibration) + len(splits.test) - 30
+    attacked = {image.tobytes() for image in scene.images}
+    assert not attacked & {image.tobytes() for image in scene.spare.images}

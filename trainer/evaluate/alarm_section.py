@@ -1,0 +1,73 @@
+"""How the bundle's alarms fare against an attacker who knows of them."""
+
+from functools import partial
+
+from bundle.classifier import Answers
+from bundle.errors import HoldfastError
+from trainer.attacks.alarms import TAUS, WEIGHTS, Alarm, alarms_of, evasion
+from trainer.evaluate.campaign import Hunted
+from trainer.evaluate.plan import GRADIENT
+from trainer.evaluate.results import AlarmResult, Measured
+from trainer.evaluate.run import Run
+from trainer.evaluate.scene import Scene, answers_of
+from trainer.evaluate.settings import PROBE_STEPS, Settings
+
+MOST = 4
+"""Alarms that a bundle can have."""
+
+
+def expected(settings: Settings, images: int) -> dict[str, float]:
+    """Forward passes at most, for each alarm."""
+    return {_part(number): images * len(WEIGHTS) * len(TAUS) * steps_of(settings) * GRADIENT for number in range(MOST)}
+
+
+def steps_of(settings: Settings) -> int:
+    """Gradients of each climb."""
+    return min(PROBE_STEPS, settings.effort.steps)
+
+
+def alarm_results(run: Run, plain: Hunted) -> tuple[AlarmResult, ...]:
+    """Every alarm of the bundle, within the ball of `plain`, whose ladder ignored them."""
+    scene = run.scene
+    device = scene.victim.device
+    clean = _thresholds_from(scene)
+    alarms = alarms_of(scene.bundle, clean, scene.spare.labels, device=device, classifier=scene.classifier)
+    results = [run.once(_part(n), AlarmResult, partial(_measure, alarm, run, plain)) for n, alarm in enumerate(alarms)]
+    for absent in range(len(alarms), MOST):
+        run.outlook.close(_part(absent))
+    return tuple(results)
+
+
+def _part(number: int) -> str:
+    return f"alarm-{number + 1}"
+
+
+def _measure(alarm: Alarm, run: Run, plain: Hunted) -> AlarmResult:
+    scene, settings = run.scene, run.settings
+    evaded = evasion(
+        alarm,
+        scene.victim,
+        scene.classifier.classify,
+        scene.images,
+        scene.labels,
+        plain.part.threat,
+        plain=plain.outcome,
+        steps=steps_of(settings),
+        batch_size=settings.effort.batch_size,
+        seed=settings.seed,
+        progress=run.progress,
+    )
+    return AlarmResult(
+        name=evaded.name,
+        false_positives=Measured.of(evaded.false_positives),
+        detected=Measured.of(evaded.detected),
+        evaded=Measured.of(evaded.evaded),
+        threat=evaded.threat,
+    )
+
+
+def _thresholds_from(scene: Scene) -> Answers:
+    clean = answers_of(scene.classifier.classify, scene.spare.images)
+    if not (clean.labels == scene.spare.labels).any():
+        raise HoldfastError("no image that is not attacked is answered rightly: alarms have nothing to be calibrated on")
+    return clean

@@ -1,0 +1,130 @@
+"""The ladders, climbed within every ball and with every knowledge; what was done already is not done again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bundle.intervals import Rate
+from bundle.threat_model import ThreatModel
+from trainer.attacks.journal import Tried
+from trainer.attacks.step import Step
+from trainer.attacks.victim import NAME, Hunt, Outcome
+from trainer.evaluate import plan as plans
+from trainer.evaluate.balls import slug
+from trainer.evaluate.plan import Plan
+from trainer.evaluate.results import Knowledge, Measured, StepResult, ThreatResult
+from trainer.evaluate.run import Run
+from trainer.evaluate.scene import Scene
+from trainer.evaluate.settings import Settings
+
+ANOTHER_SEED = 1_000_003
+
+
+@dataclass(frozen=True)
+class Part:
+    """One ladder within one ball.
+
+    Attributes:
+        threat: the ball.
+        knowledge: of the attacker.
+        plan: what is climbed.
+        once_more: forward passes an image costs in the strongest steps tried once more afterwards; 0 for none.
+
+    """
+
+    threat: ThreatModel
+    knowledge: Knowledge
+    plan: Plan
+    once_more: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Of its journal: "linf-0.0313725-bank-known"."""
+        return f"{slug(self.threat)}-{self.knowledge.replace(' ', '-')}"
+
+    @property
+    def cost(self) -> float:
+        """Forward passes for an image that stands to the end."""
+        return plans.cost(self.plan) + self.once_more
+
+
+@dataclass(frozen=True, eq=False)
+class Hunted:
+    """What a ladder came to: per image, and in the words of the report."""
+
+    part: Part
+    outcome: Outcome
+    result: ThreatResult
+
+
+def parts_of(settings: Settings, scene: Scene, transfers: Sequence[Step]) -> tuple[Part, ...]:
+    """What is to be climbed, in this order."""
+    effort = settings.effort
+    known = plans.full(effort, classes=scene.classes, k=scene.bundle.manifest.vote.k, transfers=transfers)
+    unknown = plans.bank_unknown(effort)
+    return (
+        *(Part(ball, "bank known", known, plans.cost_once_more(effort)) for ball in settings.balls),
+        *(Part(ball, "bank unknown", unknown) for ball in settings.balls),
+    )
+
+
+def climb_all(parts: Sequence[Part], run: Run) -> tuple[Hunted, ...]:
+    """Climb every ladder. What fooled within a ball is handed on to the next larger one of its norm and knowledge."""
+    done: list[Hunted] = []
+    for part in parts:
+        smaller = [hunted for hunted in done if alike(hunted.part, part)]
+        hunted = _climb(part, smaller[-1].outcome if smaller else None, run)
+        done.append(hunted)
+        run.outlook.close(part.name)
+        for later in parts[len(done) :]:
+            if alike(later, part):
+                run.outlook.expect(later.name, later.cost * hunted.result.robust.successes)
+    return tuple(done)
+
+
+def alike(one: Part, other: Part) -> bool:
+    """Whether what fools within one ball may be tried within the other."""
+    return (one.threat.norm, one.knowledge) == (other.threat.norm, other.knowledge)
+
+
+def _climb(part: Part, smaller: Outcome | None, run: Run) -> Hunted:
+    scene = run.scene
+    victim = scene.victim if part.knowledge == "bank known" else scene.without_bank
+    hunt = Hunt(victim, scene.images, scene.labels, part.threat)
+    clean = hunt.standing
+    if smaller is not None:
+        hunt.inherit(np.array(smaller.found_by, dtype=NAME), smaller.adversarial)
+    inherited = clean - hunt.standing
+    tried = _tried(part, part.plan, hunt, run)
+    if part.once_more:
+        tried += _tried(part, plans.once_more(part.plan, tried, run.settings.effort.restarts), hunt, run, again=True)
+    result = ThreatResult(
+        norm=part.threat.norm,
+        epsilon=part.threat.epsilon,
+        knowledge=part.knowledge,
+        clean=Measured.of(Rate(clean, len(scene.labels))),
+        robust=Measured.of(Rate(hunt.standing, len(scene.labels))),
+        dsr=Measured.of(Rate(hunt.standing, clean)),
+        inherited=inherited,
+        steps=tuple(map(StepResult.of, tried)),
+    )
+    return Hunted(part, hunt.outcome(), result)
+
+
+def _tried(part: Part, plan: Plan, hunt: Hunt, run: Run, *, again: bool = False) -> tuple[Tried, ...]:
+    settings, afterwards = run.settings, 0.0 if again else part.once_more
+
+    def watch(number: int, images: int, waiting: int) -> None:
+        # What is spent; and, by what stands now, what is left at most.
+        after = plans.cost(plan[number + 1 :]) + afterwards
+        each = plan[number].cost
+        run.outlook.spend(part.name, each * images, each * waiting + after * hunt.standing)
+
+    return plans.ladder(plan, settings.effort.batch_size).climb(
+        hunt,
+        seed=settings.seed + (ANOTHER_SEED if again else 0),
+        progress=run.progress,
+        store=run.work.file(part.name + ("-once-more" if again else "")),
+        watch=watch,
+    )

@@ -1,0 +1,184 @@
+"""The full evaluation: ladders in every ball, curves, gates, alarms; from a bundle to its report, with rests on the way."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.progress import Progress
+
+from bundle.bundle import MANIFEST
+from bundle.classifier import Answers
+from bundle.errors import HoldfastError
+from bundle.intervals import Rate
+from bundle.manifest import Accuracy
+from data import Splits
+from trainer.attacks.libraries.guests import load
+from trainer.attacks.transfer import FromBundle
+from trainer.evaluate import alarm_section, checks
+from trainer.evaluate.campaign import Hunted, Part, climb_all, parts_of
+from trainer.evaluate.circumstances import circumstances_of, subject_of
+from trainer.evaluate.gallery import choose, examples
+from trainer.evaluate.outlook import Outlook
+from trainer.evaluate.report import cloud, reliability, selective, training_curves
+from trainer.evaluate.results import Cloud, Example, Measured, Report, Selective
+from trainer.evaluate.run import Run
+from trainer.evaluate.scene import Scene, answers_of
+from trainer.evaluate.settings import Settings
+from trainer.evaluate.work import Work
+from trainer.log import FILE as LOG
+
+LIBRARIES = ("pyautoattack", "art.attacks.evasion.hop_skip_jump")
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """A full evaluation.
+
+    Attributes:
+        report: all of it.
+        accuracy: within the bundle's own ball, as its manifest keeps it; none where that ball was not among them.
+
+    """
+
+    report: Report
+    accuracy: Accuracy | None
+
+
+def evaluate_fully(
+    directory: Path,
+    splits: Splits,
+    settings: Settings,
+    *,
+    work: Path,
+    transfer_from: Sequence[Path] = (),
+    command: str = "evaluate_fully",
+    progress: Progress | None = None,
+) -> Evaluated:
+    """Attack the bundle in `directory` with all there is, and judge the attack.
+
+    Args:
+        directory: a complete bundle.
+        splits: of the data set that it was made from; only test images are attacked.
+        settings: what is to be done.
+        work: a directory for what is done; the same call goes on from there after an interruption, which costs a batch of
+            a ladder, a point of a curve, or an alarm: whichever was under way.
+        transfer_from: bundles of other encoders, of the same images and classes.
+        command: for the report.
+        progress: where to show what is left.
+
+    Raises:
+        BundleError: see `Bundle.open`, for any of the bundles.
+        HoldfastError: `work` is of another evaluation, a library is not installed, or there are too few images.
+
+    """
+    for library in LIBRARIES:
+        load(library)
+    scene = Scene.open(directory, splits, images=settings.images, seed=settings.seed, threads=settings.threads)
+    transfers = [
+        FromBundle.open(other, like=scene.bundle, steps=settings.effort.steps, threads=settings.threads)
+        for other in transfer_from
+    ]
+    _check_spare(scene)
+    identity = scene.identity | settings.identity | {"transfer from": [step.sha256 for step in transfers]}
+    kept = Work(work, identity)
+    parts = parts_of(settings, scene, transfers)
+    run = Run(scene, settings, kept, _outlook(parts, settings, scene, progress), progress)
+    with kept.timed():
+        report = _report(run, parts, command)
+    return Evaluated(report, _accuracy(report, scene, settings))
+
+
+def _check_spare(scene: Scene) -> None:
+    """Fail before hours of attack, not after."""
+    try:
+        _ = scene.without_bank
+    except HoldfastError as error:
+        raise HoldfastError(
+            f"an attacker without the bank needs labelled images that are not attacked: {error}; attack fewer by --images"
+        ) from error
+
+
+def _outlook(parts: Sequence[Part], settings: Settings, scene: Scene, progress: Progress | None) -> Outlook:
+    images = len(scene.rows)
+    left = {part.name: part.cost * images for part in parts}
+    return Outlook(left | checks.expected(settings, images) | alarm_section.expected(settings, images), progress)
+
+
+def _report(run: Run, parts: Sequence[Part], command: str) -> Report:
+    scene = run.scene
+    began = time.monotonic()
+    test = scene.splits.test
+    everything = answers_of(scene.classifier.classify, test.images)
+    right = everything.labels == test.labels
+    # Quick measurements come before the ladders: an encoder that is broken shows soon.
+    measured = checks.curves(run)
+    hunted = climb_all(parts, run)
+    threats = tuple(each.result for each in hunted)
+    gates = checks.verdicts(run, threats, measured)
+    known = [each for each in hunted if each.part.knowledge == "bank known"]
+    shown = _shown(known, scene)
+    alarms = alarm_section.alarm_results(run, shown)
+    before, after = (answers_of(scene.classifier.classify, x) for x in (scene.images, shown.outcome.adversarial))
+    return Report(
+        subject=subject_of(scene.bundle),
+        circumstances=circumstances_of(
+            command, run.settings.seed, run.work.seconds + time.monotonic() - began, scene.victim.device
+        ),
+        clean=Measured.of(Rate(int(right.sum()), len(right))),
+        attacked_images=len(scene.rows),
+        threats=threats,
+        curves=measured[:2],
+        gates=gates,
+        alarms=alarms,
+        selective=(
+            Selective(name="clean", points=selective(everything.credibility, right)),
+            *(_selective(each, scene) for each in known),
+        ),
+        reliability=reliability(everything.credibility, right),
+        examples=_examples(shown, scene, (before, after)),
+        cloud=_cloud(shown, scene, before, after),
+        training=training_curves(scene.bundle.directory / LOG),
+    )
+
+
+def _shown(known: Sequence[Hunted], scene: Scene) -> Hunted:
+    """The ball that pictures are of: the bundle's own, else the largest of its norm, else the largest."""
+    own = scene.bundle.manifest.threat_model.model()
+    ranked = sorted(known, key=lambda each: (each.part.threat == own, each.part.threat.norm == own.norm, each.result.epsilon))
+    return ranked[-1]
+
+
+def _selective(hunted: Hunted, scene: Scene) -> Selective:
+    answers = answers_of(scene.classifier.classify, hunted.outcome.adversarial)
+    points = selective(answers.credibility, answers.labels == scene.labels)
+    return Selective(name=f"{hunted.part.threat}", points=points)
+
+
+def _examples(hunted: Hunted, scene: Scene, answers: tuple[Answers, Answers]) -> tuple[Example, ...]:
+    chosen = choose(hunted.outcome, scene.labels)
+    return examples(chosen, scene, hunted.outcome, answers, hunted.part.threat)
+
+
+def _cloud(hunted: Hunted, scene: Scene, before: Answers, after: Answers) -> Cloud:
+    success = np.asarray(hunted.outcome.success)
+    return cloud(before.embeddings, after.embeddings, scene.labels, success, str(hunted.part.threat))
+
+
+def _accuracy(report: Report, scene: Scene, settings: Settings) -> Accuracy | None:
+    """Of the bundle's own ball, with its bank known; both rates on the attacked images."""
+    own = scene.bundle.manifest.threat_model
+    for threat in report.threats:
+        if (threat.norm, threat.epsilon, threat.knowledge) == (own.norm, own.epsilon, "bank known"):
+            effort = settings.effort
+            return Accuracy(
+                clean=threat.clean.rate.value,
+                robust=threat.robust.rate.value,
+                norm=threat.norm,
+                epsilon=threat.epsilon,
+                attack=f"full ladder of {len(threat.steps)} attacks, {effort.steps} gradients, {effort.restarts} restarts,"
+                f" {effort.queries} queries; see report/report.json beside this {MANIFEST}",
+                images=report.attacked_images,
+            )
+    return None
