@@ -14,7 +14,7 @@ from trainer.objectives import ObjectiveConfig
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training: one objective, for a number of steps of Adam under a one-cycle learning rate."""
+    """A part of the training: one objective, for a number of steps of Adam under a schedule of its learning rate."""
 
     name: str
     """Name in the log and on the progress bar."""
@@ -29,10 +29,14 @@ class Stage:
     """Images in each."""
 
     learning_rate: float = 2e-3
-    """Peak of the one-cycle schedule."""
+    """Peak of the one-cycle schedule, or the constant rate."""
+
+    schedule: Literal["one-cycle", "constant"] = "one-cycle"
+    """One-cycle: up by a cosine and down to nothing by another. Constant: every step alike, so that a short stage is the
+    beginning of a longer one, and its checkpoints can be compared."""
 
     warmup: float = 0.2
-    """Share of the steps in which the learning rate rises; a cosine brings it down after."""
+    """Share of the steps of a one-cycle schedule in which the learning rate rises; a cosine brings it down after."""
 
     betas: tuple[float, float] = (0.8, 0.999)
     """Adam's decay of the means of gradients and of their squares, as AMDIM."""

@@ -4,7 +4,7 @@
         for each step:
             draw a batch                             in a new random order every epoch
             terms <- objective(encoder, batch)       which draws views, attacks them, and relates them
-            follow the gradient of their sum         Adam, one-cycle learning rate
+            follow the gradient of their sum         Adam, learning rate by schedule
     return the encoder
 
 Every random number of a step comes from a generator seeded with (seed, stage, step), so a run that was interrupted
@@ -181,8 +181,13 @@ def optimiser_of(stage: Stage, encoder: ImageEncoder, objective: Objective) -> t
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, stage: Stage, step: int) -> None:
-    """One cycle: a cosine up to the peak over the warm-up, a cosine down to nothing after it."""
+    """Set it for a step, counted from 1."""
+    for group in optimiser.param_groups:
+        group["lr"] = stage.learning_rate * (one_cycle(stage, step) if stage.schedule == "one-cycle" else 1.0)
+
+
+def one_cycle(stage: Stage, step: int) -> float:
+    """Share of the peak: a cosine up to it over the warm-up, a cosine down to nothing after it."""
     up = max(1.0, stage.warmup * stage.steps)
     through = step / up if step <= up else 1 + (step - up) / max(1.0, stage.steps - up)
-    for group in optimiser.param_groups:
-        group["lr"] = stage.learning_rate * max(0.5 - 0.5 * math.cos(math.pi * through), 1e-3)
+    return max(0.5 - 0.5 * math.cos(math.pi * through), 1e-3)

@@ -22,6 +22,7 @@ from trainer.attacks.rungs import (
     Margin,
     Prototypes,
     SitawarinWagner,
+    Targeted,
     heads,
 )
 from trainer.attacks.step import Climb, Kind
@@ -247,6 +248,22 @@ def test_cross_entropy_is_ask(tau):
         return loss
 
     toy.check(CrossEntropy(tau), reference, toy.other)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3, 4, 7])
+def test_targets_are_ranked_where_the_image_was_and_begin_again_after_the_last(rank):
+    toy = Toy(8)
+
+    def share(z, c):
+        return np.log(np.exp(toy.bank[toy.labels == c] @ z / 0.05).sum())
+
+    def reference(n):
+        z, own = toy.embed(toy.pixels[n]), toy.classes[n]
+        wrong = sorted((c for c in range(CLASSES) if c != own), key=lambda c: -share(z, c))
+        goal = wrong[(rank - 1) % len(wrong)]
+        return lambda x: share(toy.embed(x), goal) - share(toy.embed(x), own)
+
+    toy.check(Targeted(0.05, rank), reference, toy.other)
 
 
 @pytest.fixture(scope="module")

@@ -193,6 +193,26 @@ def test_the_learning_rate_is_one_cycle() -> None:
     assert 0 < rates[-1] < 0.001
 
 
+@pytest.mark.parametrize("steps", [1, 7, 100])
+def test_a_constant_learning_rate_is_constant(steps) -> None:
+    stage = Stage("s", SupervisedConfig(), steps=steps, learning_rate=0.5, schedule="constant")
+    optimiser = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], 0.1)
+    for step in range(1, steps + 1):
+        train.set_learning_rate(optimiser, stage, step)
+        assert optimiser.param_groups[0]["lr"] == 0.5
+
+
+def test_under_a_constant_rate_a_short_stage_is_the_beginning_of_a_long_one(config, tmp_path) -> None:
+    def losses(steps: int, schedule: str) -> list[dict[str, str]]:
+        stage = Stage("s", SupervisedConfig(SMALL), steps=steps, batch_size=16, schedule=schedule)
+        train.train(replace(config, stages=(stage,), out=tmp_path / f"{schedule}-{steps}"), splits())
+        with (tmp_path / f"{schedule}-{steps}" / "log.csv").open(newline="") as file:
+            return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+    assert losses(5, "constant")[:2] == losses(2, "constant")
+    assert losses(5, "one-cycle")[:2] != losses(2, "one-cycle")
+
+
 def test_a_gpu_that_is_not_there_is_said_so(config, monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(HoldfastError, match="no GPU"):

@@ -13,12 +13,18 @@ from rich.progress import Progress
 from bundle.preprocess import Pixels
 from bundle.threat_model import ThreatModel
 from trainer.attacks.ladder import Ladder
-from trainer.attacks.rungs import Guided, Margin, RelativeMargin, Rung
+from trainer.attacks.rungs import Guided, Margin, RelativeMargin, Rung, Targeted
 from trainer.attacks.step import Climb
 from trainer.attacks.victim import Outcome, Victim
 
 TAUS = (0.02, 0.05, 0.1, 0.2)
-LADDER: tuple[Rung, ...] = (*(Margin(tau) for tau in TAUS), RelativeMargin(), Guided())
+LADDER: tuple[Rung, ...] = (
+    *(Margin(tau) for tau in TAUS),
+    # The margin follows whichever wrong class leads, and can be torn between two; these are not.
+    *(Targeted(0.05, rank) for rank in (1, 2, 3)),
+    RelativeMargin(),
+    Guided(),
+)
 
 
 @dataclass(frozen=True)

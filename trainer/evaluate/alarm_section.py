@@ -5,6 +5,7 @@ from functools import partial
 from bundle.classifier import Answers
 from bundle.errors import HoldfastError
 from trainer.attacks.alarms import TAUS, WEIGHTS, Alarm, alarms_of, evasion
+from trainer.attacks.rungs import SitawarinWagner
 from trainer.evaluate.campaign import Hunted
 from trainer.evaluate.plan import GRADIENT
 from trainer.evaluate.results import AlarmResult, Measured
@@ -18,7 +19,8 @@ MOST = 4
 
 def expected(settings: Settings, images: int) -> dict[str, float]:
     """Forward passes at most, for each alarm."""
-    return {_part(number): images * len(WEIGHTS) * len(TAUS) * steps_of(settings) * GRADIENT for number in range(MOST)}
+    climbs = 1 + len(WEIGHTS) * len(TAUS)
+    return {_part(number): images * climbs * steps_of(settings) * GRADIENT for number in range(MOST)}
 
 
 def steps_of(settings: Settings) -> int:
@@ -44,6 +46,7 @@ def _part(number: int) -> str:
 
 def _measure(alarm: Alarm, run: Run, plain: Hunted) -> AlarmResult:
     scene, settings = run.scene, run.settings
+    k = scene.bundle.manifest.vote.k
     evaded = evasion(
         alarm,
         scene.victim,
@@ -52,6 +55,7 @@ def _measure(alarm: Alarm, run: Run, plain: Hunted) -> AlarmResult:
         scene.labels,
         plain.part.threat,
         plain=plain.outcome,
+        also=(SitawarinWagner(k, number=2 * k),),
         steps=steps_of(settings),
         batch_size=settings.effort.batch_size,
         seed=settings.seed,

@@ -17,7 +17,7 @@ PROGRAM = "python -m trainer.evaluate"
 
 TEACHING = """Measure the clean and robust accuracy of a bundle by attacks that know how it answers, judged on the served vote.
 
-  python -m trainer.evaluate runs/digits                       a table, by six white-box attacks in one ball
+  python -m trainer.evaluate runs/digits                       a table, by nine white-box attacks in one ball
   python -m trainer.evaluate runs/digits --epsilon 0.03        the same in another ball than the bundle's own
   python -m trainer.evaluate runs/digits --full                everything, and runs/digits/report/index.html
   python -m trainer.evaluate runs/digits --full --balls linf:8/255 l2:0.5 --transfer-from runs/other

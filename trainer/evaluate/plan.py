@@ -27,6 +27,7 @@ from trainer.attacks.rungs import (
     RelativeMargin,
     Rung,
     SitawarinWagner,
+    Targeted,
 )
 from trainer.attacks.step import Climb, Kind, Noise, Step
 from trainer.attacks.victim import Victim
@@ -126,11 +127,14 @@ def white_box(effort: Effort, classes: int, k: int) -> Plan:
     ranks = range(1, min(effort.targets, classes - 1) + 1)
     rungs: tuple[Rung, ...] = (
         *(Margin(tau) for tau in TAUS),
-        RelativeMargin(),
+        # Wrong classes one by one find what the strongest of them alone does not (tests/trainer/test_crosscheck.py).
+        *(Targeted(TAU, rank) for rank in ranks),
+        # Which number of guides is the worst differs between encoders.
+        *(SitawarinWagner(k, number=number) for number in (k + k % 2, 2 * k)),
         *(CrossEntropy(tau) for tau in TAUS),
+        RelativeMargin(),
         Guided(75),
         Guided(300),
-        SitawarinWagner(k, number=2 * k),
         LatentDistance(),
     )
     return (

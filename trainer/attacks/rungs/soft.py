@@ -59,7 +59,10 @@ class RelativeMargin:
 
 @dataclass(frozen=True)
 class Targeted:
-    """One wrong class against the true one: the `rank`-th strongest at the clean image (1 is the strongest)."""
+    """One wrong class against the true one: the `rank`-th strongest at the clean image (1 is the strongest).
+
+    Where fewer wrong classes have exemplars, the count begins again with the strongest.
+    """
 
     tau: float
     rank: int
@@ -72,7 +75,9 @@ class Targeted:
         surrogate = victim.surrogate.at(self.tau)
         with torch.no_grad():
             scores = surrogate.log_scores(victim.embed(pixels)).scatter(1, labels[:, None], -torch.inf)
-        targets = scores.argsort(dim=1, descending=True)[:, self.rank - 1]
+            wrong = scores.isfinite().sum(1).clamp_min(1)
+        places = (self.rank - 1) % wrong
+        targets = scores.argsort(dim=1, descending=True).gather(1, places[:, None])[:, 0]
         return lambda attacked: surrogate.targeted_margin_loss(victim.embed(attacked), labels, targets)
 
 
