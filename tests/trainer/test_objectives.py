@@ -12,17 +12,21 @@ from trainer.encoders import ResNetConfig, build_encoder
 from trainer.objectives import (
     AmdimObjectiveConfig,
     Batch,
+    ClustersConfig,
     DeaclConfig,
     SsatConfig,
     SupervisedAdversarialConfig,
     SupervisedConfig,
     build_objective,
 )
+from trainer.objectives.clusters import prototypes_of
 from trainer.objectives.nce import multiscale_nce, nce, one_location
 from trainer.objectives.ssat import voted
 
+STILL = AugmentConfig(flip=0, translate=0, brightness=0, contrast=0, saturation=0, hue=0, grey=0)
 ALL = [
     AmdimObjectiveConfig(),
+    ClustersConfig(prototypes=4, steps=2),
     DeaclConfig(steps=2),
     SsatConfig(),
     SsatConfig(arm="guided", epsilon=0.5, step_size=0.2, k=3),
@@ -106,7 +110,9 @@ def test_every_objective_teaches_encoder_and_head_and_repeats_by_seed(config) ->
     assert {k: v.item() for k, v in terms.items()} == pytest.approx({k: v.item() for k, v in again.items()}, rel=1e-5)
 
 
-@pytest.mark.parametrize("config", [AmdimObjectiveConfig(), DeaclConfig(steps=2), SsatConfig()])
+@pytest.mark.parametrize(
+    "config", [AmdimObjectiveConfig(), ClustersConfig(prototypes=4, steps=2), DeaclConfig(steps=2), SsatConfig()]
+)
 def test_label_free_objectives_do_not_look_at_labels(config) -> None:
     torch.manual_seed(0)
     encoder = build_encoder(ResNetConfig(8, 1, 16))
@@ -147,6 +153,35 @@ def test_the_teacher_is_the_encoder_before_the_first_step_and_stays_so() -> None
     other.load_state_dict(objective.state_dict())
     other.prepare(encoder, batch(), 1)
     assert all(torch.equal(v, first[k]) for k, v in other.teacher.state_dict().items())
+
+
+def test_prototypes_are_the_middles_of_groups_and_the_same_every_time() -> None:
+    generator = torch.Generator().manual_seed(0)
+    middles = F.normalize(torch.randn(5, 16, generator=generator), dim=1)
+    cloud = F.normalize(middles.repeat(40, 1) + 0.05 * torch.randn(200, 16, generator=generator), dim=1)
+    found = prototypes_of(cloud, 5)
+    assert torch.equal(found, prototypes_of(cloud, 5))
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(5))
+    nearest = (cloud @ found.T).argmax(1)
+    members = torch.stack([F.normalize(cloud[nearest == j].mean(0), dim=0) for j in range(5)])
+    assert (members * found).sum(1).min() > 0.999
+    with pytest.raises(ValueError, match="ask for fewer"):
+        prototypes_of(cloud[:4], 5)
+
+
+def test_clusters_ask_the_student_for_the_teachers_neighbourhoods() -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(ResNetConfig(8, 1, 16)).eval()
+    config = ClustersConfig(prototypes=4, teacher_temperature=0.1, student_temperature=0.1, steps=2, augment=STILL)
+    objective = build_objective(config, encoder, 3).train()
+    objective.prepare(encoder, batch(), 1)
+    terms = objective.terms(encoder, batch(), torch.Generator().manual_seed(0))
+    # A student that is its teacher says what it says: what is left is the entropy of the teacher's own answers.
+    with torch.no_grad():
+        nearness = F.softmax(F.normalize(encoder(batch().pixels()), dim=1) @ objective.prototypes.T / 0.1, dim=1)
+    entropy = -(nearness * nearness.log()).sum(1).mean()
+    assert terms["clean"].item() == pytest.approx(entropy.item(), rel=1e-4)
+    assert terms["robust"].item() > config.robust_weight * entropy.item()
 
 
 def test_a_fresh_student_agrees_with_its_teacher_and_the_attack_pulls_it_away() -> None:

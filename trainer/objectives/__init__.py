@@ -3,16 +3,20 @@
 from trainer.encoders import ImageEncoder
 from trainer.objectives.amdim import AmdimObjective, AmdimObjectiveConfig
 from trainer.objectives.base import Batch, Objective
+from trainer.objectives.clusters import Clusters, ClustersConfig
 from trainer.objectives.deacl import Deacl, DeaclConfig
 from trainer.objectives.ssat import GuidedSsat, LabelFreeSsat, SsatConfig
 from trainer.objectives.supervised import Supervised, SupervisedConfig
 from trainer.objectives.supervised_adversarial import SupervisedAdversarial, SupervisedAdversarialConfig
 
-ObjectiveConfig = AmdimObjectiveConfig | DeaclConfig | SsatConfig | SupervisedConfig | SupervisedAdversarialConfig
+ObjectiveConfig = (
+    AmdimObjectiveConfig | ClustersConfig | DeaclConfig | SsatConfig | SupervisedConfig | SupervisedAdversarialConfig
+)
 
 __all__ = [
     "AmdimObjectiveConfig",
     "Batch",
+    "ClustersConfig",
     "DeaclConfig",
     "Objective",
     "ObjectiveConfig",
@@ -23,11 +27,15 @@ __all__ = [
 ]
 
 
-def build_objective(config: ObjectiveConfig, encoder: ImageEncoder, classes: int) -> Objective:
+def build_objective(  # noqa: PLR0911 - one for each objective
+    config: ObjectiveConfig, encoder: ImageEncoder, classes: int
+) -> Objective:
     """A fresh objective for `encoder`, with its heads initialised from torch's global random state."""
     match config:
         case AmdimObjectiveConfig():
             return AmdimObjective(config, encoder)
+        case ClustersConfig():
+            return Clusters(config, encoder)
         case DeaclConfig():
             return Deacl(config, encoder)
         case SsatConfig(arm="guided"):

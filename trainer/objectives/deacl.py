@@ -8,9 +8,7 @@ What a self-supervised teacher knows is kept, and made robust, by a student that
 No label is read. The teacher is the encoder as the stage before left it: put this stage behind a self-supervised one.
 """
 
-import copy
 from dataclasses import dataclass, field
-from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +18,8 @@ from bundle.threat_model import Norm, ThreatModel
 from trainer.attacks.pgd import frozen, pgd
 from trainer.augment import WEAK, AugmentConfig, shared_flip, view
 from trainer.encoders import ImageEncoder
-from trainer.objectives.base import Batch, Objective
+from trainer.objectives.base import Batch
+from trainer.objectives.teacher import WithTeacher
 
 
 @dataclass(frozen=True)
@@ -54,37 +53,20 @@ class DeaclConfig:
         return ThreatModel(self.norm, self.epsilon)
 
 
-class Deacl(Objective):
+class Deacl(WithTeacher):
     """Stay with the teacher on clean images, and with oneself on attacked ones."""
 
     names = ("clean", "robust")
-    taken: Tensor
 
     def __init__(self, config: DeaclConfig, encoder: ImageEncoder) -> None:
-        super().__init__()
+        super().__init__(encoder)
         self.config = config
-        self.teacher = copy.deepcopy(encoder).requires_grad_(requires_grad=False)
-        # Whether the teacher is one already: it is kept in checkpoints, and by a second stage of the same objective.
-        self.register_buffer("taken", torch.tensor(data=False))
-
-    def train(self, mode: bool = True) -> Self:
-        """As any module, but the teacher stays as it is."""
-        super().train(mode)
-        self.teacher.eval()
-        return self
-
-    def prepare(self, encoder: ImageEncoder, everything: Batch, step: int) -> None:  # noqa: ARG002 - the protocol's
-        """Take the encoder as it is before the first step for the teacher."""
-        if not self.taken:
-            self.teacher.load_state_dict(encoder.state_dict())
-            self.taken.fill_(value=True)
 
     def terms(self, encoder: ImageEncoder, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw a view of each image, attack it, relate student and teacher."""
         config = self.config
         clean = view(shared_flip(batch.pixels(), config.augment, generator), config.augment, generator)
-        with torch.no_grad():
-            goal = self.teacher(clean).float()
+        goal = self.taught(clean)
         with frozen(encoder):
             attacked = pgd(
                 lambda pixels: -F.cosine_similarity(encoder(pixels).float(), goal),
