@@ -32,7 +32,10 @@ class ThreatModelRecord(Record):
 
 
 class DataRecord(Record):
-    """The labelled set, so that the index builder reads the same one again."""
+    """The labelled set, so that the index builder reads the same one again.
+
+    `directory` is as it was typed, so a relative one is looked for from where one stands; elsewhere there is --data-dir.
+    """
 
     name: str
     directory: str | None = None

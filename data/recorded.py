@@ -22,11 +22,13 @@ def load_recorded(manifest: Manifest, directory: Path | None = None) -> Splits:
 
     """
     record, contract = manifest.training.data, manifest.input
+    recorded = Path(record.directory) if record.directory is not None else None
     if contract.height != contract.width:
         raise DataError(f"data sets are read as squares, the encoder takes {contract.shape}")
     return load(
         record.name,
-        directory=directory or (Path(record.directory) if record.directory is not None else None),
+        # A bundle may have come from elsewhere: what is not here may still be downloaded, or the loader says what it needs.
+        directory=directory or (recorded if recorded and recorded.is_dir() else None),
         size=contract.height,
         calibration=record.calibration,
         seed=record.seed,

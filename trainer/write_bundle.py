@@ -11,7 +11,7 @@ from bundle.vote import VoteParameters
 from data import Splits
 from trainer.config import Stage, TrainConfig
 from trainer.export import Parity, export
-from trainer.objectives import SsatConfig
+from trainer.objectives import ClustersConfig, DeaclConfig, SsatConfig, SupervisedAdversarialConfig
 from trainer.train import Trained
 
 
@@ -60,7 +60,7 @@ def _training(config: TrainConfig, splits: Splits, trained: Trained, command: st
         seconds=round(trained.seconds, 1),
         data=DataRecord(
             name=config.data,
-            directory=str(config.data_dir.resolve()) if config.data_dir else None,
+            directory=str(config.data_dir) if config.data_dir else None,
             sha256=splits.sha256,
             calibration=len(splits.calibration),
             seed=config.seed,
@@ -73,6 +73,8 @@ def told(stage: Stage) -> str:
     match stage.objective:
         case SsatConfig(arm=arm, threat=threat):
             how = f" ({arm}, {threat})"
+        case ClustersConfig(threat=threat) | DeaclConfig(threat=threat) | SupervisedAdversarialConfig(threat=threat):
+            how = f" ({threat})"
         case _:
             how = ""
     return f"{stage.name}{how}, {stage.steps} steps of {stage.batch_size}"

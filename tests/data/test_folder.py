@@ -5,7 +5,9 @@ import pytest
 from PIL import Image
 
 import data
+from bundle.manifest import DataRecord
 from data import DataError
+from tests.bundle import tiny
 
 
 def picture(seed, size=(40, 24), kind="PNG"):
@@ -80,3 +82,17 @@ def test_folders_that_make_no_classifier(tmp_path):
     fill(tmp_path / "half" / "test", ["a", "c"], 2)
     with pytest.raises(DataError, match="has not: c"):
         data.load("folder", directory=tmp_path / "half")
+
+
+def test_a_recorded_set_is_looked_for_where_it_was_and_then_where_one_is_told(tmp_path, monkeypatch):
+    fill(tmp_path / "pictures", ["a", "b"], 10)
+    record = DataRecord(name="folder", directory="pictures", sha256="0" * 64, calibration=2, seed=0)
+    training = tiny.manifest().training.model_copy(update={"data": record})
+    manifest = tiny.manifest(training=training)
+    monkeypatch.chdir(tmp_path)
+    found = data.load_recorded(manifest)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="--data-dir"):
+        data.load_recorded(manifest)
+    assert data.load_recorded(manifest, tmp_path / "pictures").sha256 == found.sha256
