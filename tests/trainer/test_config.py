@@ -5,7 +5,14 @@ import pytest
 from trainer.cli import parse
 from trainer.config import Stage, TrainConfig
 from trainer.encoders import AmdimConfig, ResNetConfig
-from trainer.objectives import AmdimObjectiveConfig, SsatConfig, SupervisedAdversarialConfig, SupervisedConfig
+from trainer.objectives import (
+    AmdimObjectiveConfig,
+    ClustersConfig,
+    DeaclConfig,
+    SsatConfig,
+    SupervisedAdversarialConfig,
+    SupervisedConfig,
+)
 from trainer.presets import DEFAULT, PRESETS
 
 CONFIGS = [
@@ -14,6 +21,8 @@ CONFIGS = [
     AmdimConfig,
     ResNetConfig,
     AmdimObjectiveConfig,
+    ClustersConfig,
+    DeaclConfig,
     SsatConfig,
     SupervisedConfig,
     SupervisedAdversarialConfig,
@@ -44,8 +53,9 @@ def test_presets_parse_and_say_command_cost_and_accuracy(name: str) -> None:
     assert config.out.name == name
 
 
-def test_the_two_digits_encoders_share_their_pretraining() -> None:
-    harden, pretrain = PRESETS["digits"][1], PRESETS["digits-self-supervised"][1]
+@pytest.mark.parametrize(("hard", "soft"), [("digits", "digits-self-supervised"), ("cifar10-small", "cifar10-self-supervised")])
+def test_robust_encoders_share_their_pretraining(hard: str, soft: str) -> None:
+    harden, pretrain = PRESETS[hard][1], PRESETS[soft][1]
     assert harden.stages[: len(pretrain.stages)] == pretrain.stages
     assert harden.encoder == pretrain.encoder
 

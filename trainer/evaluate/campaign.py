@@ -61,7 +61,8 @@ class Hunted:
 def parts_of(settings: Settings, scene: Scene, transfers: Sequence[Step]) -> tuple[Part, ...]:
     """What is to be climbed, in this order."""
     effort = settings.effort
-    known = plans.full(effort, classes=scene.classes, k=scene.bundle.manifest.vote.k, transfers=transfers)
+    manifest = scene.bundle.manifest
+    known = plans.full(effort, classes=scene.classes, k=manifest.vote.k, tau=manifest.surrogate_tau, transfers=transfers)
     unknown = plans.bank_unknown(effort)
     return (
         *(Part(ball, "bank known", known, plans.cost_once_more(effort)) for ball in settings.balls),

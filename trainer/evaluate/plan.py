@@ -108,30 +108,32 @@ def cost(plan: Plan) -> float:
     return sum(planned.cost for planned in plan)
 
 
-def full(effort: Effort, *, classes: int, k: int, transfers: Sequence[Step] = ()) -> Plan:
+def full(effort: Effort, *, classes: int, k: int, tau: float = TAU, transfers: Sequence[Step] = ()) -> Plan:
     """All that is known to fool a served kNN.
 
     Args:
         effort: how hard the steps try.
         classes: how many have exemplars.
         k: neighbours that vote.
+        tau: temperature at which the surrogate is likest the vote; tried besides the usual ones.
         transfers: attacks by other encoders, tried with the other transfer attacks.
 
     """
-    return (*white_box(effort, classes, k), *transfer(effort, transfers), *black_box(effort))
+    return (*white_box(effort, classes, k, tau), *transfer(effort, transfers), *black_box(effort))
 
 
-def white_box(effort: Effort, classes: int, k: int) -> Plan:
+def white_box(effort: Effort, classes: int, k: int, tau: float = TAU) -> Plan:
     """Gradients of the encoder through every view of the vote."""
     once, restarts = effort.steps * GRADIENT, range(effort.restarts)
     ranks = range(1, min(effort.targets, classes - 1) + 1)
+    all_taus = dict.fromkeys((tau, *TAUS))
     rungs: tuple[Rung, ...] = (
-        *(Margin(tau) for tau in TAUS),
+        *(Margin(each) for each in all_taus),
         # Wrong classes one by one find what the strongest of them alone does not (tests/trainer/test_crosscheck.py).
         *(Targeted(TAU, rank) for rank in ranks),
         # Which number of guides is the worst differs between encoders.
         *(SitawarinWagner(k, number=number) for number in (k + k % 2, 2 * k)),
-        *(CrossEntropy(tau) for tau in TAUS),
+        *(CrossEntropy(each) for each in all_taus),
         RelativeMargin(),
         Guided(75),
         Guided(300),
