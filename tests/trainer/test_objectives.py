@@ -184,6 +184,17 @@ def test_clusters_ask_the_student_for_the_teachers_neighbourhoods() -> None:
     assert terms["robust"].item() > config.robust_weight * entropy.item()
 
 
+def test_nearness_to_prototypes_is_exact_in_mixed_precision() -> None:
+    torch.manual_seed(0)
+    objective = build_objective(ClustersConfig(prototypes=4), build_encoder(ResNetConfig(8, 1, 16)), 3)
+    objective.prototypes.copy_(F.normalize(torch.randn(4, 16), dim=1))
+    embeddings = torch.randn(6, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = objective._nearness(embeddings.bfloat16(), 0.1)
+    exact = F.normalize(embeddings.bfloat16().float(), dim=1) @ objective.prototypes.T / 0.1
+    torch.testing.assert_close(found, exact)
+
+
 def test_a_fresh_student_agrees_with_its_teacher_and_the_attack_pulls_it_away() -> None:
     encoder, objective = student_and_deacl()
     objective.prepare(encoder, batch(), 1)

@@ -94,11 +94,10 @@ class Clusters(WithTeacher):
         """Draw a view of each image, attack it, and ask of both what the teacher says of the clean one."""
         config = self.config
         clean = view(shared_flip(batch.pixels(), config.augment, generator), config.augment, generator)
-        goal = F.softmax(self.taught(clean) @ self.prototypes.T / config.teacher_temperature, dim=1)
+        goal = F.softmax(self._nearness(self.taught(clean), config.teacher_temperature), dim=1)
 
         def missed(embeddings: Tensor) -> Tensor:
-            nearness = F.normalize(embeddings.float(), dim=1) @ self.prototypes.T / config.student_temperature
-            return -(goal * F.log_softmax(nearness, dim=1)).sum(1)
+            return -(goal * F.log_softmax(self._nearness(embeddings, config.student_temperature), dim=1)).sum(1)
 
         with frozen(encoder):
             attacked = pgd(
@@ -112,6 +111,11 @@ class Clusters(WithTeacher):
         # Clean and attacked images as one batch, so BatchNorm cannot tell them apart.
         own, moved = encoder(torch.cat([clean, attacked])).chunk(2)
         return {"clean": missed(own).mean(), "robust": config.robust_weight * missed(moved).mean()}
+
+    def _nearness(self, embeddings: Tensor, temperature: float) -> Tensor:
+        # In float32 also within mixed precision: over a small temperature, bfloat16's third digit would decide.
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return F.normalize(embeddings.float(), dim=1) @ self.prototypes.T / temperature
 
 
 def prototypes_of(embeddings: Tensor, number: int) -> Tensor:
