@@ -52,10 +52,12 @@ def train(config: TrainConfig, splits: Splits, *, console: Console | None = None
         console: where progress goes; nowhere by default.
 
     Raises:
+        HoldfastError: the images cannot make the index that is to be served; better said now than after the training.
         DivergedError: a loss is not finite; the last checkpoint is intact.
         CheckpointError: `resume` or `start_from` without a checkpoint, or with one of another training.
 
     """
+    refuse_useless(config, splits.train)
     device = device_of(config)
     encoder, objectives = build(config, splits.train, device)
     found = checkpoint.to_go_on_from(config, splits.sha256)
@@ -112,6 +114,21 @@ class Loop:
                 states = {"encoder": self.encoder.state_dict(), "objective": objective.state_dict()}
                 states["optimiser"] = checkpoint.moments(optimiser)
                 checkpoint.save(config, self.data_sha256, position, states)
+
+
+def refuse_useless(config: TrainConfig, images: LabelledImages) -> None:
+    """Refuse images that cannot make an index for the vote of `config`.
+
+    Raises:
+        HoldfastError: they are of one class, or fewer than the neighbours that are to vote.
+
+    """
+    if len(np.unique(images.labels)) < 2:
+        raise HoldfastError("all training images are of one class: there is nothing to tell apart; add images of another")
+    if len(images) < config.k:
+        raise HoldfastError(
+            f"{len(images)} training images, and k = {config.k} neighbours are to vote: add images, or choose a smaller --k"
+        )
 
 
 def stages_done(config: TrainConfig, position: Position) -> dict[str, int]:

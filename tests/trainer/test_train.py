@@ -131,6 +131,16 @@ def test_where_and_how_often_may_change_on_resuming(config) -> None:
     train.train(replace(config, resume=True, checkpoint_every=7, log_every=3, threads=1), splits())
 
 
+def test_images_that_make_no_index_are_refused_before_anything_is_trained(config) -> None:
+    few = splits(40)
+    with pytest.raises(HoldfastError, match="k = 41 neighbours"):
+        train.train(replace(config, k=41), few)
+    alike = replace(few.train, labels=np.zeros(40, dtype=np.int64))
+    with pytest.raises(HoldfastError, match="one class"):
+        train.train(config, replace(few, train=alike))
+    assert not config.out.exists()
+
+
 def test_nan_stops_with_step_and_values_and_the_last_good_checkpoint_stays(config, monkeypatch) -> None:
     terms = train.build_objective(config.stages[0].objective, train.build_encoder(config.encoder), 2).__class__.terms
 
