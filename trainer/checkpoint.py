@@ -7,7 +7,7 @@ generator seeded with the run's seed and the step's number, so the position is t
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bundle.errors import HoldfastError
 from bundle.files import replace_atomically
 from trainer.config import TrainConfig
+from trainer.encoders import EncoderConfig, ImageEncoder, build_encoder
 
 FILE = Path("checkpoint") / "latest.safetensors"
 
@@ -50,12 +51,13 @@ class Checkpoint:
 
     def restore(self, encoder: nn.Module, objective: nn.Module, optimiser: torch.optim.Optimizer | None) -> None:
         """Load the weights, and the optimiser's moments where one is given."""
-        encoder.load_state_dict(self._part("encoder."))
-        objective.load_state_dict(self._part("objective."))
+        encoder.load_state_dict(self.part("encoder."))
+        objective.load_state_dict(self.part("objective."))
         if optimiser is not None:
-            restore_moments(optimiser, self._part("optimiser."))
+            restore_moments(optimiser, self.part("optimiser."))
 
-    def _part(self, prefix: str) -> dict[str, Tensor]:
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with `prefix`, without it."""
         return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
 
 
@@ -87,6 +89,26 @@ def load(directory: Path) -> Checkpoint:
         return Checkpoint(Position(**header["position"]), header["config"], header["data_sha256"], tensors)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged or not a checkpoint of holdfast: {error}") from error
+
+
+def load_encoder(directory: Path) -> ImageEncoder:
+    """The encoder that the run in `directory` has come to: on the CPU, in evaluation mode, frozen.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or it is not one of ours.
+
+    """
+    found = load(directory)
+    fields = dict(found.config["encoder"])
+    try:
+        kind = {kind.__name__: kind for kind in get_args(EncoderConfig)}[fields.pop("type")]
+        encoder = build_encoder(kind(**fields))
+        encoder.load_state_dict(found.part("encoder."))
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the checkpoint in {directory} holds no encoder that this holdfast can build: {error}"
+        ) from error
+    return encoder.eval().requires_grad_(requires_grad=False)
 
 
 def to_go_on_from(config: TrainConfig, data_sha256: str) -> Checkpoint | None:

@@ -54,6 +54,7 @@ def run(config: EvaluateConfig, console: Console) -> Evaluation:
         evaluation = evaluate(
             config.bundle,
             unseen_images(manifest, config.data_dir),
+            encoder=config.source.open(config.bundle),
             threat=threat,
             attack=AdaptiveAttack(steps=config.steps or 40, restarts=config.restarts or 1, batch_size=config.batch_size),
             limit=config.images or None,
@@ -82,6 +83,7 @@ def run_full(config: EvaluateConfig, console: Console, command: str) -> int:
             recorded_splits(manifest, config.data_dir),
             settings,
             work=work,
+            gradients=config.source,
             transfer_from=config.options.transfer_from,
             command=command,
             progress=progress,

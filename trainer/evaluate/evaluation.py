@@ -28,6 +28,9 @@ from trainer.evaluate.measures import agreement
 from trainer.onnx_embedding import OnnxEmbedding
 
 JUDGED_AT_ONCE = 256
+ALIKE = 0.2
+"""Share of the spread of some embeddings by which two computations of one encoder may differ: bfloat16 differs by a few
+hundredths, another encoder by about 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,11 +153,11 @@ def victim_of(classifier: Classifier, encoder: nn.Module | None, some: Pixels) -
     device = torch.device("cpu") if encoder is None else next(encoder.parameters()).device
     embed = OnnxEmbedding(bundle) if encoder is None else _torch_embedding(encoder)
     with torch.no_grad():
-        apart = np.abs(embed(to_pixels(some, device)).cpu().numpy() - bundle.encoder.embed(some)).max(initial=0)
-    if apart > 1e-2:
+        apart = _apart(embed(to_pixels(some, device)).cpu().numpy(), bundle.encoder.embed(some))
+    if apart > ALIKE:
         raise ContractMismatchError(
-            f"the torch encoder embeds images {apart:.2g} away from {bundle.directory}/encoder.onnx: its gradients would"
-            " be those of another encoder; give the one that was exported, or none"
+            f"the torch encoder embeds images {apart:.0%} of their spread away from {bundle.directory}/encoder.onnx: its"
+            " gradients would be those of another encoder; give the one that was exported, or none"
         )
     embeddings, ids = bundle.index.vectors()
     surrogate = SoftKNN(
@@ -164,6 +167,12 @@ def victim_of(classifier: Classifier, encoder: nn.Module | None, some: Pixels) -
         bundle.manifest.surrogate_tau,
     )
     return Victim(embed, surrogate, served(classifier))
+
+
+def _apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """The largest distance between two embeddings of an image, in units of the spread of all of them; both [n, D]."""
+    spread = float(np.linalg.norm(other - other.mean(0), axis=1).mean()) if len(other) > 1 else 1.0
+    return float(np.linalg.norm(one - other, axis=1).max(initial=0)) / max(spread, 1e-6)
 
 
 def served(classifier: Classifier) -> Judge:

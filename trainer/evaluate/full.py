@@ -20,6 +20,7 @@ from trainer.evaluate import alarm_section, checks
 from trainer.evaluate.campaign import Hunted, Part, climb_all, parts_of
 from trainer.evaluate.circumstances import circumstances_of, subject_of
 from trainer.evaluate.gallery import choose, examples
+from trainer.evaluate.gradients import GradientOptions
 from trainer.evaluate.outlook import Outlook
 from trainer.evaluate.report import cloud, reliability, selective, training_curves
 from trainer.evaluate.results import Cloud, Example, Measured, Report, Selective
@@ -52,6 +53,7 @@ def evaluate_fully(
     settings: Settings,
     *,
     work: Path,
+    gradients: GradientOptions | None = None,
     transfer_from: Sequence[Path] = (),
     command: str = "evaluate_fully",
     progress: Progress | None = None,
@@ -64,6 +66,7 @@ def evaluate_fully(
         settings: what is to be done.
         work: a directory for what is done; the same call goes on from there after an interruption, which costs a batch of
             a ladder, a point of a curve, or an alarm: whichever was under way.
+        gradients: where they come from; from the bundle itself by default.
         transfer_from: bundles of other encoders, of the same images and classes.
         command: for the report.
         progress: where to show what is left.
@@ -75,13 +78,23 @@ def evaluate_fully(
     """
     for library in LIBRARIES:
         load(library)
-    scene = Scene.open(directory, splits, images=settings.images, seed=settings.seed, threads=settings.threads)
+    source = gradients or GradientOptions()
+    scene = Scene.open(
+        directory,
+        splits,
+        images=settings.images,
+        seed=settings.seed,
+        threads=settings.threads,
+        encoder=source.open(directory),
+    )
     transfers = [
         FromBundle.open(other, like=scene.bundle, steps=settings.effort.steps, threads=settings.threads)
         for other in transfer_from
     ]
     _check_spare(scene)
-    identity = scene.identity | settings.identity | {"transfer from": [step.sha256 for step in transfers]}
+    identity = (
+        scene.identity | settings.identity | {"transfer from": [step.sha256 for step in transfers], "gradients": source.told}
+    )
     kept = Work(work, identity)
     parts = parts_of(settings, scene, transfers)
     run = Run(scene, settings, kept, _outlook(parts, settings, scene, progress), progress)

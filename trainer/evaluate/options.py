@@ -1,6 +1,6 @@
 """The command line of an evaluation: one documented field per flag."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +10,7 @@ from bundle.errors import HoldfastError
 from bundle.manifest import Manifest
 from bundle.threat_model import Norm
 from trainer.evaluate.balls import STANDARD, ball, in_order
+from trainer.evaluate.gradients import GradientOptions
 from trainer.evaluate.plan import Effort
 from trainer.evaluate.settings import Settings
 
@@ -31,7 +32,7 @@ and 30 s for cifar10-small: 1,000 images of it are a night. The bar says how muc
 time, and the same command goes on from there. To try it: --images 16 --restarts 1 --targets 2 --queries 500.
 
 The bundle is all it takes: embeddings come from its encoder.onnx, gradients from its gradient.onnx, test images from the
-data set that its manifest names.
+data set that its manifest names. --gradients torch takes gradients from the training run instead, on a GPU if there is one.
 
 exit status: 0 measured, and with --full every gate held; 1 it could not be measured; 2 a wrong option; 3 a gate failed;
 130 interrupted.
@@ -105,6 +106,7 @@ class EvaluateConfig:
     record: bool = False
     """Write the accuracy within the bundle's own ball (without --full: within the one attacked) into its manifest."""
 
+    source: Annotated[GradientOptions, tyro.conf.arg(name="")] = field(default_factory=GradientOptions)
     options: Annotated[FullOptions, tyro.conf.arg(name="")] = FullOptions()
 
 

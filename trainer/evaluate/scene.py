@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from bundle.bundle import ENCODER, EXEMPLARS, GRADIENT, INDEX, Bundle
 from bundle.classifier import Answers, Classifier
@@ -42,8 +43,10 @@ class Scene:
     rows: NDArray[np.int64]
 
     @classmethod
-    def open(cls, directory: Path, splits: Splits, *, images: int | None, seed: int, threads: int) -> Self:
-        """Open the bundle in `directory` and draw `images` test images by `seed`, or all.
+    def open(
+        cls, directory: Path, splits: Splits, *, images: int | None, seed: int, threads: int, encoder: nn.Module | None = None
+    ) -> Self:
+        """Open the bundle in `directory` and draw `images` test images by `seed`, or all; for `encoder` see `evaluate`.
 
         Raises:
             BundleError: see `Bundle.open`.
@@ -53,7 +56,7 @@ class Scene:
         bundle = Bundle.open(directory, threads=threads)
         check_fit(bundle, splits.test)
         classifier = Classifier(bundle)
-        victim = victim_of(classifier, None, splits.test.images[:16])
+        victim = victim_of(classifier, encoder, splits.test.images[:16])
         return cls(bundle, classifier, victim, splits, drawn(len(splits.test), images, seed))
 
     @cached_property
