@@ -14,7 +14,7 @@ from index_build.build import build_index
 from trainer.config import TrainConfig
 from trainer.evaluate import Evaluation, evaluate, record
 from trainer.presets import PRESETS
-from trainer.train import train
+from trainer.train import Trained, train
 from trainer.write_bundle import write_bundle
 
 
@@ -56,14 +56,20 @@ def travel(contestant: Contestant, out: Path, splits: Splits, images: int, conso
     if not _is_made(config, splits):
         trained = train(config, splits, console=console)
         command = shlex.join(["python", "-m", "trainer", contestant.preset, "--out", str(config.out)])
-        with console.status("exporting, and comparing the graphs with torch"):
-            write_bundle(config, splits, trained, command)
-        build_index(config.out, splits, command=f"python -m index_build {config.out}", quiet=True)
+        complete(config, splits, trained, command, console)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         evaluation = evaluate(config.out, splits.test, limit=images, progress=progress)
     record(config.out, evaluation)
     return evaluation
+
+
+def complete(config: TrainConfig, splits: Splits, trained: Trained, command: str, console: Console) -> None:
+    """Export and index what was trained, by `command`, for `config`."""
+    with console.status("exporting, and comparing the graphs with torch"):
+        write_bundle(config, splits, trained, command)
+    with console.status("embedding and indexing the exemplars"):
+        build_index(config.out, splits, command=f"python -m index_build {config.out}", quiet=True)
 
 
 def _is_made(config: TrainConfig, splits: Splits) -> bool:
