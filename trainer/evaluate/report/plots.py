@@ -118,7 +118,7 @@ def _band(axes: Axes, curve: Curve, colour: str) -> None:
     x = [point.epsilon for point in points]
     low, high = [point.robust.low for point in points], [point.robust.high for point in points]
     axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
-    axes.plot(x, [_value(p.robust) for p in points], color=colour, marker="o", markersize=4, label=_named(curve.attack))
+    axes.plot(x, [_value(p.robust) for p in points], color=colour, marker="o", markersize=4, label="one quick attack")
 
 
 def _errorbars(axes: Axes, x: Sequence[float], rates: Sequence[Measured], mark: str, **look: object) -> None:
