@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             threads=options.threads,
             coverage=options.coverage,
             half=options.half,
+            choose_vote=options.choose_vote,
             command=shlex.join(["python", "-m", "index_build", *typed]),
         )
         _print_summary(options.bundle, record, read_manifest(options.bundle))
@@ -90,12 +91,21 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="round embeddings to float16: half the file; similarities move by less than 0.0005",
     )
+    parser.add_argument(
+        "--choose-vote",
+        action="store_true",
+        help="choose the number of neighbours and the temperature on the calibration images: of the votes that the surrogate"
+        " of attacks agrees with, the most accurate",
+    )
     return parser
 
 
 def _print_summary(directory: Path, record: IndexRecord, manifest: Manifest) -> None:
     table = Table(title=f"{directory}: ready to serve", show_header=False, title_justify="left")
     table.add_row("exemplars", f"{record.exemplars:,} of {len(manifest.class_names)} classes")
+    vote = manifest.vote
+    how = vote.weighting if vote.weighting == "uniform" else f"{vote.weighting}, temperature {vote.temperature:g}"
+    table.add_row("vote", f"the {vote.k} nearest, {how}")
     table.add_row(f"recall@{manifest.vote.k} against brute force", f"{record.recall_at_k:.4f}")
     table.add_row("disagree with their neighbours", f"{record.disagreement_ratio:.2%} (flagged, kept)")
     calibration = manifest.calibration

@@ -14,9 +14,11 @@ from bundle.errors import BundleError
 from bundle.exemplars import Exemplars
 from bundle.index import FlatIndex
 from bundle.manifest import IndexRecord, Manifest
+from bundle.preprocess import Pixels
 from bundle.vote import vote
 from data import Splits, load_recorded
 from index_build.audit import disagreement_flags, recall_at_k
+from index_build.choose import Floats, candidates, choose
 from index_build.resume import PartialEmbeddings
 
 COVERAGE = 0.95
@@ -35,6 +37,7 @@ def build_index(
     threads: int = 1,
     coverage: float = COVERAGE,
     half: bool = False,
+    choose_vote: bool = False,
     command: str = "index_build.build_index",
     quiet: bool = False,
 ) -> IndexRecord:
@@ -51,6 +54,8 @@ def build_index(
         threads: of ONNX Runtime.
         coverage: the least share of calibration images that the served vote answers, in (0, 1].
         half: round embeddings to float16: half the file, and similarities that move by less than 5e-4.
+        choose_vote: take the number of neighbours and the temperature that do best on the calibration part, instead of the
+            trainer's; see `index_build.choose`.
         command: what the user typed, for the manifest.
         quiet: no progress bars.
 
@@ -66,24 +71,31 @@ def build_index(
     if splits is None:
         splits = load_recorded(manifest, data_dir)
     _check(manifest, splits)
-    train, k = splits.train, manifest.vote.k
+    if choose_vote and len(splits.calibration) == 0:
+        raise IndexBuildError("a vote is chosen on the calibration part, and this set has none: train with --calibration N")
+    train = splits.train
     parts = PartialEmbeddings(directory, manifest.files[ENCODER], train.images)
     with _progress("embedding", len(train), quiet=quiet) as advance:
         embeddings = parts.embed(bundle.encoder, batch_size, advance)
     index = FlatIndex.build(embeddings, np.arange(len(train)), half=half)
     embeddings, _ = index.vectors()
+    held_out = _embedded(bundle, splits.calibration.images, batch_size)
+    if choose_vote:
+        manifest = _with_chosen_vote(manifest, index, splits, held_out)
+    k = manifest.vote.k
     recall = recall_at_k(index, embeddings, k)
     if recall < 1:
         raise IndexBuildError(f"an exact index found only {recall:.2%} of the {k} nearest exemplars: do not serve it")
     with _progress("auditing", len(train), quiet=quiet) as advance:
         classes = len(manifest.class_names)
         flags = disagreement_flags(index, embeddings, train.labels, classes=classes, k=k, advance=advance)
-    calibration = _calibrate(bundle, index, splits, coverage, batch_size)
+    calibration = _calibrate(manifest, index, splits, held_out, coverage)
     record = IndexRecord(
         exemplars=len(train), recall_at_k=recall, disagreement_ratio=float(np.mean(flags != 0)), command=command
     )
     exemplars = Exemplars(np.arange(len(train)), train.labels, np.array(train.sources, dtype=np.str_), flags)
-    completed = manifest.model_copy(update={"index": record, "calibration": calibration})
+    # What was measured with another index says nothing about this one.
+    completed = manifest.model_copy(update={"index": record, "calibration": calibration, "accuracy": None})
     _commit(directory, manifest, completed, {INDEX: index.save, EXEMPLARS: exemplars.save})
     parts.remove()
     return record
@@ -123,15 +135,25 @@ def _commit(directory: Path, before: Manifest, after: Manifest, files: dict[str,
         raise
 
 
-def _calibrate(bundle: Bundle, index: FlatIndex, splits: Splits, coverage: float, batch_size: int) -> Calibration | None:
+def _embedded(bundle: Bundle, images: Pixels, batch_size: int) -> Floats:
+    parts = [bundle.encoder.embed(images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
+    return np.concatenate([np.zeros((0, bundle.encoder.dim), np.float32), *parts])
+
+
+def _with_chosen_vote(manifest: Manifest, index: FlatIndex, splits: Splits, held_out: Floats) -> Manifest:
+    tried = candidates(index, splits.train.labels, held_out, splits.calibration.labels, len(manifest.class_names))
+    best = choose(tried).parameters
+    # The surrogate is the likest the vote at the vote's own temperature: that is how it was chosen.
+    return manifest.model_copy(update={"vote": best, "surrogate_tau": best.temperature})
+
+
+def _calibrate(manifest: Manifest, index: FlatIndex, splits: Splits, held_out: Floats, coverage: float) -> Calibration | None:
     """Credibility from the calibration part, judged as served; None where the set has no such part."""
-    images, labels, vote_by = splits.calibration.images, splits.calibration.labels, bundle.manifest.vote
-    if len(images) == 0:
+    if len(held_out) == 0:
         return None
-    batches = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
-    found = index.search(np.concatenate([bundle.encoder.embed(batch) for batch in batches]), vote_by.k)
-    outcome = vote(found.similarities, splits.train.labels[found.ids], len(splits.class_names), vote_by)
-    return calibrate(outcome.counts, labels, coverage)
+    found = index.search(held_out, manifest.vote.k)
+    outcome = vote(found.similarities, splits.train.labels[found.ids], len(splits.class_names), manifest.vote)
+    return calibrate(outcome.counts, splits.calibration.labels, coverage)
 
 
 @contextmanager

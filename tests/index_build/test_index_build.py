@@ -10,7 +10,7 @@ from bundle import Bundle, BundleWriter, Classifier, InputContract, Manifest, re
 from bundle.encoder import OnnxEncoder
 from bundle.errors import BundleError
 from bundle.exemplars import Flag
-from bundle.manifest import DataRecord, ThreatModelRecord, Training
+from bundle.manifest import Accuracy, DataRecord, ThreatModelRecord, Training
 from bundle.vote import VoteParameters
 from data import LabelledImages, Splits
 from index_build import IndexBuildError, build_index, resume
@@ -285,3 +285,31 @@ def test_nothing_changes_when_writing_fails(bundle, digits, monkeypatch, built_b
     after = {name: content for name, content in files(bundle).items() if not name.startswith(".index_build/")}
     assert after == before
     Bundle.open_encoder(bundle)
+
+
+def test_a_vote_is_chosen_on_the_calibration_part(bundle, digits, capsys):
+    assert main([str(bundle), "--threads", "1", "--choose-vote"]) == 0
+    manifest = Bundle.open(bundle).manifest
+    assert manifest.vote.weighting == "exponential"
+    assert manifest.surrogate_tau == manifest.vote.temperature
+    assert f"the {manifest.vote.k} nearest, exponential, temperature" in capsys.readouterr().out
+    # Calibrated for the vote that was chosen, not for the trainer's.
+    assert manifest.calibration.nonconformity[-1] <= manifest.vote.k
+    images, labels = digits.calibration.images, digits.calibration.labels
+    chosen = np.mean(Classifier(Bundle.open(bundle)).classify(images).labels == labels)
+    build_index(bundle, digits, quiet=True)
+    assert Bundle.open(bundle).manifest.vote == manifest.vote
+    assert chosen >= 0.8
+
+
+def test_accuracy_measured_with_another_index_is_forgotten(bundle, digits):
+    accuracy = Accuracy(clean=0.9, robust=0.5, norm="linf", epsilon=0.1, attack="none", images=10)
+    BundleWriter.open(bundle).commit(read_manifest(bundle).model_copy(update={"accuracy": accuracy}))
+    build_index(bundle, digits, quiet=True)
+    assert read_manifest(bundle).accuracy is None
+
+
+def test_a_vote_cannot_be_chosen_on_nothing(tmp_path, digits):
+    bare = cut(digits, calibration=digits.calibration.take(np.arange(0)))
+    with pytest.raises(IndexBuildError, match="--calibration"):
+        build_index(write_bundle(tmp_path / "bare", bare), bare, choose_vote=True, quiet=True)
