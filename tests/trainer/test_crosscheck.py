@@ -12,19 +12,17 @@ from hypothesis import strategies as st
 
 from bundle.preprocess import InputContract, fit
 from bundle.threat_model import ThreatModel
-from bundle.vote import VoteParameters
+from tests.trainer.scenes import small_scene
 from trainer.attacks.geometry import geometry_of
 from trainer.attacks.ladder import Ladder
 from trainer.attacks.libraries import ApgdCE, ApgdTargeted, SquareScores, SurrogateLogits
 from trainer.attacks.libraries.guests import load
 from trainer.attacks.noise import NoiseAttack
 from trainer.attacks.pgd import pgd
-from trainer.attacks.planted import knn_judge, planted_adversary
+from trainer.attacks.planted import planted_adversary
 from trainer.attacks.quantise import to_pixels
 from trainer.attacks.rungs import CrossEntropy, Margin, Targeted
 from trainer.attacks.step import Climb
-from trainer.attacks.surrogate import SoftKNN
-from trainer.attacks.victim import Victim
 from trainer.encoders import ResNetConfig, build_encoder
 
 BALLS = {"linf": ThreatModel("linf", 8 / 255), "l2": ThreatModel("l2", 0.7)}
@@ -33,25 +31,8 @@ CLASSES = 5
 
 @pytest.fixture(scope="module")
 def scene():
-    """A victim over a small random net, and 40 images of 5 classes that it mostly answers rightly."""
-    rng = np.random.default_rng(0)
-    torch.manual_seed(0)
-    net = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 12, 3, stride=2), torch.nn.SiLU(), torch.nn.Flatten(), torch.nn.LazyLinear(16)
-    ).eval()
-    prototypes = rng.integers(0, 256, (CLASSES, 10, 10, 3))
-    labels = np.arange(160) % CLASSES
-    images = (prototypes[labels] + rng.integers(-40, 41, (160, 10, 10, 3))).clip(0, 255).astype(np.uint8)
-
-    def embed(pixels):
-        return F.normalize(net(pixels - 0.5), dim=1)
-
-    with torch.no_grad():
-        bank = embed(to_pixels(images[:120]))
-    net.requires_grad_(requires_grad=False)
-    bank_labels = torch.from_numpy(labels[:120])
-    judge = knn_judge(embed, bank, bank_labels, CLASSES, VoteParameters(k=5))
-    return Victim(embed, SoftKNN(bank, bank_labels, CLASSES, 0.05), judge), images[120:], labels[120:]
+    """A victim, and 40 images of 5 classes that it mostly answers rightly."""
+    return small_scene(classes=CLASSES, exemplars=120, others=40, activation=torch.nn.SiLU, levels=(0, 256)).attacked
 
 
 def as_tensors(scene):

@@ -3,18 +3,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from bundle.intervals import Rate
 from bundle.threat_model import ThreatModel
 from bundle.vote import VoteParameters
+from tests.trainer.scenes import small_scene
 from trainer.attacks.adaptive import TAUS, AdaptiveAttack
 from trainer.attacks.journal import Tried
 from trainer.attacks.ladder import Ladder
 from trainer.attacks.libraries import SquareScores
 from trainer.attacks.noise import NoiseAttack
 from trainer.attacks.planted import knn_judge
-from trainer.attacks.quantise import to_pixels
 from trainer.attacks.rungs import Margin
 from trainer.attacks.step import Climb, Kind, Noise
 from trainer.attacks.surrogate import SoftKNN
@@ -30,24 +29,8 @@ MANY, ONE = (AdaptiveAttack(rungs=(Margin(0.1),), steps=steps) for steps in (12,
 
 @pytest.fixture(scope="module")
 def scene():
-    """An honest victim over a small random net, and 24 images of 3 classes that it mostly answers rightly."""
-    rng = np.random.default_rng(0)
-    torch.manual_seed(0)
-    net = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 12, 3, stride=2), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.LazyLinear(16)
-    ).eval()
-    prototypes = rng.integers(60, 196, (3, 10, 10, 3))
-    labels = np.arange(120) % 3
-    images = (prototypes[labels] + rng.integers(-40, 41, (120, 10, 10, 3))).clip(0, 255).astype(np.uint8)
-
-    def embed(pixels):
-        return F.normalize(net(pixels - 0.5), dim=1)
-
-    with torch.no_grad():
-        bank = embed(to_pixels(images[:96]))
-    bank_labels = torch.from_numpy(labels[:96])
-    judge = knn_judge(embed, bank, bank_labels, 3, VoteParameters(k=5))
-    return Victim(embed, SoftKNN(bank, bank_labels, 3, 0.05), judge), images[96:], labels[96:]
+    """An honest victim, and 24 images of 3 classes that it mostly answers rightly."""
+    return small_scene(activation=torch.nn.Tanh).attacked
 
 
 def with_gradient(victim, bend):

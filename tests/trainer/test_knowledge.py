@@ -1,38 +1,24 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from bundle.errors import HoldfastError
 from bundle.threat_model import ThreatModel
-from bundle.vote import VoteParameters
 from data import LabelledImages
+from tests.trainer.scenes import small_scene
 from trainer.attacks.adaptive import AdaptiveAttack
 from trainer.attacks.knowledge import attackers_images, bank_unknown
-from trainer.attacks.planted import knn_judge
 from trainer.attacks.quantise import to_pixels
 from trainer.attacks.rungs import LatentDistance, Margin
-from trainer.attacks.surrogate import SoftKNN
-from trainer.attacks.victim import Victim
 
 
 class Scene:
     """Exemplars 0..95, attacked 96..119, and the attacker's own 120..419, of 3 classes."""
 
     def __init__(self):
-        rng = np.random.default_rng(0)
-        torch.manual_seed(0)
-        net = torch.nn.Sequential(
-            torch.nn.Conv2d(3, 12, 3, stride=2), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.LazyLinear(16)
-        ).eval()
-        prototypes = rng.integers(60, 196, (3, 10, 10, 3))
-        labels = np.arange(420) % 3
-        images = (prototypes[labels] + rng.integers(-40, 41, (420, 10, 10, 3))).clip(0, 255).astype(np.uint8)
-        self.embed = lambda pixels: F.normalize(net(pixels - 0.5), dim=1)
-        with torch.no_grad():
-            bank = self.embed(to_pixels(images[:96]))
-        judge = knn_judge(self.embed, bank, torch.from_numpy(labels[:96]), 3, VoteParameters(k=5))
-        self.victim = Victim(self.embed, SoftKNN(bank, torch.from_numpy(labels[:96]), 3, 0.05), judge)
+        made = small_scene(others=324)
+        images, labels = made.images, made.labels
+        self.embed, self.victim = made.embed, made.victim
         self.images, self.labels = images[96:120], labels[96:120]
         self.own, self.own_labels = images[120:], labels[120:]
         self.all = LabelledImages(images, labels, ("a", "b", "c"), [f"set/{i}" for i in range(420)])

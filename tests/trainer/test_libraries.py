@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from bundle.errors import HoldfastError
 from bundle.threat_model import ThreatModel
 from bundle.vote import VoteParameters
+from tests.trainer.scenes import small_scene
 from trainer.attacks.ladder import Ladder
 from trainer.attacks.libraries import (
     ApgdCE,
@@ -37,25 +38,8 @@ BALLS = {"linf": ThreatModel("linf", 32 / 255), "l2": ThreatModel("l2", 2.0)}
 
 @pytest.fixture(scope="module")
 def scene():
-    """A victim over a small random net, and 16 images of 5 classes that it mostly answers rightly."""
-    rng = np.random.default_rng(0)
-    torch.manual_seed(0)
-    net = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 12, 3, stride=2), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.LazyLinear(16)
-    ).eval()
-    prototypes = rng.integers(60, 196, (5, 10, 10, 3))
-    labels = np.arange(136) % 5
-    images = (prototypes[labels] + rng.integers(-40, 41, (136, 10, 10, 3))).clip(0, 255).astype(np.uint8)
-
-    def embed(pixels):
-        return F.normalize(net(pixels - 0.5), dim=1)
-
-    with torch.no_grad():
-        bank = embed(to_pixels(images[:120]))
-    net.requires_grad_(requires_grad=False)
-    bank_labels = torch.from_numpy(labels[:120])
-    judge = knn_judge(embed, bank, bank_labels, 5, VoteParameters(k=5))
-    return Victim(embed, SoftKNN(bank, bank_labels, 5, 0.05), judge), images[120:], labels[120:]
+    """A victim, and 16 images of 5 classes that it mostly answers rightly."""
+    return small_scene(classes=5, exemplars=120, others=16).attacked
 
 
 def propose(step, scene, threat, seed=0, rows=slice(None)):
