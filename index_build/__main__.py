@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         "--choose-vote",
         action="store_true",
         help="choose the number of neighbours and the temperature on the calibration images: of the votes that the surrogate"
-        " of attacks agrees with, the most accurate",
+        " of attacks agrees with, the most accurate on clean images; a low temperature may cost robustness: measure both",
     )
     return parser
 

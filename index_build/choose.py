@@ -2,6 +2,9 @@
 
 Accuracy is half of it. An evaluation attacks a soft kNN in the vote's place, and one that answers otherwise says little about
 the vote: so among the votes that the soft kNN of the same temperature agrees with, the most accurate one is taken.
+
+Accurate means on clean images. A sharp vote, of a low temperature, wins there and is the more easily attacked (docs/tried.md):
+measure both by python -m trainer.evaluate.
 """
 
 from collections.abc import Sequence

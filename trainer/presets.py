@@ -66,11 +66,10 @@ CIFAR10_SMALL = TrainConfig(
     out=Path("runs/cifar10-small"),
     data="cifar10",
     epsilon=4 / 255,
-    # Many neighbours at a low temperature: as accurate as fewer, and a vote that the surrogate agrees with.
-    k=200,
+    # Sharper votes are a point or two more accurate and lose ten under attack (docs/tried.md).
+    k=75,
     weighting="exponential",
-    temperature=0.03,
-    surrogate_tau=0.03,
+    temperature=0.1,
 )
 CIFAR10_SELF_SUPERVISED = replace(CIFAR10_SMALL, stages=(_cifar_pretrain,), out=Path("runs/cifar10-self-supervised"))
 
@@ -125,14 +124,15 @@ PRESETS: dict[str, tuple[str, TrainConfig]] = {
     "cifar10-self-supervised": (
         (
             "AMDIM alone, the teacher of cifar10-small: `python -m trainer cifar10-self-supervised --data-dir DIR`."
-            " About an hour of one CPU core. Accuracy not yet measured."
+            " About an hour of one CPU core. Clean 78.1 % (2,000 images), robust at L-inf 4/255 0 % (200 images)."
         ),
         CIFAR10_SELF_SUPERVISED,
     ),
     "cifar10-small": (
         (
             "AMDIM, then its neighbourhoods made robust, without labels: `python -m trainer cifar10-small --data-dir DIR`."
-            " About two hours of one CPU core. Accuracy not yet measured."
+            " About two hours of one CPU core. Quick ladder, 500 images, with a vote of 200 at temperature .03: clean 73.0 %,"
+            " robust 40.4 % at L-inf 4/255 and 16.4 % at 8/255; with the vote set here not yet measured."
         ),
         CIFAR10_SMALL,
     ),
