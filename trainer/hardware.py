@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 
@@ -12,15 +13,20 @@ from trainer.objectives import Batch
 
 
 def device_of(config: TrainConfig) -> torch.device:
-    """Where to train.
+    """Where to train. Raises as `device_named`."""
+    return device_named(config.device)
+
+
+def device_named(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """The device that is asked for by `name`; auto takes a GPU if there is one.
 
     Raises:
         HoldfastError: a GPU was asked for and there is none.
 
     """
-    if config.device == "cuda" and not torch.cuda.is_available():
+    if name == "cuda" and not torch.cuda.is_available():
         raise HoldfastError("--device cuda was asked for, but torch sees no GPU here")
-    wanted = "cuda" if config.device == "auto" and torch.cuda.is_available() else config.device
+    wanted = "cuda" if name == "auto" and torch.cuda.is_available() else name
     return torch.device("cpu" if wanted == "auto" else wanted)
 
 

@@ -11,6 +11,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from bundle.bundle import Bundle
+
 
 class SoftKNN:
     """Class scores of embeddings against a bank of labelled ones.
@@ -76,3 +78,11 @@ class SoftKNN:
         """-log of the share of `labels` [N] in all similarities (ASK, arXiv 2106.14300). Shape: [N, D] -> [N]."""
         scores = self.log_scores(z)
         return scores.logsumexp(1) - scores.gather(1, labels[:, None])[:, 0]
+
+
+def surrogate_of(bundle: Bundle, device: torch.device | str = "cpu") -> SoftKNN:
+    """The soft kNN over the whole bank of a complete bundle, at the bundle's own temperature."""
+    embeddings, ids = bundle.index.vectors()
+    labels = torch.from_numpy(bundle.exemplars.labels_of(ids))
+    bank = torch.from_numpy(embeddings)
+    return SoftKNN(bank.to(device), labels.to(device), len(bundle.class_names), bundle.manifest.surrogate_tau)

@@ -20,7 +20,7 @@ from bundle.preprocess import Pixels
 from bundle.threat_model import ThreatModel
 from trainer.attacks.rungs import Margin, Rung
 from trainer.attacks.step import Climb, Kind
-from trainer.attacks.surrogate import SoftKNN
+from trainer.attacks.surrogate import surrogate_of
 from trainer.attacks.victim import Victim
 from trainer.onnx_embedding import OnnxEmbedding
 
@@ -92,10 +92,6 @@ class FromBundle:
 
 
 def _victim_of(bundle: Bundle) -> Victim:
-    embeddings, ids = bundle.index.vectors()
-    labels = torch.from_numpy(bundle.exemplars.labels_of(ids))
-    surrogate = SoftKNN(torch.from_numpy(embeddings), labels, len(bundle.class_names), bundle.manifest.surrogate_tau)
-
     @cache  # A classifier compresses its bank, which takes seconds, and a source of transfer is hardly ever asked.
     def classifier() -> Classifier:
         return Classifier(bundle)
@@ -103,4 +99,4 @@ def _victim_of(bundle: Bundle) -> Victim:
     def judge(images: Pixels) -> NDArray[np.int64]:
         return classifier().classify(images).labels
 
-    return Victim(OnnxEmbedding(bundle), surrogate, judge)
+    return Victim(OnnxEmbedding(bundle), surrogate_of(bundle), judge)

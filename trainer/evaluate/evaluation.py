@@ -22,7 +22,7 @@ from data import LabelledImages
 from trainer.attacks.adaptive import AdaptiveAttack
 from trainer.attacks.pgd import frozen
 from trainer.attacks.quantise import to_pixels
-from trainer.attacks.surrogate import SoftKNN
+from trainer.attacks.surrogate import surrogate_of
 from trainer.attacks.victim import Attack, Embed, Judge, Outcome, Victim
 from trainer.evaluate.measures import agreement
 from trainer.onnx_embedding import OnnxEmbedding
@@ -159,14 +159,7 @@ def victim_of(classifier: Classifier, encoder: nn.Module | None, some: Pixels) -
             f"the torch encoder embeds images {apart:.0%} of their spread away from {bundle.directory}/encoder.onnx: its"
             " gradients would be those of another encoder; give the one that was exported, or none"
         )
-    embeddings, ids = bundle.index.vectors()
-    surrogate = SoftKNN(
-        torch.from_numpy(embeddings).to(device),
-        torch.from_numpy(bundle.exemplars.labels_of(ids)).to(device),
-        len(bundle.class_names),
-        bundle.manifest.surrogate_tau,
-    )
-    return Victim(embed, surrogate, served(classifier))
+    return Victim(embed, surrogate_of(bundle, device), served(classifier))
 
 
 def _apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

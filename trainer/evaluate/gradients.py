@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bundle.errors import HoldfastError
 from trainer.checkpoint import load_encoder
+from trainer.hardware import device_named
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,11 @@ class GradientOptions:
             if (self.device, self.precision) != ("auto", "float32"):
                 raise HoldfastError("--device and --precision need --gradients torch: gradient.onnx runs on the CPU in float32")
             return None
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise HoldfastError("--device cuda was asked for, but torch sees no GPU here")
-        there = self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
+        device = device_named(self.device)
         encoder: nn.Module = load_encoder(directory)
         if self.precision == "bfloat16":
             encoder = InBfloat16(encoder)
-        return encoder.to(device="cuda" if there else "cpu", memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+        return encoder.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     @property
     def told(self) -> str:
