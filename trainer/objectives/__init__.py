@@ -8,9 +8,16 @@ from trainer.objectives.deacl import Deacl, DeaclConfig
 from trainer.objectives.ssat import GuidedSsat, LabelFreeSsat, SsatConfig
 from trainer.objectives.supervised import Supervised, SupervisedConfig
 from trainer.objectives.supervised_adversarial import SupervisedAdversarial, SupervisedAdversarialConfig
+from trainer.objectives.trades import Trades, TradesConfig
 
 ObjectiveConfig = (
-    AmdimObjectiveConfig | ClustersConfig | DeaclConfig | SsatConfig | SupervisedConfig | SupervisedAdversarialConfig
+    AmdimObjectiveConfig
+    | ClustersConfig
+    | DeaclConfig
+    | SsatConfig
+    | SupervisedConfig
+    | SupervisedAdversarialConfig
+    | TradesConfig
 )
 
 __all__ = [
@@ -23,6 +30,7 @@ __all__ = [
     "SsatConfig",
     "SupervisedAdversarialConfig",
     "SupervisedConfig",
+    "TradesConfig",
     "build_objective",
 ]
 
@@ -46,3 +54,5 @@ def build_objective(  # noqa: PLR0911 - one for each objective
             return Supervised(config, encoder, classes)
         case SupervisedAdversarialConfig():
             return SupervisedAdversarial(config, encoder, classes)
+        case TradesConfig():
+            return Trades(config, encoder, classes)

@@ -23,10 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bundle.threat_model import Norm, ThreatModel
-from trainer.attacks.pgd import frozen, pgd
 from trainer.augment import WEAK, AugmentConfig, shared_flip, view
 from trainer.encoders import ImageEncoder
+from trainer.objectives.attack import AttackConfig
 from trainer.objectives.base import Batch
 from trainer.objectives.teacher import WithTeacher
 
@@ -34,7 +33,7 @@ ROUNDS = 25
 
 
 @dataclass(frozen=True)
-class ClustersConfig:
+class ClustersConfig(AttackConfig):
     """Distil a self-supervised teacher's neighbourhoods into a robust student."""
 
     prototypes: int = 256
@@ -45,12 +44,6 @@ class ClustersConfig:
 
     student_temperature: float = 0.1
     """Of the student's."""
-
-    norm: Norm = "linf"
-    """The norm in which the attacker may move."""
-
-    epsilon: float = 8 / 255
-    """How far the attacker may move, in pixels of [0, 1]."""
 
     steps: int = 3
     """Gradient steps of the attack."""
@@ -65,14 +58,9 @@ class ClustersConfig:
     """How the one view of each image is drawn. Flips and shifts alone: colours tell classes apart."""
 
     def __post_init__(self) -> None:
-        ThreatModel(self.norm, self.epsilon)  # refuses what is no ball, before anything has been trained
+        super().__post_init__()
         if self.prototypes < 2 or not min(self.teacher_temperature, self.student_temperature) > 0:
             raise ValueError("clusters need at least 2 prototypes and temperatures above 0")
-
-    @property
-    def threat(self) -> ThreatModel:
-        """The ball in which the attacker may move."""
-        return ThreatModel(self.norm, self.epsilon)
 
 
 class Clusters(WithTeacher):
@@ -99,15 +87,7 @@ class Clusters(WithTeacher):
         def missed(embeddings: Tensor) -> Tensor:
             return -(goal * F.log_softmax(self._nearness(embeddings, config.student_temperature), dim=1)).sum(1)
 
-        with frozen(encoder):
-            attacked = pgd(
-                lambda pixels: missed(encoder(pixels)),
-                clean,
-                config.threat,
-                steps=config.steps,
-                step_size=config.step_size,
-                generator=generator,
-            )
+        attacked = config.adversary(lambda pixels: missed(encoder(pixels)), clean, generator, encoder)
         # Clean and attacked images as one batch, so BatchNorm cannot tell them apart.
         own, moved = encoder(torch.cat([clean, attacked])).chunk(2)
         return {"clean": missed(own).mean(), "robust": config.robust_weight * missed(moved).mean()}

@@ -14,23 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bundle.threat_model import Norm, ThreatModel
-from trainer.attacks.pgd import frozen, pgd
 from trainer.augment import WEAK, AugmentConfig, shared_flip, view
 from trainer.encoders import ImageEncoder
+from trainer.objectives.attack import AttackConfig
 from trainer.objectives.base import Batch
 from trainer.objectives.teacher import WithTeacher
 
 
 @dataclass(frozen=True)
-class DeaclConfig:
+class DeaclConfig(AttackConfig):
     """Distil a self-supervised teacher into a robust student of the same shape."""
-
-    norm: Norm = "linf"
-    """The norm in which the attacker may move."""
-
-    epsilon: float = 8 / 255
-    """How far the attacker may move, in pixels of [0, 1]."""
 
     steps: int = 5
     """Gradient steps of the attack."""
@@ -43,14 +36,6 @@ class DeaclConfig:
 
     augment: AugmentConfig = field(default_factory=lambda: WEAK)
     """How the one view of each image is drawn. Flips and shifts alone: colours tell classes apart."""
-
-    def __post_init__(self) -> None:
-        ThreatModel(self.norm, self.epsilon)  # refuses what is no ball, before anything has been trained
-
-    @property
-    def threat(self) -> ThreatModel:
-        """The ball in which the attacker may move."""
-        return ThreatModel(self.norm, self.epsilon)
 
 
 class Deacl(WithTeacher):
@@ -67,15 +52,9 @@ class Deacl(WithTeacher):
         config = self.config
         clean = view(shared_flip(batch.pixels(), config.augment, generator), config.augment, generator)
         goal = self.taught(clean)
-        with frozen(encoder):
-            attacked = pgd(
-                lambda pixels: -F.cosine_similarity(encoder(pixels).float(), goal),
-                clean,
-                config.threat,
-                steps=config.steps,
-                step_size=config.step_size,
-                generator=generator,
-            )
+        attacked = config.adversary(
+            lambda pixels: -F.cosine_similarity(encoder(pixels).float(), goal), clean, generator, encoder
+        )
         # Clean and attacked images as one batch, so BatchNorm cannot tell them apart.
         own, moved = encoder(torch.cat([clean, attacked])).float().chunk(2)
         return {

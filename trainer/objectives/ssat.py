@@ -16,35 +16,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bundle.threat_model import Norm, ThreatModel
 from trainer.attacks.guides import GuideBank, guided_adversary
 from trainer.attacks.latent import latent_adversary
 from trainer.attacks.pgd import frozen
 from trainer.augment import AugmentConfig, shared_flip, view
 from trainer.encoders import ImageEncoder
 from trainer.objectives.amdim import related
+from trainer.objectives.attack import AttackConfig
 from trainer.objectives.base import Batch, Objective
 from trainer.objectives.heads import Heads
 
 
 @dataclass(frozen=True)
-class SsatConfig:
-    """Self-supervised adversarial training."""
+class SsatConfig(AttackConfig):
+    """Self-supervised adversarial training. The authors attack by 10 steps."""
 
     arm: Literal["label_free", "guided"] = "label_free"
     """Who attacks: `label_free` reads no label; `guided` is the released PGD-kNN among labelled exemplars."""
-
-    norm: Norm = "linf"
-    """The norm in which the attacker may move."""
-
-    epsilon: float = 8 / 255
-    """How far the attacker may move, in pixels of [0, 1]."""
-
-    steps: int = 4
-    """Gradient steps of the attack. The authors: 10."""
-
-    step_size: float = 3 / 255
-    """Length of each step, in pixels of [0, 1]."""
 
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """How views are drawn (label_free)."""
@@ -59,14 +47,6 @@ class SsatConfig:
 
     k: int = 75
     """Neighbours of the vote that must be fooled (guided)."""
-
-    def __post_init__(self) -> None:
-        ThreatModel(self.norm, self.epsilon)  # refuses what is no ball, before anything has been trained
-
-    @property
-    def threat(self) -> ThreatModel:
-        """The ball in which the attacker may move."""
-        return ThreatModel(self.norm, self.epsilon)
 
 
 class LabelFreeSsat(Objective):

@@ -6,39 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bundle.threat_model import Norm, ThreatModel
-from trainer.attacks.pgd import frozen, pgd
 from trainer.augment import AugmentConfig, shared_flip, view
 from trainer.encoders import ImageEncoder
+from trainer.objectives.attack import AttackConfig
 from trainer.objectives.base import Batch, Objective
 
 
 @dataclass(frozen=True)
-class SupervisedAdversarialConfig:
+class SupervisedAdversarialConfig(AttackConfig):
     """Cross-entropy on adversarial examples of cross-entropy."""
-
-    norm: Norm = "linf"
-    """The norm in which the attacker may move."""
-
-    epsilon: float = 8 / 255
-    """How far the attacker may move, in pixels of [0, 1]."""
-
-    steps: int = 4
-    """Gradient steps of the attack."""
-
-    step_size: float = 3 / 255
-    """Length of each step, in pixels of [0, 1]."""
 
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """How the one view of each image is drawn."""
-
-    def __post_init__(self) -> None:
-        ThreatModel(self.norm, self.epsilon)  # refuses what is no ball, before anything has been trained
-
-    @property
-    def threat(self) -> ThreatModel:
-        """The ball in which the attacker may move."""
-        return ThreatModel(self.norm, self.epsilon)
 
 
 class SupervisedAdversarial(Objective):
@@ -59,13 +38,5 @@ class SupervisedAdversarial(Objective):
             return F.cross_entropy(self.classifier(encoder(pixels)).float(), batch.labels, reduction="none")
 
         pixels = view(shared_flip(batch.pixels(), config.augment, generator), config.augment, generator)
-        with frozen(encoder, self.classifier):
-            attacked = pgd(
-                cross_entropy,
-                pixels,
-                config.threat,
-                steps=config.steps,
-                step_size=config.step_size,
-                generator=generator,
-            )
+        attacked = config.adversary(cross_entropy, pixels, generator, encoder, self.classifier)
         return {"cross_entropy": cross_entropy(attacked).mean()}

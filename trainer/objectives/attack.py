@@ -1,0 +1,39 @@
+"""What all objectives that attack share: where the attacker may move, and how hard they try."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Generator, Tensor, nn
+
+from bundle.threat_model import Norm, ThreatModel
+from trainer.attacks.pgd import frozen, pgd
+
+
+@dataclass(frozen=True)
+class AttackConfig:
+    """PGD from a random start, once for every image of every batch: few steps, as they cost most of the training."""
+
+    norm: Norm = "linf"
+    """The norm in which the attacker may move."""
+
+    epsilon: float = 8 / 255
+    """How far the attacker may move, in pixels of [0, 1]."""
+
+    steps: int = 4
+    """Gradient steps of the attack."""
+
+    step_size: float = 3 / 255
+    """Length of each step, in pixels of [0, 1]."""
+
+    def __post_init__(self) -> None:
+        ThreatModel(self.norm, self.epsilon)  # refuses what is no ball, before anything has been trained
+
+    @property
+    def threat(self) -> ThreatModel:
+        """The ball in which the attacker may move."""
+        return ThreatModel(self.norm, self.epsilon)
+
+    def adversary(self, loss: Callable[[Tensor], Tensor], pixels: Tensor, generator: Generator, *held: nn.Module) -> Tensor:
+        """The attacked images: see `pgd`. Modules that `loss` goes through are `held` still meanwhile: see `frozen`."""
+        with frozen(*held):
+            return pgd(loss, pixels, self.threat, steps=self.steps, step_size=self.step_size, generator=generator)

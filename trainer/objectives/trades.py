@@ -1,0 +1,75 @@
+"""TRADES on a cosine classifier: labels, an attack, and a price between accuracy and robustness.
+
+One prototype w_c of unit length for each class, and p_c(x) = softmax_c <f(x), w_c> / s with f(x) of unit length: what the
+classifier tells apart lies in the angles, where the kNN looks for it.
+
+    x'  <- argmax over the ball of  KL(p(x) || p(x'))
+    loss = -log p_y(x) + w KL(p(x) || p(x'))
+
+TRADES is Zhang et al. 2019, arXiv 1901.08573; the cosine classifier stands in the place of their linear one.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer.attacks.pgd import frozen
+from trainer.augment import WEAK, AugmentConfig, shared_flip, view
+from trainer.encoders import ImageEncoder
+from trainer.objectives.attack import AttackConfig
+from trainer.objectives.base import Batch, Objective
+
+
+@dataclass(frozen=True)
+class TradesConfig(AttackConfig):
+    """Tell classes apart, and answer alike when attacked. Reads labels."""
+
+    robust_weight: float = 6.0
+    """Weight w of answering alike: more of it, more robust and less accurate."""
+
+    temperature: float = 0.1
+    """Temperature s of the similarities to the prototypes."""
+
+    augment: AugmentConfig = field(default_factory=lambda: WEAK)
+    """How the one view of each image is drawn. Flips and shifts alone: colours tell classes apart."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.temperature > 0 or not self.robust_weight >= 0:
+            raise ValueError(
+                f"TRADES needs a temperature above 0 and a robust weight of at least 0, not {self.temperature} and"
+                f" {self.robust_weight}"
+            )
+
+
+class Trades(Objective):
+    """Be right on clean images, and alike on attacked ones."""
+
+    names = ("clean", "robust")
+
+    def __init__(self, config: TradesConfig, encoder: ImageEncoder, classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.prototypes = nn.Parameter(F.normalize(torch.randn(classes, encoder.dim), dim=1))
+
+    def terms(self, encoder: ImageEncoder, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw a view of each image, attack it, classify both."""
+        config = self.config
+        clean = view(shared_flip(batch.pixels(), config.augment, generator), config.augment, generator)
+        with frozen(encoder), torch.no_grad():
+            answered = self._log_probabilities(encoder(clean)).exp()
+        attacked = config.adversary(
+            lambda pixels: -(answered * self._log_probabilities(encoder(pixels))).sum(1), clean, generator, encoder, self
+        )
+        # Clean and attacked images as one batch, so BatchNorm cannot tell them apart.
+        own, moved = self._log_probabilities(encoder(torch.cat([clean, attacked]))).chunk(2)
+        divergence = F.kl_div(moved, own, reduction="batchmean", log_target=True)
+        return {"clean": F.nll_loss(own, batch.labels), "robust": config.robust_weight * divergence}
+
+    def _log_probabilities(self, embeddings: Tensor) -> Tensor:
+        # In float32 also within mixed precision: over a small temperature, bfloat16's third digit would decide.
+        with torch.autocast(embeddings.device.type, enabled=False):
+            similarities = F.normalize(embeddings.float(), dim=1) @ F.normalize(self.prototypes, dim=1).T
+            return F.log_softmax(similarities / self.config.temperature, dim=1)
