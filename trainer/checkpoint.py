@@ -49,12 +49,20 @@ class Checkpoint:
     data_sha256: str
     tensors: dict[str, Tensor]
 
-    def restore(self, encoder: nn.Module, objective: nn.Module, optimiser: torch.optim.Optimizer | None) -> None:
-        """Load the weights, and the optimiser's moments where one is given."""
+    def restore(
+        self,
+        encoder: nn.Module,
+        objective: nn.Module,
+        optimiser: torch.optim.Optimizer | None = None,
+        mean: nn.Module | None = None,
+    ) -> None:
+        """Load the weights; and the optimiser's moments and the mean of the weights, where they are given."""
         encoder.load_state_dict(self.part("encoder."))
         objective.load_state_dict(self.part("objective."))
         if optimiser is not None:
             restore_moments(optimiser, self.part("optimiser."))
+        if mean is not None:
+            mean.load_state_dict(self.part("mean."))
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names begin with `prefix`, without it."""
@@ -64,7 +72,7 @@ class Checkpoint:
 def save(config: TrainConfig, data_sha256: str, position: Position, parts: dict[str, dict[str, Tensor]]) -> None:
     """Write the checkpoint into `config.out`, whole or not at all.
 
-    `parts` are the states by name of "encoder", "objective" and "optimiser" (see `moments`).
+    `parts` are the states by name of "encoder", "objective", "optimiser" (see `moments`), and perhaps "mean".
     """
     tensors = {f"{part}.{name}": t.contiguous() for part, state in parts.items() for name, t in state.items()}
     header = {"position": asdict(position), "config": plain(config), "data_sha256": data_sha256}

@@ -47,9 +47,15 @@ class Stage:
     clip: float = 10.0
     """Longest gradient; longer ones are shortened to it."""
 
+    average: float = 0.0
+    """Decay of the exponential mean of the encoder's weights over the steps, which then is what the stage leaves; at 0 it
+    leaves the last weights. Under attack the mean is the better one (arXiv 2010.03593)."""
+
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 2:
             raise ValueError(f"stage {self.name!r} needs at least 1 step, of at least 2 images to tell apart")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"stage {self.name!r}: the decay of the mean weights must be in [0, 1), not {self.average}")
 
 
 @dataclass(frozen=True)

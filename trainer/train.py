@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bundle.errors import HoldfastError
 from data import LabelledImages, Splits
@@ -90,9 +91,9 @@ class Loop:
     def run(self, number: int, objective: Objective, resumed: Checkpoint | None) -> None:
         """Train for one stage, from its beginning or from a checkpoint within it."""
         stage, config = self.config.stages[number], self.config
-        optimiser = optimiser_of(stage, self.encoder, objective)
+        optimiser, mean = optimiser_of(stage, self.encoder, objective), mean_of(stage, self.encoder)
         if resumed:
-            resumed.restore(self.encoder, objective, optimiser)
+            resumed.restore(self.encoder, objective, optimiser, mean)
         done = resumed.position.step if resumed else 0
         generator = torch.Generator(self.everything.labels.device)
         self.log.stage(stage.name, stage.steps, done)
@@ -106,6 +107,10 @@ class Loop:
                 terms = objective.terms(self.encoder, draw(self.everything, stage, config.seed, step), generator)
             values = learn(terms, optimiser, stage) if terms else {}
             refuse_nonsense(values, stage, step)
+            if mean:
+                mean.update_parameters(self.encoder)
+                if step == stage.steps:
+                    self.encoder.load_state_dict(mean.module.state_dict())
             self.log.advance(step, values.get("loss", 0.0))
             if values and (step % config.log_every == 0 or step == stage.steps):
                 self.log.write(stage.name, step, values)
@@ -113,6 +118,8 @@ class Loop:
                 position = Position(number, step, self.log.seconds)
                 states = {"encoder": self.encoder.state_dict(), "objective": objective.state_dict()}
                 states["optimiser"] = checkpoint.moments(optimiser)
+                if mean:
+                    states["mean"] = mean.state_dict()
                 checkpoint.save(config, self.data_sha256, position, states)
 
 
@@ -195,6 +202,13 @@ def optimiser_of(stage: Stage, encoder: ImageEncoder, objective: Objective) -> t
     everything = [*encoder.parameters(), *objective.parameters()]
     parameters = [parameter for parameter in everything if parameter.requires_grad]
     return torch.optim.Adam(parameters, stage.learning_rate, betas=stage.betas, weight_decay=stage.weight_decay)
+
+
+def mean_of(stage: Stage, encoder: ImageEncoder) -> AveragedModel | None:
+    """The running mean of the weights and of BatchNorm's statistics, if the stage wants one."""
+    if not stage.average:
+        return None
+    return AveragedModel(encoder, multi_avg_fn=get_ema_multi_avg_fn(stage.average), use_buffers=True)  # type: ignore[no-untyped-call]
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, stage: Stage, step: int) -> None:

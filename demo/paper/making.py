@@ -64,5 +64,5 @@ def encoder_on_gpu(run: Run, splits: Splits) -> ImageEncoder | None:
     if device.type == "cpu":
         return None
     encoder, objectives = build(run.config, splits.train, device)
-    checkpoint.load(run.directory).restore(encoder, objectives[-1], None)
+    checkpoint.load(run.directory).restore(encoder, objectives[-1])
     return encoder.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload, no-any-return]

@@ -93,6 +93,58 @@ def test_a_teacher_survives_an_interruption(config, tmp_path, monkeypatch) -> No
     assert same(whole.encoder, train.train(replace(broken, resume=True), splits()).encoder)
 
 
+def averaged(config: TrainConfig) -> TrainConfig:
+    """The same run, whose second stage leaves the mean of its weights."""
+    return replace(config, stages=(config.stages[0], replace(config.stages[1], average=0.6)))
+
+
+def test_the_mean_of_the_weights_is_what_a_stage_leaves(config, monkeypatch) -> None:
+    config = averaged(config)
+    seen: list[dict[str, torch.Tensor]] = []
+    build, learn = train.build, train.learn
+
+    def watched(*arguments):
+        watched.encoder, objectives = build(*arguments)
+        return watched.encoder, objectives
+
+    def and_remember(*arguments):
+        values = learn(*arguments)
+        seen.append({name: value.clone() for name, value in watched.encoder.state_dict().items()})
+        return values
+
+    monkeypatch.setattr(train, "build", watched)
+    monkeypatch.setattr(train, "learn", and_remember)
+    left = train.train(config, splits()).encoder.state_dict()
+    first, *others = seen[config.stages[0].steps :]
+    assert len(others) == 4
+    for name, mean in first.items():
+        if mean.is_floating_point():
+            for state in others:
+                mean.mul_(0.6).add_(state[name], alpha=0.4)
+            torch.testing.assert_close(left[name], mean.contiguous())
+    assert not torch.equal(left["to5.0.conv1.weight"], seen[-1]["to5.0.conv1.weight"])
+
+
+@pytest.mark.parametrize("steps", [5, 7])
+def test_the_mean_survives_an_interruption(config, tmp_path, monkeypatch, steps) -> None:
+    config = averaged(config)
+    whole = train.train(config, splits())
+    broken = replace(config, out=tmp_path / "broken")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, steps, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train.train(broken, splits())
+    assert same(whole.encoder, train.train(replace(broken, resume=True), splits()).encoder)
+    assert same(whole.encoder, train.train(replace(broken, resume=True), splits()).encoder)
+    assert same(whole.encoder, checkpoint.load_encoder(broken.out))
+
+
+@pytest.mark.parametrize("average", [-0.1, 1.0])
+def test_a_mean_that_forgets_nothing_or_more_is_refused(average) -> None:
+    with pytest.raises(ValueError, match=r"in \[0, 1\)"):
+        Stage("s", SupervisedConfig(), steps=1, average=average)
+
+
 def test_resuming_a_finished_run_changes_nothing(config) -> None:
     once = train.train(config, splits())
     assert same(once.encoder, train.train(replace(config, resume=True), splits()).encoder)
