@@ -17,11 +17,14 @@ from bundle.manifest import IndexRecord, Manifest
 from bundle.preprocess import Pixels
 from bundle.vote import vote
 from data import Splits, load_recorded
+from index_build.attack import STEPS, attack
 from index_build.audit import disagreement_flags, recall_at_k
-from index_build.choose import Floats, candidates, choose
+from index_build.choose import Floats, HeldOut, candidates, choose, surrogates
 from index_build.resume import PartialEmbeddings
 
 COVERAGE = 0.95
+ATTACKED = 300
+"""Calibration images that are attacked to choose a vote: votes are compared on the same ones, so a few tell them apart."""
 
 
 class IndexBuildError(BundleError):
@@ -54,8 +57,8 @@ def build_index(
         threads: of ONNX Runtime.
         coverage: the least share of calibration images that the served vote answers, in (0, 1].
         half: round embeddings to float16: half the file, and similarities that move by less than 5e-4.
-        choose_vote: take the number of neighbours and the temperature that do best on the calibration part, instead of the
-            trainer's; see `index_build.choose`.
+        choose_vote: take the number of neighbours and the temperature that do best on the calibration part, clean and
+            attacked, instead of the trainer's; see `index_build.choose`. It needs gradient.onnx.
         command: what the user typed, for the manifest.
         quiet: no progress bars.
 
@@ -71,8 +74,8 @@ def build_index(
     if splits is None:
         splits = load_recorded(manifest, data_dir)
     _check(manifest, splits)
-    if choose_vote and len(splits.calibration) == 0:
-        raise IndexBuildError("a vote is chosen on the calibration part, and this set has none: train with --calibration N")
+    if choose_vote:
+        _check_choice(bundle, splits)
     train = splits.train
     parts = PartialEmbeddings(directory, manifest.files[ENCODER], train.images)
     with _progress("embedding", len(train), quiet=quiet) as advance:
@@ -81,11 +84,9 @@ def build_index(
     embeddings, _ = index.vectors()
     held_out = _embedded(bundle, splits.calibration.images, batch_size)
     if choose_vote:
-        manifest = _with_chosen_vote(manifest, index, splits, held_out)
+        manifest = _with_chosen_vote(bundle, index, splits, held_out, quiet=quiet)
     k = manifest.vote.k
-    recall = recall_at_k(index, embeddings, k)
-    if recall < 1:
-        raise IndexBuildError(f"an exact index found only {recall:.2%} of the {k} nearest exemplars: do not serve it")
+    recall = _verified_recall(index, embeddings, k)
     with _progress("auditing", len(train), quiet=quiet) as advance:
         classes = len(manifest.class_names)
         flags = disagreement_flags(index, embeddings, train.labels, classes=classes, k=k, advance=advance)
@@ -122,6 +123,13 @@ def _check(manifest: Manifest, splits: Splits) -> None:
         raise IndexBuildError("all exemplars are of one class: there is nothing to vote on; add images of another")
 
 
+def _verified_recall(index: FlatIndex, embeddings: Floats, k: int) -> float:
+    recall = recall_at_k(index, embeddings, k)
+    if recall < 1:
+        raise IndexBuildError(f"an exact index found only {recall:.2%} of the {k} nearest exemplars: do not serve it")
+    return recall
+
+
 def _commit(directory: Path, before: Manifest, after: Manifest, files: dict[str, Callable[[Path], object]]) -> None:
     """Write files and manifest; after a failure no file is left that the manifest does not name."""
     writer = BundleWriter.open(directory)
@@ -140,8 +148,21 @@ def _embedded(bundle: Bundle, images: Pixels, batch_size: int) -> Floats:
     return np.concatenate([np.zeros((0, bundle.encoder.dim), np.float32), *parts])
 
 
-def _with_chosen_vote(manifest: Manifest, index: FlatIndex, splits: Splits, held_out: Floats) -> Manifest:
-    tried = candidates(index, splits.train.labels, held_out, splits.calibration.labels, len(manifest.class_names))
+def _check_choice(bundle: Bundle, splits: Splits) -> None:
+    """Refuse before anything is embedded what would stop the choice of a vote after it."""
+    if len(splits.calibration) == 0:
+        raise IndexBuildError("a vote is chosen on the calibration part, and this set has none: train with --calibration N")
+    _ = bundle.gradient  # opened now, so that what is wrong with it is said now
+
+
+def _with_chosen_vote(bundle: Bundle, index: FlatIndex, splits: Splits, held_out: Floats, *, quiet: bool) -> Manifest:
+    manifest, part = bundle.manifest, splits.calibration
+    classes, threat = len(manifest.class_names), manifest.threat_model.model()
+    soft = surrogates(index, splits.train.labels, classes)
+    images, labels = part.images[:ATTACKED], part.labels[:ATTACKED]
+    with _progress("attacking", len(images) * len(soft) * STEPS, quiet=quiet) as advance:
+        attacked = tuple(bundle.encoder.embed(attack(bundle, images, labels, each, threat, advance=advance)) for each in soft)
+    tried = candidates(index, splits.train.labels, soft, HeldOut(held_out, part.labels, attacked), classes)
     best = choose(tried).parameters
     # The surrogate is the likest the vote at the vote's own temperature: that is how it was chosen.
     return manifest.model_copy(update={"vote": best, "surrogate_tau": best.temperature})

@@ -1,10 +1,11 @@
 """Choosing how neighbours vote, on images held out of index and training.
 
-Accuracy is half of it. An evaluation attacks a soft kNN in the vote's place, and one that answers otherwise says little about
-the vote: so among the votes that the soft kNN of the same temperature agrees with, the most accurate one is taken.
+Three things count. Clean accuracy. Accuracy under attack: a sharp vote, of a low temperature, wins on clean images and is the
+more easily attacked, as an attacker need reach only a few exemplars (docs/tried.md). And agreement: an evaluation attacks a
+soft kNN in the vote's place, and one that answers otherwise says little about the vote.
 
-Accurate means on clean images. A sharp vote, of a low temperature, wins there and is the more easily attacked (docs/tried.md):
-measure both by python -m trainer.evaluate.
+So among the votes that the soft kNN of the same temperature agrees with, the one of the largest mean of clean and attacked
+accuracy is taken.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from bundle.vote import VoteParameters, vote
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
-KS = (15, 25, 50, 75, 100, 200, 400)
+KS = (15, 25, 50, 75, 100, 200, 400, 1000, 2000)
 TEMPERATURES = (0.02, 0.03, 0.05, 0.07, 0.1)
 AGREEMENT = 0.99
 """What the evaluation's gate asks for (python -m trainer.evaluate --full)."""
@@ -36,52 +37,94 @@ class Candidate:
     Attributes:
         parameters: exponential weights, of this temperature.
         accuracy: images answered rightly.
+        robust: of the attacked images, those answered rightly before and after every attack.
         agreement: images on which the soft kNN over the whole bank, at the same temperature, gives the same answer.
 
     """
 
     parameters: VoteParameters
     accuracy: Rate
+    robust: Rate
     agreement: Rate
 
 
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Images that votes are compared on.
+
+    Attributes:
+        embeddings: float32 [N, D].
+        labels: int64 [N], their true classes.
+        attacked: of each attack, float32 [n, D]: the first n <= N of the images, attacked.
+
+    """
+
+    embeddings: Floats
+    labels: Labels
+    attacked: tuple[Floats, ...]
+
+
+def surrogates(index: FlatIndex, exemplar_labels: Labels, classes: int) -> tuple[SoftKNN, ...]:
+    """The soft kNN over the whole bank, at each temperature that is tried."""
+    bank, _ = index.vectors()
+    return tuple(SoftKNN(bank, exemplar_labels, classes, temperature) for temperature in TEMPERATURES)
+
+
 def candidates(
-    index: FlatIndex, exemplar_labels: Labels, embeddings: Floats, labels: Labels, classes: int
+    index: FlatIndex, exemplar_labels: Labels, soft: Sequence[SoftKNN], held_out: HeldOut, classes: int
 ) -> tuple[Candidate, ...]:
     """Try every k and temperature that the index is large enough for.
 
     Args:
         index: the exemplars, their ids being 0..M-1.
         exemplar_labels: int64 [M].
-        embeddings: float32 [N, D], of the held-out images.
-        labels: int64 [N], their true classes.
+        soft: the surrogates of each temperature.
+        held_out: what to compare the votes on.
         classes: number of classes.
 
     """
     ks = [k for k in KS if k <= index.size] or [index.size]
-    found = index.search(embeddings, ks[-1])
-    neighbours = exemplar_labels[found.ids]
-    bank, _ = index.vectors()
+
+    def neighbours(embeddings: Floats) -> tuple[Floats, Labels]:
+        found = index.search(embeddings, ks[-1])
+        return found.similarities, exemplar_labels[found.ids]
+
+    def answers(near: tuple[Floats, Labels], parameters: VoteParameters) -> Labels:
+        similarities, labels = near
+        return vote(similarities[:, : parameters.k], labels[:, : parameters.k], classes, parameters).labels
+
+    clean, attacked = neighbours(held_out.embeddings), [neighbours(part) for part in held_out.attacked]
     tried = []
-    for temperature in TEMPERATURES:
-        soft = _soft_answers(SoftKNN(bank, exemplar_labels, classes, temperature), embeddings)
+    for surrogate in soft:
+        agreed = _soft_answers(surrogate, held_out.embeddings)
         for k in ks:
-            parameters = VoteParameters(k=k, weighting="exponential", temperature=temperature)
-            answers = vote(found.similarities[:, :k], neighbours[:, :k], classes, parameters).labels
-            right, same = int((answers == labels).sum()), int((answers == soft).sum())
-            tried.append(Candidate(parameters, Rate(right, len(labels)), Rate(same, len(labels))))
+            parameters = VoteParameters(k=k, weighting="exponential", temperature=surrogate.tau)
+            answered = answers(clean, parameters)
+            right = answered == held_out.labels
+            withstood = right[: len(attacked[0][0])].copy()
+            for part in attacked:
+                withstood &= answers(part, parameters) == held_out.labels[: len(withstood)]
+            tried.append(Candidate(parameters, _rate(right), _rate(withstood), _rate(answered == agreed)))
     return tuple(tried)
 
 
 def choose(tried: Sequence[Candidate]) -> Candidate:
-    """The most accurate of those with enough agreement; the one of the most agreement where none has enough.
+    """The best of those with enough agreement; the one of the most agreement where none has enough.
 
-    Ties go to more agreement, then to fewer neighbours.
+    Ties go to more robust ones, then to more agreement, then to fewer neighbours.
     """
     enough = [each for each in tried if each.agreement.value >= AGREEMENT]
     if not enough:
-        return max(tried, key=lambda each: (each.agreement.successes, each.accuracy.successes))
-    return max(enough, key=lambda each: (each.accuracy.successes, each.agreement.successes, -each.parameters.k))
+        return max(tried, key=lambda each: (each.agreement.successes, _merit(each)))
+    return max(enough, key=lambda each: (_merit(each), each.robust.successes, each.agreement.successes, -each.parameters.k))
+
+
+def _merit(each: Candidate) -> float:
+    return each.accuracy.value + each.robust.value
+
+
+def _rate(which: NDArray[np.bool_]) -> Rate:
+    return Rate(int(which.sum()), len(which))
 
 
 def _soft_answers(surrogate: SoftKNN, embeddings: Floats) -> Labels:

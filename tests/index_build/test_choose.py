@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from bundle.index import FlatIndex
 from bundle.intervals import Rate
 from bundle.vote import VoteParameters
-from index_build.choose import AGREEMENT, KS, TEMPERATURES, Candidate, candidates, choose
+from index_build.choose import AGREEMENT, KS, TEMPERATURES, Candidate, HeldOut, candidates, choose, surrogates
 
 N, CLASSES, DIM = 120, 3, 8
 
@@ -19,53 +19,78 @@ def cloud(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     return z / np.linalg.norm(z, axis=1, keepdims=True), labels
 
 
+def compared(count: int, bank_size: int) -> tuple[np.ndarray, np.ndarray, HeldOut, tuple[Candidate, ...]]:
+    """Everything that `candidates` sees, and what it says; as many attacks as two, of the first half."""
+    bank, bank_labels = cloud(0, bank_size)
+    z, labels = cloud(1, count)
+    attacked = tuple(cloud(seed, count // 2)[0] for seed in (2, 3))
+    index, held_out = FlatIndex.build(bank, np.arange(bank_size)), HeldOut(z, labels, attacked)
+    tried = candidates(index, bank_labels, surrogates(index, bank_labels, CLASSES), held_out, CLASSES)
+    return bank, bank_labels, held_out, tried
+
+
 def test_candidates_are_what_a_plain_count_says() -> None:
-    bank, bank_labels = cloud(0, N)
-    z, labels = cloud(1, 50)
-    tried = candidates(FlatIndex.build(bank, np.arange(N)), bank_labels, z, labels, CLASSES)
+    bank, bank_labels, held_out, tried = compared(50, N)
     ks = [k for k in KS if k <= N]
     assert [(c.parameters.k, c.parameters.temperature) for c in tried] == [(k, t) for t in TEMPERATURES for k in ks]
-    similarities = np.round(z @ bank.T, 5)
+
+    def voted(z: np.ndarray, k: int, t: float) -> np.ndarray:
+        answers = []
+        for row in np.round(z @ bank.T, 5):
+            near = np.argsort(-row, kind="stable")[:k]
+            answers.append(np.bincount(bank_labels[near], np.exp((row[near] - 1) / t), CLASSES).argmax())
+        return np.array(answers)
+
+    z, labels = held_out.embeddings, held_out.labels
     for each in tried:
         k, t = each.parameters.k, each.parameters.temperature
-        right = same = 0
-        for row, label in zip(similarities, labels, strict=True):
-            weights = np.exp((row - 1) / t)
-            near = np.argsort(-row, kind="stable")[:k]
-            voted = np.bincount(bank_labels[near], weights[near], CLASSES).argmax()
-            right += voted == label
-            same += voted == np.bincount(bank_labels, weights, CLASSES).argmax()
-        assert (each.accuracy.successes, each.agreement.successes) == (right, same)
+        right = voted(z, k, t) == labels
+        withstood = right[:25] & np.all([voted(part, k, t) == labels[:25] for part in held_out.attacked], axis=0)
+        assert each.accuracy == Rate(int(right.sum()), 50)
+        assert each.robust == Rate(int(withstood.sum()), 25)
+        assert each.agreement == Rate(int((voted(z, k, t) == voted(z, N, t)).sum()), 50)
 
 
 def test_all_neighbours_are_the_surrogate_itself() -> None:
-    bank, bank_labels = cloud(0, 100)
-    z, labels = cloud(1, 40)
-    tried = candidates(FlatIndex.build(bank, np.arange(100)), bank_labels, z, labels, CLASSES)
+    *_, tried = compared(40, 100)
     assert {each.agreement.value for each in tried if each.parameters.k == 100} == {1.0}
 
 
 def test_an_index_smaller_than_every_k_votes_with_all_it_has() -> None:
-    bank, bank_labels = cloud(0, 7)
-    z, labels = cloud(1, 5)
-    assert {c.parameters.k for c in candidates(FlatIndex.build(bank, np.arange(7)), bank_labels, z, labels, CLASSES)} == {7}
+    *_, tried = compared(6, 7)
+    assert {each.parameters.k for each in tried} == {7}
+
+
+def candidate(k: int, right: int, withstood: int, same: int) -> Candidate:
+    return Candidate(VoteParameters(k=k), Rate(right, 200), Rate(withstood, 100), Rate(same, 200))
 
 
 @settings(max_examples=60)
-@given(st.lists(st.tuples(st.sampled_from(KS), st.integers(0, 200), st.integers(190, 200)), min_size=1, max_size=12))
-def test_the_most_accurate_of_those_that_agree(cases) -> None:
-    tried = [Candidate(VoteParameters(k=k), Rate(right, 200), Rate(same, 200)) for k, right, same in cases]
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(KS), st.integers(0, 200), st.integers(0, 100), st.integers(190, 200)),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_the_best_mean_of_those_that_agree(cases) -> None:
+    tried = [candidate(*case) for case in cases]
     best = choose(tried)
     enough = [each for each in tried if each.agreement.value >= AGREEMENT]
     if enough:
         assert best.agreement.value >= AGREEMENT
-        assert best.accuracy.successes == max(each.accuracy.successes for each in enough)
+        assert best.accuracy.value + best.robust.value == max(each.accuracy.value + each.robust.value for each in enough)
     else:
         assert best.agreement.successes == max(each.agreement.successes for each in tried)
 
 
+def test_a_sharp_vote_that_falls_to_attacks_is_not_taken() -> None:
+    sharp, broad = candidate(75, right=160, withstood=40, same=200), candidate(1000, right=150, withstood=55, same=200)
+    assert choose([sharp, broad]) is broad
+
+
 def test_equally_good_ones_need_fewer_neighbours() -> None:
-    many, few = (Candidate(VoteParameters(k=k), Rate(9, 10), Rate(10, 10)) for k in (75, 25))
+    many, few = (candidate(k, 9, 9, 200) for k in (75, 25))
     assert choose([many, few]) is choose([few, many]) is few
 
 

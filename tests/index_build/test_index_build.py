@@ -45,11 +45,52 @@ def write_encoder(path, side=8, dim=DIM):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), str(path))
 
 
-def write_bundle(directory, splits, k=K, **record):
+def write_gradient(path, side=8, dim=DIM):
+    """Of `write_encoder`'s: with n = z / |z|, the cotangent c is (c - <n, c> n) / |z| at z, and goes back by the matrix."""
+    weights = np.random.default_rng(0).normal(size=(side * side * 3, dim)).astype(np.float32)
+    constants = {
+        "shift": np.float32(80),
+        "levels": np.float32(255),
+        "weights": weights,
+        "back": 255 * weights.T,
+        "shape": np.array([-1, side, side, 3]),
+        "last": np.array([1]),
+    }
+    nodes = [
+        helper.make_node("Mul", ["pixels", "levels"], ["values"]),
+        helper.make_node("Sub", ["values", "shift"], ["centred"]),
+        helper.make_node("Flatten", ["centred"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["z"]),
+        helper.make_node("ReduceL2", ["z", "last"], ["length"]),
+        helper.make_node("Div", ["z", "length"], ["n"]),
+        helper.make_node("Mul", ["n", "cotangents"], ["products"]),
+        helper.make_node("ReduceSum", ["products", "last"], ["along"]),
+        helper.make_node("Mul", ["n", "along"], ["radial"]),
+        helper.make_node("Sub", ["cotangents", "radial"], ["tangential"]),
+        helper.make_node("Div", ["tangential", "length"], ["at_z"]),
+        helper.make_node("MatMul", ["at_z", "back"], ["at_pixels"]),
+        helper.make_node("Reshape", ["at_pixels", "shape"], ["gradients"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "gradient",
+        [
+            helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", side, side, 3]),
+            helper.make_tensor_value_info("cotangents", TensorProto.FLOAT, ["batch", dim]),
+        ],
+        [helper.make_tensor_value_info("gradients", TensorProto.FLOAT, ["batch", side, side, 3])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), str(path))
+
+
+def write_bundle(directory, splits, k=K, *, gradient=True, **record):
     side = splits.train.images.shape[1]
     known = {"name": "digits", "sha256": splits.sha256, "calibration": len(splits.calibration), "seed": 0, **record}
     writer = BundleWriter.create(directory)
     writer.add("encoder.onnx", lambda path: write_encoder(path, side))
+    if gradient:
+        writer.add("gradient.onnx", lambda path: write_gradient(path, side))
     writer.commit(
         Manifest(
             name="tiny",
@@ -105,6 +146,7 @@ def test_a_bundle_is_completed_and_serves(bundle, digits, capsys):
     assert sorted(path.name for path in bundle.iterdir()) == [
         "encoder.onnx",
         "exemplars.npz",
+        "gradient.onnx",
         "index.faiss",
         "manifest.json",
     ]
@@ -307,6 +349,12 @@ def test_accuracy_measured_with_another_index_is_forgotten(bundle, digits):
     BundleWriter.open(bundle).commit(read_manifest(bundle).model_copy(update={"accuracy": accuracy}))
     build_index(bundle, digits, quiet=True)
     assert read_manifest(bundle).accuracy is None
+
+
+def test_a_vote_cannot_be_chosen_without_gradients(tmp_path, digits):
+    blind = write_bundle(tmp_path / "blind", digits, gradient=False)
+    with pytest.raises(BundleError, match="gradient.onnx"):
+        build_index(blind, digits, choose_vote=True, quiet=True)
 
 
 def test_a_vote_cannot_be_chosen_on_nothing(tmp_path, digits):
