@@ -54,7 +54,7 @@ def bare_loop(config: "TrainConfig", splits: "Splits") -> float:
     import torch  # noqa: PLC0415
     import torch.nn.functional as F  # noqa: PLC0415
 
-    from trainer.hardware import precision_of, threads_of  # noqa: PLC0415
+    from trainer.hardware import one_thread_each, precision_of  # noqa: PLC0415
     from trainer.train import build  # noqa: PLC0415
 
     stage = config.stages[0]
@@ -64,7 +64,7 @@ def bare_loop(config: "TrainConfig", splits: "Splits") -> float:
     first = slice(0, stage.batch_size)
     clean = torch.from_numpy(splits.train.images[first]).permute(0, 3, 1, 2).float() / 255
     labels = torch.from_numpy(splits.train.labels[first])
-    with threads_of(config), precision_of(config, torch.device("cpu")):
+    with one_thread_each(), precision_of(config, torch.device("cpu")):
         began = time.perf_counter()
         for _ in range(stage.steps):
             network.eval().requires_grad_(requires_grad=False)

@@ -22,9 +22,9 @@ from trainer.encoders import EncoderConfig, ImageEncoder, build_encoder
 FILE = Path("checkpoint") / "latest.safetensors"
 
 # These may differ between a run and its continuation: they say where, how fast and how to go on, not what is trained.
-FREE = {"out", "data_dir", "device", "threads", "checkpoint_every", "log_every", "resume", "start_from"}
+FREE = {"out", "data_dir", "device", "checkpoint_every", "log_every", "resume", "start_from"}
 # And these besides between a run and another that starts from its stages: they only describe the bundle.
-FREE_AT_START = FREE | {"stages", "norm", "epsilon", "k", "weighting", "temperature", "surrogate_tau"}
+FREE_AT_START = FREE | {"threads", "stages", "norm", "epsilon", "k", "weighting", "temperature", "surrogate_tau"}
 
 
 class CheckpointError(HoldfastError):
@@ -184,7 +184,7 @@ def flat(values: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Adam's state as named tensors: "7.exp_avg" belongs to parameter 7 in the order of its groups."""
+    """The optimiser's state as named tensors: "7.exp_avg" belongs to parameter 7 in the order of its groups."""
     state = optimiser.state_dict()["state"]
     return {f"{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
 

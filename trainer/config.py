@@ -14,7 +14,7 @@ from trainer.objectives import ObjectiveConfig
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training: one objective, for a number of steps of Adam under a schedule of its learning rate."""
+    """A part of the training: one objective, for a number of steps under a schedule of the learning rate."""
 
     name: str
     """Name in the log and on the progress bar."""
@@ -38,11 +38,14 @@ class Stage:
     warmup: float = 0.2
     """Share of the steps of a one-cycle schedule in which the learning rate rises; a cosine brings it down after."""
 
+    optimiser: Literal["adam", "sgd"] = "adam"
+    """Adam, as AMDIM; or SGD with Nesterov's momentum of .9, which wants learning rates about fifty times as large."""
+
     betas: tuple[float, float] = (0.8, 0.999)
     """Adam's decay of the means of gradients and of their squares, as AMDIM."""
 
     weight_decay: float = 1e-5
-    """Adam's weight decay, as AMDIM."""
+    """Pull of the weights toward 0, added to their gradients; as AMDIM. With SGD 5e-4 is usual."""
 
     clip: float = 10.0
     """Longest gradient; longer ones are shortened to it."""
@@ -111,9 +114,8 @@ class TrainConfig:
     """Of convolutions in training. Weights, losses and the exported encoder are float32."""
 
     threads: int = 1
-    """CPU threads. Small networks gain a tenth from a second one, on an idle machine; on a busy one they lose, as oneDNN's
-    threads spin while they wait for each other: two such runs side by side were over 25 times slower than with one each.
-    """
+    """CPU threads: each learns from its share of every batch, and what BatchNorm and contrastive losses do over a batch they
+    do over a share. So a run goes on only with as many as it began with. A GPU takes batches whole."""
 
     checkpoint_every: int = 100
     """Steps between two checkpoints; one is also written at the end of every stage."""
@@ -133,6 +135,9 @@ class TrainConfig:
             raise ValueError(f"a run needs stages with different names, not {names}")
         if self.threads < 1:
             raise ValueError(f"a run needs at least 1 thread, not {self.threads}")
+        small = [stage.name for stage in self.stages if stage.batch_size < 2 * self.threads]
+        if small:
+            raise ValueError(f"{self.threads} threads need batches of at least {2 * self.threads} images: {', '.join(small)}")
         if self.seed < 0:
             raise ValueError(f"the seed must be at least 0, not {self.seed}")
         ThreatModel(self.norm, self.epsilon)  # refuses what is no ball

@@ -30,11 +30,16 @@ def device_named(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device("cpu" if wanted == "auto" else wanted)
 
 
+def shares_of(config: TrainConfig, device: torch.device) -> int:
+    """In how many parts a batch is learned from at once: one for each CPU thread; a GPU takes it whole."""
+    return config.threads if device.type == "cpu" else 1
+
+
 @contextmanager
-def threads_of(config: TrainConfig) -> Iterator[None]:
-    """Train with as many CPU threads as asked for, and leave torch as it was."""
+def one_thread_each() -> Iterator[None]:
+    """Let torch compute with one thread for each that calls it, and leave it as it was."""
     before = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
+    torch.set_num_threads(1)
     try:
         yield
     finally:

@@ -4,11 +4,11 @@
         for each step:
             draw a batch                             in a new random order every epoch
             terms <- objective(encoder, batch)       which draws views, attacks them, and relates them
-            follow the gradient of their sum         Adam, learning rate by schedule
+            follow the gradient of their sum         Adam or SGD, learning rate by schedule
     return the encoder
 
-Every random number of a step comes from a generator seeded with (seed, stage, step), so a run that was interrupted
-goes on exactly as it would have.
+Every random number of a step comes from generators seeded with (seed, stage, step, share of the batch), so a run that was
+interrupted goes on exactly as it would have.
 """
 
 import math
@@ -26,9 +26,10 @@ from trainer import checkpoint
 from trainer.checkpoint import Checkpoint, Position
 from trainer.config import Stage, TrainConfig
 from trainer.encoders import ImageEncoder, build_encoder
-from trainer.hardware import device_of, everything_of, precision_of, threads_of
+from trainer.hardware import device_of, everything_of, one_thread_each, precision_of, shares_of
 from trainer.log import Log
 from trainer.objectives import Batch, Objective, build_objective
+from trainer.shares import Shares
 
 
 class DivergedError(HoldfastError):
@@ -64,8 +65,12 @@ def train(config: TrainConfig, splits: Splits, *, console: Console | None = None
     found = checkpoint.to_go_on_from(config, splits.sha256)
     start = found.position if found else Position(0, 0, 0.0)
     names = tuple(dict.fromkeys(name for objective in objectives for name in objective.names))
-    with threads_of(config), Log(config.out, names, seconds=start.seconds, console=console) as log:
-        loop = Loop(config, splits.sha256, encoder, everything_of(splits.train, device), log)
+    with (
+        one_thread_each(),
+        Log(config.out, names, seconds=start.seconds, console=console) as log,
+        Shares(shares_of(config, device), precision_of(config, device)) as shares,
+    ):
+        loop = Loop(config, splits.sha256, encoder, everything_of(splits.train, device), shares, log)
         log.begin(stages_done(config, start) if found else {})
         for number in range(start.stage, len(objectives)):
             resumed = found if number == start.stage else None
@@ -86,6 +91,7 @@ class Loop:
     data_sha256: str
     encoder: ImageEncoder
     everything: Batch
+    shares: Shares
     log: Log
 
     def run(self, number: int, objective: Objective, resumed: Checkpoint | None) -> None:
@@ -95,16 +101,18 @@ class Loop:
         if resumed:
             resumed.restore(self.encoder, objective, optimiser, mean)
         done = resumed.position.step if resumed else 0
-        generator = torch.Generator(self.everything.labels.device)
+        generators = [torch.Generator(self.everything.labels.device) for _ in range(self.shares.number)]
         self.log.stage(stage.name, stage.steps, done)
         for module in (self.encoder, objective):
             module.train()
         for step in range(done + 1, stage.steps + 1):
             set_learning_rate(optimiser, stage, step)
-            generator.manual_seed(seed_of(config.seed, 1 + number, step))
+            for share, generator in enumerate(generators):
+                generator.manual_seed(seed_of(config.seed, 1 + number, step, *[share][:share]))
             objective.prepare(self.encoder, self.everything, step)
-            with precision_of(config, generator.device):
-                terms = objective.terms(self.encoder, draw(self.everything, stage, config.seed, step), generator)
+            batch = draw(self.everything, stage, config.seed, step)
+            optimiser.zero_grad()
+            terms = self.shares.backward(self.encoder, objective, batch, generators)
             values = learn(terms, optimiser, stage) if terms else {}
             refuse_nonsense(values, stage, step)
             if mean:
@@ -127,7 +135,7 @@ def refuse_useless(config: TrainConfig, images: LabelledImages) -> None:
     """Refuse images that cannot make an index for the vote of `config`.
 
     Raises:
-        HoldfastError: they are of one class, or fewer than the neighbours that are to vote.
+        HoldfastError: they are of one class, fewer than the neighbours that are to vote, or too few for the threads.
 
     """
     if len(np.unique(images.labels)) < 2:
@@ -136,6 +144,8 @@ def refuse_useless(config: TrainConfig, images: LabelledImages) -> None:
         raise HoldfastError(
             f"{len(images)} training images, and k = {config.k} neighbours are to vote: add images, or choose a smaller --k"
         )
+    if len(images) < 2 * config.threads:
+        raise HoldfastError(f"{len(images)} training images are too few for {config.threads} threads: choose fewer --threads")
 
 
 def stages_done(config: TrainConfig, position: Position) -> dict[str, int]:
@@ -156,10 +166,8 @@ def build(config: TrainConfig, images: LabelledImages, device: torch.device) -> 
 
 
 def learn(terms: dict[str, Tensor], optimiser: torch.optim.Optimizer, stage: Stage) -> dict[str, float]:
-    """Take one step, unless something is not finite; either way return what was measured."""
+    """Follow the gradients that there are, unless something is not finite; either way return what was measured."""
     loss = torch.stack(list(terms.values())).sum()
-    optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(parameters, stage.clip)
     measured = {"loss": loss, "gradient_norm": norm, **terms}
@@ -198,9 +206,11 @@ def draw(everything: Batch, stage: Stage, seed: int, step: int) -> Batch:
 
 
 def optimiser_of(stage: Stage, encoder: ImageEncoder, objective: Objective) -> torch.optim.Optimizer:
-    """Adam over the encoder and what the objective learns."""
+    """Adam or SGD over the encoder and what the objective learns."""
     everything = [*encoder.parameters(), *objective.parameters()]
     parameters = [parameter for parameter in everything if parameter.requires_grad]
+    if stage.optimiser == "sgd":
+        return torch.optim.SGD(parameters, stage.learning_rate, momentum=0.9, nesterov=True, weight_decay=stage.weight_decay)
     return torch.optim.Adam(parameters, stage.learning_rate, betas=stage.betas, weight_decay=stage.weight_decay)
 
 

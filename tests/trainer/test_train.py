@@ -180,7 +180,7 @@ def test_another_training_is_refused_and_the_difference_is_told(config) -> None:
 
 def test_where_and_how_often_may_change_on_resuming(config) -> None:
     train.train(config, splits())
-    train.train(replace(config, resume=True, checkpoint_every=7, log_every=3, threads=1), splits())
+    train.train(replace(config, resume=True, checkpoint_every=7, log_every=3), splits())
 
 
 def test_images_that_make_no_index_are_refused_before_anything_is_trained(config) -> None:
@@ -213,7 +213,9 @@ def test_nan_stops_with_step_and_values_and_the_last_good_checkpoint_stays(confi
 def test_an_infinite_gradient_moves_no_weight(config) -> None:
     stage, weight = config.stages[0], torch.nn.Parameter(torch.zeros(1))
     optimiser = torch.optim.Adam([weight])
-    values = train.learn({"root": weight.abs().sqrt().sum()}, optimiser, stage)
+    root = weight.abs().sqrt().sum()
+    root.backward()
+    values = train.learn({"root": root.detach()}, optimiser, stage)
     assert not np.isfinite(values["gradient_norm"])
     assert weight.item() == 0
 
@@ -281,7 +283,7 @@ def test_a_gpu_that_is_not_there_is_said_so(config, monkeypatch) -> None:
         train.train(replace(config, device="cuda"), splits())
 
 
-def test_the_threads_asked_for_are_given_back(config, monkeypatch) -> None:
+def test_torch_keeps_to_one_thread_for_each_share_and_is_left_as_it_was(config, monkeypatch) -> None:
     before, seen = torch.get_num_threads(), []
     learn = train.learn
 
@@ -290,6 +292,48 @@ def test_the_threads_asked_for_are_given_back(config, monkeypatch) -> None:
         return learn(*arguments)
 
     monkeypatch.setattr(train, "learn", watched)
-    train.train(replace(config, threads=before + 1), splits())
-    assert set(seen) == {before + 1}
-    assert torch.get_num_threads() == before
+    torch.set_num_threads(3)
+    try:
+        train.train(replace(config, threads=2), splits())
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {1}
+
+
+def test_a_run_on_two_threads_repeats_and_survives_an_interruption(config, tmp_path, monkeypatch) -> None:
+    config = replace(config, threads=2)
+    whole = train.train(config, splits())
+    assert not same(whole.encoder, train.train(replace(config, out=tmp_path / "one", threads=1), splits()).encoder)
+    broken = replace(config, out=tmp_path / "broken")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 6, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train.train(broken, splits())
+    assert same(whole.encoder, train.train(replace(broken, resume=True), splits()).encoder)
+    with pytest.raises(CheckpointError, match="threads: 2 there, 3 now"):
+        train.train(replace(broken, resume=True, threads=3), splits())
+
+
+def test_sgd_survives_an_interruption(config, tmp_path, monkeypatch) -> None:
+    stage = Stage("s", SupervisedConfig(SMALL), steps=6, batch_size=16, optimiser="sgd", learning_rate=0.1, weight_decay=5e-4)
+    config = replace(config, stages=(stage,))
+    whole = train.train(config, splits())
+    broken = replace(config, out=tmp_path / "broken")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 3, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train.train(broken, splits())
+    assert same(whole.encoder, train.train(replace(broken, resume=True), splits()).encoder)
+    optimiser = train.optimiser_of(stage, whole.encoder.requires_grad_(), torch.nn.Linear(1, 1))
+    assert isinstance(optimiser, torch.optim.SGD)
+    assert optimiser.param_groups[0]["nesterov"]
+    assert optimiser.param_groups[0]["weight_decay"] == 5e-4
+
+
+def test_batches_too_small_for_the_threads_are_refused(config) -> None:
+    with pytest.raises(ValueError, match="9 threads need batches of at least 18 images: amdim, ssat"):
+        replace(config, threads=9)
+    few = tuple(replace(stage, batch_size=100) for stage in config.stages)
+    with pytest.raises(HoldfastError, match="fewer --threads"):
+        train.train(replace(config, stages=few, threads=21), splits(40))

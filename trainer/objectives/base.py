@@ -34,6 +34,11 @@ class Batch:
         for start in range(0, len(self), size):
             yield Batch(self.images[start : start + size], self.labels[start : start + size])
 
+    def shares(self, number: int) -> "list[Batch]":
+        """The images in `number` consecutive parts, whose sizes differ by one at most."""
+        parts = zip(self.images.tensor_split(number), self.labels.tensor_split(number), strict=True)
+        return [Batch(images, labels) for images, labels in parts]
+
     def __len__(self) -> int:
         return len(self.images)
 
