@@ -53,7 +53,9 @@ def test_presets_parse_and_say_command_cost_and_accuracy(name: str) -> None:
     assert config.out.name == name
 
 
-@pytest.mark.parametrize(("hard", "soft"), [("digits", "digits-self-supervised"), ("cifar10-small", "cifar10-self-supervised")])
+@pytest.mark.parametrize(
+    ("hard", "soft"), [("digits", "digits-self-supervised"), ("cifar10-label-free", "cifar10-self-supervised")]
+)
 def test_robust_encoders_share_their_pretraining(hard: str, soft: str) -> None:
     harden, pretrain = PRESETS[hard][1], PRESETS[soft][1]
     assert harden.stages[: len(pretrain.stages)] == pretrain.stages
