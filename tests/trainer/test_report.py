@@ -474,6 +474,27 @@ def test_the_page_is_written_again_from_the_numbers(tiny, small, tmp_path, capsy
     assert (tiny / "manifest.json").read_bytes() == manifest
 
 
+def test_a_report_can_travel_without_the_images_of_its_data_set(tiny, report, tmp_path, capsys):
+    write_report(tiny, report)
+    whole = (tiny / "report/index.html").read_text()
+    pictures = [e.clean_png for e in report.examples] + [e.attacked_png for e in report.examples]
+    pictures += [picture for e in report.examples for picture in e.neighbour_pngs.values()]
+    assert all(picture in whole for picture in pictures)
+    assert "not in this report" not in whole
+    assert main([str(tiny), "--without-pictures", "--out", str(tmp_path / "sent.html")]) == 0
+    assert read_report(tiny) == report
+    assert main([str(tiny), "--without-pictures"]) == 0
+    Bundle.open(tiny)
+    for page in (tmp_path / "sent.html", tiny / "report/index.html", tiny / "report/report.json"):
+        written = page.read_text()
+        assert not any(picture in written for picture in pictures)
+        assert all(e.difference_png in written for e in report.examples)
+    shown = Page((tiny / "report/index.html").read_text())
+    assert shown.text.count("not in this report") == 2 * len(report.examples)
+    assert "travel without" in shown.text
+    capsys.readouterr()
+
+
 def test_a_report_that_is_not_there_or_was_changed_is_refused(tiny, small, tmp_path, capsys):
     with pytest.raises(MissingFileError, match="not a bundle"):
         read_report(tmp_path)

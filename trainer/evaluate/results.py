@@ -181,8 +181,8 @@ class Example(Part):
     attacked_credibility: float | None
     found_by: str
     threat: str
-    clean_png: str
-    attacked_png: str
+    clean_png: str | None = Field(description="null where the images may not travel with the report")
+    attacked_png: str | None
     difference_png: str = Field(description="attacked less clean, stretched to the full range around grey")
     clean_neighbours: tuple[Neighbour, ...]
     attacked_neighbours: tuple[Neighbour, ...]
@@ -266,6 +266,14 @@ class Report(Part):
     examples: tuple[Example, ...]
     cloud: Cloud | None
     training: tuple[TrainingCurve, ...]
+
+    def without_pictures(self) -> Self:
+        """The same report without any image of the data set, for a bundle that goes where these may not.
+
+        What the attacks changed stays, as do labels, answers and neighbours.
+        """
+        bare: dict[str, object] = {"clean_png": None, "attacked_png": None, "neighbour_pngs": {}}
+        return self.model_copy(update={"examples": tuple(example.model_copy(update=bare) for example in self.examples)})
 
     @property
     def passed(self) -> bool:

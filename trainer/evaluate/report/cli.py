@@ -17,6 +17,7 @@ TEACHING = """Write the page of a bundle's report again, from the numbers in its
 
   python -m trainer.evaluate.report runs/digits                       after an upgrade: report/index.html anew
   python -m trainer.evaluate.report runs/digits --out report.html     a copy to send; the bundle stays as it is
+  python -m trainer.evaluate.report bundles/mine --without-pictures   for a bundle that goes where its images may not
 
 The page is one file that loads nothing: open it in a browser, mail it, print it. A report that holds a failed gate says so
 at the top. To measure a bundle, see python -m trainer.evaluate --help.
@@ -33,6 +34,9 @@ class ReportConfig:
     out: Path | None = None
     """Write the page to this file instead of into the bundle."""
 
+    without_pictures: bool = False
+    """Leave out the images of the data set, from the page and, unless --out is given, from the bundle for good."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
@@ -40,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         report = read_report(config.bundle)
+        if config.without_pictures:
+            report = report.without_pictures()
         if config.out is None:
             write_report(config.bundle, report)
         else:
