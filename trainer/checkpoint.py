@@ -21,8 +21,8 @@ from trainer.encoders import EncoderConfig, ImageEncoder, build_encoder
 
 FILE = Path("checkpoint") / "latest.safetensors"
 
-# These may differ between a run and its continuation: they say where, how fast and how to go on, not what is trained.
-FREE = {"out", "data_dir", "device", "checkpoint_every", "log_every", "resume", "start_from"}
+# These may differ between a run and its continuation: they say where, how to go on and what to do after, not what is trained.
+FREE = {"out", "data_dir", "device", "checkpoint_every", "log_every", "resume", "start_from", "whitening"}
 # And these besides between a run and another that starts from its stages: they only describe the bundle.
 FREE_AT_START = FREE | {"threads", "stages", "norm", "epsilon", "k", "weighting", "temperature", "surrogate_tau"}
 

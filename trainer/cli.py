@@ -81,6 +81,8 @@ def plan(config: TrainConfig, splits: Splits) -> Table:
     for number, stage in enumerate(config.stages):
         epochs = stage.steps * stage.batch_size / len(splits.train)
         table.add_row(f"stage {number}", f"{told(stage)} ({epochs:.1f} epochs), learning rate {stage.learning_rate:g}")
+    if config.whitening:
+        table.add_row("after it", f"whitening by {config.whitening:g}")
     table.add_row("threat model", str(config.threat))
     table.add_row("on", f"{device.type}, {config.threads} threads, {precision}, seed {config.seed}")
     table.add_row("to", str(config.out))

@@ -86,6 +86,10 @@ class TrainConfig:
     skip_unreadable: bool = False
     """Leave out files of a folder that are no images, instead of refusing."""
 
+    whitening: float = 0.0
+    """Evens out the spread of the embedding's directions after the training: 0 leaves them, .5 makes them all alike. A finished
+    run with --resume exports again with another one."""
+
     norm: Norm = "linf"
     """Norm of the threat model that the bundle states and is evaluated under."""
 
@@ -140,6 +144,8 @@ class TrainConfig:
             raise ValueError(f"{self.threads} threads need batches of at least {2 * self.threads} images: {', '.join(small)}")
         if self.seed < 0:
             raise ValueError(f"the seed must be at least 0, not {self.seed}")
+        if not 0 <= self.whitening <= 0.5:
+            raise ValueError(f"whitening must be in [0, .5], not {self.whitening}")
         ThreatModel(self.norm, self.epsilon)  # refuses what is no ball
 
     @property

@@ -1,17 +1,23 @@
 """From a trained encoder to a bundle that lacks only its index."""
 
+import copy
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+
+from torch import nn
 
 from bundle.bundle import BundleWriter
 from bundle.manifest import DataRecord, Manifest, ThreatModelRecord, Training
 from bundle.preprocess import InputContract
 from bundle.vote import VoteParameters
 from data import Splits
+from trainer import whitening
 from trainer.config import Stage, TrainConfig
 from trainer.export import Parity, export
-from trainer.objectives import ClustersConfig, DeaclConfig, SsatConfig, SupervisedAdversarialConfig
+from trainer.hardware import device_of, everything_of
+from trainer.objectives import SsatConfig
+from trainer.objectives.attack import AttackConfig
 from trainer.train import Trained
 
 
@@ -31,8 +37,9 @@ def write_bundle(config: TrainConfig, splits: Splits, trained: Trained, command:
     """
     size = config.encoder.image_size
     contract = InputContract(height=size, width=size)
+    encoder = finished(config, splits, trained)
     writer = BundleWriter.create(config.out)
-    parity = export(trained.encoder, writer, contract, splits.train.images[:33])
+    parity = export(encoder, writer, contract, splits.train.images[:33])
     writer.commit(
         Manifest(
             name=config.out.name,
@@ -49,13 +56,24 @@ def write_bundle(config: TrainConfig, splits: Splits, trained: Trained, command:
     return parity
 
 
+def finished(config: TrainConfig, splits: Splits, trained: Trained) -> nn.Module:
+    """What is exported: the encoder, whitened if that is asked for; the map is kept beside the checkpoint."""
+    encoder: nn.Module = trained.encoder
+    if config.whitening:
+        device = device_of(config)
+        everything = everything_of(splits.train, device)
+        encoder = whitening.whiten(copy.deepcopy(trained.encoder).to(device), everything, config.whitening).cpu()
+    whitening.save(encoder, config.out)
+    return encoder
+
+
 def _training(config: TrainConfig, splits: Splits, trained: Trained, command: str) -> Training:
     return Training(
         command=command,
         seed=config.seed,
         commit=commit(),
         objective=", then ".join(told(stage) for stage in config.stages),
-        encoder=str(config.encoder),
+        encoder=str(config.encoder) + (f", whitened by {config.whitening:g}" if config.whitening else ""),
         steps=trained.steps,
         seconds=round(trained.seconds, 1),
         data=DataRecord(
@@ -73,7 +91,7 @@ def told(stage: Stage) -> str:
     match stage.objective:
         case SsatConfig(arm=arm, threat=threat):
             how = f" ({arm}, {threat})"
-        case ClustersConfig(threat=threat) | DeaclConfig(threat=threat) | SupervisedAdversarialConfig(threat=threat):
+        case AttackConfig(threat=threat):
             how = f" ({threat})"
         case _:
             how = ""

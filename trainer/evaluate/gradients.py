@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bundle.errors import HoldfastError
+from trainer import whitening
 from trainer.checkpoint import load_encoder
 from trainer.hardware import device_named
 
@@ -32,7 +33,7 @@ class GradientOptions:
 
         Raises:
             CheckpointError: the training run does not lie there.
-            HoldfastError: an option that would do nothing, or a GPU that is not there.
+            HoldfastError: its whitening is damaged, an option that would do nothing, or a GPU that is not there.
 
         """
         if self.gradients == "onnx":
@@ -40,7 +41,7 @@ class GradientOptions:
                 raise HoldfastError("--device and --precision need --gradients torch: gradient.onnx runs on the CPU in float32")
             return None
         device = device_named(self.device)
-        encoder: nn.Module = load_encoder(directory)
+        encoder = whitening.load(load_encoder(directory), directory)
         if self.precision == "bfloat16":
             encoder = InBfloat16(encoder)
         return encoder.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

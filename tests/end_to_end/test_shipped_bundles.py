@@ -1,0 +1,73 @@
+"""The bundles that travel with the repository: whole, small enough, honest about themselves, and as good as they say."""
+
+import json
+import math
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bundle import Bundle, Classifier
+from trainer.evaluate.report import read_report
+from trainer.presets import PRESETS
+
+BUNDLES = Path(__file__).parents[2] / "bundles"
+SMALL = BUNDLES / "cifar10-small"
+LARGEST = {"encoder.onnx": 6e6, "gradient.onnx": 6e6, "index.faiss": 14e6, "report/index.html": 2e6, "report/report.json": 2e6}
+
+
+@pytest.fixture(scope="module")
+def small() -> Bundle:
+    return Bundle.open(SMALL)  # verifies every hash
+
+
+def test_its_parts_are_small_and_nothing_else_travels_with_them(small) -> None:
+    named = {*small.manifest.files, "manifest.json"}
+    assert {str(path.relative_to(SMALL)) for path in SMALL.rglob("*") if path.is_file()} == named
+    for name, most in LARGEST.items():
+        assert (SMALL / name).stat().st_size <= most, name
+
+
+def test_it_says_how_it_was_made(small) -> None:
+    training = small.manifest.training
+    assert training.command.split()[:4] == ["python", "-m", "trainer", "cifar10-small"]
+    assert len(training.commit) == 40
+    assert training.seconds <= 150 * 60
+    assert not Path(training.data.directory or "").is_absolute()
+    text, preset = PRESETS["cifar10-small"]
+    assert training.steps == sum(stage.steps for stage in preset.stages)
+    accuracy = small.manifest.accuracy
+    assert accuracy is not None
+    assert f"{accuracy.clean:.1%}".replace("%", " %") in text
+
+
+def test_its_report_is_of_this_bundle_and_travels_without_images(small) -> None:
+    report = read_report(SMALL)
+    assert report.subject.encoder_sha256 == small.manifest.files["encoder.onnx"]
+    assert report.subject.index_sha256 == small.manifest.files["index.faiss"]
+    assert report.subject.parameters <= 1.5e6
+    assert report.attacked_images >= 1000
+    assert report.clean.trials == 10_000
+    assert report.examples
+    assert all(example.clean_png is example.attacked_png is None for example in report.examples)
+    assert not any(example.neighbour_pngs for example in report.examples)
+    worst = {(t.norm, round(t.epsilon * 255)): t.robust for t in report.threats if t.knowledge == "bank known"}
+    recorded = small.manifest.accuracy
+    assert worst["linf", 4].value == pytest.approx(recorded.robust, abs=1e-6)
+    assert json.loads((SMALL / "manifest.json").read_text())["threat_model"] == {"norm": "linf", "epsilon": 4 / 255}
+
+
+def test_it_is_as_accurate_as_it_says(small, shared_data) -> None:
+    """On the first test images: within four standard deviations of the share that was measured on all 10,000."""
+    with zipfile.ZipFile(shared_data / "cifar10" / "test.zip") as shard:
+        strips = []
+        for name in sorted(shard.namelist())[:4]:
+            with shard.open(name) as file:
+                strips.append(np.asarray(Image.open(file).convert("RGB")).reshape(-1, 32, 32, 3))
+    images = np.concatenate(strips)
+    labels = np.load(shared_data / "cifar10" / "labels.npz")["test"][: len(images)]
+    answers = Classifier(small).classify(images)
+    stated = small.manifest.accuracy.clean
+    assert abs(np.mean(answers.labels == labels) - stated) < 4 * math.sqrt(stated * (1 - stated) / len(images))
