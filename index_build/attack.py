@@ -1,4 +1,4 @@
-"""Attacked held-out images, to choose a vote by more than its clean accuracy."""
+"""Attacked images: held-out ones, to choose a vote by more than its clean accuracy, and exemplars, to harden an index."""
 
 from collections.abc import Callable
 
@@ -24,6 +24,7 @@ def attack(
     surrogate: SoftKNN,
     threat: ThreatModel,
     *,
+    steps: int = STEPS,
     advance: Callable[[int], None],
 ) -> Pixels:
     """PGD (arXiv 1706.06083) down the soft-kNN margin of the true class, from the image itself.
@@ -36,6 +37,7 @@ def attack(
         labels: int64 [N], their true classes.
         surrogate: what is descended in the place of the vote.
         threat: the ball to stay in.
+        steps: gradients.
         advance: told the number of images after each gradient step on them.
 
     Returns:
@@ -47,20 +49,20 @@ def attack(
         rows = slice(start, start + AT_ONCE)
         clean = images[rows].astype(np.float32) / np.float32(255)
         current = clean
-        for _ in range(STEPS):
+        for _ in range(steps):
             embeddings = bundle.encoder.embed(_grey_levels(current))
             _, cotangents = surrogate.margin_gradient(embeddings, labels[rows])
             slopes = bundle.gradient.vjp(current, cotangents)
-            current = _project(current - _steepest(slopes, threat), clean, threat)
+            current = _project(current - _steepest(slopes, threat, steps), clean, threat)
             advance(len(clean))
         parts.append(_grey_levels(current))
     return np.concatenate(parts)
 
 
-def _steepest(slopes: Floats, threat: ThreatModel) -> Floats:
+def _steepest(slopes: Floats, threat: ThreatModel, steps: int) -> Floats:
     """The move that follows the slopes best; all of them together could cross the ball and return."""
     directions = np.sign(slopes) if threat.norm == "linf" else slopes / np.maximum(_lengths(slopes), TINY)
-    moves: Floats = (2.5 * threat.epsilon / STEPS * directions).astype(np.float32)
+    moves: Floats = (2.5 * threat.epsilon / steps * directions).astype(np.float32)
     return moves
 
 

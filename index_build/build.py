@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bundle.bundle import ENCODER, EXEMPLARS, INDEX, Bundle, BundleWriter
 from bundle.credibility import Calibration, calibrate
 from bundle.errors import BundleError
-from bundle.exemplars import Exemplars
+from bundle.exemplars import Exemplars, Flag
 from bundle.index import FlatIndex
 from bundle.manifest import IndexRecord, Manifest
 from bundle.preprocess import Pixels
@@ -20,6 +20,7 @@ from data import Splits, load_recorded
 from index_build.attack import STEPS, attack
 from index_build.audit import disagreement_flags, recall_at_k
 from index_build.choose import Floats, HeldOut, candidates, choose, surrogates
+from index_build.harden import Hardening
 from index_build.resume import PartialEmbeddings
 
 COVERAGE = 0.95
@@ -40,6 +41,7 @@ def build_index(
     threads: int = 1,
     coverage: float = COVERAGE,
     half: bool = False,
+    hardening: Hardening | None = None,
     choose_vote: bool = False,
     command: str = "index_build.build_index",
     quiet: bool = False,
@@ -57,6 +59,7 @@ def build_index(
         threads: of ONNX Runtime.
         coverage: the least share of calibration images that the served vote answers, in (0, 1].
         half: round embeddings to float16: half the file, and similarities that move by less than 5e-4.
+        hardening: put attacked images in the place of some exemplars; see `index_build.harden`. It needs gradient.onnx.
         choose_vote: take the number of neighbours and the temperature that do best on the calibration part, clean and
             attacked, instead of the trainer's; see `index_build.choose`. It needs gradient.onnx.
         command: what the user typed, for the manifest.
@@ -74,12 +77,17 @@ def build_index(
     if splits is None:
         splits = load_recorded(manifest, data_dir)
     _check(manifest, splits)
-    if choose_vote:
-        _check_choice(bundle, splits)
+    if choose_vote and len(splits.calibration) == 0:
+        raise IndexBuildError("a vote is chosen on the calibration part, and this set has none: train with --calibration N")
+    if choose_vote or hardening:
+        _ = bundle.gradient  # opened now, so that what is wrong with it is said now
     train = splits.train
     parts = PartialEmbeddings(directory, manifest.files[ENCODER], train.images)
     with _progress("embedding", len(train), quiet=quiet) as advance:
         embeddings = parts.embed(bundle.encoder, batch_size, advance)
+    if hardening:
+        with _progress("hardening", len(hardening.rows(len(train))) * hardening.steps, quiet=quiet) as advance:
+            embeddings = hardening.harden(bundle, train, embeddings, advance)
     index = FlatIndex.build(embeddings, np.arange(len(train)), half=half)
     embeddings, _ = index.vectors()
     held_out = _embedded(bundle, splits.calibration.images, batch_size)
@@ -94,6 +102,8 @@ def build_index(
     record = IndexRecord(
         exemplars=len(train), recall_at_k=recall, disagreement_ratio=float(np.mean(flags != 0)), command=command
     )
+    if hardening:
+        flags[hardening.rows(len(train))] |= np.uint8(Flag.ATTACKED)
     exemplars = Exemplars(np.arange(len(train)), train.labels, np.array(train.sources, dtype=np.str_), flags)
     # What was measured with another index says nothing about this one.
     completed = manifest.model_copy(update={"index": record, "calibration": calibration, "accuracy": None})
@@ -146,13 +156,6 @@ def _commit(directory: Path, before: Manifest, after: Manifest, files: dict[str,
 def _embedded(bundle: Bundle, images: Pixels, batch_size: int) -> Floats:
     parts = [bundle.encoder.embed(images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
     return np.concatenate([np.zeros((0, bundle.encoder.dim), np.float32), *parts])
-
-
-def _check_choice(bundle: Bundle, splits: Splits) -> None:
-    """Refuse before anything is embedded what would stop the choice of a vote after it."""
-    if len(splits.calibration) == 0:
-        raise IndexBuildError("a vote is chosen on the calibration part, and this set has none: train with --calibration N")
-    _ = bundle.gradient  # opened now, so that what is wrong with it is said now
 
 
 def _with_chosen_vote(bundle: Bundle, index: FlatIndex, splits: Splits, held_out: Floats, *, quiet: bool) -> Manifest:

@@ -7,12 +7,12 @@ import pytest
 
 from bundle.bundle import Bundle
 from bundle.errors import HoldfastError
-from bundle.threat_model import ThreatModel
+from bundle.threat_model import ThreatModel, ball
 from trainer.attacks.rungs import Margin
 from trainer.attacks.step import Climb, Kind, Noise
 from trainer.attacks.victim import Hunt
 from trainer.evaluate import Settings, checks, evaluate_fully, gates, plan, recorded_splits
-from trainer.evaluate.balls import ball, in_order
+from trainer.evaluate.balls import in_order
 from trainer.evaluate.cli import main
 from trainer.evaluate.outlook import Outlook, told_time
 from trainer.evaluate.plan import Effort, Planned

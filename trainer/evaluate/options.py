@@ -8,8 +8,8 @@ import tyro
 
 from bundle.errors import HoldfastError
 from bundle.manifest import Manifest
-from bundle.threat_model import Norm
-from trainer.evaluate.balls import STANDARD, ball, in_order
+from bundle.threat_model import Norm, ball
+from trainer.evaluate.balls import STANDARD, in_order
 from trainer.evaluate.gradients import GradientOptions
 from trainer.evaluate.plan import Effort
 from trainer.evaluate.settings import Settings
