@@ -31,6 +31,7 @@ bench: .venv/.dev  ## the benchmarks, each a ratio measured in one run
 	$(BIN)/python -m bench.knn
 	$(BIN)/python -m bench.planted
 	$(BIN)/python -m bench.training
+	$(BIN)/python -m bench.threads
 	@test -f $(RUN)/ssat/manifest.json || $(BIN)/python -m demo --out $(RUN)
 	$(BIN)/python -m bench.serving --bundle $(RUN)/ssat
 	$(BIN)/python -m bench.memory --bundle $(RUN)/ssat

@@ -33,11 +33,11 @@ def measure(width: int, batch: int, steps: int, pairs: int) -> tuple[Spread, Spr
 
     from trainer.train import train  # noqa: PLC0415
 
-    splits = _noise(20 * batch)
+    splits = noisy_images(20 * batch)
     ours: list[float] = []
     bare: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        config = _config(Path(folder), width, batch, steps)
+        config = training_config(Path(folder), width, batch, steps)
         for i in track(range(pairs + 1), description="training"):
             if i % 2:
                 bare.append(bare_loop(config, splits))
@@ -80,7 +80,8 @@ def bare_loop(config: "TrainConfig", splits: "Splits") -> float:
         return time.perf_counter() - began
 
 
-def _config(folder: Path, width: int, batch: int, steps: int) -> "TrainConfig":
+def training_config(folder: Path, width: int, batch: int, steps: int) -> "TrainConfig":
+    """A run of adversarial training on one CPU thread, by PGD of five steps."""
     from trainer.config import Stage, TrainConfig  # noqa: PLC0415
     from trainer.encoders import AmdimConfig  # noqa: PLC0415
     from trainer.objectives import SupervisedAdversarialConfig  # noqa: PLC0415
@@ -90,7 +91,7 @@ def _config(folder: Path, width: int, batch: int, steps: int) -> "TrainConfig":
     return TrainConfig(AmdimConfig(width, 128, 1, activation="silu"), (stage,), out=folder, device="cpu")
 
 
-def _noise(images: int) -> "Splits":
+def noisy_images(images: int) -> "Splits":
     """As many noisy images as CIFAR's are large: what a convolution costs does not depend on what it sees."""
     import numpy as np  # noqa: PLC0415
 

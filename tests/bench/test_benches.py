@@ -20,7 +20,7 @@ from bundle.classifier import Classifier
 from protos.holdfast.v1 import holdfast_pb2
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("knn", "serving", "memory", "load", "synthetic", "training")
+COMMANDS = ("knn", "serving", "memory", "load", "synthetic", "threads", "training")
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,17 @@ def test_training_prints_a_ratio_of_the_same_passes(tmp_path):
     assert done.returncode == (0 if result["met"] else 1), done.stderr
     assert result["ratio_low"] <= result["ratio"] <= result["ratio_high"]
     assert "target >= 0.85" in done.stdout
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="threads are compared on at least two cores")
+def test_threads_are_compared_on_the_same_training(tmp_path):
+    small = ("--width", 4, "--batch", 16, "--steps", 2, "--pairs", 2)
+    done = run("bench.threads", *small, "--json", tmp_path / "r.json")
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert done.returncode == (0 if result["met"] else 1), done.stderr
+    assert result["ratio_low"] <= result["ratio"] <= result["ratio_high"]
+    assert "target >= 1.6" in done.stdout
+    assert "must be between 2 and" in run("bench.threads", "--threads", 1).stderr
 
 
 def test_serving_compares_the_same_work(bundle, tmp_path):
