@@ -60,37 +60,38 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, steps: int, error: BaseExce
     monkeypatch.setattr(train, "learn", learn_or_stop)
 
 
+def twice(config: TrainConfig, monkeypatch: pytest.MonkeyPatch, steps: int) -> tuple[train.Trained, train.Trained, TrainConfig]:
+    """The run in one go, and the same run interrupted after `steps` and resumed, with the config of the resumed one."""
+    whole = train.train(config, splits())
+    broken = replace(config, out=config.out.with_name("broken"))
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, steps, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train.train(broken, splits())
+    resumed = replace(broken, resume=True)
+    return whole, train.train(resumed, splits()), resumed
+
+
 def rows(config: TrainConfig) -> list[dict[str, str]]:
     with (config.out / "log.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 @pytest.mark.parametrize("steps", [3, 4, 7])
-def test_a_resumed_run_is_the_run_that_was_not_interrupted(config, tmp_path, monkeypatch, steps) -> None:
-    whole = train.train(config, splits())
-    broken = replace(config, out=tmp_path / "broken")
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, steps, KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt):
-            train.train(broken, splits())
-    resumed = train.train(replace(broken, resume=True), splits())
+def test_a_resumed_run_is_the_run_that_was_not_interrupted(config, monkeypatch, steps) -> None:
+    whole, resumed, again = twice(config, monkeypatch, steps)
     assert same(whole.encoder, resumed.encoder)
     told = [{k: v for k, v in row.items() if k != "seconds"} for row in rows(config)]
-    assert told == [{k: v for k, v in row.items() if k != "seconds"} for row in rows(broken)]
+    assert told == [{k: v for k, v in row.items() if k != "seconds"} for row in rows(again)]
     assert [row["step"] for row in told] == [*"1234", *"12345"]
     assert told[0]["1to5"]
 
 
-def test_a_teacher_survives_an_interruption(config, tmp_path, monkeypatch) -> None:
+def test_a_teacher_survives_an_interruption(config, monkeypatch) -> None:
     stages = (config.stages[0], Stage("deacl", DeaclConfig(steps=2), steps=5, batch_size=16))
     config = replace(config, stages=stages)
-    whole = train.train(config, splits())
-    broken = replace(config, out=tmp_path / "broken")
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 7, KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt):
-            train.train(broken, splits())
-    assert same(whole.encoder, train.train(replace(broken, resume=True), splits()).encoder)
+    whole, resumed, _ = twice(config, monkeypatch, 7)
+    assert same(whole.encoder, resumed.encoder)
 
 
 def averaged(config: TrainConfig) -> TrainConfig:
@@ -126,17 +127,12 @@ def test_the_mean_of_the_weights_is_what_a_stage_leaves(config, monkeypatch) -> 
 
 
 @pytest.mark.parametrize("steps", [5, 7])
-def test_the_mean_survives_an_interruption(config, tmp_path, monkeypatch, steps) -> None:
+def test_the_mean_survives_an_interruption(config, monkeypatch, steps) -> None:
     config = averaged(config)
-    whole = train.train(config, splits())
-    broken = replace(config, out=tmp_path / "broken")
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, steps, KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt):
-            train.train(broken, splits())
-    assert same(whole.encoder, train.train(replace(broken, resume=True), splits()).encoder)
-    assert same(whole.encoder, train.train(replace(broken, resume=True), splits()).encoder)
-    assert same(whole.encoder, checkpoint.load_encoder(broken.out))
+    whole, resumed, again = twice(config, monkeypatch, steps)
+    assert same(whole.encoder, resumed.encoder)
+    assert same(whole.encoder, train.train(again, splits()).encoder)
+    assert same(whole.encoder, checkpoint.load_encoder(again.out))
 
 
 @pytest.mark.parametrize("average", [-0.1, 1.0])
@@ -303,28 +299,18 @@ def test_torch_keeps_to_one_thread_for_each_share_and_is_left_as_it_was(config, 
 
 def test_a_run_on_two_threads_repeats_and_survives_an_interruption(config, tmp_path, monkeypatch) -> None:
     config = replace(config, threads=2)
-    whole = train.train(config, splits())
+    whole, resumed, again = twice(config, monkeypatch, 6)
+    assert same(whole.encoder, resumed.encoder)
     assert not same(whole.encoder, train.train(replace(config, out=tmp_path / "one", threads=1), splits()).encoder)
-    broken = replace(config, out=tmp_path / "broken")
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 6, KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt):
-            train.train(broken, splits())
-    assert same(whole.encoder, train.train(replace(broken, resume=True), splits()).encoder)
     with pytest.raises(CheckpointError, match="threads: 2 there, 3 now"):
-        train.train(replace(broken, resume=True, threads=3), splits())
+        train.train(replace(again, threads=3), splits())
 
 
-def test_sgd_survives_an_interruption(config, tmp_path, monkeypatch) -> None:
+def test_sgd_survives_an_interruption(config, monkeypatch) -> None:
     stage = Stage("s", SupervisedConfig(SMALL), steps=6, batch_size=16, optimiser="sgd", learning_rate=0.1, weight_decay=5e-4)
     config = replace(config, stages=(stage,))
-    whole = train.train(config, splits())
-    broken = replace(config, out=tmp_path / "broken")
-    with monkeypatch.context() as patch:
-        interrupt_after(patch, 3, KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt):
-            train.train(broken, splits())
-    assert same(whole.encoder, train.train(replace(broken, resume=True), splits()).encoder)
+    whole, resumed, _ = twice(config, monkeypatch, 3)
+    assert same(whole.encoder, resumed.encoder)
     optimiser = train.optimiser_of(stage, whole.encoder.requires_grad_(), torch.nn.Linear(1, 1))
     assert isinstance(optimiser, torch.optim.SGD)
     assert optimiser.param_groups[0]["nesterov"]
