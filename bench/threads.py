@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.environment import restart_with_one_thread
 from bench.report import Spread, Target, show, write_json
-from bench.training import PGD_STEPS, noisy_images, training_config
+from bench.training import PGD_STEPS, add_flags, noisy_images, training_config
 
 BOUND = 0.8
 """Of what as many cores could do at best."""
@@ -47,11 +47,7 @@ def main() -> int:
         prog="python -m bench.threads", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--threads", type=int, default=2, help="to compare with one (default: %(default)s)")
-    parser.add_argument("--width", type=int, default=48, help="of AMDIM's encoder (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=256, help="images per step (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=10, help="steps in each half of a pair (default: %(default)s)")
-    parser.add_argument("--pairs", type=int, default=8, help="measured pairs (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    add_flags(parser)
     options = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     if not 2 <= options.threads <= cores:

@@ -107,16 +107,21 @@ def noisy_images(images: int) -> "Splits":
     return Splits(some(images), some(10), some(10))
 
 
-def main() -> int:
-    """Runs the benchmark. Returns 0 where the target is met, else 1."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """What every benchmark of the trainer can be told."""
     parser.add_argument("--width", type=int, default=48, help="of AMDIM's encoder (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=256, help="images per step (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=10, help="steps in each half of a pair (default: %(default)s)")
     parser.add_argument("--pairs", type=int, default=8, help="measured pairs (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+
+
+def main() -> int:
+    """Runs the benchmark. Returns 0 where the target is met, else 1."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_flags(parser)
     options = parser.parse_args()
     restart_with_one_thread("bench.training")
     ours, bare, ratio = measure(options.width, options.batch, options.steps, options.pairs)
