@@ -59,6 +59,12 @@ def attack(
     return np.concatenate(parts)
 
 
+def embedded(bundle: Bundle, images: Pixels, batch_size: int = 256) -> Floats:
+    """Embeddings of any number of images, `batch_size` at once. Shape: uint8 [N, H, W, 3] -> float32 [N, D]."""
+    parts = [bundle.encoder.embed(images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
+    return np.concatenate([np.zeros((0, bundle.encoder.dim), np.float32), *parts])
+
+
 def _steepest(slopes: Floats, threat: ThreatModel, steps: int) -> Floats:
     """The move that follows the slopes best; all of them together could cross the ball and return."""
     directions = np.sign(slopes) if threat.norm == "linf" else slopes / np.maximum(_lengths(slopes), TINY)

@@ -14,10 +14,9 @@ from bundle.errors import BundleError
 from bundle.exemplars import Exemplars, Flag
 from bundle.index import FlatIndex
 from bundle.manifest import IndexRecord, Manifest
-from bundle.preprocess import Pixels
 from bundle.vote import vote
 from data import Splits, load_recorded
-from index_build.attack import STEPS, attack
+from index_build.attack import STEPS, attack, embedded
 from index_build.audit import disagreement_flags, recall_at_k
 from index_build.choose import Floats, HeldOut, candidates, choose, surrogates
 from index_build.harden import Hardening
@@ -90,7 +89,7 @@ def build_index(
             embeddings = hardening.harden(bundle, train, embeddings, advance)
     index = FlatIndex.build(embeddings, np.arange(len(train)), half=half)
     embeddings, _ = index.vectors()
-    held_out = _embedded(bundle, splits.calibration.images, batch_size)
+    held_out = embedded(bundle, splits.calibration.images, batch_size)
     if choose_vote:
         manifest = _with_chosen_vote(bundle, index, splits, held_out, quiet=quiet)
     k = manifest.vote.k
@@ -153,18 +152,13 @@ def _commit(directory: Path, before: Manifest, after: Manifest, files: dict[str,
         raise
 
 
-def _embedded(bundle: Bundle, images: Pixels, batch_size: int) -> Floats:
-    parts = [bundle.encoder.embed(images[i : i + batch_size]) for i in range(0, len(images), batch_size)]
-    return np.concatenate([np.zeros((0, bundle.encoder.dim), np.float32), *parts])
-
-
 def _with_chosen_vote(bundle: Bundle, index: FlatIndex, splits: Splits, held_out: Floats, *, quiet: bool) -> Manifest:
     manifest, part = bundle.manifest, splits.calibration
     classes, threat = len(manifest.class_names), manifest.threat_model.model()
     soft = surrogates(index, splits.train.labels, classes)
     images, labels = part.images[:ATTACKED], part.labels[:ATTACKED]
     with _progress("attacking", len(images) * len(soft) * STEPS, quiet=quiet) as advance:
-        attacked = tuple(bundle.encoder.embed(attack(bundle, images, labels, each, threat, advance=advance)) for each in soft)
+        attacked = tuple(embedded(bundle, attack(bundle, images, labels, each, threat, advance=advance)) for each in soft)
     tried = candidates(index, splits.train.labels, soft, HeldOut(held_out, part.labels, attacked), classes)
     best = choose(tried).parameters
     # The surrogate is the likest the vote at the vote's own temperature: that is how it was chosen.

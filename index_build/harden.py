@@ -15,7 +15,7 @@ from bundle.bundle import Bundle
 from bundle.surrogate import SoftKNN
 from bundle.threat_model import ThreatModel
 from data import LabelledImages
-from index_build.attack import attack
+from index_build.attack import attack, embedded
 
 Floats = NDArray[np.float32]
 
@@ -67,7 +67,5 @@ class Hardening:
         images, labels = exemplars.images[rows], exemplars.labels[rows]
         attacked = attack(bundle, images, labels, surrogate, self.threat, steps=self.steps, advance=advance)
         hardened = embeddings.copy()
-        for start in range(0, len(rows), 256):
-            part = slice(start, start + 256)
-            hardened[rows[part]] = bundle.encoder.embed(attacked[part])
+        hardened[rows] = embedded(bundle, attacked)
         return hardened
