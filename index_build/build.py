@@ -84,8 +84,10 @@ def build_index(
     parts = PartialEmbeddings(directory, manifest.files[ENCODER], train.images)
     with _progress("embedding", len(train), quiet=quiet) as advance:
         embeddings = parts.embed(bundle.encoder, batch_size, advance)
+    attacked = np.zeros(0, np.int64)
     if hardening:
-        with _progress("hardening", len(hardening.rows(len(train))) * hardening.steps, quiet=quiet) as advance:
+        attacked = hardening.rows(len(train))
+        with _progress("hardening", len(attacked) * hardening.steps, quiet=quiet) as advance:
             embeddings = hardening.harden(bundle, train, embeddings, advance)
     index = FlatIndex.build(embeddings, np.arange(len(train)), half=half)
     embeddings, _ = index.vectors()
@@ -101,8 +103,7 @@ def build_index(
     record = IndexRecord(
         exemplars=len(train), recall_at_k=recall, disagreement_ratio=float(np.mean(flags != 0)), command=command
     )
-    if hardening:
-        flags[hardening.rows(len(train))] |= np.uint8(Flag.ATTACKED)
+    flags[attacked] |= np.uint8(Flag.ATTACKED)
     exemplars = Exemplars(np.arange(len(train)), train.labels, np.array(train.sources, dtype=np.str_), flags)
     # What was measured with another index says nothing about this one.
     completed = manifest.model_copy(update={"index": record, "calibration": calibration, "accuracy": None})
