@@ -54,7 +54,8 @@ def bare_loop(config: "TrainConfig", splits: "Splits") -> float:
     import torch  # noqa: PLC0415
     import torch.nn.functional as F  # noqa: PLC0415
 
-    from trainer.hardware import one_thread_each, precision_of  # noqa: PLC0415
+    from trainer.hardware import precision_of  # noqa: PLC0415
+    from trainer.threads import one_thread_each  # noqa: PLC0415
     from trainer.train import build  # noqa: PLC0415
 
     stage = config.stages[0]

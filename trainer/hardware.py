@@ -1,7 +1,5 @@
 """CPU and GPU by one code path: where tensors live, and in which precision they are multiplied."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -33,17 +31,6 @@ def device_named(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
 def shares_of(config: TrainConfig, device: torch.device) -> int:
     """In how many parts a batch is learned from at once: one for each CPU thread; a GPU takes it whole."""
     return config.threads if device.type == "cpu" else 1
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Let torch compute with one thread for each that calls it, and leave it as it was."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def precision_of(config: TrainConfig, device: torch.device) -> torch.autocast:

@@ -26,10 +26,11 @@ from trainer import checkpoint
 from trainer.checkpoint import Checkpoint, Position
 from trainer.config import Stage, TrainConfig
 from trainer.encoders import ImageEncoder, build_encoder
-from trainer.hardware import device_of, everything_of, one_thread_each, precision_of, shares_of
+from trainer.hardware import device_of, everything_of, precision_of, shares_of
 from trainer.log import Log
 from trainer.objectives import Batch, Objective, build_objective
 from trainer.shares import Shares
+from trainer.threads import one_thread_each
 
 
 class DivergedError(HoldfastError):

@@ -16,7 +16,8 @@ from bundle.preprocess import Pixels
 from bundle.threat_model import ThreatModel
 from trainer.attacks.journal import Journal, Tried
 from trainer.attacks.step import Step
-from trainer.attacks.victim import Hunt, Outcome, Propose, Victim, batches
+from trainer.attacks.victim import Hunt, Outcome, Victim, batches
+from trainer.threads import side_by_side
 
 Watch = Callable[[int, int, int], None]
 """Called after each batch: (number of the step, images it has just tried, images it still has to try)."""
@@ -82,21 +83,29 @@ class Ladder:
         journal = Journal.open(store, self._fingerprint(hunt, seed), hunt)
         bar = progress or Progress(disable=True)
         task = bar.add_task(f"attack {hunt.threat}", total=len(self.steps))
-        while (number := len(journal.tried)) < len(self.steps):
+
+        def show(number: int, part: float) -> None:
             step = self.steps[number]
-            waiting = journal.begin(hunt.rows)
-            total = journal.position + len(waiting)
-            for rows in batches(waiting, self.batch_size):
-                through = number + journal.position / total
-                bar.update(task, completed=through, description=f"attack {hunt.threat}: {step}, {hunt.told}")
+            bar.update(task, completed=number + part, description=f"attack {hunt.threat}: {step}, {hunt.told}")
+
+        with side_by_side(hunt.victim.threads) as each:
+            while (number := len(journal.tried)) < len(self.steps):
+                step = self.steps[number]
+                waiting = journal.begin(hunt.rows)
+                total = journal.position + len(waiting)
+                parts = list(batches(waiting, self.batch_size))
+                show(number, 0.0)
                 began = time.monotonic()
-                hunt.try_on(rows, str(step), _proposer(step, hunt, seed_of_batch(seed, number, rows)))
-                journal.advance(len(rows), time.monotonic() - began)
+                for rows, candidates in zip(parts, each(_candidates(step, hunt, seed, number), parts), strict=True):
+                    hunt.judge(rows, str(step), candidates)
+                    journal.advance(len(rows), time.monotonic() - began)
+                    began = time.monotonic()
+                    journal.save(hunt)
+                    show(number, journal.position / total)
+                    if watch is not None:
+                        watch(number, len(rows), total - journal.position)
+                journal.finish(str(step), step.kind, hunt.standing)
                 journal.save(hunt)
-                if watch is not None:
-                    watch(number, len(rows), total - journal.position)
-            journal.finish(str(step), step.kind, hunt.standing)
-            journal.save(hunt)
         bar.update(task, completed=len(self.steps), description=f"attack {hunt.threat}: {hunt.told}")
         return tuple(journal.tried)
 
@@ -105,13 +114,18 @@ class Ladder:
         return json.dumps([hunt.fingerprint, seed, self.batch_size, *steps])
 
 
-def _proposer(step: Step, hunt: Hunt, seed: int) -> Propose:
-    generator = torch.Generator(hunt.victim.device).manual_seed(seed)
+def _candidates(step: Step, hunt: Hunt, seed: int, number: int) -> Callable[[NDArray[np.int64]], Pixels]:
+    """What `step`, the `number`-th of its ladder, proposes for some images, by their rows."""
 
-    def propose(pixels: Tensor, labels: Tensor) -> Tensor:
-        return step(hunt.victim, pixels, labels, hunt.threat, generator)
+    def candidates(rows: NDArray[np.int64]) -> Pixels:
+        generator = torch.Generator(hunt.victim.device).manual_seed(seed_of_batch(seed, number, rows))
 
-    return propose
+        def propose(pixels: Tensor, labels: Tensor) -> Tensor:
+            return step(hunt.victim, pixels, labels, hunt.threat, generator)
+
+        return hunt.candidates(rows, propose)
+
+    return candidates
 
 
 def seed_of_batch(seed: int, number: int, rows: NDArray[np.int64]) -> int:

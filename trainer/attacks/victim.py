@@ -44,6 +44,7 @@ class Victim:
         surrogate: the whole bank with its labels, known; its temperature is the attack's to choose.
         judge: the pipeline as served, which alone decides what is a success.
         scores: for black-box attacks on scores; without them those see the surrogate, which is smoother.
+        threads: batches that a ladder attacks side by side, each in a CPU thread of its own. What is found is the same.
 
     """
 
@@ -51,6 +52,7 @@ class Victim:
     surrogate: SoftKNN
     judge: Judge
     scores: Scores | None = None
+    threads: int = 1
 
     @property
     def device(self) -> torch.device:
@@ -140,15 +142,18 @@ class Hunt:
 
         """
         for rows in batches(self.rows, batch_size):
-            self.try_on(rows, name, propose)
+            self.judge(rows, name, self.candidates(rows, propose))
             yield len(rows)
 
-    def try_on(self, rows: NDArray[np.int64], name: str, propose: Propose) -> None:
-        """Let `propose` try the images `rows`, int64 [n], at once; see `attempt`."""
+    def candidates(self, rows: NDArray[np.int64], propose: Propose) -> Pixels:
+        """What is proposed for the images `rows`, int64 [n], rounded inside the ball and not yet judged: uint8 [n, H, W, 3].
+
+        It changes nothing, so several threads may call it at once.
+        """
         clean, labels = self._images[rows], self._labels[rows]
         device = self.victim.device
-        candidates = propose(to_pixels(clean, device), torch.from_numpy(labels).to(device))
-        self._judge(rows, name, to_images_within(candidates, clean, self.threat))
+        proposed = propose(to_pixels(clean, device), torch.from_numpy(labels).to(device))
+        return to_images_within(proposed, clean, self.threat)
 
     def inherit(self, name: NDArray[np.str_], candidates: Pixels) -> None:
         """Judge images that were found earlier, for instance in a smaller ball: uint8 [N, H, W, 3], all of them at once.
@@ -161,9 +166,17 @@ class Hunt:
         inside = to_images_within(to_pixels(candidates[rows]), self._images[rows], self.threat)
         if not np.array_equal(inside, candidates[rows]):
             raise ValueError(f"inherited candidates lie outside {self.threat}")
-        self._judge(rows, name[rows], inside)
+        self.judge(rows, name[rows], inside)
 
-    def _judge(self, rows: NDArray[np.int64], name: str | NDArray[np.str_], images: Pixels) -> None:
+    def judge(self, rows: NDArray[np.int64], name: str | NDArray[np.str_], images: Pixels) -> None:
+        """Have uint8 [n, H, W, 3] candidates for the images `rows`, int64 [n], answered, and keep what came of it.
+
+        Args:
+            rows: each at most once.
+            name: of what proposed them, one for all or one for each.
+            images: inside the ball.
+
+        """
         labels, answers = self._labels[rows], self.victim.judge(images)
         fooled = (answers != labels) & (answers != ABSTAINED)
         self._adversarial[rows], self._adversarial_labels[rows] = images, answers

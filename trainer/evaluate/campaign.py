@@ -81,6 +81,7 @@ def climb_all(parts: Sequence[Part], run: Run) -> tuple[Hunted, ...]:
         for later in parts[len(done) :]:
             if alike(later, part):
                 run.outlook.expect(later.name, later.cost * hunted.result.robust.successes)
+        run.say(f"{part.threat}, {part.knowledge}: robust {hunted.result.robust.rate}")
     return tuple(done)
 
 

@@ -115,7 +115,7 @@ def evaluate(
         attack: by default the whole ladder of `AdaptiveAttack`.
         limit: attack only so many test images, drawn by `seed`; all by default.
         seed: of that draw and of the attack.
-        threads: of ONNX Runtime.
+        threads: of ONNX Runtime; and as many batches are attacked side by side, unless that is done on a GPU.
         progress: where to show a bar.
 
     Raises:
@@ -130,20 +130,21 @@ def evaluate(
     classifier, attack = Classifier(bundle), attack or AdaptiveAttack()
     threat = threat or bundle.manifest.threat_model.model()
     with frozen(*([encoder] if encoder is not None else [])):
-        victim = victim_of(classifier, encoder, test.images[:16])
+        victim = victim_of(classifier, encoder, test.images[:16], threads)
         outcome = attack(victim, test.images, test.labels, threat, seed=seed, progress=progress)
         agreed = agreement(victim, test.images, outcome.clean_labels)
     seconds = time.monotonic() - began
     return Evaluation(threat, str(attack), test.images, test.labels, outcome, agreed, seconds)
 
 
-def victim_of(classifier: Classifier, encoder: nn.Module | None, some: Pixels) -> Victim:
+def victim_of(classifier: Classifier, encoder: nn.Module | None, some: Pixels, threads: int = 1) -> Victim:
     """All that a white-box attacker knows of a served classifier: its weights, its whole bank, its labels.
 
     Args:
         classifier: over an open bundle.
         encoder: see `evaluate`; it must be frozen meanwhile.
         some: uint8 [n, H, W, 3], a few images on which `encoder` is held against the bundle.
+        threads: see `Victim`; a GPU takes a batch whole.
 
     Raises:
         ContractMismatchError: `encoder` does not embed `some` as the bundle does.
@@ -159,7 +160,8 @@ def victim_of(classifier: Classifier, encoder: nn.Module | None, some: Pixels) -
             f"the torch encoder embeds images {apart:.0%} of their spread away from {bundle.directory}/encoder.onnx: its"
             " gradients would be those of another encoder; give the one that was exported, or none"
         )
-    return Victim(embed, surrogate_of(bundle, device), served(classifier))
+    at_once = threads if device.type == "cpu" else 1
+    return Victim(embed, surrogate_of(bundle, device), served(classifier), threads=at_once)
 
 
 def _apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

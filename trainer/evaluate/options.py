@@ -101,7 +101,8 @@ class EvaluateConfig:
     """Of the draw of images and of the random starts."""
 
     threads: int = 1
-    """Of ONNX Runtime and torch."""
+    """Batches attacked side by side, each in a CPU thread of its own, and threads of ONNX Runtime; whatever the number, the
+    same is found."""
 
     record: bool = False
     """Write the accuracy within the bundle's own ball (without --full: within the one attacked) into its manifest."""

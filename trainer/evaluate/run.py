@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from rich.progress import Progress
 
-from trainer.evaluate.outlook import Outlook
+from trainer.evaluate.outlook import Outlook, told_time
 from trainer.evaluate.scene import Scene
 from trainer.evaluate.settings import Settings
 from trainer.evaluate.work import Work
@@ -32,6 +32,12 @@ class Run:
     work: Work
     outlook: Outlook
     progress: Progress | None = None
+
+    def say(self, line: str) -> None:
+        """What has come out, for those who read a log and see no bar."""
+        if self.progress is not None:
+            told = f"{line}; {told_time(self.outlook.seconds_left)}"
+            self.progress.console.print(told, markup=False, highlight=False, soft_wrap=True)
 
     def once(self, name: str, kind: type[T], compute: Callable[[], T]) -> T:
         """As `Work.once`, and tells the outlook."""

@@ -56,7 +56,7 @@ class Scene:
         bundle = Bundle.open(directory, threads=threads)
         check_fit(bundle, splits.test)
         classifier = Classifier(bundle)
-        victim = victim_of(classifier, encoder, splits.test.images[:16])
+        victim = victim_of(classifier, encoder, splits.test.images[:16], threads)
         return cls(bundle, classifier, victim, splits, drawn(len(splits.test), images, seed))
 
     @cached_property

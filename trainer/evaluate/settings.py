@@ -21,7 +21,7 @@ class Settings:
         plants: test images beside which an adversary is planted.
         effort: how hard the ladder tries.
         seed: of the draw of images and of all attacks.
-        threads: of ONNX Runtime.
+        threads: of ONNX Runtime; and as many batches are attacked side by side on a CPU.
 
     """
 

@@ -4,7 +4,7 @@ Each step here is one random start; restarts are the same step several times in 
 image the point of the largest loss, fooled or not: the surrogate's opinion of success is not the vote's.
 """
 
-import warnings
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,15 @@ from torch import Tensor
 
 from bundle.threat_model import ThreatModel
 from trainer.attacks.geometry import geometry_of
-from trainer.attacks.libraries.guests import NORMS, load, seeded
+from trainer.attacks.libraries.guests import NORMS, load, seed_from, undisturbed
 from trainer.attacks.libraries.logits import SurrogateLogits
 from trainer.attacks.step import Kind
 from trainer.attacks.victim import Victim
+
+# It warns where gradients vanish, which the evaluation counts and judges itself. Filters of warnings are global, and
+# attacks may run side by side; a logger of one's own is not.
+_unheard = logging.getLogger(__name__)
+_unheard.disabled = True
 
 DLR_CLASSES = 4
 """The targeted DLR loss is scaled by the distance from the largest logit to the third and fourth."""
@@ -96,8 +101,19 @@ def _climb(apgd: Any, pixels: Tensor, labels: Tensor, threat: ThreatModel, gener
     if len(pixels) == 0:
         return pixels.clone()
     apgd.init_hyperparam(pixels)
-    with seeded(generator), warnings.catch_warnings():
-        # That gradients vanish is counted and judged by the evaluation itself.
-        warnings.filterwarnings("ignore", message="there are .* points with zero gradient")
-        best, _, _, _ = apgd.attack_single_run(pixels, labels)
+    apgd.logger = _unheard
+    start = _start(apgd, pixels, threat, generator)
+    with undisturbed():  # It draws a start of its own even so.
+        best, _, _, _ = apgd.attack_single_run(pixels, labels, x_init=start)
     return geometry_of(threat).project(best.detach(), pixels)
+
+
+def _start(apgd: Any, pixels: Tensor, threat: ThreatModel, generator: torch.Generator) -> Tensor:
+    """Where APGD starts: on the rim of the ball, as its authors do, but from `generator` and no global random numbers."""
+    drawn = torch.Generator().manual_seed(seed_from(generator))
+    if threat.norm == "linf":
+        directions = 2 * torch.rand(pixels.shape, generator=drawn) - 1
+    else:
+        directions = torch.randn(pixels.shape, generator=drawn)
+    start: Tensor = pixels + threat.epsilon * apgd.normalize(directions.to(pixels.device))
+    return start

@@ -1,0 +1,114 @@
+"""Batches attacked side by side: the same is found, in the same order, and an interruption costs what was under way."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from bundle.threat_model import ThreatModel
+from tests.trainer.scenes import small_scene
+from trainer.attacks.ladder import Ladder
+from trainer.attacks.libraries import ApgdCE, ApgdTargeted, FabTargeted, HopSkip, SquareScores
+from trainer.attacks.libraries.apgd import SurrogateLogits
+from trainer.attacks.libraries.guests import load, seeded
+from trainer.attacks.quantise import to_pixels
+from trainer.attacks.rungs import LinearHead, Margin, SitawarinWagner
+from trainer.attacks.step import Climb, Kind, Noise
+from trainer.attacks.victim import Hunt
+from trainer.threads import side_by_side
+
+SMALL = ThreatModel("linf", 5 / 255)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return small_scene(classes=5, exemplars=120, others=40).attacked
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_results_come_in_order_and_torch_computes_with_one_thread_in_each(threads):
+    before = torch.get_num_threads()
+    together = threading.Barrier(threads, timeout=30)
+
+    def look(number):
+        together.wait()
+        return number, torch.get_num_threads() if threads > 1 else 1
+
+    with side_by_side(threads) as each:
+        assert list(each(look, range(3 * threads))) == [(number, 1) for number in range(3 * threads)]
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 4 / 255), ("l2", 0.2)])
+def test_several_threads_find_what_one_finds(scene, norm, epsilon):
+    victim, images, labels = scene
+    steps = (
+        Climb(Margin(0.1), 3),
+        ApgdCE(0.1, 4),
+        ApgdCE(0.1, 4),
+        ApgdTargeted(0.1, 1, 4),
+        Climb(SitawarinWagner(5, 6), 3),
+        Climb(LinearHead(), 3, Kind.TRANSFER),
+        FabTargeted(0.1, 3, 2),
+        SquareScores(20),
+        HopSkip(60),
+        Noise(),
+    )
+
+    def climbed(threads, batch_size=7):
+        hunt = Hunt(replace(victim, threads=threads), images, labels, ThreatModel(norm, epsilon))
+        tried = Ladder(steps, batch_size).climb(hunt, seed=4)
+        return [(each.name, each.tried, each.found) for each in tried], hunt.outcome()
+
+    (tried, one), (also, several) = climbed(1), climbed(3)
+    assert tried == also
+    assert 0 < one.success.sum() < len(images)
+    assert len(set(one.found_by)) > 2
+    for name in ("success", "adversarial", "adversarial_labels"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(several, name))
+    assert one.found_by == several.found_by
+
+
+def test_an_interruption_among_threads_loses_nothing_that_was_judged(scene, tmp_path, monkeypatch):
+    victim, images, labels = scene
+    victim = replace(victim, threads=2)
+    ladder = Ladder((Climb(Margin(0.1), 2), Climb(Margin(0.02), 2)), batch_size=5)
+    whole = ladder(victim, images, labels, SMALL)
+    judged = []
+    really = Hunt.judge
+
+    def judge(self, rows, name, candidates):
+        if len(judged) == judge.until:
+            raise KeyboardInterrupt
+        really(self, rows, name, candidates)
+        judged.append((name, rows[0]))
+
+    monkeypatch.setattr(Hunt, "judge", judge)
+    for until in (3, 9):
+        judge.until = until
+        with pytest.raises(KeyboardInterrupt):
+            ladder.climb(Hunt(victim, images, labels, SMALL), store=tmp_path / "journal.npz")
+        assert len(judged) == until
+    judge.until = None
+    hunt = Hunt(victim, images, labels, SMALL)
+    ladder.climb(hunt, store=tmp_path / "journal.npz")
+    assert len(set(judged)) == len(judged)
+    np.testing.assert_array_equal(hunt.outcome().adversarial, whole.adversarial)
+    assert hunt.outcome().found_by == whole.found_by
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 10 / 255), ("l2", 0.7)])
+def test_apgd_starts_where_its_authors_do(scene, norm, epsilon):
+    """Theirs draws from global random numbers, which threads share; ours must come to the same without."""
+    victim, images, labels = scene
+    pixels, truth = to_pixels(images[:6]), torch.from_numpy(labels[:6])
+    theirs = load("pyautoattack.autopgd_base").APGDAttack(
+        SurrogateLogits(victim, 0.1), n_iter=4, norm={"linf": "Linf", "l2": "L2"}[norm], eps=epsilon, loss="ce"
+    )
+    theirs.init_hyperparam(pixels)
+    with seeded(torch.Generator().manual_seed(3)):
+        expected, *_ = theirs.attack_single_run(pixels, truth)
+    found = ApgdCE(0.1, 4)(victim, pixels, truth, ThreatModel(norm, epsilon), torch.Generator().manual_seed(3))
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
