@@ -1,7 +1,7 @@
 # The server, and nothing that trains: docker build -t holdfast .            (CPU)
 #                                      docker build -t holdfast --build-arg VARIANT=gpu .   (one NVIDIA GPU, CUDA 13)
 #
-#   docker run --rm -p 50051:50051 -p 9464:9464 -v "$PWD/runs/demo/ssat:/bundle:ro" holdfast
+#   docker run --rm -p 50051:50051 -p 9464:9464 -v "$PWD/bundles/cifar10-small:/bundle:ro" holdfast
 #   docker run --rm ... holdfast --reflection --probe-rate 0.01
 #
 # docker stop drains: give it more seconds than HOLDFAST_DRAIN_GRACE (docker stop -t 30).

@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/demo
+BUNDLE ?= bundles/cifar10-small
 
 # ONNX Runtime, torch and faiss each bring a thread pool that spins while it waits; side by side on few cores they starve
 # each other. The programs set the same for themselves; here it covers the tests.
@@ -16,9 +17,8 @@ help:  ## what one can type here
 demo: .venv/.demo  ## train, export, index, serve, attack and scrape a small robust classifier (about five minutes)
 	$(BIN)/python -m demo --out $(RUN)
 
-serve: .venv/.demo  ## serve what the demo built, or build it first
-	@test -f $(RUN)/ssat/manifest.json || $(BIN)/python -m demo --out $(RUN)
-	$(BIN)/python -m server --bundle $(RUN)/ssat
+serve: .venv/.serve  ## serve the pre-trained CIFAR-10 bundle; BUNDLE=runs/demo/ssat serves what the demo built
+	$(BIN)/python -m server --bundle $(BUNDLE)
 
 test: .venv/.dev  ## lint, types, import contracts and the fast tests
 	$(BIN)/ruff check .
@@ -51,10 +51,14 @@ clean:  ## remove the environment and everything that was built
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "holdfast needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv .venv
 
+.venv/.serve: pyproject.toml requirements.lock | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[serve]'
+	touch $@
+
 .venv/.demo: pyproject.toml requirements.lock | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[train,serve]'
-	touch $@
+	touch $@ .venv/.serve
 
 .venv/.dev: pyproject.toml requirements.lock | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[train,serve,eval,dev]'
-	touch $@ .venv/.demo
+	touch $@ .venv/.demo .venv/.serve

@@ -172,7 +172,7 @@ PRESETS: dict[str, tuple[str, TrainConfig]] = {
     "cifar10-small": (
         (
             "The encoder of bundles/cifar10-small, by TRADES with labels: `python -m trainer cifar10-small --data-dir DIR`."
-            " About 130 minutes of two CPU cores. Its accuracy is not yet measured."
+            " 142 minutes of two CPU cores. Clean 78.7 % on the 10,000 test images; robust accuracy not yet measured."
         ),
         CIFAR10_SMALL,
     ),
