@@ -223,7 +223,7 @@ def test_the_command_attacks_with_everything_and_reports(bundle, exported, tmp_p
     assert all(f"FAILED {name}" in told for name in failed)
     kinds = {step.kind for step in report.threats[0].steps}
     assert kinds == {"white box", "transfer", "black box", "random"}
-    assert any("transfer from tiny" in step.name for step in report.threats[0].steps)
+    assert any("transfer from other" in step.name for step in report.threats[0].steps)
     assert report.circumstances.command.startswith("python -m trainer.evaluate ")
     assert (bundle / "report" / "index.html").is_file()
     accuracy = Bundle.open(bundle).manifest.accuracy

@@ -74,7 +74,8 @@ class FromBundle:
             )
         files = bundle.manifest.files
         digest = f"{files['encoder.onnx']} {files['index.faiss']}"
-        return cls(bundle.manifest.name, _victim_of(bundle), rung, steps, digest)
+        # Not the name in its manifest: runs of one preset share that, and the bundle that is attacked may be one of them.
+        return cls(directory.absolute().name, _victim_of(bundle), rung, steps, digest)
 
     def __str__(self) -> str:
         return f"transfer from {self.name}, {self.rung}"
