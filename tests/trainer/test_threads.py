@@ -62,7 +62,9 @@ def test_several_threads_find_what_one_finds(scene, norm, epsilon):
         tried = Ladder(steps, batch_size).climb(hunt, seed=4)
         return [(each.name, each.tried, each.found) for each in tried], hunt.outcome()
 
+    before = torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()  # noqa: NPY002 - what libraries draw from
     (tried, one), (also, several) = climbed(1), climbed(3)
+    assert (torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()) == before  # noqa: NPY002
     assert tried == also
     assert 0 < one.success.sum() < len(images)
     assert len(set(one.found_by)) > 2
