@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from bundle.threat_model import ThreatModel
 from trainer.attacks.journal import Journal, Tried
 from trainer.attacks.step import Step
 from trainer.attacks.victim import Hunt, Outcome, Victim, batches
-from trainer.threads import side_by_side
+from trainer.threads import Map, side_by_side
 
 Watch = Callable[[int, int, int], None]
 """Called after each batch: (number of the step, images it has just tried, images it still has to try)."""
@@ -84,30 +84,35 @@ class Ladder:
         bar = progress or Progress(disable=True)
         task = bar.add_task(f"attack {hunt.threat}", total=len(self.steps))
 
-        def show(number: int, part: float) -> None:
-            step = self.steps[number]
-            bar.update(task, completed=number + part, description=f"attack {hunt.threat}: {step}, {hunt.told}")
+        def tell(number: int, done: float) -> None:
+            told = f"attack {hunt.threat}: {self.steps[number]}, {hunt.told}"
+            bar.update(task, completed=number + done, description=told)
 
         with side_by_side(hunt.victim.threads) as each:
             while (number := len(journal.tried)) < len(self.steps):
-                step = self.steps[number]
-                waiting = journal.begin(hunt.rows)
-                total = journal.position + len(waiting)
-                parts = list(batches(waiting, self.batch_size))
-                show(number, 0.0)
-                began = time.monotonic()
-                for rows, candidates in zip(parts, each(_candidates(step, hunt, seed, number), parts), strict=True):
-                    hunt.judge(rows, str(step), candidates)
-                    journal.advance(len(rows), time.monotonic() - began)
-                    began = time.monotonic()
-                    journal.save(hunt)
-                    show(number, journal.position / total)
+                tell(number, 0.0)
+                for images, waiting in self._try(number, hunt, seed, journal, each):
+                    tell(number, 1 - waiting / (waiting + journal.position))
                     if watch is not None:
-                        watch(number, len(rows), total - journal.position)
-                journal.finish(str(step), step.kind, hunt.standing)
-                journal.save(hunt)
+                        watch(number, images, waiting)
         bar.update(task, completed=len(self.steps), description=f"attack {hunt.threat}: {hunt.told}")
         return tuple(journal.tried)
+
+    def _try(self, number: int, hunt: Hunt, seed: int, journal: Journal, each: Map) -> Iterator[tuple[int, int]]:
+        """Let one step try what it still has to; yields (images tried, images left) after each batch, once it is stored."""
+        step = self.steps[number]
+        parts = list(batches(journal.begin(hunt.rows), self.batch_size))
+        left = sum(map(len, parts))
+        began = time.monotonic()
+        for rows, candidates in zip(parts, each(_candidates(step, hunt, seed, number), parts), strict=True):
+            hunt.judge(rows, str(step), candidates)
+            journal.advance(len(rows), time.monotonic() - began)
+            began = time.monotonic()
+            journal.save(hunt)
+            left -= len(rows)
+            yield len(rows), left
+        journal.finish(str(step), step.kind, hunt.standing)
+        journal.save(hunt)
 
     def _fingerprint(self, hunt: Hunt, seed: int) -> str:
         steps = [f"{step!r}" for step in self.steps]
