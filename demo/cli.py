@@ -63,9 +63,8 @@ def run(out: Path, images: int, *, fresh: bool, console: Console) -> None:
         serve(server, out, results[best], splits, console)
     console.rule("result", align="left")
     console.print(robustness_table(results))
-    console.print(
-        f"picture: {out / 'picture.png'}    next: make serve    ({time.monotonic() - started:.0f} s)", highlight=False
-    )
+    took = f"{time.monotonic() - started:.0f} s"
+    console.print(f"picture: {out / 'picture.png'}    next: make serve BUNDLE={out / best}    ({took})", highlight=False)
 
 
 def serve(server: Server, out: Path, evaluation: Evaluation, splits: Splits, console: Console) -> None:
