@@ -6,7 +6,7 @@ from math import cos, pi, sin
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top."""
 
-REACHES = (1.0, 1.8, 2.8, 4.0, 5.5)
+REACHES = (1.0, 1.8, 2.8, 4.0, 5.5, 7.5, 10.0)
 EIGHTHS = (1, 7, 3, 5, 2, 6, 0, 4)
 """Directions in the order of preference: the diagonal ones first, as error bars lie along the others."""
 

@@ -1,5 +1,6 @@
 """The bundles that travel with the repository: whole, small enough, honest about themselves, and as good as they say."""
 
+import json
 import math
 import zipfile
 from pathlib import Path
@@ -9,13 +10,12 @@ import pytest
 from PIL import Image
 
 from bundle import Bundle, Classifier
+from trainer.evaluate.report import read_report
 from trainer.presets import PRESETS
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 SMALL = BUNDLES / "cifar10-small"
-CLEAN = 0.7865
-"""Accuracy on all 10,000 test images."""
-LARGEST = {"encoder.onnx": 6e6, "gradient.onnx": 6e6, "index.faiss": 14e6}
+LARGEST = {"encoder.onnx": 6e6, "gradient.onnx": 6e6, "index.faiss": 14e6, "report/index.html": 2e6, "report/report.json": 2e6}
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,27 @@ def test_it_says_how_it_was_made(small) -> None:
     assert len(training.commit) == 40
     assert training.seconds <= 150 * 60
     assert not Path(training.data.directory or "").is_absolute()
-    _, preset = PRESETS["cifar10-small"]
+    text, preset = PRESETS["cifar10-small"]
     assert training.steps == sum(stage.steps for stage in preset.stages)
+    accuracy = small.manifest.accuracy
+    assert accuracy is not None
+    assert f"{accuracy.clean:.1%}".replace("%", " %") in text
+
+
+def test_its_report_is_of_this_bundle_and_travels_without_images(small) -> None:
+    report = read_report(SMALL)
+    assert report.subject.encoder_sha256 == small.manifest.files["encoder.onnx"]
+    assert report.subject.index_sha256 == small.manifest.files["index.faiss"]
+    assert report.subject.parameters <= 1.5e6
+    assert report.attacked_images >= 1000
+    assert report.clean.trials == 10_000
+    assert report.examples
+    assert all(example.clean_png is example.attacked_png is None for example in report.examples)
+    assert not any(example.neighbour_pngs for example in report.examples)
+    worst = {(t.norm, round(t.epsilon * 255)): t.robust for t in report.threats if t.knowledge == "bank known"}
+    recorded = small.manifest.accuracy
+    assert worst["linf", 4].value == pytest.approx(recorded.robust, abs=1e-6)
+    assert json.loads((SMALL / "manifest.json").read_text())["threat_model"] == {"norm": "linf", "epsilon": 4 / 255}
 
 
 def test_it_is_as_accurate_as_it_says(small, shared_data) -> None:
@@ -50,4 +69,5 @@ def test_it_is_as_accurate_as_it_says(small, shared_data) -> None:
     images = np.concatenate(strips)
     labels = np.load(shared_data / "cifar10" / "labels.npz")["test"][: len(images)]
     answers = Classifier(small).classify(images)
-    assert abs(np.mean(answers.labels == labels) - CLEAN) < 4 * math.sqrt(CLEAN * (1 - CLEAN) / len(images))
+    stated = small.manifest.accuracy.clean
+    assert abs(np.mean(answers.labels == labels) - stated) < 4 * math.sqrt(stated * (1 - stated) / len(images))
