@@ -173,7 +173,7 @@ PRESETS: dict[str, tuple[str, TrainConfig]] = {
         (
             "The encoder of bundles/cifar10-small, by TRADES with labels: `python -m trainer cifar10-small --data-dir DIR`."
             " 142 minutes of two CPU cores. Clean 78.6 % on the 10,000 test images, 77.8 % on the 1,000 that were attacked;"
-            " robust there, worst of the whole ladder: 68.2 % at L-inf 2/255, 58.0 % at 4/255, 37.3 % at 8/255, 57.6 % at L2 .5."
+            " robust there, by the whole ladder: 68.2 % at L-inf 2/255, 58.0 % at 4/255, 37.3 % at 8/255, 57.6 % at L2 .5."
         ),
         CIFAR10_SMALL,
     ),
