@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from bundle.errors import BundleError, ContractMismatchError
+from bundle.device import Device
+from bundle.errors import ContractMismatchError
 from bundle.preprocess import InputContract, Pixels
+from bundle.session import open_session
 
 Floats = NDArray[np.float32]
-CPU = ("CPUExecutionProvider",)
 
 
 class Encoder(Protocol):
@@ -30,33 +30,6 @@ class Encoder(Protocol):
         """Embed a batch."""
 
 
-def open_session(path: Path, *, threads: int = 1, providers: Sequence[str] = CPU) -> Any:
-    """An ONNX Runtime session that keeps to `threads` and does not spin.
-
-    ONNX Runtime takes the host's core count by default, whatever the container's limit is, and its idle threads spin beside
-    everybody else's. On small encoders one thread is the fastest.
-
-    Raises:
-        BundleError: the file is not a graph that ONNX Runtime can load, or a provider is not installed.
-
-    """
-    missing = set(providers) - set(ort.get_available_providers())
-    if missing:
-        raise BundleError(
-            f"ONNX Runtime has no {', '.join(sorted(missing))} here (it has {', '.join(ort.get_available_providers())});"
-            " install the 'gpu' extra, or choose another provider"
-        )
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(str(path), options, providers=list(providers))
-    except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions share no public base class
-        raise BundleError(f"{path} cannot be loaded by ONNX Runtime: {error}; export it again") from None
-
-
 class OnnxEncoder:
     """`encoder.onnx`: input "images" uint8 [N, H, W, C], output "embeddings" float32 [N, D], L2-normalised.
 
@@ -65,8 +38,8 @@ class OnnxEncoder:
 
     """
 
-    def __init__(self, path: Path, *, threads: int = 1, providers: Sequence[str] = CPU) -> None:
-        self._session = open_session(path, threads=threads, providers=providers)
+    def __init__(self, path: Path, *, threads: int = 1, device: Device = "cpu") -> None:
+        self._session = open_session(path, threads=threads, device=device)
         images, embeddings = _only(self._session.get_inputs(), path), _only(self._session.get_outputs(), path)
         shape = images.shape
         if images.name != "images" or images.type != "tensor(uint8)" or not _is_batch(shape, 4) or shape[3] != 3:
@@ -92,15 +65,19 @@ class OnnxEncoder:
             )
         if len(images) == 0:
             return np.zeros((0, self.dim), dtype=np.float32)
-        embeddings: Floats = self._session.run(None, {"images": np.ascontiguousarray(images)})[0]
+        return self._run(np.ascontiguousarray(images))
+
+    def _run(self, images: Pixels) -> Floats:
+        """Embed a contiguous batch that follows the contract, of at least one image."""
+        embeddings: Floats = self._session.run(None, {"images": images})[0]
         return embeddings
 
 
 class OnnxGradient:
     """`gradient.onnx`: the vector-Jacobian product of the encoder, for white-box probes without torch."""
 
-    def __init__(self, path: Path, *, threads: int = 1, providers: Sequence[str] = CPU) -> None:
-        self._session = open_session(path, threads=threads, providers=providers)
+    def __init__(self, path: Path, *, threads: int = 1) -> None:
+        self._session = open_session(path, threads=threads)
         names = [i.name for i in self._session.get_inputs()]
         if sorted(names) != ["cotangents", "pixels"]:
             raise ContractMismatchError(f"{path} takes {names}; a gradient graph takes pixels and cotangents")

@@ -25,6 +25,10 @@ class ContractMismatchError(BundleError):
     """Two parts of a bundle do not fit: encoder and input contract, encoder and index, index and exemplars."""
 
 
+class DeviceError(HoldfastError):
+    """The GPU was asked for and cannot be used; the message names everything that is missing."""
+
+
 class ImageError(HoldfastError):
     """An image that is refused.
 

@@ -1,0 +1,117 @@
+"""Where a bundle computes: what an operator asks for, and what came of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, TypeVar
+
+import faiss
+import onnxruntime as ort
+
+from bundle.errors import DeviceError
+from bundle.nvidia import read_driver
+
+T = TypeVar("T")
+
+Device = Literal["cpu", "cuda"]
+"""Where encoder and index run: "cuda" is the first GPU that CUDA shows to this process."""
+
+Choice = Literal["cpu", "cuda", "auto"]
+"""What is asked for. "auto": the GPU if everything that it takes is there, else the CPU."""
+
+CUDA_PROVIDER = "CUDAExecutionProvider"
+EXCHANGE = "uninstall onnxruntime and faiss-cpu, then pip install '.[gpu]' in the place of '.[serve]', never both"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The device that was taken.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        gpu: its name as the driver says it; "" on the CPU.
+        reason: why "auto" took the CPU; "" otherwise.
+
+    """
+
+    device: Device = "cpu"
+    gpu: str = ""
+    reason: str = ""
+
+    def __str__(self) -> str:
+        detail = self.gpu or self.reason
+        return f"{self.device}: {detail}" if detail else self.device
+
+
+CPU = Placement()
+
+
+def place(choice: Choice, open_on: Callable[[Placement], T]) -> T:
+    """Open something on the device of choice. The CPU takes the GPU's place only for "auto", and the placement says why.
+
+    Args:
+        choice: what is asked for.
+        open_on: opens it; may raise DeviceError, as where the GPU's memory is too small.
+
+    Raises:
+        DeviceError: "cuda", and the GPU cannot be used.
+
+    """
+    if choice == "cpu":
+        return open_on(CPU)
+    try:
+        return open_on(Placement("cuda", gpu=find_gpu()))
+    except DeviceError as error:
+        if choice == "cuda":
+            raise
+        reason = str(error)
+    return open_on(Placement("cpu", reason=reason))
+
+
+def find_gpu() -> str:
+    """The name of the GPU to use, once everything that it takes is known to be there.
+
+    Raises:
+        DeviceError: names everything that is missing, and what to do about each.
+
+    """
+    load_cuda_libraries()
+    missing = []
+    if lacking := _lacking_builds():
+        missing.append(f"{' and '.join(lacking)}: {EXCHANGE}")
+    gpu = ""
+    try:
+        gpu = _gpu_of_driver()
+    except DeviceError as error:
+        missing.append(str(error))
+    # Only with a driver that works: faiss aborts the process on one that is too old.
+    if not missing and faiss.get_num_gpus() == 0:
+        missing.append("faiss sees no GPU, though the driver does: see whether faiss was built for this GPU")
+    if missing:
+        raise DeviceError(f"the GPU cannot be used: {'; '.join(missing)}")
+    return gpu
+
+
+@cache
+def load_cuda_libraries() -> None:
+    """Load CUDA and cuDNN where they came as Python wheels, which lie where no loader looks. Does nothing in a CPU build."""
+    ort.preload_dlls()
+
+
+def _lacking_builds() -> list[str]:
+    """What the installed libraries were built without."""
+    # The provider is built in, or a plug-in that is registered once its libraries are loaded.
+    providers = {*ort.get_available_providers(), *(device.ep_name for device in ort.get_ep_devices())}
+    onnxruntime = [] if CUDA_PROVIDER in providers else [f"this onnxruntime has no {CUDA_PROVIDER}"]
+    return onnxruntime + ([] if hasattr(faiss, "StandardGpuResources") else ["this faiss has no StandardGpuResources"])
+
+
+def _gpu_of_driver() -> str:
+    driver = read_driver()
+    built_for = ort.cuda_version or "0"
+    if driver.cuda[0] < int(built_for.split(".")[0]):
+        shown = ".".join(map(str, driver.cuda))
+        raise DeviceError(
+            f"the NVIDIA driver runs CUDA {shown} at most, onnxruntime is built for {built_for}: update the driver"
+        )
+    return driver.gpus[0]
