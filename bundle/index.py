@@ -44,6 +44,17 @@ class Index(Protocol):
     def dim(self) -> int:
         """Embedding dimension."""
 
+    @property
+    def half(self) -> bool:
+        """Whether embeddings were rounded to float16."""
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """int64 [M], in the order of insertion."""
+
+    def vectors(self) -> tuple[Floats, NDArray[np.int64]]:
+        """All embeddings float32 [M, D] and their ids int64 [M], in the order of insertion."""
+
     def search(self, queries: Floats, k: int) -> Neighbours:
         """The k nearest exemplars of each query, in canonical order."""
 
@@ -100,7 +111,7 @@ class FlatIndex:
         if not 1 <= k <= self.size:
             raise ContractMismatchError(f"k = {k} neighbours asked of an index of {self.size} exemplars")
         similarities, ids = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), min(k + SPARE, self.size))
-        return _canonical(similarities, ids, k)
+        return canonical(similarities, ids, k)
 
     @property
     def ids(self) -> NDArray[np.int64]:
@@ -149,7 +160,7 @@ def _half_index(dim: int) -> Any:
     return faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
 
 
-def _canonical(similarities: Floats, ids: NDArray[np.int64], k: int) -> Neighbours:
+def canonical(similarities: Floats, ids: NDArray[np.int64], k: int) -> Neighbours:
     """Order by rounded similarity, then by id, and cut to k.
 
     Faiss returns descending similarities already; only rows with equal neighbours after rounding need sorting.

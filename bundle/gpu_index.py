@@ -1,0 +1,100 @@
+"""The exact index in a GPU's memory."""
+
+import threading
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from bundle.errors import ContractMismatchError, DeviceError
+from bundle.index import SPARE, FlatIndex, Floats, Neighbours, canonical
+
+MAX_K = 2048 - SPARE
+"""Most neighbours of one search: the kernels of faiss select 2,048, spare ones included."""
+
+TEMPORARY_BYTES = 256 * 2**20
+"""Of GPU memory, for similarities on their way to the best k. faiss would take 1.5 GB, beside ONNX Runtime's share."""
+
+
+class GpuFlatIndex:
+    """A FlatIndex searched on the GPU. Answers as the FlatIndex does, in the same canonical order.
+
+    Similarities are float32 sums in another order, which the rounding to five digits hides but for ties at its edge. With
+    `half`, faiss rounds the queries to float16 as well, and similarities move by less than 1e-3.
+
+    A GPU index and its resources belong to one thread at a time: others wait at a lock.
+
+    Args:
+        index: the exemplars; kept, for its embeddings and ids.
+        gpu: faiss, or a stand-in with its GPU functions.
+
+    Raises:
+        DeviceError: the GPU does not take the index, most often for want of memory.
+
+    """
+
+    def __init__(self, index: FlatIndex, *, gpu: Any = faiss) -> None:
+        self._flat, self._ids, self._lock = index, index.ids, threading.Lock()
+        embeddings, _ = index.vectors()
+        rows = faiss.IndexFlatIP(index.dim)
+        rows.add(embeddings)
+        options = gpu.GpuClonerOptions()
+        options.useFloat16 = index.half
+        # faiss's own kernels: they keep to the temporary memory below, and gain nothing from cuVS in an exact search.
+        options.use_cuvs = False
+        try:
+            self._resources = gpu.StandardGpuResources()
+            self._resources.setTempMemory(TEMPORARY_BYTES)
+            self._resources.setPinnedMemory(0)  # for transfers of more than 256 MB, which batches of queries are not
+            self._rows = gpu.index_cpu_to_gpu(self._resources, 0, rows, options)
+        except RuntimeError as error:
+            raise DeviceError(
+                f"the GPU does not take the index of {index.size} x {index.dim}: {error}; where memory is short, build the"
+                " index with --half"
+            ) from None
+
+    @property
+    def size(self) -> int:
+        """Number of exemplars M."""
+        return self._flat.size
+
+    @property
+    def dim(self) -> int:
+        """Embedding dimension D."""
+        return self._flat.dim
+
+    @property
+    def half(self) -> bool:
+        """Whether embeddings are float16, on disk and on the GPU."""
+        return self._flat.half
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """int64 [M], in the order of insertion."""
+        return self._ids
+
+    def vectors(self) -> tuple[Floats, NDArray[np.int64]]:
+        """All embeddings float32 [M, D] and their ids int64 [M], in the order of insertion."""
+        return self._flat.vectors()
+
+    def search(self, queries: Floats, k: int) -> Neighbours:
+        """The k nearest exemplars of float32 [N, D] queries, in canonical order.
+
+        Raises:
+            ContractMismatchError: queries of another dimension, or k larger than the index.
+            DeviceError: k is more than a GPU selects.
+
+        """
+        if queries.ndim != 2 or queries.shape[1] != self.dim:
+            raise ContractMismatchError(f"queries have shape {list(queries.shape)}; the index holds [N, {self.dim}]")
+        if not 1 <= k <= self.size:
+            raise ContractMismatchError(f"k = {k} neighbours asked of an index of {self.size} exemplars")
+        fetched = min(k + SPARE, self.size)
+        if fetched > MAX_K + SPARE:
+            raise DeviceError(f"k = {k} neighbours are more than the {MAX_K} that a GPU finds; search on the CPU")
+        if len(queries) == 0:
+            return Neighbours(np.zeros((0, k), dtype=np.float32), np.zeros((0, k), dtype=np.int64))
+        with self._lock:
+            similarities, rows = self._rows.search(np.ascontiguousarray(queries, dtype=np.float32), fetched)
+        return canonical(similarities, self._ids[rows], k)
