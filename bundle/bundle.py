@@ -1,17 +1,20 @@
 """Opening and writing bundles. No other package reads or writes one."""
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Self
 
 import numpy as np
 
+from bundle.bucketed_encoder import BucketedEncoder
+from bundle.device import CPU, Choice, Placement, place
 from bundle.encoder import OnnxEncoder, OnnxGradient
 from bundle.errors import BundleError, ContractMismatchError, HashMismatchError, MissingFileError
 from bundle.exemplars import Exemplars
 from bundle.files import replace_atomically, sha256_file, write_atomically
-from bundle.index import FlatIndex
+from bundle.gpu_index import GpuFlatIndex
+from bundle.index import FlatIndex, Index
 from bundle.manifest import Manifest
 
 MANIFEST = "manifest.json"
@@ -19,6 +22,9 @@ ENCODER = "encoder.onnx"
 GRADIENT = "gradient.onnx"
 INDEX = "index.faiss"
 EXEMPLARS = "exemplars.npz"
+
+MAX_BATCH = 64
+"""Images that a GPU embeds at once, unless somebody says otherwise."""
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -39,13 +45,23 @@ class Bundle:
     """A verified bundle: every file has the hash of the manifest, and the parts fit each other.
 
     `open` wants a complete bundle, ready to serve. `open_encoder` is for the index builder, before there is an index.
+    `placement` says where encoder and index run; the gradient runs on the CPU, so that probes take nothing from the answers.
     """
 
-    def __init__(self, directory: Path, manifest: Manifest, *, threads: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        manifest: Manifest,
+        *,
+        threads: int,
+        placement: Placement = CPU,
+        max_batch: int = MAX_BATCH,
+    ) -> None:
         self.directory = directory
         self.manifest = manifest
+        self.placement = placement
         self._threads = threads
-        self.encoder = OnnxEncoder(directory / ENCODER, threads=threads)
+        self.encoder = _encoder(directory / ENCODER, threads, placement, max_batch)
         self.class_names = manifest.class_names
         if self.encoder.contract != manifest.input:
             raise ContractMismatchError(
@@ -58,28 +74,35 @@ class Bundle:
             )
 
     @classmethod
-    def open(cls, directory: Path, *, threads: int = 1) -> Self:
+    def open(cls, directory: Path, *, threads: int = 1, device: Choice = "cpu", max_batch: int = MAX_BATCH) -> Self:
         """Open a complete bundle.
 
         Args:
             directory: where manifest.json lies.
             threads: of ONNX Runtime, for each of its graphs.
+            device: where encoder and index run; "auto" takes the GPU if it can, and `placement` says what was taken.
+            max_batch: images that a GPU embeds at once; more are split. The CPU embeds what it is given.
 
         Raises:
             MissingFileError, HashMismatchError, SchemaMismatchError, ContractMismatchError: see bundle.errors.
+            DeviceError: "cuda", and the GPU cannot be used.
 
         """
-        bundle = cls.open_encoder(directory, threads=threads)
-        bundle._check_index()  # noqa: SLF001 - its own class
+        directory = Path(directory)
+        manifest = _verified(directory)
+        return place(device, partial(cls._open_on, directory, manifest, threads, max_batch))
+
+    @classmethod
+    def _open_on(cls, directory: Path, manifest: Manifest, threads: int, max_batch: int, placement: Placement) -> Self:
+        bundle = cls(directory, manifest, threads=threads, placement=placement, max_batch=max_batch)
+        bundle._check_index()
         return bundle
 
     @classmethod
     def open_encoder(cls, directory: Path, *, threads: int = 1) -> Self:
-        """Open a bundle that may still lack its index. Raises as `open` does."""
+        """Open a bundle that may still lack its index, on the CPU. Raises as `open` does."""
         directory = Path(directory)
-        manifest = read_manifest(directory)
-        _verify(directory, manifest)
-        return cls(directory, manifest, threads=threads)
+        return cls(directory, _verified(directory), threads=threads)
 
     @cached_property
     def gradient(self) -> OnnxGradient:
@@ -94,10 +117,11 @@ class Bundle:
         return gradient
 
     @cached_property
-    def index(self) -> FlatIndex:
+    def index(self) -> Index:
         """The exemplars' embeddings."""
         self._require(INDEX, f"run python -m index_build {self.directory}")
-        return FlatIndex.load(self.directory / INDEX)
+        index = FlatIndex.load(self.directory / INDEX)
+        return index if self.placement.device == "cpu" else GpuFlatIndex(index)
 
     @cached_property
     def exemplars(self) -> Exemplars:
@@ -122,6 +146,9 @@ class Bundle:
             raise ContractMismatchError(f"exemplars' labels go beyond the {len(manifest.class_names)} classes; {again}")
         if manifest.vote.k > index.size:
             raise ContractMismatchError(f"the vote asks k = {manifest.vote.k} of {index.size} exemplars; {again}")
+        if self.placement.device != "cpu":
+            # Takes the memory that a search needs, and finds out whether a GPU can look for so many neighbours.
+            index.search(np.zeros((1, index.dim), dtype=np.float32), manifest.vote.k)
 
 
 class BundleWriter:
@@ -169,8 +196,15 @@ class BundleWriter:
         return checked
 
 
-def _verify(directory: Path, manifest: Manifest) -> None:
+def _encoder(path: Path, threads: int, placement: Placement, max_batch: int) -> OnnxEncoder:
+    if placement.device == "cpu":
+        return OnnxEncoder(path, threads=threads)
+    return BucketedEncoder(path, threads=threads, device=placement.device, max_batch=max_batch)
+
+
+def _verified(directory: Path) -> Manifest:
     """Hash every file before any parser sees it: an index or graph that was tampered with is never opened."""
+    manifest = read_manifest(directory)
     if ENCODER not in manifest.files:
         raise MissingFileError(f"{directory / MANIFEST} names no {ENCODER}; export the encoder again")
     for name, expected in manifest.files.items():
@@ -182,6 +216,7 @@ def _verify(directory: Path, manifest: Manifest) -> None:
             raise HashMismatchError(
                 f"{path} has sha256 {actual}, the manifest says {expected}; it was changed or damaged: copy the bundle again"
             )
+    return manifest
 
 
 def _inside(directory: Path, name: str) -> Path:

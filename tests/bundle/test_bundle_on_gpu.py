@@ -1,0 +1,75 @@
+"""Bundles opened on a GPU, which is stood in for, and on the CPU in its place."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundle import Bundle, BundleWriter, Classifier, device, read_manifest
+from bundle.bucketed_encoder import BucketedEncoder
+from bundle.device import CPU, Placement
+from bundle.encoder import OnnxEncoder
+from bundle.errors import DeviceError, HashMismatchError
+from bundle.exemplars import Exemplars
+from bundle.gpu_index import GpuFlatIndex
+from bundle.index import FlatIndex
+from bundle.vote import VoteParameters
+from tests.bundle.stand_in import NAME, StandInGpu, pretend_gpu
+from tests.bundle.tiny import DIM, images_of
+
+
+def test_the_cpu_is_taken_without_a_look_at_the_gpu(monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
+    monkeypatch.setattr(device, "find_gpu", lambda: pytest.fail("nobody asked"))
+    monkeypatch.setattr(device, "load_cuda_libraries", lambda: pytest.fail("nobody asked"))
+    bundle = Bundle.open(tiny)
+    assert bundle.placement == CPU
+    assert (type(bundle.encoder), type(bundle.index)) == (OnnxEncoder, FlatIndex)
+
+
+def test_a_bundle_on_the_gpu_answers_as_on_the_cpu(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Classifier(Bundle.open(tiny))
+    pretend_gpu(monkeypatch)
+    for choice in ("cuda", "auto"):
+        bundle = Bundle.open(tiny, device=choice, max_batch=12)
+        assert bundle.placement == Placement("cuda", NAME)
+        assert isinstance(bundle.encoder, BucketedEncoder)
+        assert bundle.encoder.buckets == (1, 2, 4, 8, 12)
+        assert isinstance(bundle.index, GpuFlatIndex)
+        for count in (0, 1, 7, 30):
+            images = images_of(count, seed=count)
+            expected, answers = plain.classify(images), Classifier(bundle).classify(images)
+            np.testing.assert_array_equal(answers.labels, expected.labels)
+            np.testing.assert_allclose(answers.neighbours.similarities, expected.neighbours.similarities, atol=2e-5)
+
+
+def test_a_gpu_without_room_for_the_index(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpu(monkeypatch, StandInGpu(full=True))
+    with pytest.raises(DeviceError, match="does not take the index of 40 x 6"):
+        Bundle.open(tiny, device="cuda")
+    bundle = Bundle.open(tiny, device="auto")
+    assert bundle.placement.device == "cpu"
+    assert "does not take the index" in bundle.placement.reason
+    assert isinstance(bundle.index, FlatIndex)
+
+
+def test_more_neighbours_than_a_gpu_finds_are_refused_when_the_bundle_is_opened(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, rows = BundleWriter.open(tiny), 3000
+    bank = np.random.default_rng(0).normal(size=(rows, DIM)).astype(np.float32)
+    grown = Exemplars(np.arange(rows), np.arange(rows) % 2, np.array(["x"] * rows), np.zeros(rows, dtype=np.uint8))
+    writer.add("index.faiss", FlatIndex.build(bank, np.arange(rows)).save)
+    writer.add("exemplars.npz", grown.save)
+    writer.commit(read_manifest(tiny).model_copy(update={"vote": VoteParameters(k=2500)}))
+    pretend_gpu(monkeypatch)
+    with pytest.raises(DeviceError, match="k = 2500 neighbours"):
+        Bundle.open(tiny, device="cuda")
+    assert Bundle.open(tiny, device="auto").placement.device == "cpu"
+
+
+def test_what_is_wrong_with_the_bundle_is_no_reason_for_another_device(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tiny / "index.faiss").write_bytes(b"changed")
+    pretend_gpu(monkeypatch)
+    for choice in ("cuda", "auto"):
+        with pytest.raises(HashMismatchError, match=r"index\.faiss"):
+            Bundle.open(tiny, device=choice)
