@@ -7,7 +7,7 @@ from server.environment import prepare_libraries
 
 
 def main() -> int:
-    """Exit status: 0 after a graceful end, 1 where calls were cut off, 2 for settings or a bundle that will not do."""
+    """Exit status: 0 after a graceful end, 1 where calls were cut off, 2 for settings, bundle or device that will not do."""
     # Everything else is imported after this: numpy, faiss and onnxruntime read the environment while they are loaded.
     prepare_libraries(os.environ)
     from bundle.errors import HoldfastError  # noqa: PLC0415

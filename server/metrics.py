@@ -100,6 +100,7 @@ class Metrics:
             "holdfast_index_disagreement_ratio", "Share of exemplars whose own neighbours have another label, 0 to 1."
         )
         self._bundle = Info("holdfast_bundle", "The bundle that is served.", registry=self.registry)
+        self._device = Info("holdfast_device", "Where encoder and index run.", registry=self.registry)
 
     def _make_probes(self) -> None:
         self._probes = self._counter(
@@ -141,9 +142,10 @@ class Metrics:
 
     def serves(self, classifier: Classifier) -> None:
         """Say what is served."""
-        manifest = classifier.bundle.manifest
+        manifest, placement = classifier.bundle.manifest, classifier.bundle.placement
         encoder = manifest.files["encoder.onnx"][:16]
         self._bundle.info({"name": manifest.name, "created": manifest.created, "encoder_sha256": encoder})
+        self._device.info({"device": placement.device, "gpu": placement.gpu})
         if manifest.index is not None:
             self._disagreement.set(manifest.index.disagreement_ratio)
 

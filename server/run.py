@@ -16,11 +16,11 @@ def run(settings: Settings) -> int:
     """Open the bundle and serve until SIGTERM or SIGINT. Returns the exit status.
 
     Raises:
-        HoldfastError: the bundle cannot be served, or a port is taken.
+        HoldfastError: the bundle or the device will not do, or a port is taken.
 
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    bundle = Bundle.open(settings.bundle, threads=settings.threads)
+    bundle = Bundle.open(settings.bundle, threads=settings.threads, device=settings.device, max_batch=settings.max_batch)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(settings, bundle))
 
@@ -36,6 +36,7 @@ async def _serve(settings: Settings, bundle: Bundle) -> int:
     told = _until_told_to_stop()
     manifest = bundle.manifest
     print(f"holdfast serves {manifest.name}: {len(manifest.class_names)} classes, {bundle.index.size} exemplars")
+    print(f"  on {bundle.placement}")
     print(f"  gRPC     {app.address}")
     print(f"  metrics  {app.metrics_url}", flush=True)
     print(f"draining on {await told}", flush=True)

@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
 
+from bundle.device import Choice
 from bundle.errors import HoldfastError
 
 PREFIX = "HOLDFAST_"
@@ -47,6 +48,12 @@ class Settings(BaseSettings):
     )
 
     bundle: Path = Field(description="Directory of the bundle to serve, as python -m index_build left it.")
+
+    device: Choice = Field(
+        "cpu",
+        description="Where encoder and index run: cpu; cuda, the first GPU in sight, or an error that says what is missing;"
+        " auto, the GPU if it can be used, else the CPU.",
+    )
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 or [::] for every interface.")
     port: int = Field(50051, ge=0, le=65535, description="Port of gRPC; 0 takes a free one and prints it.")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.running import LoopThread, Serve, Served, start
+from tests.server.running import LoopThread, Process, Serve, Served, start
 from tests.server.tiny import write_bundle
 
 
@@ -39,3 +39,11 @@ def serve(tiny_bundle: Path, loop_thread: LoopThread) -> Iterator[Serve]:
     """Starts a server with other settings, for one test."""
     with ExitStack() as stack:
         yield lambda **settings: start(stack, loop_thread, tiny_bundle, **settings)
+
+
+@pytest.fixture
+def processes() -> Iterator[list[Process]]:
+    started: list[Process] = []
+    yield started
+    for process in started:
+        process.discard()

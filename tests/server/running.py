@@ -1,6 +1,11 @@
 """Real servers on free ports, for tests."""
 
 import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -12,14 +17,17 @@ from typing import Any, TypeVar
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from bundle.bundle import Bundle
+from protos.generate import ROOT
 from protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceStub
 from server.app import App
 from server.settings import Settings
 
 T = TypeVar("T")
+REPOSITORY = ROOT.parent
 
 
 class LoopThread:
@@ -69,13 +77,63 @@ class Served:
         )
 
 
+class Process:
+    """A server process on free ports."""
+
+    def __init__(
+        self, directory: Path, scratch: Path, command: list[str] | None = None, *flags: str, cwd: Path = REPOSITORY
+    ) -> None:
+        ports = scratch / "ports.json"
+        self.popen = subprocess.Popen(
+            [
+                *(command or [sys.executable, "-m", "server"]),
+                *("--bundle", str(directory), "--port", "0", "--metrics-port", "0", "--port-file", str(ports)),
+                *flags,
+            ],
+            cwd=cwd,
+            env={k: v for k, v in os.environ.items() if not k.startswith("HOLDFAST_")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        give_up = time.monotonic() + 60
+        while not ports.exists():
+            assert self.popen.poll() is None, self.popen.communicate()[0]
+            assert time.monotonic() < give_up
+            time.sleep(0.02)
+        where = json.loads(ports.read_text())
+        self.metrics_url: str = where["metrics"]
+        self.channel = grpc.insecure_channel(where["address"])
+        self.stub = HoldfastServiceStub(self.channel)
+
+    def health(self) -> Any:
+        return health_pb2_grpc.HealthStub(self.channel).Check(health_pb2.HealthCheckRequest()).status
+
+    def scrape(self) -> str:
+        with urllib.request.urlopen(self.metrics_url, timeout=5) as reply:  # noqa: S310 - our own address
+            return str(reply.read(), "utf-8")
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+        self.popen.send_signal(how)
+        output, _ = self.popen.communicate(timeout=30)
+        self.channel.close()
+        return self.popen.returncode, output
+
+    def discard(self) -> None:
+        if self.popen.poll() is None:
+            self.popen.kill()
+            self.popen.communicate()
+        self.channel.close()
+
+
 Serve = Callable[..., Served]
 
 
 def start(stack: ExitStack, loop: LoopThread, directory: Path, **settings: Any) -> Served:
     defaults = {"bundle": directory, "port": 0, "metrics_port": 0, "drain_notice": 0.0, "drain_grace": 5.0}
     configured = Settings(**(defaults | settings))
-    app = loop.call(lambda: App(configured, Bundle.open(directory)))
+    bundle = Bundle.open(directory, device=configured.device, max_batch=configured.max_batch)
+    app = loop.call(lambda: App(configured, bundle))
     loop.run(app.start())
     stack.callback(lambda: loop.run(app.drain()))
     channel = stack.enter_context(grpc.insecure_channel(app.address))

@@ -8,22 +8,18 @@ import sys
 import textwrap
 import threading
 import time
-import urllib.request
 import venv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
-from protos.generate import ROOT
 from protos.holdfast.v1 import holdfast_pb2 as pb
-from protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceStub
+from tests.server.running import REPOSITORY, Process
 from tests.server.tiny import coloured, raw
 
-REPOSITORY = ROOT.parent
 REQUEST = pb.ClassifyRequest(images=[raw(coloured(1, 1, seed=1)[0])])
 
 # Makes torch and everything that trains unimportable, as in an environment of the serve extra alone.
@@ -38,63 +34,6 @@ WITHOUT_TORCH = """
     sys.argv = ["server", *sys.argv[1:]]
     runpy.run_module("server", run_name="__main__", alter_sys=True)
 """
-
-
-class Process:
-    """A server process on free ports."""
-
-    def __init__(
-        self, directory: Path, scratch: Path, command: list[str] | None = None, *flags: str, cwd: Path = REPOSITORY
-    ) -> None:
-        ports = scratch / "ports.json"
-        self.popen = subprocess.Popen(
-            [
-                *(command or [sys.executable, "-m", "server"]),
-                *("--bundle", str(directory), "--port", "0", "--metrics-port", "0", "--port-file", str(ports)),
-                *flags,
-            ],
-            cwd=cwd,
-            env={k: v for k, v in os.environ.items() if not k.startswith("HOLDFAST_")},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        give_up = time.monotonic() + 60
-        while not ports.exists():
-            assert self.popen.poll() is None, self.popen.communicate()[0]
-            assert time.monotonic() < give_up
-            time.sleep(0.02)
-        where = json.loads(ports.read_text())
-        self.metrics_url: str = where["metrics"]
-        self.channel = grpc.insecure_channel(where["address"])
-        self.stub = HoldfastServiceStub(self.channel)
-
-    def health(self) -> Any:
-        return health_pb2_grpc.HealthStub(self.channel).Check(health_pb2.HealthCheckRequest()).status
-
-    def scrape(self) -> str:
-        with urllib.request.urlopen(self.metrics_url, timeout=5) as reply:  # noqa: S310 - our own address
-            return str(reply.read(), "utf-8")
-
-    def end(self, how: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
-        self.popen.send_signal(how)
-        output, _ = self.popen.communicate(timeout=30)
-        self.channel.close()
-        return self.popen.returncode, output
-
-    def discard(self) -> None:
-        if self.popen.poll() is None:
-            self.popen.kill()
-            self.popen.communicate()
-        self.channel.close()
-
-
-@pytest.fixture
-def processes() -> Iterator[list[Process]]:
-    started: list[Process] = []
-    yield started
-    for process in started:
-        process.discard()
 
 
 def test_it_starts_says_where_it_is_and_ends(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
