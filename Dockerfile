@@ -3,6 +3,7 @@
 #
 #   docker run --rm -p 50051:50051 -p 9464:9464 -v "$PWD/bundles/cifar10-small:/bundle:ro" holdfast
 #   docker run --rm ... holdfast --reflection --probe-rate 0.01
+#   docker run --rm --gpus all ... holdfast          (GPU; without one in sight it ends and says so: --device auto does not)
 #
 # docker stop drains: give it more seconds than HOLDFAST_DRAIN_GRACE (docker stop -t 30).
 ARG VARIANT=cpu
@@ -13,6 +14,7 @@ ENV EXTRA=serve
 # onnxruntime-gpu needs CUDA 13 and cuDNN 9; the image has both, and Ubuntu's Python 3.12.
 FROM nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04 AS base-gpu
 ENV EXTRA=gpu
+ENV HOLDFAST_DEVICE=cuda
 RUN apt-get update && apt-get install --yes --no-install-recommends python3 python3-venv && rm -rf /var/lib/apt/lists/*
 
 FROM base-${VARIANT} AS build

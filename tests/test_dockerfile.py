@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,25 @@ def test_its_settings_are_settings_of_the_server(steps):
     assert {name.lower() for name in names} <= set(Settings.model_fields)
     ports = {Settings.model_fields["port"].default, Settings.model_fields["metrics_port"].default}
     assert {int(port) for port in values_of(steps, "EXPOSE")[0].split()} == ports
+
+
+def test_the_gpu_variant_serves_on_the_gpu_or_not_at_all(steps):
+    starts = [i for i, (name, _) in enumerate(steps) if name == "FROM"] + [len(steps)]
+    stages = {steps[a][1].split(" AS ")[1]: steps[a:b] for a, b in pairwise(starts)}
+    devices = {name: re.findall(r"HOLDFAST_DEVICE=(\w+)", " ".join(values_of(stage, "ENV"))) for name, stage in stages.items()}
+    assert devices == {"base-cpu": [], "base-gpu": ["cuda"], "build": [], "serve": []}
+    assert ("FROM", "base-${VARIANT} AS serve") in steps  # which inherits it
+
+
+def test_no_extra_brings_both_builds_of_a_library(steps):
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for extra in ("serve", "gpu"):
+        names = [re.match(r"[\w-]+", requirement)[0] for requirement in extras[extra]]
+        assert [name.startswith(("onnxruntime", "faiss")) for name in names].count(True) == 2
+    assert {re.split(r"[>=]", requirement)[0] for requirement in extras["gpu"]} >= {
+        "onnxruntime-gpu[cuda,cudnn]",  # with the libraries that bundle.device loads before the first session
+        "faiss-gpu-cuvs",
+    }
 
 
 @pytest.mark.slow
