@@ -18,6 +18,7 @@ from bundle.errors import HoldfastError
 from bundle.files import replace_atomically
 from trainer.config import TrainConfig
 from trainer.encoders import EncoderConfig, ImageEncoder, build_encoder
+from trainer.record import completed, flat, plain
 
 FILE = Path("checkpoint") / "latest.safetensors"
 
@@ -42,7 +43,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint as read: where it stands, what was asked for, and all tensors by name."""
+    """A checkpoint as read: where it stands, what was asked for (see `completed`), and all tensors by name."""
 
     position: Position
     config: dict[str, Any]
@@ -94,8 +95,8 @@ def load(directory: Path) -> Checkpoint:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["holdfast"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        return Checkpoint(Position(**header["position"]), header["config"], header["data_sha256"], tensors)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        return Checkpoint(Position(**header["position"]), completed(header["config"]), header["data_sha256"], tensors)
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged or not a checkpoint of holdfast: {error}") from error
 
 
@@ -160,27 +161,6 @@ def refuse_another(found: Checkpoint, config: TrainConfig, data_sha256: str, *, 
     ]
     if lines:
         raise CheckpointError("\n".join(["the checkpoint is of another training:", *lines]))
-
-
-def plain(config: TrainConfig) -> dict[str, Any]:
-    """The configuration as JSON knows it, with the names of the encoder and of each objective."""
-    values: dict[str, Any] = json.loads(json.dumps(asdict(config), default=str))
-    values["encoder"]["type"] = type(config.encoder).__name__
-    for stage, record in zip(config.stages, values["stages"], strict=True):
-        record["objective"]["type"] = type(stage.objective).__name__
-    return values
-
-
-def flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Leaves of nested dicts and lists by dotted name: {"stages": [{"steps": 3}]} -> {"stages.0.steps": 3}."""
-    match values:
-        case dict():
-            items = list(values.items())
-        case list():
-            items = list(enumerate(values))
-        case _:
-            return {prefix: values}
-    return {k: v for name, inner in items for k, v in flat(inner, f"{prefix}.{name}" if prefix else str(name)).items()}
 
 
 def moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

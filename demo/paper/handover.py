@@ -16,9 +16,6 @@ from trainer.checkpoint import FREE_AT_START, Checkpoint, CheckpointError
 from trainer.config import TrainConfig
 from trainer.log import FILE as LOG
 
-# What a stage did before there was a choice: checkpoints of that time do not name it.
-ONCE = {"schedule": "one-cycle"}
-
 
 def hand_over(source: Path, config: TrainConfig, data_sha256: str) -> None:
     """Write the last checkpoint of the run in `source` into `config.out`, as one that `config` can be resumed from.
@@ -29,7 +26,7 @@ def hand_over(source: Path, config: TrainConfig, data_sha256: str) -> None:
     """
     found = checkpoint.load(source)
     checkpoint.refuse_another(found, config, data_sha256, free=FREE_AT_START)
-    before = [ONCE | stage for stage in found.config["stages"]]
+    before = found.config["stages"]
     now = checkpoint.plain(config)["stages"][: len(before)]
     if len(now) < len(before) or before[:-1] != now[:-1] or not _begins(before[-1], now[-1]):
         raise CheckpointError(f"what {source} was trained for is not how {config.out} begins")

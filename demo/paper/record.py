@@ -13,7 +13,7 @@ from bundle.intervals import Rate
 from demo.paper.claims import Verdict
 from demo.paper.measured import Attacked
 from demo.paper.tables import Result, sentences
-from trainer.checkpoint import plain
+from trainer.record import plain
 from trainer.write_bundle import commit
 
 

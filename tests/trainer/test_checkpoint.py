@@ -83,7 +83,3 @@ def test_truncation_is_damage(config: TrainConfig) -> None:
 def test_absence_is_said_to_be_absence(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="does not exist"):
         checkpoint.load(tmp_path)
-
-
-def test_flat_names_every_leaf() -> None:
-    assert checkpoint.flat({"a": [{"b": 1}, {"b": None}], "c": "x"}) == {"a.0.b": 1, "a.1.b": None, "c": "x"}

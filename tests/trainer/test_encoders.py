@@ -12,6 +12,7 @@ CONFIGS = [
     AmdimConfig(4, 16, 2, image_size=64),
     ResNetConfig(8, 1, 16),
     ResNetConfig(8, 2, 16, image_size=64, activation="silu"),
+    ResNetConfig(4, 2, 16, stages=4),
 ]
 
 
@@ -54,6 +55,34 @@ def test_amdim_has_the_published_size() -> None:
     # Each head is three 1x1 convolutions, at 5x5 and at 7x7 locations.
     head_macs = (25 + 49) * (2 * 512 * 1024 + 1024 * 1024)
     assert (cost.macs + head_macs) / 1e9 == pytest.approx(0.58, abs=0.01)
+
+
+def test_four_stages_of_two_blocks_are_the_resnet_18_of_cifar() -> None:
+    cost = cost_of(build_encoder(ResNetConfig(64, 2, 10, stages=4)))
+    # As torchvision's, with a first convolution of 3x3 and stride 1: 11.17 M parameters, .56 GMAC.
+    assert cost.parameters / 1e6 == pytest.approx(11.17, abs=0.01)
+    assert cost.macs / 1e6 == pytest.approx(555.4, abs=0.1)
+
+
+@pytest.mark.parametrize("stages", [3, 4])
+@pytest.mark.parametrize("size", [32, 64])
+def test_maps_of_a_residual_net_lie_at_a_quarter_and_an_eighth(stages, size) -> None:
+    encoder = build_encoder(ResNetConfig(4, 1, 8, image_size=size, stages=stages))
+    maps = encoder.features(torch.rand(2, 3, size, size))
+    assert maps[7].shape == (2, encoder.widths[7], size // 4, size // 4)
+    assert maps[5].shape == (2, encoder.widths[5], size // 8, size // 8)
+
+
+def test_three_stages_are_the_net_that_there_was_before_there_was_a_choice() -> None:
+    names = build_encoder(ResNetConfig(4, 1, 8)).state_dict().keys()
+    for name, shape in (
+        ("to7.0.weight", (4, 3, 3, 3)),
+        ("to7.2.0.conv1.weight", (8, 4, 3, 3)),
+        ("to5.0.project.weight", (16, 8, 1, 1)),
+    ):
+        assert build_encoder(ResNetConfig(4, 1, 8)).state_dict()[name].shape == shape
+    assert "to7.3.0.conv1.weight" not in names
+    assert "to7.3.0.conv1.weight" in build_encoder(ResNetConfig(4, 1, 8, stages=4)).state_dict()
 
 
 def test_a_fresh_residual_unit_is_its_shortcut() -> None:

@@ -1,10 +1,11 @@
-"""A small pre-activation residual net (He et al. 2016, arXiv 1603.05027), shaped to be cheap to serve and to attack.
+"""Pre-activation residual nets (He et al. 2016, arXiv 1603.05027): small ones, cheap to serve and to attack, and ResNet-18.
 
-Three stages at 1/2, 1/4 and 1/8 of the image. At 32x32, with width 32 and one block a stage, it has .3 M parameters
-and costs 12 MMAC.
+Three stages at 1/2, 1/4 and 1/8 of the image; or four, the first of them at its full size. At 32x32, three stages of one
+block at width 32 have .3 M parameters and cost 12 MMAC; four of two blocks at width 64, CIFAR's ResNet-18, 11 M and 556.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch.nn.functional as F
@@ -16,13 +17,13 @@ from trainer.encoders.base import ImageEncoder, Normalise
 
 @dataclass(frozen=True)
 class ResNetConfig:
-    """A small residual net. With one block a stage: width 32 is .3 M parameters and 12 MMAC, width 48 .7 M and 27."""
+    """A residual net. With one block a stage: width 32 is .3 M parameters and 12 MMAC, width 48 .7 M and 27."""
 
     width: int = 32
-    """Channels of the first stage; the second and third have 2 and 4 times as many."""
+    """Channels of the first stage; each further one has twice as many."""
 
     blocks: int = 1
-    """Residual blocks in each of the three stages."""
+    """Residual blocks in each of the stages."""
 
     dim: int = 128
     """Length of the embedding."""
@@ -32,6 +33,10 @@ class ResNetConfig:
 
     activation: Activation = "relu"
     """The nonlinearity; all but relu are smooth (arXiv 2006.14536)."""
+
+    stages: Literal[3, 4] = 3
+    """Three, behind a first convolution that halves the image; or four, behind one that keeps its size. Either way the last
+    is at an eighth. CIFAR's ResNet-18 is width 64, 2 blocks, 4 stages."""
 
 
 class Block(nn.Module):
@@ -57,32 +62,36 @@ class Block(nn.Module):
 
 
 class ResNetEncoder(ImageEncoder):
-    """Float [N, 3, S, S] in [0, 1] -> [N, dim]. The 7-ish map is the second stage (S/4), the 5-ish the third (S/8)."""
+    """Float [N, 3, S, S] in [0, 1] -> [N, dim]. The 7-ish map is the last stage but one (S/4), the 5-ish the last (S/8)."""
 
     def __init__(self, config: ResNetConfig) -> None:
         super().__init__()
-        n = config.width
+        widths = [config.width * 2**i for i in range(config.stages)]
+        before, last = widths[-2:]
 
-        def stage(n_in: int, n_out: int, stride: int) -> nn.Sequential:
+        def stage(n_in: int, n_out: int) -> nn.Sequential:
+            stride = 1 if n_in == n_out else 2
             rest = (Block(n_out, n_out, 1, config.activation) for _ in range(config.blocks - 1))
             return nn.Sequential(Block(n_in, n_out, stride, config.activation), *rest)
 
         self.dim, self.image_size = config.dim, config.image_size
-        self.widths = {1: config.dim, 5: 4 * n, 7: 2 * n}
+        self.widths = {1: config.dim, 5: last, 7: before}
         self.normalise = Normalise()
-        stem = nn.Conv2d(3, n, 3, stride=2, padding=1, bias=False)
-        self.to7 = nn.Sequential(stem, stage(n, n, 1), stage(n, 2 * n, 2))
-        self.to5 = stage(2 * n, 4 * n, 2)
+        stride = 2 if config.stages == 3 else 1
+        stem = nn.Conv2d(3, config.width, 3, stride=stride, padding=1, bias=False)
+        inner = [stage(n_in, n_out) for n_in, n_out in pairwise([config.width, *widths[:-1]])]
+        self.to7 = nn.Sequential(stem, *inner)
+        self.to5 = stage(before, last)
         self.to1 = nn.Sequential(
-            nn.BatchNorm2d(4 * n),
+            nn.BatchNorm2d(last),
             activation_layer(config.activation),
             nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(4 * n, config.dim, 1, bias=False),
+            nn.Conv2d(last, config.dim, 1, bias=False),
             nn.BatchNorm2d(config.dim),
         )
 
     def features(self, pixels: Tensor) -> dict[int, Tensor]:
-        """Maps {7: [N, 2n, S/4, S/4], 5: [N, 4n, S/8, S/8], 1: [N, dim, 1, 1]}."""
+        """Maps {7: [N, c / 2, S/4, S/4], 5: [N, c, S/8, S/8], 1: [N, dim, 1, 1]}; c is 4n in three stages, 8n in four."""
         map7 = self.to7(self.normalise(pixels))
         map5 = self.to5(map7)
         return {7: map7, 5: map5, 1: self.to1(map5)}
