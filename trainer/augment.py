@@ -1,11 +1,13 @@
 """Random views of images, for whole batches at once, on the device where they are.
 
-As AMDIM for CIFAR (arXiv 1906.00910): a flip, a translation by reflection, colour jitter, grey. Every random number
-comes from the generator that is passed in, one draw per image.
+As AMDIM for CIFAR (arXiv 1906.00910): a flip, a translation by reflection, colour jitter, grey; or as SimCLR (arXiv
+2002.05709), with a crop in the place of the translation. Every random number comes from the generator that is passed in,
+one draw per image.
 """
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +37,13 @@ class AugmentConfig:
     zoom: float = 0.0
     """Largest change of size: .1 is from 1/1.1 to 1.1."""
 
+    crop: float = 0.0
+    """Smallest share of its area that an image may be cropped to, which is then enlarged to the whole; SimCLR's is .08. At 0
+    nothing is cropped."""
+
+    aspect: float = 0.0
+    """Largest change of a crop's ratio of sides: 1/3, SimCLR's, is from 3/4 to 4/3."""
+
     brightness: float = 0.4
     """Largest relative change of brightness."""
 
@@ -53,9 +62,16 @@ class AugmentConfig:
     grey: float = 0.25
     """Chance of losing colour."""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.crop <= 1 or not self.aspect >= 0:
+            raise ValueError(f"crops keep a share of an image in [0, 1] and change its sides by 0 or more, not {self}")
+
 
 WEAK = AugmentConfig(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, grey=0.0)
 """Flips and shifts alone."""
+
+STRONG = AugmentConfig(translate=0, crop=0.2, aspect=1 / 3, hue=0.1, grey=0.2)
+"""SimCLR's, as is usual for CIFAR-10: crops of at least a fifth of the area, colours jittered at half of its strength."""
 
 
 def shared_flip(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
@@ -68,8 +84,27 @@ def shared_flip(pixels: Tensor, config: AugmentConfig, generator: torch.Generato
 
 def view(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """One random view of each image: float [N, 3, H, W] in [0, 1] -> the same."""
-    moved = translate(_turn_and_zoom(pixels, config, generator), config, generator)
-    return recolour(moved, config, generator)
+    whole = _turn_and_zoom(crop(pixels, config, generator), config, generator)
+    return recolour(translate(whole, config, generator), config, generator)
+
+
+def crop(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Cut a rectangle out of each image and enlarge it to the whole, bilinearly: float [N, 3, H, W] -> the same.
+
+    Its area is uniform between `config.crop` and 1 of the image's, the ratio of its sides log-uniform, its place uniform; a
+    side that would be longer than the image is cut to it. Inception's crop (Szegedy et al. 2015, arXiv 1409.4842), which
+    draws again in that case, as each image here has one draw.
+    """
+    if not config.crop:
+        return pixels
+    n, reach = len(pixels), math.log1p(config.aspect) / 2
+    side = _uniform(n, config.crop, 1, pixels, generator).sqrt()
+    stretch = _uniform(n, -reach, reach, pixels, generator).exp()
+    wide, high = (side * stretch).clamp(max=1), (side / stretch).clamp(max=1)
+    # In the coordinates of `affine_grid`, where an image reaches from -1 to 1.
+    right, down = ((1 - length) * _uniform(n, -1, 1, pixels, generator) for length in (wide, high))
+    zero = torch.zeros_like(wide)
+    return _resampled(pixels, [[wide, zero, right], [zero, high, down]])
 
 
 def translate(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
@@ -106,13 +141,13 @@ def recolour(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) 
     )
     angle = 2 * math.pi * (factor(config.hue) - 1)
     saturation = saturation * (_uniform(n, 0, 1, pixels, generator) >= config.grey)
-    to_yiq = torch.tensor(YIQ, device=pixels.device)
+    to_yiq, from_yiq = _yiq(pixels.device)
     turn = torch.zeros(n, 3, 3, device=pixels.device)
     turn[:, 0, 0] = 1
     turn[:, 1, 1] = turn[:, 2, 2] = saturation * angle.cos()
     turn[:, 2, 1] = saturation * angle.sin()
     turn[:, 1, 2] = -turn[:, 2, 1]
-    matrix = torch.linalg.inv(to_yiq) @ turn @ to_yiq * brightness[:, None, None]
+    matrix = from_yiq @ turn @ to_yiq * brightness[:, None, None]
     coloured = torch.einsum("nij,njhw->nihw", matrix, pixels)
     luma = torch.einsum("j,njhw->n", to_yiq[0], coloured) / pixels[0, 0].numel()
     centre = luma[:, None, None, None]
@@ -126,9 +161,21 @@ def _turn_and_zoom(pixels: Tensor, config: AugmentConfig, generator: torch.Gener
     reach = math.log1p(config.zoom)
     size = _uniform(len(pixels), -reach, reach, pixels, generator).exp()
     cos, sin, zero = angle.cos() / size, angle.sin() / size, torch.zeros_like(size)
-    maps = torch.stack([torch.stack([cos, -sin, zero], 1), torch.stack([sin, cos, zero], 1)], 1)
+    return _resampled(pixels, [[cos, -sin, zero], [sin, cos, zero]])
+
+
+def _resampled(pixels: Tensor, rows: list[list[Tensor]]) -> Tensor:
+    """Each image by an affine map of its own: `rows` are the two of its matrix, each of three numbers [N]."""
+    maps = torch.stack([torch.stack(row, 1) for row in rows], 1)
     grid = F.affine_grid(maps, list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+
+
+@cache
+def _yiq(device: torch.device) -> tuple[Tensor, Tensor]:
+    """To YIQ and back. Made once for each device: a GPU is waited for while a number is copied to it or a matrix inverted."""
+    to_yiq = torch.tensor(YIQ)
+    return to_yiq.to(device), torch.linalg.inv(to_yiq).to(device)
 
 
 def _reflected(shifts: Tensor, size: int) -> Tensor:

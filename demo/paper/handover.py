@@ -15,6 +15,7 @@ from trainer import checkpoint
 from trainer.checkpoint import FREE_AT_START, Checkpoint, CheckpointError
 from trainer.config import TrainConfig
 from trainer.log import FILE as LOG
+from trainer.record import plain
 
 
 def hand_over(source: Path, config: TrainConfig, data_sha256: str) -> None:
@@ -27,7 +28,7 @@ def hand_over(source: Path, config: TrainConfig, data_sha256: str) -> None:
     found = checkpoint.load(source)
     checkpoint.refuse_another(found, config, data_sha256, free=FREE_AT_START)
     before = found.config["stages"]
-    now = checkpoint.plain(config)["stages"][: len(before)]
+    now = plain(config)["stages"][: len(before)]
     if len(now) < len(before) or before[:-1] != now[:-1] or not _begins(before[-1], now[-1]):
         raise CheckpointError(f"what {source} was trained for is not how {config.out} begins")
     if (found.position.stage + 1, found.position.step) != (len(before), before[-1]["steps"]):

@@ -15,6 +15,7 @@ from trainer.objectives import (
     Batch,
     ClustersConfig,
     DeaclConfig,
+    SimclrConfig,
     SsatConfig,
     SupervisedAdversarialConfig,
     SupervisedConfig,
@@ -30,6 +31,7 @@ ALL = [
     AmdimObjectiveConfig(),
     ClustersConfig(prototypes=4, steps=2),
     DeaclConfig(steps=2),
+    SimclrConfig(hidden=8, projection=6),
     SsatConfig(),
     SsatConfig(arm="guided", epsilon=0.5, step_size=0.2, k=3),
     SupervisedConfig(),
@@ -114,7 +116,8 @@ def test_every_objective_teaches_encoder_and_head_and_repeats_by_seed(config) ->
 
 
 @pytest.mark.parametrize(
-    "config", [AmdimObjectiveConfig(), ClustersConfig(prototypes=4, steps=2), DeaclConfig(steps=2), SsatConfig()]
+    "config",
+    [AmdimObjectiveConfig(), ClustersConfig(prototypes=4, steps=2), DeaclConfig(steps=2), SimclrConfig(), SsatConfig()],
 )
 def test_label_free_objectives_do_not_look_at_labels(config) -> None:
     torch.manual_seed(0)

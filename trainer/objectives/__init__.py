@@ -5,6 +5,7 @@ from trainer.objectives.amdim import AmdimObjective, AmdimObjectiveConfig
 from trainer.objectives.base import Batch, Objective
 from trainer.objectives.clusters import Clusters, ClustersConfig
 from trainer.objectives.deacl import Deacl, DeaclConfig
+from trainer.objectives.simclr import Simclr, SimclrConfig
 from trainer.objectives.ssat import GuidedSsat, LabelFreeSsat, SsatConfig
 from trainer.objectives.supervised import Supervised, SupervisedConfig
 from trainer.objectives.supervised_adversarial import SupervisedAdversarial, SupervisedAdversarialConfig
@@ -14,6 +15,7 @@ ObjectiveConfig = (
     AmdimObjectiveConfig
     | ClustersConfig
     | DeaclConfig
+    | SimclrConfig
     | SsatConfig
     | SupervisedConfig
     | SupervisedAdversarialConfig
@@ -27,6 +29,7 @@ __all__ = [
     "DeaclConfig",
     "Objective",
     "ObjectiveConfig",
+    "SimclrConfig",
     "SsatConfig",
     "SupervisedAdversarialConfig",
     "SupervisedConfig",
@@ -46,6 +49,8 @@ def build_objective(  # noqa: PLR0911 - one for each objective
             return Clusters(config, encoder)
         case DeaclConfig():
             return Deacl(config, encoder)
+        case SimclrConfig():
+            return Simclr(config, encoder)
         case SsatConfig(arm="guided"):
             return GuidedSsat(config, encoder)
         case SsatConfig():
