@@ -4,7 +4,7 @@ import pytest
 
 from trainer.cli import parse
 from trainer.config import Stage, TrainConfig
-from trainer.encoders import AmdimConfig, ResNetConfig
+from trainer.encoders import AmdimConfig, ResNetConfig, build_encoder, cost_of
 from trainer.objectives import (
     AmdimObjectiveConfig,
     ClustersConfig,
@@ -99,3 +99,11 @@ def test_values_that_no_run_can_have_are_refused_in_words(flags, capsys) -> None
     with pytest.raises(SystemExit):
         parse(flags)
     assert "at least" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_the_flagship_is_label_free_and_as_large_as_a_bundle_that_travels() -> None:
+    config = PRESETS["cifar10-resnet18"][1]
+    assert [type(stage.objective) for stage in config.stages] == [SimclrConfig, ClustersConfig]
+    parameters = cost_of(build_encoder(config.encoder)).parameters
+    index = 49_000 * config.encoder.dim
+    assert 2 * (parameters + index) < 30e6
