@@ -23,7 +23,10 @@ from trainer.record import completed, flat, plain
 FILE = Path("checkpoint") / "latest.safetensors"
 
 # These may differ between a run and its continuation: they say where, how to go on and what to do after, not what is trained.
-FREE = {"out", "data_dir", "device", "checkpoint_every", "log_every", "resume", "start_from", "whitening"}
+FREE = {
+    *("out", "data_dir", "device", "checkpoint_every", "log_every", "whitening"),
+    *("resume", "resume_if_any", "minutes", "start_from"),
+}
 # And these besides between a run and another that starts from its stages: they only describe the bundle.
 FREE_AT_START = FREE | {"threads", "stages", "norm", "epsilon", "k", "weighting", "temperature", "surrogate_tau"}
 
@@ -129,7 +132,7 @@ def to_go_on_from(config: TrainConfig, data_sha256: str) -> Checkpoint | None:
     """
     if config.resume and config.start_from:
         raise CheckpointError("--resume goes on from the run itself, --start-from from another: choose one")
-    if config.resume:
+    if config.resume or (config.resume_if_any and (config.out / FILE).is_file()):
         found = load(config.out)
         refuse_another(found, config, data_sha256)
         return found

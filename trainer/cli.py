@@ -1,7 +1,9 @@
 """python -m trainer [PRESET] [--FLAG VALUE ...]: train an encoder and write its bundle."""
 
+import os
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 
 import torch
@@ -15,7 +17,7 @@ from trainer.config import TrainConfig
 from trainer.encoders import build_encoder, cost_of
 from trainer.hardware import device_of, precision_of
 from trainer.presets import DEFAULT, PRESETS
-from trainer.train import train
+from trainer.train import TimeUpError, train
 from trainer.write_bundle import told, write_bundle
 
 TEACHING = f"""Train an encoder and write its bundle, which python -m index_build then completes.
@@ -24,17 +26,24 @@ TEACHING = f"""Train an encoder and write its bundle, which python -m index_buil
   python -m trainer cifar10-small --data-dir DIR        a preset; DIR holds cifar-10-batches-bin/
   python -m trainer digits --out runs/mine --stages.1.steps 300 --stages.1.objective.epsilon 0.1
   python -m trainer digits --resume                     go on after an interruption
+  python -m trainer digits --resume-if-any --minutes 9  a slice of it; repeated, the next one
   python -m trainer PRESET --help                       every flag, with its value in that preset
+
+Ends with status 0 when the bundle is written, 1 for what went wrong, 75 when its --minutes are over, 130 when interrupted.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    begun = time.perf_counter()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     console = Console()
     try:
         config = parse(arguments)
-        run(config, shlex.join(["python", "-m", "trainer", *arguments]), console)
+        run(config, shlex.join(["python", "-m", "trainer", *arguments]), console, begun)
+    except TimeUpError as error:
+        console.print(f"{error}; the same command with --resume goes on from there", markup=False, highlight=False)
+        return os.EX_TEMPFAIL
     except HoldfastError as error:
         console.print(str(error), style="red", markup=False, highlight=False)
         return 1
@@ -51,8 +60,8 @@ def parse(arguments: list[str]) -> TrainConfig:
     return tyro.extras.overridable_config_cli(PRESETS, prog="python -m trainer", description=TEACHING, args=arguments)
 
 
-def run(config: TrainConfig, command: str, console: Console) -> None:
-    """Load the data, tell the plan, train, export."""
+def run(config: TrainConfig, command: str, console: Console, begun: float) -> None:
+    """Load the data, tell the plan, train, export; `begun` is when this invocation was."""
     splits = load(
         config.data,
         directory=config.data_dir,
@@ -62,7 +71,7 @@ def run(config: TrainConfig, command: str, console: Console) -> None:
         skip_unreadable=config.skip_unreadable,
     )
     console.print(plan(config, splits))
-    trained = train(config, splits, console=console)
+    trained = train(config, splits, console=console, begun=begun)
     with console.status("exporting, and comparing the graphs with torch"):
         parity = write_bundle(config, splits, trained, command)
     console.print(

@@ -130,6 +130,13 @@ class TrainConfig:
     resume: bool = False
     """Go on from the checkpoint in `out`. Refused if what is trained would be another."""
 
+    resume_if_any: bool = False
+    """As resume where `out` holds a checkpoint, else begin: one command that can be repeated until the run is finished."""
+
+    minutes: float = 0.0
+    """Stop at the first step after so many minutes of this invocation, with a checkpoint to go on from and exit status 75; 0
+    does not stop. The run in slices is the run in one go, but that guided SSAT renews its bank where it goes on."""
+
     start_from: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
     """Directory of a finished run whose stages are the first of this one's: they are taken from there."""
 
@@ -144,6 +151,8 @@ class TrainConfig:
             raise ValueError(f"{self.threads} threads need batches of at least {2 * self.threads} images: {', '.join(small)}")
         if self.seed < 0:
             raise ValueError(f"the seed must be at least 0, not {self.seed}")
+        if not self.minutes >= 0:
+            raise ValueError(f"minutes must be at least 0, not {self.minutes}")
         if not 0 <= self.whitening <= 0.5:
             raise ValueError(f"whitening must be in [0, .5], not {self.whitening}")
         ThreatModel(self.norm, self.epsilon)  # refuses what is no ball

@@ -13,6 +13,7 @@ interrupted goes on exactly as it would have.
 
 import math
 from dataclasses import dataclass
+from time import perf_counter as clock
 
 import numpy as np
 import torch
@@ -37,6 +38,10 @@ class DivergedError(HoldfastError):
     """The loss or its gradient is no longer a number."""
 
 
+class TimeUpError(HoldfastError):
+    """The minutes of this invocation are over; a checkpoint says where to go on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trained:
     """What a run leaves: the encoder in evaluation mode on the CPU, and what it took."""
@@ -46,20 +51,23 @@ class Trained:
     seconds: float
 
 
-def train(config: TrainConfig, splits: Splits, *, console: Console | None = None) -> Trained:
+def train(config: TrainConfig, splits: Splits, *, console: Console | None = None, begun: float | None = None) -> Trained:
     """Train an encoder as `config` says, writing checkpoint and log to `config.out`.
 
     Args:
         config: what to train.
         splits: the labelled images; only `splits.train` is looked at.
         console: where progress goes; nowhere by default.
+        begun: what `time.perf_counter` said when `config.minutes` began to count; by default it is now.
 
     Raises:
         HoldfastError: the images cannot make the index that is to be served; better said now than after the training.
         DivergedError: a loss is not finite; the last checkpoint is intact.
         CheckpointError: `resume` or `start_from` without a checkpoint, or with one of another training.
+        TimeUpError: `minutes` are over and the run is not; a checkpoint has been written.
 
     """
+    deadline = (clock() if begun is None else begun) + 60 * (config.minutes or math.inf)
     refuse_useless(config, splits.train)
     device = device_of(config)
     encoder, objectives = build(config, splits.train, device)
@@ -71,7 +79,7 @@ def train(config: TrainConfig, splits: Splits, *, console: Console | None = None
         Log(config.out, names, seconds=start.seconds, console=console) as log,
         Shares(shares_of(config, device), precision_of(config, device)) as shares,
     ):
-        loop = Loop(config, splits.sha256, encoder, everything_of(splits.train, device), shares, log)
+        loop = Loop(config, splits.sha256, encoder, everything_of(splits.train, device), shares, log, deadline)
         log.begin(stages_done(config, start) if found else {})
         for number in range(start.stage, len(objectives)):
             resumed = found if number == start.stage else None
@@ -94,6 +102,7 @@ class Loop:
     everything: Batch
     shares: Shares
     log: Log
+    deadline: float
 
     def run(self, number: int, objective: Objective, resumed: Checkpoint | None) -> None:
         """Train for one stage, from its beginning or from a checkpoint within it."""
@@ -123,13 +132,16 @@ class Loop:
             self.log.advance(step, values.get("loss", 0.0))
             if values and (step % config.log_every == 0 or step == stage.steps):
                 self.log.write(stage.name, step, values)
-            if step % config.checkpoint_every == 0 or step == stage.steps:
+            late = clock() >= self.deadline
+            if step % config.checkpoint_every == 0 or step == stage.steps or late:
                 position = Position(number, step, self.log.seconds)
                 states = {"encoder": self.encoder.state_dict(), "objective": objective.state_dict()}
                 states["optimiser"] = checkpoint.moments(optimiser)
                 if mean:
                     states["mean"] = mean.state_dict()
                 checkpoint.save(config, self.data_sha256, position, states)
+            if late and (number, step) != (len(config.stages) - 1, stage.steps):
+                raise TimeUpError(f"{config.minutes:g} minutes are over after step {step:,} of stage {stage.name!r}")
 
 
 def refuse_useless(config: TrainConfig, images: LabelledImages) -> None:

@@ -1,4 +1,6 @@
 import csv
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +87,63 @@ def test_a_resumed_run_is_the_run_that_was_not_interrupted(config, monkeypatch, 
     assert told == [{k: v for k, v in row.items() if k != "seconds"} for row in rows(again)]
     assert [row["step"] for row in told] == [*"1234", *"12345"]
     assert told[0]["1to5"]
+
+
+def clock_of(steps: int) -> Callable[[], float]:
+    """A clock that says for so many steps that no time has passed, and a minute later ever after."""
+    told = iter([0.0] * steps)
+    return lambda: next(told, 60.0)
+
+
+@pytest.mark.parametrize("slices", [(1, 1, 1), (2, 4), (3,), (4, 2)])
+def test_a_run_in_slices_is_the_run_in_one_go(config, monkeypatch, slices) -> None:
+    stages = (config.stages[0], Stage("deacl", DeaclConfig(steps=2), steps=5, batch_size=16, average=0.5))
+    config = replace(config, stages=stages, checkpoint_every=100)
+    whole = train.train(config, splits())
+    sliced = replace(config, out=config.out.with_name("sliced"), minutes=1.0, resume_if_any=True)
+    done = 0
+    for steps in slices:
+        done += steps
+        with monkeypatch.context() as patch:
+            patch.setattr(train, "clock", clock_of(steps))
+            with pytest.raises(train.TimeUpError, match=r"1 minutes are over after step \d of stage"):
+                train.train(sliced, splits())
+        at = checkpoint.load(sliced.out).position
+        assert 4 * at.stage + at.step == done
+    assert same(whole.encoder, train.train(sliced, splits()).encoder)
+    lines = [[{k: v for k, v in row.items() if k != "seconds"} for row in rows(each)] for each in (config, sliced)]
+    assert lines[0] == lines[1]
+
+
+def test_time_that_is_up_at_the_last_step_does_not_matter_any_more(config) -> None:
+    whole = train.train(config, splits())
+    config = replace(config, stages=(*config.stages[:1], replace(config.stages[1], steps=1)), out=config.out.with_name("late"))
+    with pytest.raises(train.TimeUpError, match="step 1 of stage 'amdim'"):
+        train.train(replace(config, minutes=1e-9), splits())
+    for _ in range(3):
+        with pytest.raises(train.TimeUpError):
+            train.train(replace(config, minutes=1e-9, resume=True), splits())
+    last = train.train(replace(config, minutes=1e-9, resume=True), splits())
+    assert last.steps == 5
+    assert whole.steps == 9
+
+
+def test_minutes_count_from_when_the_invocation_began(config) -> None:
+    with pytest.raises(train.TimeUpError):
+        train.train(replace(config, minutes=5.0), splits(), begun=time.perf_counter() - 300)
+    train.train(replace(config, minutes=5.0, resume=True), splits(), begun=time.perf_counter())
+
+
+def test_resume_if_any_begins_where_there_is_nothing_and_refuses_another_training(config) -> None:
+    once = train.train(replace(config, resume_if_any=True), splits())
+    assert same(once.encoder, train.train(replace(config, resume_if_any=True), splits()).encoder)
+    with pytest.raises(CheckpointError, match="seed: 0 there, 1 now"):
+        train.train(replace(config, resume_if_any=True, seed=1), splits())
+
+
+def test_less_than_no_minutes_are_refused(config) -> None:
+    with pytest.raises(ValueError, match="at least 0"):
+        replace(config, minutes=-1.0)
 
 
 def test_a_teacher_survives_an_interruption(config, monkeypatch) -> None:
