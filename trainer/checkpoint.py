@@ -1,21 +1,21 @@
-"""One file that a run can go on from: safetensors for the tensors, JSON in its header for the rest.
+"""What a run can go on from: safetensors for the tensors, JSON in its header for the rest.
 
-One file, because two could be of different moments after a crash. No random state is kept: every step draws from a
-generator seeded with the run's seed and the step's number, so the position is the state.
+One file, or one that names its parts, because two could be of different moments after a crash (trainer/tensor_file.py). No
+random state is kept: every step draws from a generator seeded with the run's seed and the step's number, so the position is
+the state.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from bundle.errors import HoldfastError
-from bundle.files import replace_atomically
+from trainer import tensor_file
+from trainer.compact import compacted, restored
 from trainer.config import TrainConfig
 from trainer.encoders import EncoderConfig, ImageEncoder, build_encoder
 from trainer.record import completed, flat, plain
@@ -25,7 +25,7 @@ FILE = Path("checkpoint") / "latest.safetensors"
 # These may differ between a run and its continuation: they say where, how to go on and what to do after, not what is trained.
 FREE = {
     *("out", "data_dir", "device", "checkpoint_every", "log_every", "whitening"),
-    *("resume", "resume_if_any", "minutes", "start_from"),
+    *("checkpoint_part", "checkpoint_precision", "resume", "resume_if_any", "minutes", "start_from"),
 }
 # And these besides between a run and another that starts from its stages: they only describe the bundle.
 FREE_AT_START = FREE | {"threads", "stages", "norm", "epsilon", "k", "weighting", "temperature", "surrogate_tau"}
@@ -78,27 +78,37 @@ def save(config: TrainConfig, data_sha256: str, position: Position, parts: dict[
 
     `parts` are the states by name of "encoder", "objective", "optimiser" (see `moments`), and perhaps "mean".
     """
-    tensors = {f"{part}.{name}": t.contiguous() for part, state in parts.items() for name, t in state.items()}
     header = {"position": asdict(position), "config": plain(config), "data_sha256": data_sha256}
-    with replace_atomically(config.out / FILE) as temporary:
-        save_file(tensors, temporary, metadata={"holdfast": json.dumps(header)})
+    part = int(config.checkpoint_part * 2**20)
+    tensor_file.write(config.out / FILE, named(parts, config.checkpoint_precision), header, part=part)
+
+
+def named(parts: dict[str, dict[str, Tensor]], precision: Literal["float32", "float16"]) -> dict[str, Tensor]:
+    """The tensors that a checkpoint of such a precision holds, by their names in it."""
+    tensors = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
+    return tensors if precision == "float32" else compacted(tensors)
+
+
+def as_kept(encoder: nn.Module, precision: Literal["float32", "float16"]) -> dict[str, Tensor]:
+    """The encoder's state as it comes back from a checkpoint of such a precision."""
+    kept = restored(named({"encoder": encoder.state_dict()}, precision))
+    return {name.removeprefix("encoder."): tensor for name, tensor in kept.items()}
 
 
 def load(directory: Path) -> Checkpoint:
-    """Read `directory`/checkpoint/latest.safetensors.
+    """Read `directory`/checkpoint/latest.safetensors, and its parts if it has any.
 
     Raises:
-        CheckpointError: it is not there, or is not one of ours.
+        CheckpointError: it is not there, is not whole, or is not one of ours.
 
     """
     path = directory / FILE
     if not path.is_file():
         raise CheckpointError(f"there is nothing to go on from: {path} does not exist")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["holdfast"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        return Checkpoint(Position(**header["position"]), completed(header["config"]), header["data_sha256"], tensors)
+        header, tensors = tensor_file.read(path)
+        config = completed(header["config"])
+        return Checkpoint(Position(**header["position"]), config, header["data_sha256"], restored(tensors))
     except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged or not a checkpoint of holdfast: {error}") from error
 
@@ -173,9 +183,11 @@ def moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_moments(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Inverse of `moments`."""
+    """Inverse of `moments`, in the memory layout of the parameters: fused optimisers walk all of them side by side."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
+        alike = value.shape == parameters[int(index)].shape
+        state.setdefault(int(index), {})[name] = torch.empty_like(parameters[int(index)]).copy_(value) if alike else value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

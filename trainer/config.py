@@ -10,6 +10,7 @@ from bundle.threat_model import Norm, ThreatModel
 from data import DataName
 from trainer.encoders import EncoderConfig
 from trainer.objectives import ObjectiveConfig
+from trainer.tensor_file import SMALLEST
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,13 @@ class TrainConfig:
     checkpoint_every: int = 100
     """Steps between two checkpoints; one is also written at the end of every stage."""
 
+    checkpoint_precision: Literal["float32", "float16"] = "float32"
+    """float16 keeps weights in float16 and the optimiser's memory in 8 or 16 bits, a third to a half of the bytes. A run that
+    goes on from there is the uninterrupted one but for the rounding, and what it ends with is rounded as well."""
+
+    checkpoint_part: float = 0.0
+    """Largest file of a checkpoint, in MiB: larger ones are split into parts. 0 does not split."""
+
     log_every: int = 10
     """Steps between two lines of log.csv."""
 
@@ -151,6 +159,8 @@ class TrainConfig:
             raise ValueError(f"{self.threads} threads need batches of at least {2 * self.threads} images: {', '.join(small)}")
         if self.seed < 0:
             raise ValueError(f"the seed must be at least 0, not {self.seed}")
+        if self.checkpoint_part and not self.checkpoint_part * 2**20 >= SMALLEST:
+            raise ValueError(f"parts of a checkpoint must have at least {SMALLEST} bytes, not {self.checkpoint_part} MiB")
         if not self.minutes >= 0:
             raise ValueError(f"minutes must be at least 0, not {self.minutes}")
         if not 0 <= self.whitening <= 0.5:

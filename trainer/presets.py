@@ -151,8 +151,9 @@ CIFAR10_RESNET18 = TrainConfig(
     k=200,
     weighting="exponential",
     temperature=0.1,
-    # A checkpoint every 15 to 30 seconds.
+    # A checkpoint every 15 to 30 seconds; 54 MiB with the student, its momentum and its teacher.
     checkpoint_every=1000,
+    checkpoint_precision="float16",
     log_every=50,
 )
 

@@ -87,6 +87,8 @@ def train(config: TrainConfig, splits: Splits, *, console: Console | None = None
                 # What a stage learned besides the encoder, the next one goes on with, as far as it has the same.
                 objectives[number].load_state_dict(objectives[number - 1].state_dict(), strict=False)
             loop.run(number, objectives[number], resumed)
+        # What is exported is what the last checkpoint holds.
+        encoder.load_state_dict(checkpoint.as_kept(encoder, config.checkpoint_precision))
         # Channels-last is for training; tracing a graph wants the usual layout.
         encoder.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         return Trained(encoder.eval(), sum(stage.steps for stage in config.stages), log.seconds)
@@ -135,11 +137,7 @@ class Loop:
             late = clock() >= self.deadline
             if step % config.checkpoint_every == 0 or step == stage.steps or late:
                 position = Position(number, step, self.log.seconds)
-                states = {"encoder": self.encoder.state_dict(), "objective": objective.state_dict()}
-                states["optimiser"] = checkpoint.moments(optimiser)
-                if mean:
-                    states["mean"] = mean.state_dict()
-                checkpoint.save(config, self.data_sha256, position, states)
+                checkpoint.save(config, self.data_sha256, position, states_of(self.encoder, objective, optimiser, mean))
             if late and (number, step) != (len(config.stages) - 1, stage.steps):
                 raise TimeUpError(f"{config.minutes:g} minutes are over after step {step:,} of stage {stage.name!r}")
 
@@ -176,6 +174,14 @@ def build(config: TrainConfig, images: LabelledImages, device: torch.device) -> 
     for module in (encoder, *objectives):
         module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent in its stubs
     return encoder, objectives
+
+
+def states_of(
+    encoder: ImageEncoder, objective: Objective, optimiser: torch.optim.Optimizer, mean: AveragedModel | None
+) -> dict[str, dict[str, Tensor]]:
+    """All that a run within a stage must remember."""
+    states = {"encoder": encoder.state_dict(), "objective": objective.state_dict(), "optimiser": checkpoint.moments(optimiser)}
+    return states | ({"mean": mean.state_dict()} if mean else {})
 
 
 def learn(terms: dict[str, Tensor], optimiser: torch.optim.Optimizer, stage: Stage) -> dict[str, float]:

@@ -4,10 +4,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer import checkpoint
+from trainer import checkpoint, tensor_file
 from trainer.checkpoint import CheckpointError, Position
 from trainer.config import TrainConfig
-from trainer.presets import DIGITS
+from trainer.encoders import build_encoder
+from trainer.objectives import build_objective
+from trainer.presets import DIGITS, PRESETS
 
 
 def optimised() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
@@ -56,7 +58,7 @@ def test_a_failed_save_leaves_the_old_checkpoint(config: TrainConfig, monkeypatc
         path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(checkpoint, "save_file", half_written)
+    monkeypatch.setattr(tensor_file, "save_file", half_written)
     with pytest.raises(OSError, match="disk full"):
         save(config)
     assert (config.out / checkpoint.FILE).read_bytes() == before
@@ -83,3 +85,31 @@ def test_truncation_is_damage(config: TrainConfig) -> None:
 def test_absence_is_said_to_be_absence(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="does not exist"):
         checkpoint.load(tmp_path)
+
+
+def test_moments_come_back_in_the_layout_of_their_parameters() -> None:
+    layer = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.SGD(layer.parameters(), 0.1, momentum=0.9)
+    layer(torch.ones(1, 3, 5, 5)).sum().backward()
+    optimiser.step()
+    kept = {name: tensor.contiguous() for name, tensor in checkpoint.moments(optimiser).items()}
+    fresh = torch.optim.SGD(layer.parameters(), 0.1, momentum=0.9)
+    checkpoint.restore_moments(fresh, kept)
+    momentum = fresh.state[layer.weight]["momentum_buffer"]
+    assert momentum.stride() == layer.weight.stride()
+    assert torch.equal(momentum, kept["0.momentum_buffer"])
+
+
+def test_the_flagships_state_is_at_most_64_mib() -> None:
+    """The student, SGD's momentum and the teacher in the second stage; the student, momentum and head in the first."""
+    run = PRESETS["cifar10-resnet18"][1]
+    with torch.device("meta"):
+        encoder = build_encoder(run.encoder)
+        objectives = [build_objective(stage.objective, encoder, 10) for stage in run.stages]
+    assert all((stage.optimiser, stage.average) == ("sgd", 0) for stage in run.stages)
+    for objective in objectives:
+        learned = [p for p in (*encoder.parameters(), *objective.parameters()) if p.requires_grad]
+        momenta = {f"{i}.momentum_buffer": p for i, p in enumerate(learned)}
+        states = {"encoder": encoder.state_dict(), "objective": objective.state_dict(), "optimiser": momenta}
+        real = {part: {k: torch.zeros(v.shape, dtype=v.dtype) for k, v in state.items()} for part, state in states.items()}
+        assert tensor_file.size_of(checkpoint.named(real, run.checkpoint_precision).values()) < 60 * 2**20
