@@ -1,5 +1,7 @@
 """CPU and GPU by one code path: where tensors live, and in which precision they are multiplied."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -46,3 +48,28 @@ def precision_of(config: TrainConfig, device: torch.device) -> torch.autocast:
 def everything_of(images: LabelledImages, device: torch.device) -> Batch:
     """The whole set as tensors where the training runs: uint8, so 50,000 CIFAR images are 150 MB."""
     return Batch(torch.from_numpy(images.images).to(device), torch.from_numpy(images.labels).to(device))
+
+
+def looks_every(device: torch.device) -> int:
+    """Steps between two looks at what was measured: each one on a CPU; fewer on a GPU, which stands still meanwhile."""
+    return 1 if device.type == "cpu" else 25
+
+
+@contextmanager
+def fast_kernels(device: torch.device) -> Iterator[None]:
+    """On a GPU: try cuDNN's convolutions at each shape and keep the fastest; and float32 means float32, without TF32.
+
+    What wants to be fast is bfloat16. What is float32 beside it, similarities over a small temperature above all, is so for
+    its digits, of which TF32 has as few as float16. As the fastest differ from run to run, so do last digits. Afterwards the
+    settings are what they were.
+    """
+    if device.type == "cpu":
+        yield
+        return
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before

@@ -78,7 +78,7 @@ def _pieces(name: str, tensor: Tensor, part: int) -> Iterator[tuple[str, Tensor]
         yield name, tensor
         return
     flat = tensor.flatten()
-    for number, piece in enumerate(flat.split(room // flat.element_size())):
+    for number, piece in enumerate(torch.split(flat, room // flat.element_size())):
         yield f"{name}@{number:04}", piece.clone()
 
 

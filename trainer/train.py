@@ -7,35 +7,34 @@
             follow the gradient of their sum         Adam or SGD, learning rate by schedule
     return the encoder
 
+A GPU is asked for several steps before the host looks at what came of them: waiting for each would leave it idle in between.
 Every random number of a step comes from generators seeded with (seed, stage, step, share of the batch), so a run that was
 interrupted goes on exactly as it would have.
 """
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from time import perf_counter as clock
 
 import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from bundle.errors import HoldfastError
 from data import LabelledImages, Splits
 from trainer import checkpoint
 from trainer.checkpoint import Checkpoint, Position
 from trainer.config import Stage, TrainConfig
+from trainer.descent import Watch, learn, mean_of, optimiser_of, set_learning_rate
 from trainer.encoders import ImageEncoder, build_encoder
-from trainer.hardware import device_of, everything_of, precision_of, shares_of
+from trainer.hardware import device_of, everything_of, fast_kernels, looks_every, precision_of, shares_of
 from trainer.log import Log
 from trainer.objectives import Batch, Objective, build_objective
 from trainer.shares import Shares
 from trainer.threads import one_thread_each
-
-
-class DivergedError(HoldfastError):
-    """The loss or its gradient is no longer a number."""
 
 
 class TimeUpError(HoldfastError):
@@ -76,6 +75,7 @@ def train(config: TrainConfig, splits: Splits, *, console: Console | None = None
     names = tuple(dict.fromkeys(name for objective in objectives for name in objective.names))
     with (
         one_thread_each(),
+        fast_kernels(device),
         Log(config.out, names, seconds=start.seconds, console=console) as log,
         Shares(shares_of(config, device), precision_of(config, device)) as shares,
     ):
@@ -109,7 +109,9 @@ class Loop:
     def run(self, number: int, objective: Objective, resumed: Checkpoint | None) -> None:
         """Train for one stage, from its beginning or from a checkpoint within it."""
         stage, config = self.config.stages[number], self.config
-        optimiser, mean = optimiser_of(stage, self.encoder, objective), mean_of(stage, self.encoder)
+        every = looks_every(self.everything.labels.device)
+        optimiser = optimiser_of(stage, self.encoder, objective, fused=every > 1)
+        mean, watch = mean_of(stage, self.encoder), Watch(stage)
         if resumed:
             resumed.restore(self.encoder, objective, optimiser, mean)
         done = resumed.position.step if resumed else 0
@@ -125,21 +127,35 @@ class Loop:
             batch = draw(self.everything, stage, config.seed, step)
             optimiser.zero_grad()
             terms = self.shares.backward(self.encoder, objective, batch, generators)
-            values = learn(terms, optimiser, stage) if terms else {}
-            refuse_nonsense(values, stage, step)
+            if terms:
+                watch.add(step, learn(terms, optimiser, stage), optimiser.param_groups[0]["lr"])
             if mean:
                 mean.update_parameters(self.encoder)
                 if step == stage.steps:
                     self.encoder.load_state_dict(mean.module.state_dict())
-            self.log.advance(step, values.get("loss", 0.0))
-            if values and (step % config.log_every == 0 or step == stage.steps):
-                self.log.write(stage.name, step, values)
             late = clock() >= self.deadline
-            if step % config.checkpoint_every == 0 or step == stage.steps or late:
+            keep = step % config.checkpoint_every == 0 or step == stage.steps or late
+            if keep or step % every == 0:
+                self.tell(stage, step, watch)
+            if keep:
                 position = Position(number, step, self.log.seconds)
                 checkpoint.save(config, self.data_sha256, position, states_of(self.encoder, objective, optimiser, mean))
             if late and (number, step) != (len(config.stages) - 1, stage.steps):
                 raise TimeUpError(f"{config.minutes:g} minutes are over after step {step:,} of stage {stage.name!r}")
+
+    def tell(self, stage: Stage, step: int, watch: Watch) -> None:
+        """Look at what was measured up to `step`: move the bar, write the lines of log.csv that are due.
+
+        Raises:
+            DivergedError: something was not finite. Nothing has been kept since.
+
+        """
+        loss = 0.0
+        for at, values in watch.look():
+            loss = values["loss"]
+            if at % self.config.log_every == 0 or at == stage.steps:
+                self.log.write(stage.name, at, values)
+        self.log.advance(step, loss)
 
 
 def refuse_useless(config: TrainConfig, images: LabelledImages) -> None:
@@ -184,33 +200,6 @@ def states_of(
     return states | ({"mean": mean.state_dict()} if mean else {})
 
 
-def learn(terms: dict[str, Tensor], optimiser: torch.optim.Optimizer, stage: Stage) -> dict[str, float]:
-    """Follow the gradients that there are, unless something is not finite; either way return what was measured."""
-    loss = torch.stack(list(terms.values())).sum()
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    norm = torch.nn.utils.clip_grad_norm_(parameters, stage.clip)
-    measured = {"loss": loss, "gradient_norm": norm, **terms}
-    values = {name: value.item() for name, value in measured.items()}
-    if math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"]):
-        optimiser.step()
-    return values | {"learning_rate": optimiser.param_groups[0]["lr"]}
-
-
-def refuse_nonsense(values: dict[str, float], stage: Stage, step: int) -> None:
-    """Stop a run whose loss or gradient is NaN or infinite.
-
-    Raises:
-        DivergedError: with the stage, the step and all values.
-
-    """
-    if not all(math.isfinite(value) for value in values.values()):
-        told = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
-        raise DivergedError(
-            f"the training diverged at step {step} of stage {stage.name!r}: {told}."
-            " The last checkpoint is intact; try a smaller learning rate, or --precision float32."
-        )
-
-
 def seed_of(*place: int) -> int:
     """One seed for each place in a run, of which no two are near each other; the same on every machine."""
     return int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> np.uint64(1))
@@ -220,34 +209,11 @@ def draw(everything: Batch, stage: Stage, seed: int, step: int) -> Batch:
     """The batch of a step (from 1): consecutive images of this epoch's order; what is left over at its end is dropped."""
     size = min(stage.batch_size, len(everything))
     epoch, place = divmod(step - 1, len(everything) // size)
-    order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(seed_of(seed, 0, epoch)))
-    return everything.at(order[place * size : (place + 1) * size].to(everything.labels.device))
+    order = order_of(len(everything), seed, epoch, everything.labels.device)
+    return everything.at(order[place * size : (place + 1) * size])
 
 
-def optimiser_of(stage: Stage, encoder: ImageEncoder, objective: Objective) -> torch.optim.Optimizer:
-    """Adam or SGD over the encoder and what the objective learns."""
-    everything = [*encoder.parameters(), *objective.parameters()]
-    parameters = [parameter for parameter in everything if parameter.requires_grad]
-    if stage.optimiser == "sgd":
-        return torch.optim.SGD(parameters, stage.learning_rate, momentum=0.9, nesterov=True, weight_decay=stage.weight_decay)
-    return torch.optim.Adam(parameters, stage.learning_rate, betas=stage.betas, weight_decay=stage.weight_decay)
-
-
-def mean_of(stage: Stage, encoder: ImageEncoder) -> AveragedModel | None:
-    """The running mean of the weights and of BatchNorm's statistics, if the stage wants one."""
-    if not stage.average:
-        return None
-    return AveragedModel(encoder, multi_avg_fn=get_ema_multi_avg_fn(stage.average), use_buffers=True)  # type: ignore[no-untyped-call]
-
-
-def set_learning_rate(optimiser: torch.optim.Optimizer, stage: Stage, step: int) -> None:
-    """Set it for a step, counted from 1."""
-    for group in optimiser.param_groups:
-        group["lr"] = stage.learning_rate * (one_cycle(stage, step) if stage.schedule == "one-cycle" else 1.0)
-
-
-def one_cycle(stage: Stage, step: int) -> float:
-    """Share of the peak: a cosine up to it over the warm-up, a cosine down to nothing after it."""
-    up = max(1.0, stage.warmup * stage.steps)
-    through = step / up if step <= up else 1 + (step - up) / max(1.0, stage.steps - up)
-    return max(0.5 - 0.5 * math.cos(math.pi * through), 1e-3)
+@lru_cache(maxsize=1)
+def order_of(number: int, seed: int, epoch: int, device: torch.device) -> Tensor:
+    """The order of the images in an epoch, int64 [number]; the last one is kept, as a GPU is waited for when it gets one."""
+    return torch.randperm(number, generator=torch.Generator().manual_seed(seed_of(seed, 0, epoch))).to(device)

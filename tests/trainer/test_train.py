@@ -10,12 +10,14 @@ import torch
 
 from bundle.errors import HoldfastError
 from data import LabelledImages, Splits
-from trainer import checkpoint, train
+from trainer import checkpoint, hardware, train
 from trainer.augment import AugmentConfig
 from trainer.checkpoint import CheckpointError
 from trainer.config import Stage, TrainConfig
+from trainer.descent import DivergedError
 from trainer.encoders import ImageEncoder, ResNetConfig
 from trainer.objectives import AmdimObjectiveConfig, DeaclConfig, SsatConfig, SupervisedConfig
+from trainer.objectives.amdim import AmdimObjective
 
 SMALL = AugmentConfig(rotate=5)
 
@@ -248,31 +250,84 @@ def test_images_that_make_no_index_are_refused_before_anything_is_trained(config
     assert not config.out.exists()
 
 
-def test_nan_stops_with_step_and_values_and_the_last_good_checkpoint_stays(config, monkeypatch) -> None:
-    terms = train.build_objective(config.stages[0].objective, train.build_encoder(config.encoder), 2).__class__.terms
+def poison(monkeypatch: pytest.MonkeyPatch, step: int, value: float) -> None:
+    """Let a term of AMDIM be `value` times itself at a step."""
+    terms = AmdimObjective.terms
 
     def poisoned(self, encoder, batch, generator):
         found = terms(self, encoder, batch, generator)
         poisoned.calls += 1
-        return found | {"1to7": found["1to7"] * float("nan")} if poisoned.calls == 4 else found
+        return found | {"1to7": found["1to7"] * value} if poisoned.calls == step else found
 
     poisoned.calls = 0
-    monkeypatch.setattr("trainer.objectives.amdim.AmdimObjective.terms", poisoned)
-    with pytest.raises(train.DivergedError, match=r"step 4 of stage 'amdim': loss nan.*1to7 nan"):
+    monkeypatch.setattr(AmdimObjective, "terms", poisoned)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 25])
+@pytest.mark.parametrize(("value", "said"), [(float("nan"), "nan"), (float("inf"), "inf")])
+def test_nan_stops_with_step_and_values_and_the_last_good_checkpoint_stays(config, monkeypatch, every, value, said) -> None:
+    """Also where the host looks only every few steps, as on a GPU: before it keeps anything it has looked."""
+    longer = (replace(config.stages[0], steps=9), config.stages[1])
+    config = replace(config, stages=longer)
+    poison(monkeypatch, 5, value)
+    monkeypatch.setattr(train, "looks_every", lambda _: every)
+    with pytest.raises(DivergedError, match=rf"step 5 of stage 'amdim': loss {said}.*1to7 {said}"):
         train.train(config, splits())
     kept = checkpoint.load(config.out)
-    assert (kept.position.stage, kept.position.step) == (0, 2)
+    assert (kept.position.stage, kept.position.step) == (0, 4)
     assert all(tensor.isfinite().all() for tensor in kept.tensors.values())
+    assert [row["step"] for row in rows(config)] == [*"1234"]
 
 
-def test_an_infinite_gradient_moves_no_weight(config) -> None:
-    stage, weight = config.stages[0], torch.nn.Parameter(torch.zeros(1))
-    optimiser = torch.optim.Adam([weight])
-    root = weight.abs().sqrt().sum()
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+@pytest.mark.parametrize("fused", [False, True])
+def test_an_infinite_gradient_moves_no_weight(optimiser, fused) -> None:
+    stage = Stage("s", SupervisedConfig(), steps=1, optimiser=optimiser)
+    layer = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(layer.weight)
+    adam = train.optimiser_of(stage, layer, torch.nn.Module(), fused=fused)
+    root = layer.weight.abs().sqrt().sum()
     root.backward()
-    values = train.learn({"root": root.detach()}, optimiser, stage)
-    assert not np.isfinite(values["gradient_norm"])
-    assert weight.item() == 0
+    values = train.learn({"root": root.detach()}, adam, stage)
+    assert not values["gradient_norm"].isfinite()
+    assert layer.weight.item() == 0
+    if fused:  # nor does any step after it, which may have been taken before anybody looked
+        layer.weight.grad.fill_(1.0)
+        train.learn({"root": root.detach()}, adam, stage)
+        assert layer.weight.item() == 0
+
+
+def test_looking_seldom_is_the_same_run_with_the_same_log(config, monkeypatch) -> None:
+    """But for the rounding of a fused optimiser, which takes its sums in another order."""
+    whole = train.train(config, splits())
+    monkeypatch.setattr(train, "looks_every", lambda _: 3)
+    seldom = replace(config, out=config.out.with_name("seldom"))
+    found = train.train(seldom, splits())
+    for (name, ours), theirs in zip(found.encoder.named_parameters(), whole.encoder.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4, msg=name)
+    assert [(r["stage"], r["step"]) for r in rows(seldom)] == [(r["stage"], r["step"]) for r in rows(config)]
+    losses = [[float(r["loss"]) for r in rows(each)] for each in (config, seldom)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+def test_a_fused_optimiser_survives_an_interruption(config, monkeypatch, optimiser) -> None:
+    monkeypatch.setattr(train, "looks_every", lambda _: 3)
+    stage = Stage("s", SupervisedConfig(SMALL), steps=6, batch_size=16, optimiser=optimiser, learning_rate=1e-2)
+    whole, resumed, _ = twice(replace(config, stages=(stage,)), monkeypatch, 5)
+    assert same(whole.encoder, resumed.encoder)
+
+
+def test_a_gpus_kernels_are_set_and_left_as_they_were() -> None:
+    def now() -> tuple[bool, bool, bool]:
+        return torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+    before = now()
+    with hardware.fast_kernels(torch.device("cuda")):
+        assert now() == (True, False, False)
+    assert now() == before
+    with hardware.fast_kernels(torch.device("cpu")):
+        assert now() == before
 
 
 def test_seeds_matter_and_repeat(config, tmp_path) -> None:

@@ -25,6 +25,7 @@ class WithTeacher(Objective):
         super().__init__()
         self.teacher = copy.deepcopy(encoder).requires_grad_(requires_grad=False)
         self.register_buffer("taken", torch.tensor(data=False))
+        self._known = False
 
     def train(self, mode: bool = True) -> Self:
         """As any module, but the teacher stays in evaluation mode."""
@@ -34,11 +35,14 @@ class WithTeacher(Objective):
 
     def prepare(self, encoder: ImageEncoder, everything: Batch, step: int) -> None:  # noqa: ARG002 - the protocol's
         """Take the encoder as it is before the first step for the teacher, and let it learn what it must."""
+        if self._known:
+            return  # without asking `taken`, for whose answer a GPU would be waited for at every step
         if not self.taken:
             self.teacher.load_state_dict(encoder.state_dict())
             self.teacher.eval()
             self.look(everything)
             self.taken.fill_(value=True)
+        self._known = True
 
     def look(self, everything: Batch) -> None:
         """The teacher's one look at the whole training set; most need none."""
