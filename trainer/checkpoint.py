@@ -25,7 +25,7 @@ FILE = Path("checkpoint") / "latest.safetensors"
 # These may differ between a run and its continuation: they say where, how to go on and what to do after, not what is trained.
 FREE = {
     *("out", "data_dir", "device", "checkpoint_every", "log_every", "whitening"),
-    *("checkpoint_part", "checkpoint_precision", "resume", "resume_if_any", "minutes", "start_from"),
+    *("checkpoint_part", "checkpoint_precision", "resume", "resume_if_any", "minutes", "start_from", "plan"),
 }
 # And these besides between a run and another that starts from its stages: they only describe the bundle.
 FREE_AT_START = FREE | {"threads", "stages", "norm", "epsilon", "k", "weighting", "temperature", "surrogate_tau"}

@@ -6,19 +6,18 @@ import sys
 import time
 from collections.abc import Sequence
 
-import torch
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from bundle.errors import HoldfastError
-from data import Splits, load
+from data import load
+from trainer import checkpoint
 from trainer.config import TrainConfig
-from trainer.encoders import build_encoder, cost_of
-from trainer.hardware import device_of, precision_of
+from trainer.plan import achieved, outlook, plan
 from trainer.presets import DEFAULT, PRESETS
-from trainer.train import TimeUpError, train
-from trainer.write_bundle import told, write_bundle
+from trainer.rehearsal import rehearse
+from trainer.train import TimeUpError, refuse_useless, train
+from trainer.write_bundle import write_bundle
 
 TEACHING = f"""Train an encoder and write its bundle, which python -m index_build then completes.
 
@@ -71,28 +70,23 @@ def run(config: TrainConfig, command: str, console: Console, begun: float) -> No
         skip_unreadable=config.skip_unreadable,
     )
     console.print(plan(config, splits))
-    trained = train(config, splits, console=console, begun=begun)
+    rehearsal = None
+    if config.plan:
+        # What the run would be refused for is said before anybody waits for a rehearsal.
+        refuse_useless(config, splits.train)
+        checkpoint.to_go_on_from(config, splits.sha256)
+        with console.status("taking a few steps of every stage, to see what they cost"):
+            rehearsal = rehearse(config, splits.train)
+        console.print(outlook(rehearsal))
+    try:
+        trained = train(config, splits, console=console, begun=begun)
+    except TimeUpError as error:
+        console.print(achieved(error.paces, rehearsal))
+        raise
+    console.print(achieved(trained.paces, rehearsal))
     with console.status("exporting, and comparing the graphs with torch"):
         parity = write_bundle(config, splits, trained, command)
     console.print(
         f"trained in {trained.seconds:.0f} s; encoder.onnx is within {parity.embeddings:.0e} of torch,"
         f" gradient.onnx within {parity.gradients:.0e}\nnext: python -m index_build {config.out}"
     )
-
-
-def plan(config: TrainConfig, splits: Splits) -> Table:
-    """What is going to happen, and how large it is."""
-    device = device_of(config)
-    precision = "bfloat16" if precision_of(config, device).fast_dtype == torch.bfloat16 else "float32"
-    table = Table("", show_header=False)
-    table.add_row("data", f"{config.data}: {len(splits.train):,} images of {len(splits.train.class_names)} classes")
-    table.add_row("encoder", f"{config.encoder}\n{cost_of(build_encoder(config.encoder))}")
-    for number, stage in enumerate(config.stages):
-        epochs = stage.steps * stage.batch_size / len(splits.train)
-        table.add_row(f"stage {number}", f"{told(stage)} ({epochs:.1f} epochs), learning rate {stage.learning_rate:g}")
-    if config.whitening:
-        table.add_row("after it", f"whitening by {config.whitening:g}")
-    table.add_row("threat model", str(config.threat))
-    table.add_row("on", f"{device.type}, {config.threads} threads, {precision}, seed {config.seed}")
-    table.add_row("to", str(config.out))
-    return table

@@ -135,6 +135,9 @@ class TrainConfig:
     log_every: int = 10
     """Steps between two lines of log.csv."""
 
+    plan: bool = True
+    """Take a few steps of every stage on throw-away copies first, and say what the run costs by operations, bytes and time."""
+
     resume: bool = False
     """Go on from the checkpoint in `out`. Refused if what is trained would be another."""
 

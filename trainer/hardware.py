@@ -45,6 +45,12 @@ def precision_of(config: TrainConfig, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16" and fast)
 
 
+def multiplied(precision: torch.autocast) -> torch.dtype:
+    """What convolutions multiply under a mixed precision: float32 where it is switched off."""
+    enabled: bool = precision._enabled  # noqa: SLF001 - there is no other way to ask
+    return precision.fast_dtype if enabled else torch.float32
+
+
 def everything_of(images: LabelledImages, device: torch.device) -> Batch:
     """The whole set as tensors where the training runs: uint8, so 50,000 CIFAR images are 150 MB."""
     return Batch(torch.from_numpy(images.images).to(device), torch.from_numpy(images.labels).to(device))

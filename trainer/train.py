@@ -13,6 +13,7 @@ interrupted goes on exactly as it would have.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter as clock
@@ -37,17 +38,31 @@ from trainer.shares import Shares
 from trainer.threads import one_thread_each
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What this invocation did of a stage: how many images in how many seconds, checkpoints and all."""
+
+    stage: str
+    images: int
+    seconds: float
+
+
 class TimeUpError(HoldfastError):
-    """The minutes of this invocation are over; a checkpoint says where to go on."""
+    """The minutes of this invocation are over; a checkpoint says where to go on. `paces` are its stages so far."""
+
+    def __init__(self, message: str, paces: tuple[Pace, ...]) -> None:
+        super().__init__(message)
+        self.paces = paces
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a run leaves: the encoder in evaluation mode on the CPU, and what it took."""
+    """What a run leaves: the encoder in evaluation mode on the CPU, and what it took; `paces` are of this invocation alone."""
 
     encoder: ImageEncoder
     steps: int
     seconds: float
+    paces: tuple[Pace, ...] = ()
 
 
 def train(config: TrainConfig, splits: Splits, *, console: Console | None = None, begun: float | None = None) -> Trained:
@@ -79,7 +94,7 @@ def train(config: TrainConfig, splits: Splits, *, console: Console | None = None
         Log(config.out, names, seconds=start.seconds, console=console) as log,
         Shares(shares_of(config, device), precision_of(config, device)) as shares,
     ):
-        loop = Loop(config, splits.sha256, encoder, everything_of(splits.train, device), shares, log, deadline)
+        loop = Loop(config, splits.sha256, encoder, everything_of(splits.train, device), shares, log, deadline, [])
         log.begin(stages_done(config, start) if found else {})
         for number in range(start.stage, len(objectives)):
             resumed = found if number == start.stage else None
@@ -91,7 +106,7 @@ def train(config: TrainConfig, splits: Splits, *, console: Console | None = None
         encoder.load_state_dict(checkpoint.as_kept(encoder, config.checkpoint_precision))
         # Channels-last is for training; tracing a graph wants the usual layout.
         encoder.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        return Trained(encoder.eval(), sum(stage.steps for stage in config.stages), log.seconds)
+        return Trained(encoder.eval(), sum(stage.steps for stage in config.stages), log.seconds, tuple(loop.paces))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +120,7 @@ class Loop:
     shares: Shares
     log: Log
     deadline: float
+    paces: list[Pace]
 
     def run(self, number: int, objective: Objective, resumed: Checkpoint | None) -> None:
         """Train for one stage, from its beginning or from a checkpoint within it."""
@@ -116,17 +132,14 @@ class Loop:
             resumed.restore(self.encoder, objective, optimiser, mean)
         done = resumed.position.step if resumed else 0
         generators = [torch.Generator(self.everything.labels.device) for _ in range(self.shares.number)]
+        size, begun = min(stage.batch_size, len(self.everything)), self.log.seconds
         self.log.stage(stage.name, stage.steps, done)
         for module in (self.encoder, objective):
             module.train()
         for step in range(done + 1, stage.steps + 1):
             set_learning_rate(optimiser, stage, step)
-            for share, generator in enumerate(generators):
-                generator.manual_seed(seed_of(config.seed, 1 + number, step, *[share][:share]))
-            objective.prepare(self.encoder, self.everything, step)
-            batch = draw(self.everything, stage, config.seed, step)
             optimiser.zero_grad()
-            terms = self.shares.backward(self.encoder, objective, batch, generators)
+            terms = self.gradient(number, step, objective, generators)
             if terms:
                 watch.add(step, learn(terms, optimiser, stage), optimiser.param_groups[0]["lr"])
             if mean:
@@ -140,8 +153,22 @@ class Loop:
             if keep:
                 position = Position(number, step, self.log.seconds)
                 checkpoint.save(config, self.data_sha256, position, states_of(self.encoder, objective, optimiser, mean))
+            if late or step == stage.steps:
+                self.paces.append(Pace(stage.name, (step - done) * size, self.log.seconds - begun))
             if late and (number, step) != (len(config.stages) - 1, stage.steps):
-                raise TimeUpError(f"{config.minutes:g} minutes are over after step {step:,} of stage {stage.name!r}")
+                over = f"{config.minutes:g} minutes are over after step {step:,} of stage {stage.name!r}"
+                raise TimeUpError(over, tuple(self.paces))
+
+    def gradient(
+        self, number: int, step: int, objective: Objective, generators: Sequence[torch.Generator]
+    ) -> dict[str, Tensor]:
+        """Draw the batch of a step and add the gradient of its loss; returns the terms of the loss."""
+        seed = self.config.seed
+        for share, generator in enumerate(generators):
+            generator.manual_seed(seed_of(seed, 1 + number, step, *[share][:share]))
+        objective.prepare(self.encoder, self.everything, step)
+        batch = draw(self.everything, self.config.stages[number], seed, step)
+        return self.shares.backward(self.encoder, objective, batch, generators)
 
     def tell(self, stage: Stage, step: int, watch: Watch) -> None:
         """Look at what was measured up to `step`: move the bar, write the lines of log.csv that are due.

@@ -12,7 +12,7 @@ from trainer.objectives import AmdimObjectiveConfig
 from trainer.presets import DIGITS
 
 TINY = [
-    *("--encoder.width", "4", "--encoder.dim", "8", "--threads", "1"),
+    *("--encoder.width", "4", "--encoder.dim", "8", "--threads", "1", "--no-plan"),
     *("--stages.0.steps", "2", "--stages.1.steps", "2", "--stages.0.batch-size", "16", "--stages.1.batch-size", "16"),
 ]
 
@@ -45,6 +45,16 @@ def test_the_plan_is_told_before_the_run(run: Path, tmp_path: Path, capsys: pyte
     assert "1,197 images of 10 classes" in out
     assert "M parameters" in out
     assert "seed: 0 there, 1 now" in " ".join(out.split())
+
+
+def test_a_plan_changes_nothing_and_is_held_against_what_was_reached(run: Path, tmp_path: Path, capsys) -> None:
+    assert cli.main([*TINY, "--plan", "--out", str(tmp_path / "x")]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "a large copy reach" in out
+    assert "utilisation" in out
+    assert "not counted" not in out
+    first, second = (Bundle.open_encoder(path).manifest.files["encoder.onnx"] for path in (run, tmp_path / "x"))
+    assert first == second
 
 
 def test_resuming_a_finished_run_writes_the_same_encoder(run: Path) -> None:

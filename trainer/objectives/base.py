@@ -49,6 +49,11 @@ class Objective(nn.Module, ABC):
     names: ClassVar[tuple[str, ...]]
     """The terms of the loss that `terms` may return: columns of the log."""
 
+    @property
+    def fewest(self) -> int:
+        """How few training images `prepare` can do with."""
+        return 2
+
     def prepare(self, encoder: ImageEncoder, everything: Batch, step: int) -> None:
         """Look at the whole training set before step `step` (from 1) of its stage; most objectives need not."""
 

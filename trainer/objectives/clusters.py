@@ -74,6 +74,11 @@ class Clusters(WithTeacher):
         self.config = config
         self.register_buffer("prototypes", torch.zeros(config.prototypes, encoder.dim))
 
+    @property
+    def fewest(self) -> int:
+        """One image for each prototype."""
+        return self.config.prototypes
+
     def look(self, everything: Batch) -> None:
         """Cluster the teacher's embeddings of the training set."""
         self.prototypes.copy_(prototypes_of(self.taught_all(everything), self.config.prototypes))
