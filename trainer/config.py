@@ -122,6 +122,10 @@ class TrainConfig:
     """CPU threads: each learns from its share of every batch, and what BatchNorm and contrastive losses do over a batch they
     do over a share. So a run goes on only with as many as it began with. A GPU takes batches whole."""
 
+    compile: bool = False
+    """Let torch.compile fuse the encoder's operators: a minute or more at the start of each stage, for steps that move fewer
+    bytes. For one thread, or a GPU. AMDIM and SSAT look at maps within the encoder and gain in their attacks alone."""
+
     checkpoint_every: int = 100
     """Steps between two checkpoints; one is also written at the end of every stage."""
 
@@ -160,6 +164,8 @@ class TrainConfig:
         small = [stage.name for stage in self.stages if stage.batch_size < 2 * self.threads]
         if small:
             raise ValueError(f"{self.threads} threads need batches of at least {2 * self.threads} images: {', '.join(small)}")
+        if self.compile and self.threads > 1:
+            raise ValueError(f"--compile is for one thread, or a GPU, not for {self.threads} threads: choose one of the two")
         if self.seed < 0:
             raise ValueError(f"the seed must be at least 0, not {self.seed}")
         if self.checkpoint_part and not self.checkpoint_part * 2**20 >= SMALLEST:

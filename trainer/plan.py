@@ -36,8 +36,8 @@ def outlook(rehearsal: Rehearsal) -> Table:
     table = Table(
         *("stage", "FLOP per image", "FLOP", "bytes", "by FLOP", "by bytes", "expected", "state"),
         caption=f"A large matrix product and a large copy reach {rehearsal.ceilings} here: by FLOP and by bytes no stage is"
-        " quicker than this. Bytes are at most, as if no two operators were fused. Expected is by a few real steps, if these"
-        " take seconds.",
+        " quicker than this. Bytes are at most, as if no two operators were fused. Expected is by a few real steps,"
+        " not compiled, if these take seconds.",
     )
     for found in rehearsal.stages:
         steps = found.stage.steps

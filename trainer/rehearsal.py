@@ -2,10 +2,11 @@
 
 The copies are built, trained and dropped here, by random numbers of their own, so that a run is the same with and without.
 Where a stage begins with what another one has learned, here it begins with nothing, which costs the same.
+Nothing is compiled, as that takes longer than anybody would wait for a plan.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ def rehearse(config: TrainConfig, images: LabelledImages) -> Rehearsal:
     ceilings = measure(device, multiplied(precision_of(config, device)), shares_of(config, device))
     cards = [torch.cuda.current_device()] if device.type == "cuda" else []
     with torch.random.fork_rng(cards), one_thread_each(), fast_kernels(device):
-        encoder, objectives = build(config, images, device)
+        encoder, objectives = build(replace(config, compile=False), images, device)
         pairs = zip(config.stages, objectives, strict=True)
         stages = tuple(_rehearsed(Cast(config, stage, encoder, objective), images, ceilings) for stage, objective in pairs)
     return Rehearsal(stages, ceilings)

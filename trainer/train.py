@@ -12,21 +12,22 @@ Every random number of a step comes from generators seeded with (seed, stage, st
 interrupted goes on exactly as it would have.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from time import perf_counter as clock
 
 import numpy as np
 import torch
 from rich.console import Console
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from bundle.errors import HoldfastError
 from data import LabelledImages, Splits
 from trainer import checkpoint
+from trainer.batches import draw, seed_of
 from trainer.checkpoint import Checkpoint, Position
 from trainer.config import Stage, TrainConfig
 from trainer.descent import Watch, learn, mean_of, optimiser_of, set_learning_rate
@@ -104,6 +105,7 @@ def train(config: TrainConfig, splits: Splits, *, console: Console | None = None
             loop.run(number, objectives[number], resumed)
         # What is exported is what the last checkpoint holds.
         encoder.load_state_dict(checkpoint.as_kept(encoder, config.checkpoint_precision))
+        encoder = copy.deepcopy(encoder) if config.compile else encoder  # which is not compiled
         # Channels-last is for training; tracing a graph wants the usual layout.
         encoder.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         return Trained(encoder.eval(), sum(stage.steps for stage in config.stages), log.seconds, tuple(loop.paces))
@@ -216,7 +218,19 @@ def build(config: TrainConfig, images: LabelledImages, device: torch.device) -> 
     objectives = [build_objective(stage.objective, encoder, len(images.class_names)) for stage in config.stages]
     for module in (encoder, *objectives):
         module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent in its stubs
+        if config.compile:
+            compile_encoders(module)
     return encoder, objectives
+
+
+def compile_encoders(module: nn.Module) -> None:
+    """Compile each encoder in `module`, a teacher for instance, in place: names stay, and copies are not compiled.
+
+    Each size of batch has kernels of its own: there are few, and kernels for any size are slower.
+    """
+    for inner in module.modules():
+        if isinstance(inner, ImageEncoder):
+            inner.compile(dynamic=False)
 
 
 def states_of(
@@ -225,22 +239,3 @@ def states_of(
     """All that a run within a stage must remember."""
     states = {"encoder": encoder.state_dict(), "objective": objective.state_dict(), "optimiser": checkpoint.moments(optimiser)}
     return states | ({"mean": mean.state_dict()} if mean else {})
-
-
-def seed_of(*place: int) -> int:
-    """One seed for each place in a run, of which no two are near each other; the same on every machine."""
-    return int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def draw(everything: Batch, stage: Stage, seed: int, step: int) -> Batch:
-    """The batch of a step (from 1): consecutive images of this epoch's order; what is left over at its end is dropped."""
-    size = min(stage.batch_size, len(everything))
-    epoch, place = divmod(step - 1, len(everything) // size)
-    order = order_of(len(everything), seed, epoch, everything.labels.device)
-    return everything.at(order[place * size : (place + 1) * size])
-
-
-@lru_cache(maxsize=1)
-def order_of(number: int, seed: int, epoch: int, device: torch.device) -> Tensor:
-    """The order of the images in an epoch, int64 [number]; the last one is kept, as a GPU is waited for when it gets one."""
-    return torch.randperm(number, generator=torch.Generator().manual_seed(seed_of(seed, 0, epoch))).to(device)
