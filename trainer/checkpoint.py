@@ -24,7 +24,7 @@ FILE = Path("checkpoint") / "latest.safetensors"
 
 # These may differ between a run and its continuation: they say where, how to go on and what to do after, not what is trained.
 FREE = {
-    *("out", "data_dir", "device", "compile", "checkpoint_every", "log_every", "whitening"),
+    *("out", "data_dir", "device", "compile", "checkpoint_every", "log_every", "whitening", "half"),
     *("checkpoint_part", "checkpoint_precision", "resume", "resume_if_any", "minutes", "start_from", "plan"),
 }
 # And these besides between a run and another that starts from its stages: they only describe the bundle.

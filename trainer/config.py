@@ -91,6 +91,10 @@ class TrainConfig:
     """Evens out the spread of the embedding's directions after the training: 0 leaves them, .5 makes them all alike. A finished
     run with --resume exports again with another one."""
 
+    half: bool = False
+    """Round the weights of the exported encoder to float16, which halves its graphs; they are still computed with in float32.
+    A finished run with --resume exports again with or without."""
+
     norm: Norm = "linf"
     """Norm of the threat model that the bundle states and is evaluated under."""
 

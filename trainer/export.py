@@ -23,6 +23,7 @@ from bundle.errors import HoldfastError
 from bundle.files import write_atomically
 from bundle.preprocess import InputContract, Pixels
 from trainer.gradient_graph import Untraceable, prepare, trace_gradient
+from trainer.half_weights import halve
 
 Floats = NDArray[np.float32]
 
@@ -60,7 +61,12 @@ class Parity:
 
 
 def export(
-    encoder: nn.Module, destination: BundleWriter | Path, contract: InputContract, images: Pixels | None = None
+    encoder: nn.Module,
+    destination: BundleWriter | Path,
+    contract: InputContract,
+    images: Pixels | None = None,
+    *,
+    half: bool = False,
 ) -> Parity:
     """Write encoder.onnx and gradient.onnx, if both compute what the encoder computes in torch.
 
@@ -71,6 +77,7 @@ def export(
         destination: a bundle's writer, or a directory.
         contract: height and width that the graphs are fixed to; the batch stays free.
         images: some real images, uint8 [n, H, W, 3], to compare on besides random ones.
+        half: store weights that float16 holds exactly as float16 (see `rounded`); what is computed is the same.
 
     Returns:
         The differences found, all within tolerance.
@@ -84,7 +91,7 @@ def export(
     with tempfile.TemporaryDirectory(prefix="holdfast-export-") as name:
         folder = Path(name)
         try:
-            write_graphs(reference, folder, contract)
+            write_graphs(reference, folder, contract, half=half)
         except (Untraceable, fx.proxy.TraceError, torch.onnx.OnnxExporterError) as error:
             raise ExportError(f"{type(encoder).__name__} cannot be exported: {error}") from error
         parity = check_parity(reference, folder, _samples(contract, images))
@@ -97,19 +104,20 @@ def export(
     return parity
 
 
-def write_graphs(encoder: nn.Module, folder: Path, contract: InputContract) -> None:
+def write_graphs(encoder: nn.Module, folder: Path, contract: InputContract, *, half: bool = False) -> None:
     """Write both graphs into `folder`, unchecked."""
-    served = prepare(encoder)
+    # Folded into a weight, BatchNorm would make of a number that float16 holds one that it does not.
+    served = prepare(encoder, fold=not half)
     blank = torch.zeros(3, *contract.shape, dtype=torch.uint8)
     with torch.no_grad():
         dim = served(blank).shape[1]
     gradient = trace_gradient(served, contract.shape, dim).eval()
     pixels, cotangents = torch.zeros(blank.shape), torch.zeros(len(blank), dim)
-    _write(served, folder / ENCODER, {"images": blank}, "embeddings")
-    _write(gradient, folder / GRADIENT, {"pixels": pixels, "cotangents": cotangents}, "gradients")
+    _write(served, folder / ENCODER, {"images": blank}, "embeddings", half=half)
+    _write(gradient, folder / GRADIENT, {"pixels": pixels, "cotangents": cotangents}, "gradients", half=half)
 
 
-def _write(module: nn.Module, path: Path, inputs: dict[str, torch.Tensor], output: str) -> None:
+def _write(module: nn.Module, path: Path, inputs: dict[str, torch.Tensor], output: str, *, half: bool) -> None:
     with _quiet():
         program = torch.onnx.export(
             module,
@@ -126,6 +134,8 @@ def _write(module: nn.Module, path: Path, inputs: dict[str, torch.Tensor], outpu
     # The exporter notes each operator's Python stack: paths of this machine, which no bundle should carry.
     for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
         del part.metadata_props[:]
+    if half:
+        halve(model)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 

@@ -63,10 +63,11 @@ class GradientOfServed(nn.Module):
             return torch.autograd.grad(along, leaf)[0]
 
 
-def prepare(encoder: nn.Module) -> ServedEncoder:
-    """Copy an encoder for export: on the CPU, float32, evaluation mode, frozen, every BatchNorm folded away.
+def prepare(encoder: nn.Module, *, fold: bool = True) -> ServedEncoder:
+    """Copy an encoder for export: on the CPU, float32, evaluation mode, frozen, without a BatchNorm.
 
-    A BatchNorm behind a convolution becomes part of it; any other becomes one multiplication and one addition.
+    A BatchNorm behind a convolution becomes part of it, but not without `fold`, which leaves weights as they are; any other
+    becomes one multiplication and one addition.
     The encoder must be traceable by torch.fx: no branch may hang on the values of a tensor.
     """
     twin = copy.deepcopy(encoder).cpu().float().eval().requires_grad_(requires_grad=False)
@@ -78,7 +79,7 @@ def prepare(encoder: nn.Module) -> ServedEncoder:
             continue
         before = node.args[0]
         conv = layers.get(str(before.target)) if before.op == "call_module" else None
-        if isinstance(conv, nn.Conv2d) and len(before.users) == 1 and _called_once(graph, before.target):
+        if fold and isinstance(conv, nn.Conv2d) and len(before.users) == 1 and _called_once(graph, before.target):
             graph.set_submodule(before.target, fuse_conv_bn_eval(conv, norm))
             graph.set_submodule(node.target, nn.Identity())
         else:

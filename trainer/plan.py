@@ -10,7 +10,7 @@ from trainer.encoders import build_encoder, cost_of
 from trainer.hardware import device_of, multiplied, precision_of
 from trainer.rehearsal import Rehearsal, Rehearsed
 from trainer.train import Pace
-from trainer.write_bundle import told
+from trainer.write_bundle import told, told_after
 
 
 def plan(config: TrainConfig, splits: Splits) -> Table:
@@ -23,8 +23,8 @@ def plan(config: TrainConfig, splits: Splits) -> Table:
     for number, stage in enumerate(config.stages):
         epochs = stage.steps * stage.batch_size / len(splits.train)
         table.add_row(f"stage {number}", f"{told(stage)} ({epochs:.1f} epochs), learning rate {stage.learning_rate:g}")
-    if config.whitening:
-        table.add_row("after it", f"whitening by {config.whitening:g}")
+    if after := told_after(config):
+        table.add_row("after it", ", ".join(after))
     table.add_row("threat model", str(config.threat))
     table.add_row("on", f"{device.type}, {config.threads} threads, {precision}, seed {config.seed}")
     table.add_row("to", str(config.out))

@@ -148,6 +148,7 @@ CIFAR10_RESNET18 = TrainConfig(
         ),
     ),
     out=Path("runs/cifar10-resnet18"),
+    half=True,
     data="cifar10",
     k=200,
     weighting="exponential",

@@ -12,7 +12,7 @@ from bundle.manifest import DataRecord, Manifest, ThreatModelRecord, Training
 from bundle.preprocess import InputContract
 from bundle.vote import VoteParameters
 from data import Splits
-from trainer import whitening
+from trainer import rounding, whitening
 from trainer.config import Stage, TrainConfig
 from trainer.export import Parity, export
 from trainer.hardware import device_of, everything_of
@@ -39,7 +39,7 @@ def write_bundle(config: TrainConfig, splits: Splits, trained: Trained, command:
     contract = InputContract(height=size, width=size)
     encoder = finished(config, splits, trained)
     writer = BundleWriter.create(config.out)
-    parity = export(encoder, writer, contract, splits.train.images[:33])
+    parity = export(encoder, writer, contract, splits.train.images[:33], half=config.half)
     writer.commit(
         Manifest(
             name=config.out.name,
@@ -57,12 +57,14 @@ def write_bundle(config: TrainConfig, splits: Splits, trained: Trained, command:
 
 
 def finished(config: TrainConfig, splits: Splits, trained: Trained) -> nn.Module:
-    """What is exported: the encoder, whitened if that is asked for; the map is kept beside the checkpoint."""
-    encoder: nn.Module = trained.encoder
+    """What is exported: the encoder, rounded and whitened where that is asked for; either is kept beside the checkpoint."""
+    trunk = rounding.rounded(trained.encoder) if config.half else trained.encoder
+    encoder: nn.Module = trunk
     if config.whitening:
         device = device_of(config)
         everything = everything_of(splits.train, device)
-        encoder = whitening.whiten(copy.deepcopy(trained.encoder).to(device), everything, config.whitening).cpu()
+        encoder = whitening.whiten(copy.deepcopy(trunk).to(device), everything, config.whitening).cpu()
+    rounding.save(config.out, half=config.half)
     whitening.save(encoder, config.out)
     return encoder
 
@@ -73,7 +75,7 @@ def _training(config: TrainConfig, splits: Splits, trained: Trained, command: st
         seed=config.seed,
         commit=commit(),
         objective=", then ".join(told(stage) for stage in config.stages),
-        encoder=str(config.encoder) + (f", whitened by {config.whitening:g}" if config.whitening else ""),
+        encoder=", ".join([str(config.encoder), *told_after(config)]),
         steps=trained.steps,
         seconds=round(trained.seconds, 1),
         data=DataRecord(
@@ -84,6 +86,12 @@ def _training(config: TrainConfig, splits: Splits, trained: Trained, command: st
             seed=config.seed,
         ),
     )
+
+
+def told_after(config: TrainConfig) -> list[str]:
+    """What is done to the encoder after the training, in a few words each."""
+    whitened = [f"whitened by {config.whitening:g}"] if config.whitening else []
+    return ["weights rounded to float16"] * config.half + whitened
 
 
 def told(stage: Stage) -> str:

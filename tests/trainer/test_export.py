@@ -99,7 +99,7 @@ def test_after_a_mismatch_nothing_is_written(exported, tmp_path, monkeypatch):
     other = trained(CONFIGS["amdim" if type(encoder).__name__.startswith("Amdim") else "resnet"])
     with torch.no_grad():
         next(other.parameters()).mul_(1.1)
-    monkeypatch.setattr(module, "write_graphs", lambda _e, to, _c: shutil.copytree(folder, to, dirs_exist_ok=True))
+    monkeypatch.setattr(module, "write_graphs", lambda _e, to, _c, **_: shutil.copytree(folder, to, dirs_exist_ok=True))
     with pytest.raises(ExportMismatchError):
         export(other, tmp_path, CONTRACT)
     assert list(tmp_path.iterdir()) == []

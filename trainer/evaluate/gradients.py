@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bundle.errors import HoldfastError
-from trainer import whitening
+from trainer import rounding, whitening
 from trainer.checkpoint import load_encoder
 from trainer.hardware import device_named
 
@@ -33,7 +33,7 @@ class GradientOptions:
 
         Raises:
             CheckpointError: the training run does not lie there.
-            HoldfastError: its whitening is damaged, an option that would do nothing, or a GPU that is not there.
+            HoldfastError: its whitening or rounding is damaged, an option that would do nothing, or a GPU that is not there.
 
         """
         if self.gradients == "onnx":
@@ -41,7 +41,7 @@ class GradientOptions:
                 raise HoldfastError("--device and --precision need --gradients torch: gradient.onnx runs on the CPU in float32")
             return None
         device = device_named(self.device)
-        encoder = whitening.load(load_encoder(directory), directory)
+        encoder = whitening.load(rounding.load(load_encoder(directory), directory), directory)
         if self.precision == "bfloat16":
             encoder = InBfloat16(encoder)
         return encoder.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
