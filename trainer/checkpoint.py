@@ -188,6 +188,6 @@ def restore_moments(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
-        alike = value.shape == parameters[int(index)].shape
+        alike = name != "step" and value.shape == parameters[int(index)].shape
         state.setdefault(int(index), {})[name] = torch.empty_like(parameters[int(index)]).copy_(value) if alike else value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -1,6 +1,5 @@
 """python -m trainer [PRESET] [--FLAG VALUE ...]: train an encoder and write its bundle."""
 
-import os
 import shlex
 import sys
 import time
@@ -19,6 +18,9 @@ from trainer.rehearsal import rehearse
 from trainer.train import TimeUpError, refuse_useless, train
 from trainer.write_bundle import write_bundle
 
+# Of sysexits.h, EX_TEMPFAIL: try again later. (Python has names for them on Unix alone.)
+TIME_UP = 75
+
 TEACHING = f"""Train an encoder and write its bundle, which python -m index_build then completes.
 
   python -m trainer                                     the default, {DEFAULT}: needs no download
@@ -26,6 +28,7 @@ TEACHING = f"""Train an encoder and write its bundle, which python -m index_buil
   python -m trainer digits --out runs/mine --stages.1.steps 300 --stages.1.objective.epsilon 0.1
   python -m trainer digits --resume                     go on after an interruption
   python -m trainer digits --resume-if-any --minutes 9  a slice of it; repeated, the next one
+  python -m trainer cifar10-resnet18 --data-dir DIR     the largest one, for a GPU
   python -m trainer PRESET --help                       every flag, with its value in that preset
 
 Ends with status 0 when the bundle is written, 1 for what went wrong, 75 when its --minutes are over, 130 when interrupted.
@@ -42,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run(config, shlex.join(["python", "-m", "trainer", *arguments]), console, begun)
     except TimeUpError as error:
         console.print(f"{error}; the same command with --resume goes on from there", markup=False, highlight=False)
-        return os.EX_TEMPFAIL
+        return TIME_UP
     except HoldfastError as error:
         console.print(str(error), style="red", markup=False, highlight=False)
         return 1

@@ -233,9 +233,9 @@ PRESETS: dict[str, tuple[str, TrainConfig]] = {
     "cifar10-resnet18": (
         (
             "The flagship, label-free, for one H100: SimCLR, then its neighbourhoods made robust:"
-            " `python -m trainer cifar10-resnet18 --data-dir DIR`. By its operation count about 18 minutes of the GPU, a month"
-            " of a CPU core. Meant to reach clean 84 %, robust 66 % at L-inf 4/255 and 47 % at 8/255; cost and accuracy are"
-            " estimates, not yet measured."
+            " `python -m trainer cifar10-resnet18 --data-dir DIR`. By its operation count about 20 minutes of the GPU,"
+            " weeks of a CPU core. Meant to reach clean 84 %, robust 66 % at L-inf 4/255 and 47 % at 8/255; cost and"
+            " accuracy are estimates, not yet measured."
         ),
         CIFAR10_RESNET18,
     ),

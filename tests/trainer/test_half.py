@@ -14,14 +14,16 @@ from onnx import TensorProto, helper, numpy_helper
 from bundle import Bundle
 from bundle.encoder import open_session
 from bundle.errors import HoldfastError
+from bundle.preprocess import InputContract
 from trainer import rounding, train
 from trainer.config import Stage, TrainConfig
-from trainer.encoders import ResNetConfig
+from trainer.encoders import ResNetConfig, build_encoder
 from trainer.evaluate.gradients import GradientOptions
+from trainer.export import write_graphs
 from trainer.half_weights import halve
 from trainer.objectives import SupervisedConfig
 from trainer.onnx_embedding import OnnxEmbedding
-from trainer.write_bundle import write_bundle
+from trainer.write_bundle import finished, write_bundle
 
 
 def product(weight: np.ndarray) -> onnx.ModelProto:
@@ -96,18 +98,25 @@ def test_the_exported_encoder_is_the_rounded_one_for_answers_gradients_and_evalu
     torch.testing.assert_close(other.grad, leaf.grad, rtol=1e-3, atol=1e-5)
 
 
-def test_the_graphs_are_half_as_large_and_a_finished_run_can_have_either(config, few) -> None:
-    config = replace(config, encoder=ResNetConfig(32, 1, 40, activation="silu"))
+def test_the_graphs_take_two_bytes_for_each_weight(tmp_path) -> None:
+    encoder = rounding.rounded(build_encoder(ResNetConfig(32, 1, 40))).eval()
+    write_graphs(encoder, tmp_path, InputContract(height=32, width=32), half=True)
+    parameters = sum(parameter.numel() for parameter in encoder.parameters())
+    for name in ("encoder.onnx", "gradient.onnx"):
+        assert (tmp_path / name).stat().st_size < 2.2 * parameters + 50_000, name
+
+
+def test_a_finished_run_can_have_either(config, few) -> None:
     trained = train.train(config, few)
-    write_bundle(config, few, trained, "a")
-    names = ("encoder.onnx", "gradient.onnx")
-    small = [(config.out / name).stat().st_size for name in names]
-    whole = replace(config, half=False, resume=True)
-    write_bundle(whole, few, train.train(whole, few), "b")
-    large = [(config.out / name).stat().st_size for name in names]
-    assert all(half < 0.65 * full for half, full in zip(small, large, strict=True))
-    opened = GradientOptions("torch", device="cpu").open(config.out)
-    assert torch.equal(opened.encoder.to5[0].conv1.weight, trained.encoder.to5[0].conv1.weight)
+    weights = []
+    for half in (True, False):
+        finished(replace(config, half=half, whitening=0.0), few, trained)
+        opened = GradientOptions("torch", device="cpu").open(config.out)
+        weights.append(opened.to5[0].conv1.weight.contiguous())
+    own = trained.encoder.to5[0].conv1.weight
+    assert torch.equal(weights[0], own.half().float())
+    assert torch.equal(weights[1], own)
+    assert not torch.equal(*weights)
 
 
 def test_a_note_that_is_damaged_is_said_to_be(config, few) -> None:
