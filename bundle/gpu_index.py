@@ -7,8 +7,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.errors import ContractMismatchError, DeviceError
-from bundle.index import SPARE, FlatIndex, Floats, Neighbours, canonical
+from bundle.errors import DeviceError
+from bundle.index import SPARE, FlatIndex, Floats, Neighbours, canonical, refuse_misfit
 
 MAX_K = 2048 - SPARE
 """Most neighbours of one search: the kernels of faiss select 2,048, spare ones included."""
@@ -86,10 +86,7 @@ class GpuFlatIndex:
             DeviceError: k is more than a GPU selects.
 
         """
-        if queries.ndim != 2 or queries.shape[1] != self.dim:
-            raise ContractMismatchError(f"queries have shape {list(queries.shape)}; the index holds [N, {self.dim}]")
-        if not 1 <= k <= self.size:
-            raise ContractMismatchError(f"k = {k} neighbours asked of an index of {self.size} exemplars")
+        refuse_misfit(self, queries, k)
         fetched = min(k + SPARE, self.size)
         if fetched > MAX_K + SPARE:
             raise DeviceError(f"k = {k} neighbours are more than the {MAX_K} that a GPU finds; search on the CPU")

@@ -106,10 +106,7 @@ class FlatIndex:
             ContractMismatchError: queries of another dimension, or k larger than the index.
 
         """
-        if queries.ndim != 2 or queries.shape[1] != self.dim:
-            raise ContractMismatchError(f"queries have shape {list(queries.shape)}; the index holds [N, {self.dim}]")
-        if not 1 <= k <= self.size:
-            raise ContractMismatchError(f"k = {k} neighbours asked of an index of {self.size} exemplars")
+        refuse_misfit(self, queries, k)
         similarities, ids = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), min(k + SPARE, self.size))
         return canonical(similarities, ids, k)
 
@@ -158,6 +155,19 @@ class FlatIndex:
 
 def _half_index(dim: int) -> Any:
     return faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+
+
+def refuse_misfit(index: Index, queries: Floats, k: int) -> None:
+    """Refuse what `index` cannot be asked.
+
+    Raises:
+        ContractMismatchError: queries of another dimension, or k larger than the index.
+
+    """
+    if queries.ndim != 2 or queries.shape[1] != index.dim:
+        raise ContractMismatchError(f"queries have shape {list(queries.shape)}; the index holds [N, {index.dim}]")
+    if not 1 <= k <= index.size:
+        raise ContractMismatchError(f"k = {k} neighbours asked of an index of {index.size} exemplars")
 
 
 def canonical(similarities: Floats, ids: NDArray[np.int64], k: int) -> Neighbours:

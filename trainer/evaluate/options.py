@@ -28,7 +28,7 @@ Without --full: about a minute for the 400 test images of the digits on one core
 With --full: some hundred attacks in every ball (own and library white-box attacks, transfer, black box, noise), with the
 bank known and unknown, accuracy against epsilon, alarms, and the gates that tell a robust classifier from a weak
 evaluation. 60 images of the digits took 16 minutes at --steps 50 --restarts 1 --targets 3 --queries 1000, on half a core;
-1,000 images of cifar10-small with the same three, --gradients torch --precision bfloat16 --threads 2, four and a half hours
+1,000 images of cifar10-small with the same four, --gradients torch --precision bfloat16 --threads 2, four and a half hours
 of two cores; at full effort they are, by the cost of single steps, a matter of a night and a day. The bar says how much is
 left at most; ctrl-c stops it at any time, and the same command goes on from there.
 
