@@ -4,6 +4,7 @@ So a benchmark that means one thread starts itself again with the server's own v
 or half of one.
 """
 
+import argparse
 import os
 import sys
 
@@ -26,3 +27,10 @@ def restart_with_one_thread(module: str) -> None:
     if "BENCH_IS_PREPARED" not in os.environ:
         warn_if_busy(os.getloadavg()[0], os.cpu_count() or 1)
         os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], prepared())  # noqa: S606 - ourselves
+
+
+def add_device_flag(parser: argparse.ArgumentParser) -> None:
+    """--device, for benchmarks of what runs on either."""
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="cuda is the first GPU in sight (default: %(default)s)"
+    )

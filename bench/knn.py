@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.environment import restart_with_one_thread
-from bench.report import Spread, Target, show, write_json
+from bench.report import Spread, Target, show, told, write_json
 
 BOUND = 1.5
 
@@ -86,9 +86,10 @@ def main() -> int:
     )
     if options.json:
         values = {"search_us": search.median, "product_us": product.median, "ratio_low": ratio.low}
-        write_json(options.json, "knn", target, {**values, "ratio_high": ratio.high, "rows": options.rows, "k": options.k})
+        values |= {"ratio_high": ratio.high, "rows": options.rows, "k": options.k}
+        write_json(options.json, "knn", values, target=target)
     return 0 if target.met else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(told(main))

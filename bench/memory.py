@@ -18,7 +18,7 @@ from rich.progress import track
 
 from bench.environment import restart_with_one_thread
 from bench.load import drive
-from bench.report import Target, show, write_json
+from bench.report import Target, show, told, write_json
 from bench.server_process import Server, running_server
 from bundle.bundle import read_manifest
 from protos.holdfast.v1 import holdfast_pb2, image_pb2
@@ -84,9 +84,9 @@ def main() -> int:
     show("resident memory of the server", ["requests", "MiB"], rows, target)
     if options.json:
         values = {f"mib_after_{count}": resident / 2**20 for count, resident in readings}
-        write_json(options.json, "memory", target, {**values})
+        write_json(options.json, "memory", values, target=target)
     return 0 if target.met else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(told(main))

@@ -1,16 +1,25 @@
 """What every benchmark prints and writes."""
 
 import json
+import os
 import platform
 import statistics
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from bundle.device import Device
+from bundle.errors import HoldfastError
+from bundle.files import write_atomically
+from bundle.nvidia import read_driver
+
 Value = str | int | float | bool | None
+LIBRARIES = ("torch", "onnxruntime", "onnxruntime-gpu", "faiss-cpu", "faiss-gpu-cuvs", "grpcio")
 
 
 @dataclass(frozen=True)
@@ -51,15 +60,16 @@ class Target:
         return f"{self.name} {self.value:.3f}, target {sign} {self.bound}: {verdict}"
 
 
-def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], target: Target) -> None:
-    """Prints the table and what it says about the target."""
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], target: Target | None = None) -> None:
+    """Prints the table and, where there is a target, what it says about it."""
     console = Console()
     table = Table(*columns)
     for row in rows:
         table.add_row(*row)
     console.print(title, style="bold")
     console.print(table)
-    console.print(str(target))
+    if target is not None:
+        console.print(str(target))
 
 
 def warn_if_busy(load: float, cores: int) -> None:
@@ -69,9 +79,41 @@ def warn_if_busy(load: float, cores: int) -> None:
         Console(stderr=True).print(message, style="yellow")
 
 
-def write_json(path: Path, bench: str, target: Target, values: dict[str, Value]) -> None:
-    """Writes the numbers of one run with the machine they were measured on."""
-    machine: dict[str, Value] = {"python": platform.python_version(), "machine": platform.machine()}
-    result = {"bench": bench, "met": target.met, "bound": target.bound, "ratio": target.value, **values, "host": machine}
+def told(main: Callable[[], int]) -> int:
+    """The exit status of a benchmark; 2 and one line where it cannot be measured, as without the GPU that was asked for."""
+    try:
+        return main()
+    except HoldfastError as error:
+        Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False, highlight=False)
+        return 2
+
+
+def write_json(
+    path: Path,
+    bench: str,
+    values: Mapping[str, object],
+    *,
+    target: Target | None = None,
+    device: Device = "cpu",
+) -> None:
+    """Writes the numbers of one run with the machine they were measured on; either the whole file or none of it."""
+    met = {} if target is None else {"met": target.met, "bound": target.bound, "ratio": target.value}
+    result = {"bench": bench, **met, **values, "host": host(device)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    write_atomically(path, (json.dumps(result, indent=2) + "\n").encode())
+
+
+def host(device: Device) -> dict[str, Value]:
+    """The machine, and the libraries that computed."""
+    gpu: dict[str, Value] = {}
+    if device == "cuda":
+        gpu = {"gpu": read_driver().gpus[0]}
+    installed = {each.name: each.version for each in distributions()}
+    return {
+        "device": device,
+        **gpu,
+        "machine": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "python": platform.python_version(),
+        **{name: installed[name] for name in LIBRARIES if name in installed},
+    }

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench.environment import restart_with_one_thread
 from bench.load import Load
-from bench.report import Spread, Target, show, write_json
+from bench.report import Spread, Target, show, told, write_json
 from bench.server_process import Server, running_server
 
 BOUND = 0.70
@@ -111,9 +111,9 @@ def main() -> int:
     rows.append(["ratio, round by round", str(Spread.of([r.ratio for r in rounds]))])
     show(f"{options.callers} callers, one raw image a call", ["", "median (quartiles)"], rows, target)
     if options.json:
-        write_json(options.json, "serving", target, {name: spread.median for name, spread in spreads.items()})
+        write_json(options.json, "serving", {name: spread.median for name, spread in spreads.items()}, target=target)
     return 0 if target.met else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(told(main))

@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.environment import restart_with_one_thread
-from bench.report import Spread, Target, show, write_json
-from bench.training import PGD_STEPS, add_flags, noisy_images, training_config
+from bench.report import Spread, Target, show, told, write_json
+from bench.training import PGD_STEPS, add_flags, encoder_named, noisy_images, training_config
 
 BOUND = 0.8
 """Of what as many cores could do at best."""
@@ -31,7 +31,7 @@ def measure(threads: int, width: int, batch: int, steps: int, pairs: int) -> tup
     splits = noisy_images(20 * batch)
     seconds: dict[int, list[float]] = {threads: [], 1: []}
     with tempfile.TemporaryDirectory() as folder:
-        config = training_config(Path(folder), width, batch, steps)
+        config = training_config(Path(folder), encoder_named("amdim", width), batch, steps)
         for i in track(range(pairs + 1), description="training"):
             for number in (threads, 1) if i % 2 else (1, threads):
                 seconds[number].append(train(replace(config, threads=number), splits).seconds)
@@ -64,9 +64,9 @@ def main() -> int:
     if options.json:
         values = {"many": many.median, "one": one.median, "ratio_low": ratio.low, "ratio_high": ratio.high}
         settings = {"threads": options.threads, "width": options.width, "batch": options.batch}
-        write_json(options.json, "threads", target, {**values, **settings})
+        write_json(options.json, "threads", {**values, **settings}, target=target)
     return 0 if target.met else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(told(main))

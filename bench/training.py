@@ -2,32 +2,36 @@
 
 The trainer draws batches, augments, attacks by PGD-5, clips, checks for NaN, logs and writes checkpoints. The bare loop has
 its tensors ready and does nothing but pass them: five times forwards and back to the pixels, once forwards and back to the
-weights, one step of Adam; same encoder, same batch, same precision, same threads. Both run in one process, in turns, and
-each pair gives one ratio.
+weights, one step of Adam; same encoder, same batch, same precision, same threads or the same GPU. Both run in one process, in
+turns, and each pair gives one ratio.
 
     python -m bench.training [--width 48] [--batch 256] [--steps 10] [--pairs 8] [--json FILE]
+    python -m bench.training --device cuda --encoder resnet18 --width 64 --batch 512 --steps 100
 """
 
 import argparse
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.environment import restart_with_one_thread
-from bench.report import Spread, Target, show, write_json
+from bench.environment import add_device_flag, restart_with_one_thread
+from bench.report import Spread, Target, show, told, write_json
 
 if TYPE_CHECKING:
+    from bundle.device import Device
     from data import Splits
     from trainer.config import TrainConfig
+    from trainer.encoders import EncoderConfig
 
 BOUND = 0.85
 PGD_STEPS = 5
 EPSILON = 8 / 255
 
 
-def measure(width: int, batch: int, steps: int, pairs: int) -> tuple[Spread, Spread, Spread]:
+def measure(
+    encoder: "EncoderConfig", batch: int, steps: int, pairs: int, device: "Device" = "cpu"
+) -> tuple[Spread, Spread, Spread]:
     """Images per second of the trainer and of the bare loop, and their ratio pair by pair."""
     from rich.progress import track  # noqa: PLC0415 - after main has set the environment
 
@@ -37,7 +41,7 @@ def measure(width: int, batch: int, steps: int, pairs: int) -> tuple[Spread, Spr
     ours: list[float] = []
     bare: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        config = training_config(Path(folder), width, batch, steps)
+        config = training_config(Path(folder), encoder, batch, steps, device)
         for i in track(range(pairs + 1), description="training"):
             if i % 2:
                 bare.append(bare_loop(config, splits))
@@ -54,19 +58,20 @@ def bare_loop(config: "TrainConfig", splits: "Splits") -> float:
     import torch  # noqa: PLC0415
     import torch.nn.functional as F  # noqa: PLC0415
 
-    from trainer.hardware import precision_of  # noqa: PLC0415
+    from trainer.ceilings import seconds_of  # noqa: PLC0415
+    from trainer.hardware import device_of, fast_kernels, precision_of  # noqa: PLC0415
     from trainer.threads import one_thread_each  # noqa: PLC0415
     from trainer.train import build  # noqa: PLC0415
 
-    stage = config.stages[0]
-    encoder, _ = build(config, splits.train, torch.device("cpu"))
-    network = torch.nn.Sequential(encoder, torch.nn.Linear(encoder.dim, 10))
-    optimiser = torch.optim.Adam(network.parameters(), stage.learning_rate)
+    stage, device = config.stages[0], device_of(config)
+    encoder, _ = build(config, splits.train, device)
+    network = torch.nn.Sequential(encoder, torch.nn.Linear(encoder.dim, 10)).to(device)
+    optimiser = torch.optim.Adam(network.parameters(), stage.learning_rate, fused=device.type == "cuda")
     first = slice(0, stage.batch_size)
-    clean = torch.from_numpy(splits.train.images[first]).permute(0, 3, 1, 2).float() / 255
-    labels = torch.from_numpy(splits.train.labels[first])
-    with one_thread_each(), precision_of(config, torch.device("cpu")):
-        began = time.perf_counter()
+    clean = torch.from_numpy(splits.train.images[first]).to(device).permute(0, 3, 1, 2).float() / 255
+    labels = torch.from_numpy(splits.train.labels[first]).to(device)
+
+    def pass_all() -> None:
         for _ in range(stage.steps):
             network.eval().requires_grad_(requires_grad=False)
             attacked = clean
@@ -78,18 +83,28 @@ def bare_loop(config: "TrainConfig", splits: "Splits") -> float:
             optimiser.zero_grad()
             F.cross_entropy(network(attacked.detach()).float(), labels).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-        return time.perf_counter() - began
+
+    with one_thread_each(), fast_kernels(device), precision_of(config, device):
+        return seconds_of(pass_all, device, times=1)
 
 
-def training_config(folder: Path, width: int, batch: int, steps: int) -> "TrainConfig":
-    """A run of adversarial training on one CPU thread, by PGD of five steps."""
+def encoder_named(name: str, width: int) -> "EncoderConfig":
+    """AMDIM's encoder, or ResNet-18 in the shape that is usual for CIFAR."""
+    from trainer.encoders import AmdimConfig, ResNetConfig  # noqa: PLC0415
+
+    if name == "amdim":
+        return AmdimConfig(width, 128, 1, activation="silu")
+    return ResNetConfig(width, blocks=2, dim=64, activation="silu", stages=4)
+
+
+def training_config(folder: Path, encoder: "EncoderConfig", batch: int, steps: int, device: "Device" = "cpu") -> "TrainConfig":
+    """A run of adversarial training on one CPU thread or a GPU, by PGD of five steps."""
     from trainer.config import Stage, TrainConfig  # noqa: PLC0415
-    from trainer.encoders import AmdimConfig  # noqa: PLC0415
     from trainer.objectives import SupervisedAdversarialConfig  # noqa: PLC0415
 
     objective = SupervisedAdversarialConfig(epsilon=EPSILON, steps=PGD_STEPS, step_size=EPSILON / 4)
     stage = Stage("adversarial", objective, steps=steps, batch_size=batch)
-    return TrainConfig(AmdimConfig(width, 128, 1, activation="silu"), (stage,), out=folder, device="cpu")
+    return TrainConfig(encoder, (stage,), out=folder, device=device)
 
 
 def noisy_images(images: int) -> "Splits":
@@ -110,7 +125,7 @@ def noisy_images(images: int) -> "Splits":
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """What every benchmark of the trainer can be told."""
-    parser.add_argument("--width", type=int, default=48, help="of AMDIM's encoder (default: %(default)s)")
+    parser.add_argument("--width", type=int, default=48, help="of the encoder (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=256, help="images per step (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=10, help="steps in each half of a pair (default: %(default)s)")
     parser.add_argument("--pairs", type=int, default=8, help="measured pairs (default: %(default)s)")
@@ -123,21 +138,26 @@ def main() -> int:
         prog="python -m bench.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_flags(parser)
+    parser.add_argument("--encoder", choices=("amdim", "resnet18"), default="amdim", help="trained (default: %(default)s)")
+    add_device_flag(parser)
     options = parser.parse_args()
     restart_with_one_thread("bench.training")
-    ours, bare, ratio = measure(options.width, options.batch, options.steps, options.pairs)
+    encoder = encoder_named(options.encoder, options.width)
+    ours, bare, ratio = measure(encoder, options.batch, options.steps, options.pairs, options.device)
     target = Target("trainer / bare loop", ratio.median, BOUND, at_least=True)
     show(
-        f"PGD-{PGD_STEPS} adversarial training, AMDIM width {options.width}, batch {options.batch}, one thread",
+        f"PGD-{PGD_STEPS} adversarial training, {options.encoder} width {options.width}, batch {options.batch},"
+        f" {options.device}, one thread",
         ["", "images per second: median (quartiles)"],
         [["python -m trainer", str(ours)], ["the passes alone", str(bare)], ["ratio, pair by pair", str(ratio)]],
         target,
     )
     if options.json:
         values = {"trainer": ours.median, "bare": bare.median, "ratio_low": ratio.low, "ratio_high": ratio.high}
-        write_json(options.json, "training", target, {**values, "width": options.width, "batch": options.batch})
+        settings = {"encoder": options.encoder, "width": options.width, "batch": options.batch}
+        write_json(options.json, "training", {**values, **settings}, target=target, device=options.device)
     return 0 if target.met else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(told(main))

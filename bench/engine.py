@@ -1,0 +1,138 @@
+"""The engine against the two libraries that it is made of: classifying in a loop, against a bare loop of both.
+
+The engine is `Classifier.classify`, what the server's engine thread runs: embed, search, put in canonical order, vote,
+credibility, soft margin. The bare loop runs the same graph and a flat search of the same exemplars for as many neighbours, at
+the same batch and on the same device, and does nothing with what comes out. On a GPU both keep their batch in buffers that were
+bound before. In turns, in one process; one ratio a round, and the median counts.
+
+    python -m bench.engine --bundle DIR [--device cuda] [--batch 256] [--seconds 2] [--rounds 7] [--json FILE]
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.environment import add_device_flag, restart_with_one_thread
+from bench.report import Spread, Target, show, told, write_json
+
+if TYPE_CHECKING:
+    from bundle.bundle import Bundle
+    from bundle.device import Device
+
+BOUND = 0.90
+
+
+def measure(directory: Path, device: "Device", batch: int, seconds: float, rounds: int) -> tuple[str, Spread, Spread, Spread]:
+    """Where it ran; images per second of the engine and of the bare loop; their ratio round by round."""
+    # Imported here: these libraries read their environment when they are imported, and main sets it first.
+    import numpy as np  # noqa: PLC0415
+    from rich.progress import track  # noqa: PLC0415
+
+    from bundle.bundle import Bundle  # noqa: PLC0415
+    from bundle.classifier import Classifier  # noqa: PLC0415
+
+    bundle = Bundle.open(directory, device=device, max_batch=batch)
+    classifier = Classifier(bundle)
+    images = np.random.default_rng(0).integers(0, 256, (batch, *bundle.manifest.input.shape), dtype=np.uint8)
+    bare = bare_loop(bundle, images)
+    engine: list[float] = []
+    libraries: list[float] = []
+    for i in track(range(rounds + 1), description="classifying"):
+        turns: list[tuple[Callable[[], object], list[float]]] = [
+            (lambda: classifier.classify(images), engine),
+            (bare, libraries),
+        ]
+        for work, rates in turns if i % 2 else reversed(turns):
+            rates.append(batch * _times(work, seconds))
+    pairs = list(zip(engine, libraries, strict=True))[1:]  # the first warms up
+    return (
+        str(bundle.placement),
+        Spread.of([ours for ours, _ in pairs]),
+        Spread.of([theirs for _, theirs in pairs]),
+        Spread.of([ours / theirs for ours, theirs in pairs]),
+    )
+
+
+def bare_loop(bundle: "Bundle", images: Any) -> Callable[[], object]:
+    """One turn of ONNX Runtime and faiss alone. `images` is uint8 [N, H, W, 3]."""
+    import faiss  # noqa: PLC0415
+
+    from bundle.bundle import ENCODER  # noqa: PLC0415
+    from bundle.session import open_session  # noqa: PLC0415
+
+    session = open_session(bundle.directory / ENCODER, device=bundle.placement.device)
+    rows: Any = faiss.IndexFlatIP(bundle.index.dim)
+    rows.add(bundle.index.vectors()[0])
+    k = bundle.manifest.vote.k
+    if bundle.placement.device == "cpu":
+        return lambda: rows.search(session.run(None, {"images": images})[0], k)
+    embed = _bound(session, images, bundle.encoder.dim)
+    resources = faiss.StandardGpuResources()
+    on_gpu = faiss.index_cpu_to_gpu(resources, 0, rows)
+
+    def turn(_resources: object = resources) -> object:  # which must outlive the index
+        return on_gpu.search(embed(), k)
+
+    return turn
+
+
+def _bound(session: Any, images: Any, dim: int) -> Callable[[], Any]:
+    """The graph on a GPU, with its batch in one buffer and its result in another."""
+    import numpy as np  # noqa: PLC0415
+    import onnxruntime as ort  # noqa: PLC0415
+
+    source = ort.OrtValue.ortvalue_from_numpy(images, "cuda", 0)
+    result = ort.OrtValue.ortvalue_from_shape_and_type((len(images), dim), np.float32, "cuda", 0)
+    binding = session.io_binding()
+    binding.bind_ortvalue_input("images", source)
+    binding.bind_ortvalue_output(session.get_outputs()[0].name, result)
+
+    def embed() -> Any:
+        source.update_inplace(images)  # each batch comes from the host
+        session.run_with_iobinding(binding)
+        return result.numpy()
+
+    return embed
+
+
+def _times(work: Callable[[], object], seconds: float) -> float:
+    """How often a second."""
+    done, started = 0, time.perf_counter()
+    while (spent := time.perf_counter() - started) < seconds or not done:
+        work()
+        done += 1
+    return done / spent
+
+
+def main() -> int:
+    """Runs the benchmark. Returns 0 where the target is met, else 1."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.engine", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--bundle", type=Path, required=True, help="a complete bundle")
+    add_device_flag(parser)
+    parser.add_argument("--batch", type=int, default=256, help="images at once (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each turn (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    options = parser.parse_args()
+    restart_with_one_thread("bench.engine")
+    where, ours, bare, ratio = measure(options.bundle, options.device, options.batch, options.seconds, options.rounds)
+    target = Target("engine / bare loop", ratio.median, BOUND, at_least=True)
+    show(
+        f"{options.bundle} on {where}, batches of {options.batch}",
+        ["", "images per second: median (quartiles)"],
+        [["the engine", str(ours)], ["ONNX Runtime and faiss alone", str(bare)], ["ratio, round by round", str(ratio)]],
+        target,
+    )
+    if options.json:
+        values = {"engine": ours.median, "bare": bare.median, "ratio_low": ratio.low, "ratio_high": ratio.high}
+        write_json(options.json, "engine", {**values, "batch": options.batch}, target=target, device=options.device)
+    return 0 if target.met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(told(main))
