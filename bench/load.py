@@ -4,6 +4,7 @@ Requests are serialised beforehand and replies are not parsed: what is measured 
 microsecond here is taken from it.
 
     python -m bench.load --address HOST:PORT --callers 64 --seconds 5
+    python -m bench.load --address HOST:PORT --images 32 --connections 16
 """
 
 import argparse
@@ -14,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +23,7 @@ import grpc
 import grpc.aio
 import numpy as np
 import uvloop
+from numpy.typing import NDArray
 
 from protos.holdfast.v1 import holdfast_pb2, image_pb2
 
@@ -41,25 +44,42 @@ class Load:
     p99: float
 
 
-def raw_requests(shape: tuple[int, int, int], count: int = 256) -> list[bytes]:
-    """Serialised Classify calls of one raw image each."""
-    noise = np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
-    raws = [image_pb2.RawImage(data=i.tobytes(), shape=shape, dtype=image_pb2.DATA_TYPE_UINT8) for i in noise]
-    return [holdfast_pb2.ClassifyRequest(images=[image_pb2.Image(raw=raw)]).SerializeToString() for raw in raws]
+def raw_requests(shape: tuple[int, int, int], count: int = 256, images: int = 1) -> list[bytes]:
+    """Serialised Classify calls of so many raw images each; `count` is of images in all, rounded up to whole calls."""
+    calls = -(-count // images)
+    noise = np.random.default_rng(0).integers(0, 256, (calls, images, *shape), dtype=np.uint8)
+
+    def image(pixels: NDArray[np.uint8]) -> image_pb2.Image:
+        raw = image_pb2.RawImage(data=pixels.tobytes(), shape=shape, dtype=image_pb2.DATA_TYPE_UINT8)
+        return image_pb2.Image(raw=raw)
+
+    return [holdfast_pb2.ClassifyRequest(images=map(image, call)).SerializeToString() for call in noise]
 
 
 async def drive(
-    address: str, requests: Sequence[bytes], *, callers: int, seconds: float = float("inf"), calls: int | None = None
+    address: str,
+    requests: Sequence[bytes],
+    *,
+    callers: int,
+    connections: int = 1,
+    seconds: float = float("inf"),
+    calls: int | None = None,
 ) -> Load:
-    """Runs `callers` callers until `seconds` have passed or `calls` were begun; failures are counted, not raised."""
+    """Runs `callers` callers until `seconds` have passed or `calls` were begun; failures are counted, not raised.
+
+    They share `connections` connections. A server of several processes spreads connections over them, and not calls.
+    """
     latencies: list[float] = []
     failures: Counter[str] = Counter()
     left = iter(range(sys.maxsize if calls is None else calls))
-    async with grpc.aio.insecure_channel(address) as channel:
-        call: Any = channel.unary_unary(CLASSIFY)
+    async with AsyncExitStack() as stack:
+        # By default all channels of a process to one address are one connection.
+        own = [("grpc.use_local_subchannel_pool", 1)]
+        channels = [await stack.enter_async_context(grpc.aio.insecure_channel(address, own)) for _ in range(connections)]
+        methods: list[Any] = [channel.unary_unary(CLASSIFY) for channel in channels]
         end = time.perf_counter() + seconds
 
-        async def caller() -> None:
+        async def caller(call: Any) -> None:
             for number in left:
                 began = time.perf_counter()
                 if began >= end:
@@ -72,21 +92,22 @@ async def drive(
 
         cpu, started = _cpu(), time.perf_counter()
         async with asyncio.TaskGroup() as group:
-            for _ in range(callers):
-                group.create_task(caller())
+            for number in range(callers):
+                group.create_task(caller(methods[number % connections]))
         spent, used = time.perf_counter() - started, _cpu() - cpu
     p50, p99 = np.percentile(latencies, (50, 99)) * 1e3 if latencies else (0.0, 0.0)
     return Load(len(latencies), failures.total(), spent, used, float(p50), float(p99))
 
 
-async def _measure(address: str, callers: int, seconds: float) -> Load:
+async def _measure(address: str, options: argparse.Namespace) -> Load:
     async with grpc.aio.insecure_channel(address) as channel:
         info: Any = channel.unary_unary(INFO)
         reply = await info(b"")
     shape = holdfast_pb2.GetModelInfoResponse.FromString(reply).input
-    requests = raw_requests((shape.height, shape.width, shape.channels))
-    await drive(address, requests, callers=callers, seconds=WARM_SECONDS)
-    return await drive(address, requests, callers=callers, seconds=seconds)
+    requests = raw_requests((shape.height, shape.width, shape.channels), images=options.images)
+    crowd = {"callers": options.callers, "connections": options.connections}
+    await drive(address, requests, **crowd, seconds=WARM_SECONDS)
+    return await drive(address, requests, **crowd, seconds=options.seconds)
 
 
 def _cpu() -> float:
@@ -101,9 +122,11 @@ def main() -> int:
     )
     parser.add_argument("--address", required=True, help="host:port of the server")
     parser.add_argument("--callers", type=int, default=64, help="concurrent callers (default: %(default)s)")
+    parser.add_argument("--connections", type=int, default=1, help="that they share (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=1, help="in each call (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=5.0, help="how long to measure (default: %(default)s)")
     options = parser.parse_args()
-    load = uvloop.run(_measure(options.address, options.callers, options.seconds))
+    load = uvloop.run(_measure(options.address, options))
     print(json.dumps(asdict(load)))
     return 0 if load.failed == 0 else 1
 

@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,8 +32,12 @@ class Server:
         return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
     def scrape(self) -> dict[str, float]:
-        """Every sample of /metrics that has no labels, by name."""
-        return {sample.name: sample.value for sample in self.samples() if not sample.labels}
+        """Every sample of /metrics that has no labels, by name; over all of the server's processes where it has several."""
+        totals: dict[str, float] = defaultdict(float)
+        for sample in self.samples():
+            if sample.labels.keys() <= {"process"}:
+                totals[sample.name] += sample.value
+        return dict(totals)
 
 
 @contextmanager

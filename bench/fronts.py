@@ -1,0 +1,137 @@
+"""What a server answers with some front processes and calls of some sizes: images a second, and what an image costs in CPU.
+
+For each number of front processes one server, and one after the other calls of each size, of raw images, from processes of
+their own. The CPU of a server is that of all its processes. 0 fronts is a server of one process.
+
+    python -m bench.fronts --bundle DIR [--device cuda] [--fronts 0 1 4 8] [--images 1 32 256] [--json FILE]
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.progress import Progress
+
+from bench.environment import add_device_flag, restart_with_one_thread
+from bench.load import Load
+from bench.report import show, told, write_json
+from bench.server_process import Server, running_server
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Who asks: images under way at a time, from how many processes, for how long each."""
+
+    in_flight: int
+    processes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Served:
+    """What became of calls of one size to a server of so many fronts; CPU in microseconds, latencies in milliseconds."""
+
+    fronts: int
+    images_per_call: int
+    images_per_second: float
+    mean_batch: float
+    server_cpu_us_per_image: float
+    caller_cpu_us_per_image: float
+    p50_ms: float
+    p99_ms: float
+    failed_calls: int
+
+
+def ask(server: Server, fronts: int, images: int, crowd: Crowd) -> Served:
+    """Loads the server by calls of so many images; latencies are the worst of any asking process."""
+    callers = max(1, round(crowd.in_flight / images / crowd.processes))
+    # Connections are dealt out to fronts by chance: several for each, so that none stays idle.
+    connections = min(callers, max(1, -(-8 * fronts // crowd.processes)))
+    flags = ["--callers", callers, "--connections", connections, "--images", images, "--seconds", crowd.seconds]
+    command = [sys.executable, "-m", "bench.load", "--address", server.address, *map(str, flags)]
+    before = server.scrape()
+    asking = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(crowd.processes)]
+    loads = [Load(**json.loads(each.communicate()[0])) for each in asking]
+    grown = {name: value - before.get(name, 0.0) for name, value in server.scrape().items()}
+    answered = grown["holdfast_batch_images_sum"]  # warming up included, as it is in the CPU
+    asked = images * sum(load.calls for load in loads)
+    return Served(
+        fronts=fronts,
+        images_per_call=images,
+        images_per_second=sum(images * (load.calls - load.failed) / load.seconds for load in loads),
+        mean_batch=answered / grown["holdfast_batch_images_count"],
+        server_cpu_us_per_image=1e6 * grown["process_cpu_seconds_total"] / answered,
+        caller_cpu_us_per_image=1e6 * sum(load.cpu for load in loads) / asked,
+        p50_ms=max(load.p50 for load in loads),
+        p99_ms=max(load.p99 for load in loads),
+        failed_calls=sum(load.failed for load in loads),
+    )
+
+
+def measure(options: argparse.Namespace) -> list[Served]:
+    """One server after the other."""
+    crowd = Crowd(options.in_flight, options.processes, options.seconds)
+    flags = ["--device", options.device, "--max-batch", options.max_batch, "--queue-images", max(1024, 4 * options.in_flight)]
+    found = []
+    with Progress() as progress:
+        task = progress.add_task("asking", total=len(options.fronts) * len(options.images))
+        for fronts in options.fronts:
+            with running_server(options.bundle, *map(str, flags), "--fronts", str(fronts)) as server:
+                for images in options.images:
+                    found.append(ask(server, fronts, images, crowd))
+                    progress.advance(task)
+    return found
+
+
+def main() -> int:
+    """Runs the benchmark. Returns 0 where no call failed, else 1."""
+    cores = len(os.sched_getaffinity(0))
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.fronts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--bundle", type=Path, required=True, help="a complete bundle")
+    add_device_flag(parser)
+    parser.add_argument("--fronts", type=int, nargs="+", default=[0, 1, 4, 8], help="of each server (default: %(default)s)")
+    parser.add_argument("--images", type=int, nargs="+", default=[1, 32, 256], help="in each call (default: %(default)s)")
+    parser.add_argument("--max-batch", type=int, default=256, help="of the servers (default: %(default)s)")
+    parser.add_argument("--in-flight", type=int, default=1024, help="images asked at a time (default: %(default)s)")
+    parser.add_argument(
+        "--processes", type=int, default=max(1, cores // 3), help="that ask (default: a third of the cores, %(default)s)"
+    )
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    options = parser.parse_args()
+    restart_with_one_thread("bench.fronts")
+    found = measure(options)
+    show(
+        f"{options.bundle} served on {options.device}, {options.in_flight} images under way, {options.processes} asking processes",
+        ["fronts", "images a call", "images/s", "batch", "server's CPU, us an image", "callers'", "p50, ms", "p99, ms"],
+        [
+            [
+                str(each.fronts),
+                str(each.images_per_call),
+                f"{each.images_per_second:,.0f}",
+                f"{each.mean_batch:.0f}",
+                f"{each.server_cpu_us_per_image:.3g}",
+                f"{each.caller_cpu_us_per_image:.3g}",
+                f"{each.p50_ms:.3g}",
+                f"{each.p99_ms:.3g}",
+            ]
+            for each in found
+        ],
+    )
+    failed = sum(each.failed_calls for each in found)
+    if failed:
+        print(f"{failed} calls failed", file=sys.stderr)
+    if options.json:
+        settings = {"in_flight": options.in_flight, "processes": options.processes, "max_batch": options.max_batch}
+        write_json(options.json, "fronts", {**settings, "served": [asdict(each) for each in found]}, device=options.device)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(told(main))
