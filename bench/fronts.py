@@ -108,7 +108,7 @@ def main() -> int:
     restart_with_one_thread("bench.fronts")
     found = measure(options)
     show(
-        f"{options.bundle} served on {options.device}, {options.in_flight} images under way, {options.processes} asking processes",
+        f"{options.bundle} on {options.device}: {options.in_flight} images under way, from {options.processes} processes",
         ["fronts", "images a call", "images/s", "batch", "server's CPU, us an image", "callers'", "p50, ms", "p99, ms"],
         [
             [

@@ -97,7 +97,15 @@ def write_json(
     device: Device = "cpu",
 ) -> None:
     """Writes the numbers of one run with the machine they were measured on; either the whole file or none of it."""
-    met = {} if target is None else {"met": target.met, "bound": target.bound, "ratio": target.value}
+    met = {}
+    if target is not None:
+        met = {
+            "promised": target.name,
+            "ratio": target.value,
+            "bound": target.bound,
+            "at_least": target.at_least,
+            "met": target.met,
+        }
     result = {"bench": bench, **met, **values, "host": host(device)}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, (json.dumps(result, indent=2) + "\n").encode())
