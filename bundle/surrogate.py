@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
+FINITE = 80.0
+"""Nats below the largest at which exp is still a normal float32 number."""
+
 
 class SoftKNN:
     """Whole-bank soft-kNN.
@@ -40,7 +43,12 @@ class SoftKNN:
     ) -> None:
         order = np.argsort(labels, kind="stable")  # a class is one slice
         self._bank = np.ascontiguousarray(bank[order], dtype=np.float32)
-        self._log_weights = None if log_weights is None else log_weights[order].astype(np.float32)
+        # Similarities are at most 1, so 1/tau is taken off every logit and exp cannot overflow; nor does it underflow unless
+        # tau is tiny, and then each class has its own largest logit taken off.
+        self._scaled = np.ascontiguousarray((self._bank / np.float32(tau)).T)
+        weights = np.zeros(len(bank), np.float32) if log_weights is None else log_weights[order]
+        self._offsets = (weights - 1 / tau).astype(np.float32)
+        self._wide = 2 / tau > FINITE
         bounds = np.searchsorted(labels[order], np.arange(classes + 1))
         self._slices = [slice(int(a), int(b)) for a, b in pairwise(bounds)]
         self._sizes = np.diff(bounds)
@@ -87,7 +95,7 @@ class SoftKNN:
         return len(self._bank)
 
     def log_scores(self, z: Floats) -> Floats:
-        """L_c of each embedding. Shape: float32 [N, D] -> float32 [N, C]."""
+        """L_c of each embedding, of unit length. Shape: float32 [N, D] -> float32 [N, C]."""
         return self._scores_and_weights(z)[0]
 
     def margin(self, z: Floats, labels: NDArray[np.int64]) -> Floats:
@@ -110,16 +118,18 @@ class SoftKNN:
         return own - other, gradient
 
     def _scores_and_weights(self, z: Floats) -> tuple[Floats, Floats]:
-        """L_c [N, C], and the exponentials [N, M] relative to each class's largest."""
-        logits = (z.astype(np.float32) @ self._bank.T) / np.float32(self.tau)
-        if self._log_weights is not None:
-            logits += self._log_weights
-        # A handful of calls for all classes: on the hot path each call of numpy costs more than what it computes.
-        largest = np.maximum.reduceat(logits, self._starts, axis=1)
-        logits -= np.repeat(largest, self._sizes[self._present], axis=1)
+        """L_c [N, C], and the exponentials [N, M], each class's to a scale of its own."""
+        # On the hot path: a handful of calls for all classes, and as few as can be that go through all of it.
+        logits = z.astype(np.float32) @ self._scaled
+        logits += self._offsets
+        taken = np.float32(-1 / self.tau)
+        if self._wide:
+            largest = np.maximum.reduceat(logits, self._starts, axis=1)
+            logits -= np.repeat(largest, self._sizes[self._present], axis=1)
+            taken = taken - largest
         np.exp(logits, out=logits)
         scores = np.full((len(z), len(self._slices)), -np.inf, dtype=np.float32)
-        scores[:, self._present] = largest + np.log(np.add.reduceat(logits, self._starts, axis=1))
+        scores[:, self._present] = np.log(np.add.reduceat(logits, self._starts, axis=1)) - taken
         return scores, logits
 
 
