@@ -15,6 +15,8 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from bundle.errors import HoldfastError
+
 START_SECONDS = 60.0
 
 
@@ -44,7 +46,7 @@ class Server:
 def running_server(bundle: Path, *flags: str) -> Iterator[Server]:
     """Starts `python -m server` on free ports, yields once it is warm, and ends it by SIGTERM.
 
-    Raises RuntimeError, with what the server said, where it does not come up.
+    Raises HoldfastError, with what the server said, where it does not come up.
     """
     with tempfile.TemporaryDirectory() as folder:
         ports, log = Path(folder) / "ports.json", Path(folder) / "log"
@@ -68,5 +70,5 @@ def _wait_for(ports: Path, process: "subprocess.Popen[bytes]", log: Path) -> Non
     end = time.monotonic() + START_SECONDS
     while not ports.exists():
         if process.poll() is not None or time.monotonic() > end:
-            raise RuntimeError(f"the server did not start: {log.read_text(errors='replace').strip()}")
+            raise HoldfastError(f"the server did not start: {log.read_text(errors='replace').strip()}")
         time.sleep(0.05)

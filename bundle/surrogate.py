@@ -122,7 +122,7 @@ class SoftKNN:
         # On the hot path: a handful of calls for all classes, and as few as can be that go through all of it.
         logits = z.astype(np.float32) @ self._scaled
         logits += self._offsets
-        taken = np.float32(-1 / self.tau)
+        taken: Floats | np.float32 = np.float32(-1 / self.tau)
         if self._wide:
             largest = np.maximum.reduceat(logits, self._starts, axis=1)
             logits -= np.repeat(largest, self._sizes[self._present], axis=1)

@@ -75,10 +75,10 @@ def _do(step: Step, before: float, results: Results, clock: Clock) -> None:
         results.keep(result)
     if status == TIME_UP and step.sliced:
         raise TimeUpError(f"{step.name} has more to do")
-    if status not in step.fine or not step.leaves.is_file():
-        raise HoldfastError(
-            f"{step.name} failed with status {status}; what it said is above. Repaired, the same command goes on"
-        )
+    if status not in step.fine:
+        raise HoldfastError(f"{step.name} failed with status {status}, for what it says above; the same command tries again")
+    if not step.leaves.is_file():
+        raise HoldfastError(f"{step.name} ended well, but without {step.leaves}")
     numbers, targets = step.read()
     results.keep(replace(result, state="done", numbers=numbers, targets=tuple(targets)))
 

@@ -17,10 +17,14 @@ from bench.server_process import running_server
 from bench.synthetic import images, write_bundle
 from bundle.bundle import Bundle
 from bundle.classifier import Classifier
+from bundle.errors import HoldfastError
 from protos.holdfast.v1 import holdfast_pb2
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("knn", "serving", "memory", "load", "synthetic", "threads", "training")
+COMMANDS = (
+    *("engine", "fronts", "gpu", "knn", "load", "memory", "parity", "scan"),
+    *("serving", "synthetic", "threads", "training"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +132,7 @@ def test_memory_reads_the_servers_own_number(bundle, tmp_path):
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path):
-    with pytest.raises(RuntimeError, match="is not a bundle"), running_server(tmp_path):
+    with pytest.raises(HoldfastError, match="is not a bundle"), running_server(tmp_path):
         pass
 
 
