@@ -5,7 +5,8 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from bundle.bundle import Bundle
 from server.app import App
@@ -26,14 +27,17 @@ def run(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings, bundle: Bundle) -> int:
+    told = _until_told_to_stop()
     app = App(settings, bundle)
-    await app.start()
+    if not await _unless(told, app.start()):
+        print(f"ending on {told.result()}, while it was warming up", flush=True)
+        await app.drain()
+        return 0
     # What is loaded now stays: the collector need not look through it again and again. And calls in flight are many
     # small objects that live for milliseconds: at its usual threshold it would run every ten calls, in vain.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
-    told = _until_told_to_stop()
     manifest = bundle.manifest
     print(f"holdfast serves {manifest.name}: {len(manifest.class_names)} classes, {bundle.index.size} exemplars")
     print(f"  on {bundle.placement}")
@@ -43,6 +47,19 @@ async def _serve(settings: Settings, bundle: Bundle) -> int:
     finished = await app.drain()
     print("drained" if finished else "calls were cut off after the grace period", flush=True)
     return 0 if finished else 1
+
+
+async def _unless(told: "asyncio.Future[str]", start: Coroutine[Any, Any, None]) -> bool:
+    """Run `start` to its end, and raise what it raises, unless a signal comes first. Returns whether it came to its end."""
+    starting = asyncio.create_task(start)
+    either: set[asyncio.Future[Any]] = {starting, told}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        await starting
+        return True
+    starting.cancel()
+    await asyncio.wait({starting})
+    return False
 
 
 def _until_told_to_stop() -> "asyncio.Future[str]":

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -127,6 +128,13 @@ class Process:
 
 
 Serve = Callable[..., Served]
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody had a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
 
 
 def start(stack: ExitStack, loop: LoopThread, directory: Path, **settings: Any) -> Served:

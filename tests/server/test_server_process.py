@@ -14,10 +14,10 @@ from pathlib import Path
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.holdfast.v1 import holdfast_pb2 as pb
-from tests.server.running import REPOSITORY, Process
+from tests.server.running import REPOSITORY, Process, free_port
 from tests.server.tiny import coloured, raw
 
 REQUEST = pb.ClassifyRequest(images=[raw(coloured(1, 1, seed=1)[0])])
@@ -79,6 +79,39 @@ def test_sigterm_finishes_what_is_in_flight(tiny_bundle: Path, tmp_path: Path, p
     output, _ = process.popen.communicate(timeout=10)
     assert process.popen.returncode == 0, output
     assert "drained" in output
+
+
+def test_a_signal_may_come_as_soon_as_the_ports_are_told(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
+    process = Process(tiny_bundle, tmp_path, None, "--drain-notice", "0")
+    processes.append(process)
+    status, output = process.end()
+    assert status == 0, output
+    assert output.endswith("draining on SIGTERM\ndrained\n")
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_it_warms_up_ends_it_cleanly(tiny_bundle: Path, tmp_path: Path, how: signal.Signals) -> None:
+    # The first canary waits a second for company that never comes: until then the server is up, and not warm.
+    command = [sys.executable, "-m", "server", "--bundle", str(tiny_bundle), "--max-wait", "1", "--drain-notice", "0"]
+    port, ports = free_port(), tmp_path / "ports.json"
+    with (
+        subprocess.Popen(
+            [*command, "--port", str(port), "--metrics-port", "0", "--port-file", str(ports)],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as popen,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        request = health_pb2.HealthCheckRequest()
+        status = health_pb2_grpc.HealthStub(channel).Check(request, wait_for_ready=True, timeout=20).status
+        popen.send_signal(how)
+        output, _ = popen.communicate(timeout=20)
+    assert status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert popen.returncode == 0, output
+    assert output == f"ending on {how.name}, while it was warming up\n"
+    assert not ports.exists()
 
 
 def test_a_bundle_that_will_not_do_is_one_line(tmp_path: Path) -> None:
