@@ -1,52 +1,18 @@
 """The answer as served: embed, search, vote, judge. The server, the evaluation and the benchmarks all call this."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from bundle.answers import Answers, Floats
 from bundle.bundle import Bundle
 from bundle.credibility import credibility
-from bundle.index import Neighbours
 from bundle.preprocess import Pixels
 from bundle.surrogate import SoftKNN
 from bundle.vote import vote
 
-Floats = NDArray[np.float32]
-
 # Above this many exemplars the soft margin is computed on prototypes: a whole bank of 50,000 would cost each answer as much
 # as a small encoder does.
 SURROGATE_ROWS = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """The answers to a batch of N images.
-
-    Attributes:
-        embeddings: float32 [N, D], L2-normalised.
-        labels: int64 [N].
-        probabilities: float32 [N, C], shares of the vote.
-        credibility: float64 [N] in (0, 1], conformal p-value of the vote; NaN where the bundle has no calibration.
-        confidence: float64 [N], one minus the second largest p-value; NaN likewise.
-        abstain: bool [N], credibility below the bundle's threshold.
-        soft_margin: float32 [N], nats; how far the soft-kNN is from another answer. Below 0 it prefers another one.
-        kth_distance: float32 [N], cosine distance (1 - similarity) to the k-th neighbour.
-        neighbours: ids and similarities [N, k].
-        neighbour_labels: int64 [N, k].
-
-    """
-
-    embeddings: Floats
-    labels: NDArray[np.int64]
-    probabilities: Floats
-    credibility: NDArray[np.float64]
-    confidence: NDArray[np.float64]
-    abstain: NDArray[np.bool_]
-    soft_margin: Floats
-    kth_distance: Floats
-    neighbours: Neighbours
-    neighbour_labels: NDArray[np.int64]
 
 
 class Classifier:

@@ -7,8 +7,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from bundle.answers import Floats, Neighbours
 from bundle.errors import DeviceError
-from bundle.index import SPARE, FlatIndex, Floats, Neighbours, canonical, refuse_misfit
+from bundle.index import SPARE, FlatIndex, canonical, refuse_misfit
 
 MAX_K = 2048 - SPARE
 """Most neighbours of one search: the kernels of faiss select 2,048, spare ones included."""

@@ -1,6 +1,5 @@
 """Exact nearest neighbours among the exemplars."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -8,29 +7,14 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from bundle.answers import Floats, Neighbours
 from bundle.errors import BundleError, ContractMismatchError
-
-Floats = NDArray[np.float32]
 
 # Similarities that agree to this many decimals are one rank, ordered by id. A float32 inner product differs in its seventh
 # digit between batch sizes (SIMD for few queries, BLAS for many), and must not decide who is the k-th neighbour.
 DECIMALS = 5
 # Fetched beyond k, so that equals of the k-th neighbour are there to be put in order.
 SPARE = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """The k nearest exemplars of each query, the nearest first.
-
-    Attributes:
-        similarities: float32 [N, k], cosine similarity.
-        ids: int64 [N, k], exemplar ids.
-
-    """
-
-    similarities: Floats
-    ids: NDArray[np.int64]
 
 
 class Index(Protocol):

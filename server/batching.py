@@ -3,6 +3,9 @@
 Admission happens on the event loop and is bounded: an image is counted from before it is decoded until its call has its
 answer, so nothing piles up behind the count. The engine thread forms batches, runs the model (which releases the GIL) and
 hands each batch's results back to the loop in one wake-up.
+
+What waits are calls, not images: a call's images are cut where a batch is full, and its results are handed out as shares of
+batches. So a call of many images costs the engine what a call of one does.
 """
 
 import asyncio
@@ -10,21 +13,22 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence, Sized
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from bundle.preprocess import Pixels
-from server.errors import DeadlineError, EngineError, QueueFullError
+from server.admission import Admission
+from server.answering import LABELS, NO_DEADLINE, Images, Share, Wanted
+from server.errors import DeadlineError, EngineError
 from server.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-NO_DEADLINE = float("inf")
+B = TypeVar("B", bound=Sized)
 
 
 @dataclass(frozen=True)
@@ -44,42 +48,49 @@ class Limits:
 
 
 @dataclass(slots=True, eq=False)
-class _Call(Generic[T]):
-    """The images of one call on their way through one or more batches."""
+class _Call(Generic[B]):
+    """One call on its way through one or more batches; of its images, the first `cut` are in a batch already."""
 
-    future: "asyncio.Future[list[T]]"
-    results: list[T]
-    missing: int
+    future: "asyncio.Future[list[Share[B]]]"
+    images: Images
     deadline: float
     enqueued: float
+    missing: int
+    cut: int = 0
+    shares: list[Share[B]] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
-class _Item(Generic[T]):
-    """One image, and its place in its call."""
+class _Piece(Generic[B]):
+    """The images [start, stop) of one call, which share a batch."""
 
-    call: _Call[T]
-    position: int
-    image: Pixels
+    call: _Call[B]
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
 
 
-class Batcher(Generic[T]):
-    """Runs `run` on batches of uint8 [n, H, W, C]; it returns one result per image. All methods but `_work`'s are the loop's.
+class Batcher(Generic[B]):
+    """Runs `run` on batches of uint8 [n, H, W, C]; it returns n results. All methods but `_work`'s are the loop's.
 
     An exception of `run` fails the calls of that batch with EngineError, and the next batch is served.
     """
 
-    def __init__(self, run: Callable[[Pixels], Sequence[T]], limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, run: Callable[[Pixels], B], limits: Limits, metrics: Metrics) -> None:
         self._run, self._limits, self._metrics = run, limits, metrics
-        self._waiting: deque[_Item[T]] = deque()
+        self._waiting: deque[_Call[B]] = deque()
+        self._queued = 0  # images of them that are in no batch yet
         self._condition = threading.Condition()
         self._stopping = False
-        self._admitted = 0
         self._seconds_per_image = 0.0
+        self.admission = Admission(limits.admitted, metrics, self.pause)
         self.last_success = 0.0  # time.monotonic() of the latest batch that went well: proof of life
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
-        metrics.watch_queue(lambda: len(self._waiting), lambda: self._admitted)
+        metrics.watch_queue(lambda: self._queued)
+        metrics.watch_admission(lambda: self.admission.admitted)
 
     def start(self) -> None:
         """Start the engine thread. To be called on the event loop that will submit."""
@@ -100,67 +111,60 @@ class Batcher(Generic[T]):
 
     def idle(self) -> bool:
         """Whether nobody waits for anything. Any thread may ask."""
-        return self._admitted == 0
+        return self.admission.admitted == 0
 
-    @contextmanager
-    def admit(self, images: int, deadline: float = NO_DEADLINE) -> Iterator[None]:
-        """Hold room for a call's images, from before they are decoded until they are answered.
+    def pause(self) -> float:
+        """Seconds in which half of what is admitted will have been answered."""
+        return self.admission.admitted / 2 * self._seconds_per_image
 
-        Raises:
-            DeadlineError: time.monotonic() has passed `deadline`.
-            QueueFullError: no room; says when to try again.
+    def admit(self, images: int, deadline: float = NO_DEADLINE) -> AbstractContextManager[None]:
+        """Hold room for a call's images, from before they are decoded until they are answered. Raises as Admission does."""
+        return self.admission.hold(images, deadline)
 
-        """
-        if deadline <= time.monotonic():
-            raise DeadlineError
-        if self._admitted + images > self._limits.admitted:
-            self._metrics.refused.inc(images)
-            raise QueueFullError(max(0.01, self._admitted / 2 * self._seconds_per_image))
-        self._admitted += images
-        try:
-            yield
-        finally:
-            self._admitted -= images
-
-    async def submit(self, images: Sequence[Pixels], deadline: float = NO_DEADLINE) -> list[T]:
-        """The results of admitted images, each uint8 [H, W, C] of the same shape, in their order.
+    async def submit(self, images: Images, deadline: float = NO_DEADLINE, wanted: Wanted = LABELS) -> list[Share[B]]:
+        """The results of admitted images, in their order, as shares of the batches they were in.
 
         Raises:
             DeadlineError: the deadline passed while they waited.
             EngineError: the model failed on a batch of theirs.
 
         """
-        if not images:
-            return []
-        future: asyncio.Future[list[T]] = asyncio.get_running_loop().create_future()
-        call: _Call[T] = _Call(future, [None] * len(images), len(images), deadline, time.monotonic())  # type: ignore[list-item]
+        del wanted  # a batch of this process has everything in it
+        return await self.enqueue(images, deadline) if len(images) else []
+
+    def enqueue(self, images: Images, deadline: float = NO_DEADLINE) -> "asyncio.Future[list[Share[B]]]":
+        """The same, of at least one image, as a future; cancelling it takes the images out of the queue."""
+        future: asyncio.Future[list[Share[B]]] = asyncio.get_running_loop().create_future()
+        count = len(images)
+        call: _Call[B] = _Call(future, images, deadline, time.monotonic(), count)
         with self._condition:
-            self._waiting.extend(_Item(call, position, image) for position, image in enumerate(images))
+            self._waiting.append(call)
+            self._queued += count
             # The engine is woken where that changes what it would do: to begin a batch, and to close a full one.
-            if len(self._waiting) == len(images) or len(self._waiting) >= self._limits.batch:
+            if self._queued == count or self._queued >= self._limits.batch:
                 self._condition.notify()
-        return await future
+        return future
 
     def _work(self) -> None:
         """The engine thread."""
         while (taken := self._take()) is not None:
-            batch = self._wanted(taken)
-            if not batch:
+            pieces = self._wanted(taken)
+            if not pieces:
                 continue
-            started = time.monotonic()
+            started, count = time.monotonic(), sum(map(len, pieces))
             try:
-                results = self._run(_stack([item.image for item in batch]))
-                if len(results) != len(batch):
-                    raise ValueError(f"{len(results)} results for {len(batch)} images")  # noqa: TRY301
+                results = self._run(_stack(pieces))
+                if len(results) != count:
+                    raise ValueError(f"{len(results)} results for {count} images")  # noqa: TRY301
             except Exception:  # whatever it was, it is this batch's alone
-                log.exception("the model failed on a batch of %d images", len(batch))
+                log.exception("the model failed on a batch of %d images", count)
                 self._metrics.engine_failures.inc()
-                self._hand_back(self._fail, [item.call for item in batch], EngineError)
+                self._hand_back(self._fail, [piece.call for piece in pieces], EngineError)
             else:
-                self._account(len(batch), time.monotonic() - started)
-                self._hand_back(self._deliver, batch, results)
+                self._account(count, time.monotonic() - started)
+                self._hand_back(self._deliver, pieces, results)
 
-    def _take(self) -> list[_Item[T]] | None:
+    def _take(self) -> list[_Piece[B]] | None:
         """Wait for a batch: full, or its oldest image has waited long enough. None at the end."""
         limits, waiting, condition = self._limits, self._waiting, self._condition
         with condition:
@@ -168,31 +172,46 @@ class Batcher(Generic[T]):
                 if self._stopping:
                     return None
                 condition.wait()
-            close_at = waiting[0].call.enqueued + limits.wait
-            while len(waiting) < limits.batch and not self._stopping:
+            close_at = waiting[0].enqueued + limits.wait
+            while self._queued < limits.batch and not self._stopping:
                 left = close_at - time.monotonic()
                 if left <= 0:
                     break
                 condition.wait(left)
-            return [waiting.popleft() for _ in range(min(len(waiting), limits.batch))]
+            return self._cut(limits.batch)
 
-    def _wanted(self, taken: list[_Item[T]]) -> list[_Item[T]]:
+    def _cut(self, room: int) -> list[_Piece[B]]:
+        """The oldest images, at most `room` of them, out of the queue."""
+        pieces: list[_Piece[B]] = []
+        while self._waiting and room:
+            call = self._waiting[0]
+            piece = _Piece(call, call.cut, min(len(call.images), call.cut + room))
+            call.cut = piece.stop
+            if call.cut == len(call.images):
+                self._waiting.popleft()
+            room -= len(piece)
+            self._queued -= len(piece)
+            pieces.append(piece)
+        return pieces
+
+    def _wanted(self, taken: list[_Piece[B]]) -> list[_Piece[B]]:
         """Those that somebody still waits for."""
         now = time.monotonic()
-        batch: list[_Item[T]] = []
-        late: list[_Call[T]] = []
-        for item in taken:
-            if item.call.future.done():
-                self._metrics.cancelled.inc()
-            elif item.call.deadline <= now:
-                self._metrics.late.inc()
-                late.append(item.call)
+        wanted: list[_Piece[B]] = []
+        late: list[_Call[B]] = []
+        for piece in taken:
+            call = piece.call
+            if call.future.done():
+                self._metrics.cancelled.inc(len(piece))
+            elif call.deadline <= now:
+                self._metrics.late.inc(len(piece))
+                late.append(call)
             else:
-                self._metrics.queue_wait.observe(now - item.call.enqueued)
-                batch.append(item)
+                self._metrics.queue_wait.observe(now - call.enqueued, len(piece))
+                wanted.append(piece)
         if late:
             self._hand_back(self._fail, late, DeadlineError)
-        return batch
+        return wanted
 
     def _account(self, images: int, seconds: float) -> None:
         self.last_success = time.monotonic()
@@ -206,24 +225,36 @@ class Batcher(Generic[T]):
             self._loop.call_soon_threadsafe(function, *arguments)
 
     @staticmethod
-    def _deliver(batch: list[_Item[T]], results: Sequence[T]) -> None:
-        for item, result in zip(batch, results, strict=True):
-            call = item.call
-            call.results[item.position] = result
-            call.missing -= 1
+    def _deliver(pieces: list[_Piece[B]], results: B) -> None:
+        start = 0
+        for piece in pieces:
+            call, stop = piece.call, start + len(piece)
+            call.shares.append(Share(results, start, stop))
+            call.missing -= len(piece)
             if call.missing == 0 and not call.future.done():
-                call.future.set_result(call.results)
+                call.future.set_result(call.shares)
+            start = stop
 
     @staticmethod
-    def _fail(calls: Sequence[_Call[T]], error: type[Exception]) -> None:
+    def _fail(calls: Sequence[_Call[B]], error: type[Exception]) -> None:
         for call in calls:
             if not call.future.done():
                 call.future.set_exception(error())
 
 
-def _stack(images: Sequence[Pixels]) -> Pixels:
+def _stack(pieces: Sequence[_Piece[B]]) -> Pixels:
     """Images of one shape as a batch.
 
     numpy would let go of the GIL for each copy, and wait for the event loop to give it back; joining bytes does not.
     """
-    return np.frombuffer(b"".join(images), dtype=np.uint8).reshape(len(images), *images[0].shape)  # type: ignore[arg-type]
+    parts: list[Pixels] = []
+    for piece in pieces:
+        images = piece.call.images
+        if isinstance(images, np.ndarray):
+            parts.append(images[piece.start : piece.stop])
+        else:
+            parts.extend(images[piece.start : piece.stop])
+    first = pieces[0].call.images
+    if len(parts) == 1 and isinstance(first, np.ndarray):
+        return parts[0]
+    return np.frombuffer(b"".join(parts), dtype=np.uint8).reshape(-1, *first[0].shape)  # type: ignore[arg-type]

@@ -9,9 +9,8 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health_aio
 
 from bundle.preprocess import InputContract
-from server.batching import Batcher
+from server.answering import CANARY, NO_DEADLINE, Answering
 from server.errors import QueueFullError
-from server.pipeline import Answer
 
 log = logging.getLogger(__name__)
 
@@ -22,11 +21,9 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 class Health:
     """Keeps grpc.health.v1 true, for the server as a whole ("") and for one service by name."""
 
-    def __init__(
-        self, batcher: Batcher[Answer], contract: InputContract, service: str, *, interval: float, timeout: float
-    ) -> None:
+    def __init__(self, model: Answering, contract: InputContract, service: str, *, interval: float, timeout: float) -> None:
         self.servicer = health_aio.HealthServicer()
-        self._batcher, self._service = batcher, service
+        self._model, self._service = model, service
         self._interval, self._timeout = interval, timeout
         # Grey noise: a constant image may take short cuts that a real one does not.
         self._canary = np.random.default_rng(0).integers(0, 256, contract.shape, dtype=np.uint8)
@@ -45,7 +42,7 @@ class Health:
 
         """
         for images in (1, batch):
-            await self._batcher.submit([self._canary] * images)
+            await self._model.submit([self._canary] * images, NO_DEADLINE, CANARY)
         await self._set(SERVING)
         self._watch = asyncio.create_task(self._watch_worker())
 
@@ -65,14 +62,14 @@ class Health:
                 await self._set(status)
 
     async def _worker_answers(self) -> bool:
-        if time.monotonic() - self._batcher.last_success < self._interval:
+        if time.monotonic() - self._model.last_success < self._interval:
             return True  # traffic has proved it
         try:
             async with asyncio.timeout(self._timeout):
-                with self._batcher.admit(1):
-                    await self._batcher.submit([self._canary])
+                with self._model.admit(1):
+                    await self._model.submit([self._canary], NO_DEADLINE, CANARY)
         except QueueFullError:
-            return self._batcher.alive()  # busy is not ill
+            return self._model.alive()  # busy is not ill
         except Exception:  # a late canary, or a model that fails: either way it does not answer
             log.exception("the canary was not answered")
             return False

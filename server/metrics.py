@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from math import isfinite
+from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import (
@@ -15,9 +16,12 @@ from prometheus_client import (
     start_http_server,
 )
 
-from bundle.classifier import Classifier
-from server.probes.flip_rate import Interval
-from server.probes.results import Outcome
+from server.weighted import WeightedHistogram
+
+if TYPE_CHECKING:  # each of them brings faiss or onnxruntime, which a front process does without
+    from bundle.classifier import Classifier
+    from server.probes.flip_rate import Interval
+    from server.probes.results import Outcome
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 NATS = (-5, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20)
@@ -45,25 +49,40 @@ class CallMetrics:
 
 
 class Metrics:
-    """One server's metrics, in a registry of their own."""
+    """One process's metrics, in a registry of their own.
 
-    def __init__(self) -> None:
+    Args:
+        calls: whether this process takes calls. Metrics of what a process does not do can be moved, and are not shown.
+        engine: whether this process runs the model.
+
+    """
+
+    def __init__(self, *, calls: bool = True, engine: bool = True) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
+        self._shown: CollectorRegistry | None = self.registry
+        self._make_admission()
+        self._shown = self.registry if calls else None
         self._make_grpc()
-        self._make_batching()
         self._make_answers()
+        self._shown = self.registry if engine else None
+        self._make_batching()
+        self._make_bundle()
         self._make_probes()
 
     def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> Counter:
-        return Counter(name, text, labels, registry=self.registry)
+        return Counter(name, text, labels, registry=self._shown)
 
     def _gauge(self, name: str, text: str, labels: Iterable[str] = ()) -> Gauge:
-        return Gauge(name, text, labels, registry=self.registry)
+        return Gauge(name, text, labels, registry=self._shown)
 
     def _histogram(self, name: str, text: str, buckets: Iterable[float], labels: Iterable[str] = ()) -> Histogram:
-        return Histogram(name, text, labels, buckets=tuple(buckets), registry=self.registry)
+        return Histogram(name, text, labels, buckets=tuple(buckets), registry=self._shown)
+
+    def _make_admission(self) -> None:
+        self.refused = self._counter("holdfast_refused_images_total", "Images refused because the queue was full.")
+        self._admitted = self._gauge("holdfast_admitted_images", "Images admitted and not yet answered now.")
 
     def _make_grpc(self) -> None:
         method = ("grpc_type", "grpc_service", "grpc_method")
@@ -76,13 +95,11 @@ class Metrics:
     def _make_batching(self) -> None:
         self.batch_images = self._histogram("holdfast_batch_images", "Images per batch.", POWERS_OF_TWO)
         self.engine_seconds = self._histogram("holdfast_engine_seconds", "Seconds of the model per batch.", SECONDS)
-        self.queue_wait = self._histogram("holdfast_queue_wait_seconds", "Seconds an image waited.", SECONDS)
+        self.queue_wait = WeightedHistogram("holdfast_queue_wait_seconds", "Seconds an image waited.", SECONDS, self._shown)
         self.engine_failures = self._counter("holdfast_engine_failures_total", "Batches on which the model failed.")
-        self.refused = self._counter("holdfast_refused_images_total", "Images refused because the queue was full.")
         self.late = self._counter("holdfast_late_images_total", "Images whose deadline passed in the queue.")
         self.cancelled = self._counter("holdfast_cancelled_images_total", "Images whose caller left them in the queue.")
         self._queued = self._gauge("holdfast_queue_images", "Images waiting for the model now.")
-        self._admitted = self._gauge("holdfast_admitted_images", "Images admitted and not yet answered now.")
 
     def _make_answers(self) -> None:
         self._rejected = self._counter(
@@ -96,11 +113,13 @@ class Metrics:
         )
         self._credibility = self._histogram("holdfast_credibility", "Conformal p-value of the vote, 0 to 1.", P_VALUE)
         self._abstained = self._counter("holdfast_abstain_total", "Answers too doubtful to rely on.")
+
+    def _make_bundle(self) -> None:
         self._disagreement = self._gauge(
             "holdfast_index_disagreement_ratio", "Share of exemplars whose own neighbours have another label, 0 to 1."
         )
-        self._bundle = Info("holdfast_bundle", "The bundle that is served.", registry=self.registry)
-        self._device = Info("holdfast_device", "Where encoder and index run.", registry=self.registry)
+        self._bundle = Info("holdfast_bundle", "The bundle that is served.", registry=self._shown)
+        self._device = Info("holdfast_device", "Where encoder and index run.", registry=self._shown)
 
     def _make_probes(self) -> None:
         self._probes = self._counter(
@@ -121,9 +140,12 @@ class Metrics:
         """The metrics of one gRPC method. `kind`: unary, client_stream, server_stream or bidi_stream."""
         return CallMetrics(self._started, self._handled, self._handling, (kind, service, method))
 
-    def watch_queue(self, queued: Callable[[], int], admitted: Callable[[], int]) -> None:
-        """Read the two depths whenever somebody scrapes."""
+    def watch_queue(self, queued: Callable[[], int]) -> None:
+        """Read its depth whenever somebody scrapes."""
         self._queued.set_function(queued)
+
+    def watch_admission(self, admitted: Callable[[], int]) -> None:
+        """Read the number of images in the house whenever somebody scrapes."""
         self._admitted.set_function(admitted)
 
     def image_rejected(self, field: str) -> None:
@@ -140,7 +162,7 @@ class Metrics:
         if abstain:
             self._abstained.inc()
 
-    def serves(self, classifier: Classifier) -> None:
+    def serves(self, classifier: "Classifier") -> None:
         """Say what is served."""
         manifest, placement = classifier.bundle.manifest, classifier.bundle.placement
         encoder = manifest.files["encoder.onnx"][:16]
@@ -153,12 +175,12 @@ class Metrics:
         """One sample was dropped because the prober had no room."""
         self._probe_shed.inc()
 
-    def probe_done(self, attack: str, epsilon: float, outcome: Outcome, seconds: float) -> None:
+    def probe_done(self, attack: str, epsilon: float, outcome: "Outcome", seconds: float) -> None:
         """One probe ended, after that many seconds of CPU."""
         self._probes.labels(attack, f"{epsilon:.6g}", outcome).inc()
         self._probe_seconds.labels(attack).inc(seconds)
 
-    def flip_rate(self, attack: str, epsilon: float, rate: Interval) -> None:
+    def flip_rate(self, attack: str, epsilon: float, rate: "Interval") -> None:
         """The flip rate of one attack at one epsilon is now this."""
         for bound, value in (("estimate", rate.estimate), ("low", rate.low), ("high", rate.high)):
             self._flip_rate.labels(attack, f"{epsilon:.6g}", bound).set(value)

@@ -2,109 +2,52 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import repeat
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.classifier import Answers, Classifier
 from bundle.errors import ImageError
 from bundle.preprocess import Pixels
-from server.batching import NO_DEADLINE, Batcher
+from server.answer import Answer
+from server.answering import NO_DEADLINE, Answering, Kind, Wanted
 from server.decoding import Decoder, Source
 from server.errors import RequestError, image_error_at
 from server.metrics import Metrics
-from server.probes import Prober
 
 BREATH = 16
 """Images of one call decoded in a row before other calls get their turn."""
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """One exemplar that voted: its id and class, and its cosine similarity to the image."""
+class Offers(Protocol):
+    """Who takes a look at answered images afterwards: the prober."""
 
-    id: int
-    label: int
-    similarity: float
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the server holds one image to be; the fields are those of bundle.classifier.Answers, as plain numbers."""
-
-    label: int
-    probabilities: list[float]
-    credibility: float
-    confidence: float
-    abstain: bool
-    soft_margin: float
-    kth_distance: float
-    batch: Answers
-    row: int
-
-    @property
-    def embedding(self) -> NDArray[np.float32]:
-        """float32 [D], L2-normalised."""
-        embedding: NDArray[np.float32] = self.batch.embeddings[self.row]
-        return embedding
-
-    def neighbours(self, count: int) -> list[Neighbour]:
-        """The nearest exemplars, at most `count` and at most the k of the vote, nearest first."""
-        found = self.batch.neighbours
-        columns = (found.ids, self.batch.neighbour_labels, found.similarities)
-        return [Neighbour(*row) for row in zip(*(c[self.row, :count].tolist() for c in columns), strict=True)]
-
-
-def per_image(answers: Answers) -> list[Answer]:
-    """A batch's answers one by one: whole columns become lists at once, which is what makes it cheap."""
-    columns = (
-        answers.labels,
-        answers.probabilities,
-        answers.credibility,
-        answers.confidence,
-        answers.abstain,
-        answers.soft_margin,
-        answers.kth_distance,
-    )
-    lists = [column.tolist() for column in columns]
-    count = len(answers.labels)
-    return list(map(Answer, *lists, repeat(answers, count), range(count)))
-
-
-class Engine:
-    """What the engine thread runs on each batch."""
-
-    def __init__(self, classifier: Classifier) -> None:
-        self._classifier = classifier
-
-    def __call__(self, images: Pixels) -> list[Answer]:
-        """Embed, search, vote, judge. Shape: uint8 [N, H, W, C] -> N answers."""
-        return per_image(self._classifier.classify(images))
+    def offer(self, image: Pixels, label: int, soft_margin: float) -> None:
+        """One image, uint8 [H, W, C], and what was answered. Never blocks, never raises."""
 
 
 class Pipeline:
     """Answers calls of one image or many."""
 
-    def __init__(
-        self, decoder: Decoder, batcher: Batcher[Answer], metrics: Metrics, prober: Prober | None, max_images: int
-    ) -> None:
-        self._decoder, self._batcher = decoder, batcher
+    def __init__(self, decoder: Decoder, model: Answering, metrics: Metrics, prober: Offers | None, max_images: int) -> None:
+        self._decoder, self._model = decoder, model
         self._metrics, self._prober, self._max_images = metrics, prober, max_images
 
-    async def classify(self, sources: Sequence[Source], deadline: float = NO_DEADLINE) -> list[Answer | ImageError]:
+    async def classify(
+        self, sources: Sequence[Source], deadline: float = NO_DEADLINE, neighbours: int = 0
+    ) -> list[Answer | ImageError]:
         """One answer per image, or what is wrong with that image.
 
         Args:
             sources: at least one image, at most `max_images`.
             deadline: on time.monotonic()'s clock.
+            neighbours: how many of each image's neighbours its answer must have; more than the k of the vote is read as k.
 
         Raises:
-            RequestError, QueueFullError, DeadlineError, EngineError: the call as a whole fails.
+            RequestError, QueueFullError, DeadlineError, EngineError, DrainingError: the call as a whole fails.
 
         """
-        images, outcomes = await self._answer(sources, deadline)
+        images, outcomes = await self._answer(sources, deadline, Wanted(Kind.CLASSIFY, neighbours))
         for image, outcome in zip(images, outcomes, strict=True):
             if isinstance(outcome, Answer) and image is not None:
                 self._metrics.answered(outcome.soft_margin, outcome.kth_distance, outcome.credibility, outcome.abstain)
@@ -114,18 +57,19 @@ class Pipeline:
 
     async def embed(self, sources: Sequence[Source], deadline: float = NO_DEADLINE) -> list[NDArray[np.float32] | ImageError]:
         """One embedding per image, float32 [D], or what is wrong with that image. Arguments and errors as `classify`."""
-        _, outcomes = await self._answer(sources, deadline)
+        _, outcomes = await self._answer(sources, deadline, Wanted(Kind.EMBED))
         return [outcome.embedding if isinstance(outcome, Answer) else outcome for outcome in outcomes]
 
     async def _answer(
-        self, sources: Sequence[Source], deadline: float
+        self, sources: Sequence[Source], deadline: float, wanted: Wanted
     ) -> tuple[list[Pixels | None], list[Answer | ImageError]]:
         if not 1 <= len(sources) <= self._max_images:
             raise RequestError("images", f"has {len(sources)} images; send 1 to {self._max_images}")
-        with self._batcher.admit(len(sources), deadline):
+        with self._model.admit(len(sources), deadline):
             decoded = [await self._decode(position, source) for position, source in enumerate(sources)]
             good = [image for image in decoded if not isinstance(image, ImageError)]
-            answers = iter(await self._batcher.submit(good, deadline))
+            shares = await self._model.submit(good, deadline, wanted)
+        answers = (answer for share in shares for answer in share.batch.one_by_one[share.start : share.stop])
         images = [None if isinstance(image, ImageError) else image for image in decoded]
         return images, [image if isinstance(image, ImageError) else next(answers) for image in decoded]
 

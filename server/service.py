@@ -10,11 +10,12 @@ from bundle.classifier import Classifier
 from bundle.errors import ImageError
 from protos.holdfast.v1 import answer_pb2, holdfast_pb2, image_pb2, model_pb2
 from protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceServicer
-from server.batching import NO_DEADLINE
+from server.answer import Answer
+from server.answering import NO_DEADLINE
 from server.decoding import RawImage, Source
 from server.drain import Drain
 from server.errors import DrainingError, to_status
-from server.pipeline import Answer, Pipeline
+from server.pipeline import Pipeline
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class HoldfastService(HoldfastServiceServicer):
         self, request: holdfast_pb2.ClassifyRequest, context: "ServicerContext[Any, Any]"
     ) -> holdfast_pb2.ClassifyResponse:
         """One image or many."""
-        outcomes = await self._pipeline.classify(sources_of(request.images), deadline_of(context))
+        outcomes = await self._pipeline.classify(sources_of(request.images), deadline_of(context), request.neighbours)
         if len(outcomes) == 1 and isinstance(outcomes[0], ImageError):
             raise outcomes[0]
         return holdfast_pb2.ClassifyResponse(results=self._results(outcomes, request.neighbours))
@@ -96,7 +97,7 @@ class HoldfastService(HoldfastServiceServicer):
     ) -> holdfast_pb2.ClassifyStreamResponse:
         """The reply to one message; whatever befalls it is in its reply, and the stream goes on."""
         try:
-            outcomes = await self._pipeline.classify(sources_of(request.images), deadline)
+            outcomes = await self._pipeline.classify(sources_of(request.images), deadline, request.neighbours)
         except Exception as error:  # noqa: BLE001 - the table sorts them, and logs what is not in it
             return holdfast_pb2.ClassifyStreamResponse(sequence=request.sequence, error=to_status(error))
         results = self._results(outcomes, request.neighbours)

@@ -2,8 +2,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bundle.answers import Neighbours
 from bundle.exemplars import Flag
-from bundle.index import FlatIndex, Neighbours
+from bundle.index import FlatIndex
 from index_build.audit import disagreement_flags, recall_at_k
 
 

@@ -13,6 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from bundle.preprocess import Pixels
+from server.answering import NO_DEADLINE, Images, Share
 from server.batching import Batcher, Limits
 from server.errors import DeadlineError, EngineError, QueueFullError
 from server.metrics import Metrics
@@ -35,10 +36,18 @@ class Echo:
         return [int(i) for i in images[:, 0, 0, 0]]
 
 
+def values(shares: list[Share[list[int]]]) -> list[int]:
+    return [value for share in shares for value in share.batch[share.start : share.stop]]
+
+
+async def answers(batcher: Batcher[list[int]], images: Images, deadline: float = NO_DEADLINE) -> list[int]:
+    return values(await batcher.submit(images, deadline))
+
+
 @asynccontextmanager
-async def running(run: Callable[[Pixels], list[int]], **limits: float) -> AsyncIterator[Batcher[int]]:
-    values = {"batch": 4, "wait": 0.0, "admitted": 100} | limits
-    batcher = Batcher(run, Limits(int(values["batch"]), values["wait"], int(values["admitted"])), Metrics())
+async def running(run: Callable[[Pixels], list[int]], **limits: float) -> AsyncIterator[Batcher[list[int]]]:
+    chosen = {"batch": 4, "wait": 0.0, "admitted": 100} | limits
+    batcher = Batcher(run, Limits(int(chosen["batch"]), chosen["wait"], int(chosen["admitted"])), Metrics())
     batcher.start()
     try:
         yield batcher
@@ -47,12 +56,16 @@ async def running(run: Callable[[Pixels], list[int]], **limits: float) -> AsyncI
 
 
 @hypothesis_settings(max_examples=25, deadline=None)
-@given(calls=st.lists(st.lists(st.integers(0, 255), max_size=9), min_size=1, max_size=12), batch=st.integers(1, 5))
-def test_every_call_gets_its_own_results_in_order(calls: list[list[int]], batch: int) -> None:
+@given(
+    calls=st.lists(st.lists(st.integers(0, 255), max_size=9), min_size=1, max_size=12),
+    batch=st.integers(1, 5),
+    form=st.sampled_from([list, lambda images: np.array(images).reshape(-1, 2, 2, 3)]),
+)
+def test_every_call_gets_its_own_results_in_order(calls: list[list[int]], batch: int, form: Callable[..., Images]) -> None:
     async def all_calls() -> None:
         echo = Echo()
         async with running(echo, batch=batch) as batcher:
-            results = await asyncio.gather(*(batcher.submit([image(v) for v in call]) for call in calls))
+            results = await asyncio.gather(*(answers(batcher, form([image(v) for v in call])) for call in calls))
         assert results == calls
         assert sum(echo.sizes) == sum(map(len, calls))
         assert max(echo.sizes, default=0) <= batch
@@ -64,9 +77,9 @@ async def test_images_wait_for_company_but_not_for_long() -> None:
     echo = Echo()
     async with running(echo, wait=0.05, batch=3) as batcher:
         began = time.monotonic()
-        assert await batcher.submit([image(1)]) == [1]
+        assert await answers(batcher, [image(1)]) == [1]
         alone = time.monotonic() - began
-        await asyncio.gather(*(batcher.submit([image(v)]) for v in range(3)))
+        await asyncio.gather(*(answers(batcher, [image(v)]) for v in range(3)))
     assert 0.05 <= alone < 1
     assert echo.sizes == [1, 3]  # the second did not wait: it was full
 
@@ -94,11 +107,11 @@ async def test_a_deadline_is_looked_at_on_admission_and_in_the_batch() -> None:
     async with running(echo) as batcher:
         with pytest.raises(DeadlineError), batcher.admit(1, time.monotonic() - 1):
             pass
-        first = asyncio.create_task(batcher.submit([image(1)]))
+        first = asyncio.create_task(answers(batcher, [image(1)]))
         await asyncio.to_thread(entered.wait, 10)
-        late = asyncio.create_task(batcher.submit([image(2)], time.monotonic() + 0.01))
-        cancelled = asyncio.create_task(batcher.submit([image(3)]))
-        in_time = asyncio.create_task(batcher.submit([image(4)], time.monotonic() + 60))
+        late = asyncio.create_task(answers(batcher, [image(2)], time.monotonic() + 0.01))
+        cancelled = asyncio.create_task(answers(batcher, [image(3)]))
+        in_time = asyncio.create_task(answers(batcher, [image(4)], time.monotonic() + 60))
         await asyncio.sleep(0.05)
         cancelled.cancel()
         await asyncio.sleep(0)
@@ -117,7 +130,7 @@ async def test_a_failure_is_its_batchs_alone() -> None:
         return [int(i) for i in images[:, 0, 0, 0]]
 
     async with running(run, batch=1) as batcher:
-        outcomes = await asyncio.gather(*(batcher.submit([image(v)]) for v in (12, 13, 14)), return_exceptions=True)
+        outcomes = await asyncio.gather(*(answers(batcher, [image(v)]) for v in (12, 13, 14)), return_exceptions=True)
         assert outcomes[0] == [12]
         assert isinstance(outcomes[1], EngineError)
         assert outcomes[2] == [14]
@@ -127,13 +140,13 @@ async def test_a_failure_is_its_batchs_alone() -> None:
 async def test_a_model_that_returns_too_few_results_fails_its_batch() -> None:
     async with running(lambda images: [1] * (len(images) - 1)) as batcher:
         with pytest.raises(EngineError):
-            await asyncio.wait_for(batcher.submit([image(1), image(2)]), 5)
+            await asyncio.wait_for(answers(batcher, [image(1), image(2)]), 5)
         assert batcher.alive()
 
 
 async def test_stopping_finishes_what_is_queued() -> None:
     async with running(Echo(lambda: time.sleep(0.02)), batch=1) as batcher:
-        calls = [asyncio.create_task(batcher.submit([image(v)])) for v in range(5)]
+        calls = [asyncio.create_task(answers(batcher, [image(v)])) for v in range(5)]
         await asyncio.sleep(0)
         await asyncio.to_thread(batcher.stop)
         assert await asyncio.gather(*calls) == [[v] for v in range(5)]

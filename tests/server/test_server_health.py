@@ -6,7 +6,8 @@ import time
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from bundle.classifier import Answers, Classifier
+from bundle.answers import Answers
+from bundle.classifier import Classifier
 from protos.holdfast.v1 import holdfast_pb2 as pb
 from protos.holdfast.v1 import image_pb2
 from server.service import NAME

@@ -11,7 +11,8 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from bundle.classifier import Answers, Classifier
+from bundle.answers import Answers
+from bundle.classifier import Classifier
 from protos.holdfast.v1 import holdfast_pb2 as pb
 from server.errors import PUSHBACK_KEY
 from tests.server.running import Serve, Served, await_metric, refusal

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from bundle.classifier import Answers
+from bundle.answers import Answers
 from bundle.errors import HoldfastError
 from trainer.attacks.alarms import TAUS, WEIGHTS, Alarm, alarms_of, evasion
 from trainer.attacks.rungs import SitawarinWagner

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
+from bundle.answers import Answers
 from bundle.bundle import MANIFEST
-from bundle.classifier import Answers
 from bundle.errors import HoldfastError
 from bundle.intervals import Rate
 from bundle.manifest import Accuracy

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.classifier import Answers
+from bundle.answers import Answers
 from bundle.exemplars import Exemplars, Flag
 from bundle.threat_model import ThreatModel
 from data import LabelledImages

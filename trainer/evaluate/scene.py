@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from bundle.answers import Answers, Neighbours
 from bundle.bundle import ENCODER, EXEMPLARS, GRADIENT, INDEX, Bundle
-from bundle.classifier import Answers, Classifier
-from bundle.index import Neighbours
+from bundle.classifier import Classifier
 from bundle.preprocess import Pixels
 from data import LabelledImages, Splits
 from trainer.attacks.knowledge import attackers_images, bank_unknown

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bundle.answers import Answers
 from bundle.bundle import Bundle
-from bundle.classifier import Answers, Classifier
+from bundle.classifier import Classifier
 from bundle.surrogate import SoftKNN
 
 Scores = NDArray[np.float64]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import Tensor
 
-from bundle.classifier import Answers
+from bundle.answers import Answers
 from bundle.intervals import Rate
 from bundle.preprocess import Pixels
 from bundle.threat_model import ThreatModel

@@ -1,0 +1,72 @@
+"""The answers to one batch, and each of them as what a reply needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bundle.answers import Answers
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """One exemplar that voted: its id and class, and its cosine similarity to the image."""
+
+    id: int
+    label: int
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server holds one image to be; the fields are those of bundle.answers.Answers, as plain numbers."""
+
+    label: int
+    probabilities: list[float]
+    credibility: float
+    confidence: float
+    abstain: bool
+    soft_margin: float
+    kth_distance: float
+    batch: Answers
+    row: int
+
+    @property
+    def embedding(self) -> NDArray[np.float32]:
+        """float32 [D], L2-normalised."""
+        embedding: NDArray[np.float32] = self.batch.embeddings[self.row]
+        return embedding
+
+    def neighbours(self, count: int) -> list[Neighbour]:
+        """The nearest exemplars, at most `count` and at most the k of the vote, nearest first."""
+        found = self.batch.neighbours
+        columns = (found.ids, self.batch.neighbour_labels, found.similarities)
+        return [Neighbour(*row) for row in zip(*(c[self.row, :count].tolist() for c in columns), strict=True)]
+
+
+class Batch:
+    """The answers to one batch, as arrays; one by one only for who asks."""
+
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
+
+    def __len__(self) -> int:
+        return len(self.answers.labels)
+
+    @cached_property
+    def one_by_one(self) -> Sequence[Answer]:
+        """All answers: whole columns become lists at once, which is what makes it cheap."""
+        answers, count = self.answers, len(self)
+        columns = (
+            answers.labels,
+            answers.probabilities,
+            answers.credibility,
+            answers.confidence,
+            answers.abstain,
+            answers.soft_margin,
+            answers.kth_distance,
+        )
+        return list(map(Answer, *(column.tolist() for column in columns), repeat(answers, count), range(count)))
