@@ -21,8 +21,9 @@ TEMPORARY_BYTES = 256 * 2**20
 class GpuFlatIndex:
     """A FlatIndex searched on the GPU. Answers as the FlatIndex does, in the same canonical order.
 
-    Similarities are float32 sums in another order, which the rounding to five digits hides but for ties at its edge. With
-    `half`, faiss rounds the queries to float16 as well, and similarities move by less than 1e-3.
+    Similarities are float32 sums in another order, which the rounding to five digits hides but for ties at its edge. What
+    was rounded to float16 for the disk is float32 here too, as on the CPU: faiss's own float16 index would round the queries
+    as well, and credibility with them.
 
     A GPU index and its resources belong to one thread at a time: others wait at a lock.
 
@@ -41,7 +42,7 @@ class GpuFlatIndex:
         rows = faiss.IndexFlatIP(index.dim)
         rows.add(embeddings)
         options = gpu.GpuClonerOptions()
-        options.useFloat16 = index.half
+        options.useFloat16 = False
         # faiss's own kernels: they keep to the temporary memory below, and gain nothing from cuVS in an exact search.
         options.use_cuvs = False
         try:
@@ -51,8 +52,8 @@ class GpuFlatIndex:
             self._rows = gpu.index_cpu_to_gpu(self._resources, 0, rows, options)
         except RuntimeError as error:
             raise DeviceError(
-                f"the GPU does not take the index of {index.size} x {index.dim}: {error}; where memory is short, build the"
-                " index with --half"
+                f"the GPU does not take the index of {index.size} x {index.dim} in float32: {error}; where memory is short,"
+                " end what else runs on it, or use the CPU"
             ) from None
 
     @property
@@ -67,7 +68,7 @@ class GpuFlatIndex:
 
     @property
     def half(self) -> bool:
-        """Whether embeddings are float16, on disk and on the GPU."""
+        """Whether embeddings were rounded to float16. They are float32 on the GPU."""
         return self._flat.half
 
     @property
