@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bundle.bundle import Bundle, BundleWriter
-from bundle.errors import BundleError
+from bundle.errors import BundleError, HoldfastError
 
 ABOUT = """\
 A bundle is one directory: an encoder, its gradient, an index of labelled images, and a manifest with the hash of each file.
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "copy":
             copy(bundle, options.to)
         Console().print(table(bundle, options.to if options.command == "copy" else options.bundle))
-    except BundleError as error:
+    except HoldfastError as error:
         Console(stderr=True, soft_wrap=True).print(f"bundle: {error}", style="red", markup=False, highlight=False)
         return 2
     return 0

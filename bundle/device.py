@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal, TypeVar
 
-import faiss
 import onnxruntime as ort
 
 from bundle.errors import DeviceError
+from bundle.faiss_library import Unloadable, faiss
 from bundle.nvidia import read_driver
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ def find_gpu() -> str:
 
     """
     load_cuda_libraries()
-    missing = []
+    missing = [faiss.reason] if isinstance(faiss, Unloadable) else []
     if lacking := _lacking_builds():
         missing.append(f"{' and '.join(lacking)}: {EXCHANGE}")
     gpu = ""
@@ -103,7 +103,9 @@ def _lacking_builds() -> list[str]:
     # The provider is built in, or a plug-in that is registered once its libraries are loaded.
     providers = {*ort.get_available_providers(), *(device.ep_name for device in ort.get_ep_devices())}
     onnxruntime = [] if CUDA_PROVIDER in providers else [f"this onnxruntime has no {CUDA_PROVIDER}"]
-    return onnxruntime + ([] if hasattr(faiss, "StandardGpuResources") else ["this faiss has no StandardGpuResources"])
+    if isinstance(faiss, Unloadable) or hasattr(faiss, "StandardGpuResources"):
+        return onnxruntime
+    return [*onnxruntime, "this faiss has no StandardGpuResources"]
 
 
 def _gpu_of_driver() -> str:

@@ -26,7 +26,7 @@ class ContractMismatchError(BundleError):
 
 
 class DeviceError(HoldfastError):
-    """The GPU was asked for and cannot be used; the message names everything that is missing."""
+    """The GPU was asked for and cannot be used, or what was installed for one does not load; the message names all of it."""
 
 
 class ImageError(HoldfastError):

@@ -3,12 +3,12 @@
 import threading
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from bundle.answers import Floats, Neighbours
 from bundle.errors import DeviceError
+from bundle.faiss_library import faiss
 from bundle.index import SPARE, FlatIndex, canonical, refuse_misfit
 
 MAX_K = 2048 - SPARE

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from bundle.answers import Floats, Neighbours
 from bundle.errors import BundleError, ContractMismatchError
+from bundle.faiss_library import faiss
 
 # Similarities that agree to this many decimals are one rank, ordered by id. A float32 inner product differs in its seventh
 # digit between batch sizes (SIMD for few queries, BLAS for many), and must not decide who is the k-th neighbour.
@@ -97,7 +97,8 @@ class FlatIndex:
     @property
     def ids(self) -> NDArray[np.int64]:
         """int64 [M], in the order of insertion."""
-        return faiss.vector_to_array(self._index.id_map).astype(np.int64)
+        ids: NDArray[np.int64] = faiss.vector_to_array(self._index.id_map).astype(np.int64)
+        return ids
 
     def vectors(self) -> tuple[Floats, NDArray[np.int64]]:
         """All embeddings float32 [M, D] and their ids int64 [M], in the order of insertion."""

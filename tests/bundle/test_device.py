@@ -14,6 +14,7 @@ from bundle import device, session
 from bundle.device import CPU, Placement, find_gpu, place
 from bundle.encoder import OnnxEncoder
 from bundle.errors import BundleError, DeviceError
+from bundle.faiss_library import Unloadable
 from bundle.nvidia import Driver, read_driver
 from tests.bundle.tiny import write_encoder
 
@@ -103,6 +104,18 @@ def test_builds_for_the_cpu_are_named_with_the_way_out(machine: SimpleNamespace)
         find_gpu()
     del machine.faiss.StandardGpuResources
     with pytest.raises(DeviceError, match="no CUDAExecutionProvider and this faiss has no StandardGpuResources"):
+        find_gpu()
+
+
+def test_a_faiss_that_does_not_load_is_named_beside_all_else(machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "faiss", Unloadable("faiss", RuntimeError("the CUDA 13 runtime wheels\n  are missing")))
+    with pytest.raises(
+        DeviceError, match=r"^the GPU cannot be used: faiss cannot be loaded: the CUDA 13 runtime wheels are missing"
+    ):
+        find_gpu()
+    machine.onnxruntime.get_available_providers = lambda: ["CPUExecutionProvider"]
+    machine.driver = Driver((12, 8), ("NVIDIA H100",))
+    with pytest.raises(DeviceError, match=r"wheels are missing.*'\.\[gpu\]'.*no CUDAExecutionProvider: .*update the driver"):
         find_gpu()
 
 
