@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bundle.threat_model import ThreatModel
 from tests.trainer.scenes import small_scene
 from trainer.attacks.adaptive import AdaptiveAttack
 from trainer.attacks.ladder import Ladder
+from trainer.attacks.quantise import to_pixels
 from trainer.attacks.rungs import (
     CrossEntropy,
     FeatureMatching,
@@ -26,6 +28,7 @@ from trainer.attacks.rungs import (
 from trainer.attacks.step import Climb, Kind
 from trainer.attacks.surrogate import SoftKNN
 from trainer.attacks.victim import Victim
+from trainer.evaluate.plan import Effort, white_box
 
 CLASSES, SIZES = 4, (14, 9, 11, 3)
 
@@ -299,3 +302,35 @@ def test_a_head_is_climbed_as_transfer(scene):
     assert [step.kind for step in steps] == [Kind.WHITE_BOX, Kind.TRANSFER]
     found = Ladder(steps)(victim, images, labels, ThreatModel("linf", 24 / 255)).found_by
     assert set(found) <= {"", str(Margin(0.05)), str(LinearHead())}
+
+
+class AskedOfTheDevice(TorchDispatchMode):
+    """Collects the operators whose results a host waits for when they are computed on a GPU."""
+
+    WAITING = ("aten._local_scalar_dense", "aten.nonzero", "aten.bincount", "aten.is_nonzero", "aten.equal")
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if str(func).startswith(self.WAITING):
+            self.found.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_more_steps_of_a_climb_ask_the_device_for_nothing_more(scene, norm):
+    victim, images, labels = scene
+    pixels, truth = to_pixels(images[:4]), torch.from_numpy(labels[:4])
+    plan = white_box(Effort(steps=1), classes=victim.surrogate.classes, k=5)
+    climbs = [planned.step for planned in plan if isinstance(planned.step, Climb)]
+    assert {type(climb.rung) for climb in climbs} >= {Margin, SitawarinWagner, FeatureMatching, CrossEntropy, Targeted}
+    for climb in (*climbs, Climb(Prototypes(0.1)), Climb(LinearHead())):
+        asked = []
+        for steps in (2, 5):
+            with AskedOfTheDevice() as mode:
+                replace(climb, steps=steps)(victim, pixels, truth, ThreatModel(norm, 0.1), torch.Generator().manual_seed(0))
+            asked.append(len(mode.found))
+        # What is asked once in a climb may be; the first climb of a linear head also fits it.
+        assert asked[1] <= asked[0], str(climb)

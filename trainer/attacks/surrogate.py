@@ -18,7 +18,8 @@ class SoftKNN:
     """Class scores of embeddings against a bank of labelled ones.
 
     Exemplars are held sorted by class, as rows: each class is then one contiguous block of the similarity matrix
-    [M, N], and its logsumexp runs along the long axis for all images at once.
+    [M, N], and its logsumexp runs along the long axis for all images at once. `widths` are the heights of these blocks,
+    numbers of the host, which needs to ask no GPU for them.
     """
 
     def __init__(self, bank: Tensor, labels: Tensor, classes: int, tau: float) -> None:
@@ -45,7 +46,7 @@ class SoftKNN:
         self.labels = labels[order]
         self.classes = classes
         self.tau = tau
-        self._widths: list[int] = torch.bincount(labels, minlength=classes).tolist()
+        self.widths: list[int] = torch.bincount(labels, minlength=classes).tolist()
 
     def at(self, tau: float) -> Self:
         """The same bank at another temperature, sharing its memory."""
@@ -57,7 +58,7 @@ class SoftKNN:
         """L_c, differentiable. Shape: z float [N, D] -> [N, C]."""
         similarities = self.bank @ (z.float().T / self.tau)
         # A block without rows gives -inf and passes no gradient: a class that nobody votes for.
-        return torch.stack([block.logsumexp(0) for block in torch.split(similarities, self._widths)], dim=1)
+        return torch.stack([block.logsumexp(0) for block in torch.split(similarities, self.widths)], dim=1)
 
     def margin_loss(self, z: Tensor, labels: Tensor) -> Tensor:
         """By how much the strongest wrong class beats `labels` [N]; an attack maximises it. Shape: [N, D] -> [N].

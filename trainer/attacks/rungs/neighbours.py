@@ -143,32 +143,34 @@ class _Nearest:
     Attributes:
         rows: int64 [N, C, m], the nearest first; -1 where a class has fewer.
         nearness: float [N, C], mean similarity of them; -inf for a class without an exemplar.
+        present: how many classes have an exemplar.
 
     """
 
     rows: Tensor
     nearness: Tensor
+    present: int
 
     @classmethod
     def of(cls, similarities: Tensor, surrogate: SoftKNN, number: int) -> "_Nearest":
         """Of float [N, M] similarities to the bank of `surrogate`, which lies sorted by class."""
-        widths = torch.bincount(surrogate.labels, minlength=surrogate.classes).tolist()
-        shape = (len(similarities), surrogate.classes, min(number, max(widths)))
+        shape = (len(similarities), surrogate.classes, min(number, max(surrogate.widths)))
         rows = torch.full(shape, -1, device=similarities.device)
         nearness = torch.full(shape[:2], -torch.inf, device=similarities.device)
         start = 0
-        for c, width in enumerate(widths):
+        for c, width in enumerate(surrogate.widths):
             if width:
                 values, places = similarities[:, start : start + width].topk(min(number, width), dim=1)
                 rows[:, c, : values.shape[1]] = places + start
                 nearness[:, c] = values.mean(1)
             start += width
-        return cls(rows, nearness)
+        return cls(rows, nearness, sum(width > 0 for width in surrogate.widths))
 
     def wrong_class(self, labels: Tensor, rank: int) -> Tensor:
         """The `rank`-th nearest class that is not the one of `labels` [N]: int64 [N]."""
         wrong = self.nearness.scatter(1, labels[:, None], -torch.inf)
-        if int(wrong.isfinite().sum(1).min()) < rank:
+        # A GPU, which would have to be waited for, is asked only where the class of an image may be the one too few.
+        if self.present - 1 < rank and int(wrong.isfinite().sum(1).min()) < rank:
             raise ValueError(f"the bank holds no wrong class of rank {rank}: too few classes have an exemplar")
         return wrong.argsort(dim=1, descending=True)[:, rank - 1]
 
