@@ -53,6 +53,8 @@ class FromBundle:
     def open(cls, directory: Path, *, like: Bundle, rung: Rung = SOFT, steps: int = 40, threads: int = 1) -> Self:
         """The transfer from the bundle in `directory` to the bundle `like`.
 
+        It is opened on the CPU, wherever `like` answers: its own answers decide nothing, and gradient.onnx runs there.
+
         Args:
             directory: a complete bundle.
             like: the bundle that is attacked.

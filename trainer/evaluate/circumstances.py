@@ -21,7 +21,9 @@ LIBRARIES = (
     "torch",
     "numpy",
     "onnxruntime",
+    "onnxruntime-gpu",
     "faiss-cpu",
+    "faiss-gpu-cuvs",
     "pyautoattack",
     "foolbox",
     "adversarial-robustness-toolbox",
@@ -56,7 +58,7 @@ def subject_of(bundle: Bundle) -> Subject:
     )
 
 
-def circumstances_of(command: str, seed: int, seconds: float, device: torch.device) -> Circumstances:
+def circumstances_of(command: str, seed: int, seconds: float, device: torch.device, served_on: str) -> Circumstances:
     """Of a run on the machine at hand, by the code at hand, ending now.
 
     Args:
@@ -64,6 +66,7 @@ def circumstances_of(command: str, seed: int, seconds: float, device: torch.devi
         seed: of the draw of images and of all attacks.
         seconds: wall time, interrupted runs included.
         device: where the attacks computed.
+        served_on: where the answers were computed that decided; see `Scene.served_on`.
 
     """
     return Circumstances(
@@ -76,6 +79,7 @@ def circumstances_of(command: str, seed: int, seconds: float, device: torch.devi
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         accelerator=torch.cuda.get_device_name(device) if device.type == "cuda" else "none",
+        served_on=served_on,
         versions={"python": sys.version.split()[0]} | _versions(),
     )
 

@@ -60,6 +60,7 @@ def run(config: EvaluateConfig, console: Console) -> Evaluation:
             limit=config.images or None,
             seed=config.seed,
             threads=config.threads,
+            serve_on=config.serve_on,
             progress=progress,
         )
     console.print(table(manifest.name, evaluation))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bundle.bundle import Bundle
 from bundle.classifier import Classifier
+from bundle.device import CPU, Choice, Placement
 from bundle.errors import ContractMismatchError, HoldfastError
 from bundle.intervals import Rate
 from bundle.manifest import Accuracy
@@ -46,6 +47,7 @@ class Evaluation:
         agreement: how often the surrogate at the bundle's temperature gives the served answer, on clean images; a
             surrogate that disagrees is not of this classifier.
         seconds: wall time.
+        served_on: where the answers were computed that decided.
 
     """
 
@@ -56,6 +58,7 @@ class Evaluation:
     outcome: Outcome
     agreement: Rate
     seconds: float
+    served_on: Placement = CPU
 
     @property
     def clean(self) -> Rate:
@@ -100,6 +103,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     threads: int = 1,
+    serve_on: Choice = "cpu",
     progress: Progress | None = None,
 ) -> Evaluation:
     """Attack the bundle in `directory` on test images that it was never shown.
@@ -116,15 +120,16 @@ def evaluate(
         limit: attack only so many test images, drawn by `seed`; all by default.
         seed: of that draw and of the attack.
         threads: of ONNX Runtime; and as many batches are attacked side by side, unless that is done on a GPU.
+        serve_on: see `open_served`.
         progress: where to show a bar.
 
     Raises:
-        BundleError: see `Bundle.open`.
+        BundleError, DeviceError: see `Bundle.open`.
         ContractMismatchError: `encoder` is another one than the bundle's, or images or classes do not fit it.
 
     """
     began = time.monotonic()
-    bundle = Bundle.open(directory, threads=threads)
+    bundle = open_served(directory, threads, serve_on)
     check_fit(bundle, test)
     test = sample(test, limit, seed)
     classifier, attack = Classifier(bundle), attack or AdaptiveAttack()
@@ -134,7 +139,23 @@ def evaluate(
         outcome = attack(victim, test.images, test.labels, threat, seed=seed, progress=progress)
         agreed = agreement(victim, test.images, outcome.clean_labels)
     seconds = time.monotonic() - began
-    return Evaluation(threat, str(attack), test.images, test.labels, outcome, agreed, seconds)
+    return Evaluation(threat, str(attack), test.images, test.labels, outcome, agreed, seconds, bundle.placement)
+
+
+def open_served(directory: Path, threads: int, serve_on: Choice) -> Bundle:
+    """The bundle whose answers decide what is a success.
+
+    Args:
+        directory: a complete bundle.
+        threads: of ONNX Runtime.
+        serve_on: where encoder and index run, as on a server: "cuda" takes the GPU that a server would, and no CPU in its
+            place; "auto" may take the CPU, and the bundle's placement says so. gradient.onnx runs on the CPU in any case.
+
+    Raises:
+        BundleError, DeviceError: see `Bundle.open`.
+
+    """
+    return Bundle.open(directory, threads=threads, device=serve_on, max_batch=JUDGED_AT_ONCE)
 
 
 def victim_of(classifier: Classifier, encoder: nn.Module | None, some: Pixels, threads: int = 1) -> Victim:

@@ -73,6 +73,7 @@ def evaluate_fully(
 
     Raises:
         BundleError: see `Bundle.open`, for any of the bundles.
+        DeviceError: `settings.serve_on` is "cuda", and the GPU cannot be used.
         HoldfastError: `work` is of another evaluation, a library is not installed, or there are too few images.
 
     """
@@ -85,6 +86,7 @@ def evaluate_fully(
         images=settings.images,
         seed=settings.seed,
         threads=settings.threads,
+        serve_on=settings.serve_on,
         encoder=source.open(directory),
     )
     transfers = [
@@ -98,6 +100,7 @@ def evaluate_fully(
     kept = Work(work, identity)
     parts = parts_of(settings, scene, transfers)
     run = Run(scene, settings, kept, _outlook(parts, settings, scene, progress), progress)
+    run.say(f"answers are computed on {scene.bundle.placement}")
     with kept.timed():
         report = _report(run, parts, command)
     return Evaluated(report, _accuracy(report, scene, settings))
@@ -137,7 +140,11 @@ def _report(run: Run, parts: Sequence[Part], command: str) -> Report:
     return Report(
         subject=subject_of(scene.bundle),
         circumstances=circumstances_of(
-            command, run.settings.seed, run.work.seconds + time.monotonic() - began, scene.victim.device
+            command,
+            run.settings.seed,
+            run.work.seconds + time.monotonic() - began,
+            scene.victim.device,
+            scene.served_on,
         ),
         clean=Measured.of(Rate(int(right.sum()), len(right))),
         attacked_images=len(scene.rows),

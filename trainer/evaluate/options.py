@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from bundle.device import Choice
 from bundle.errors import HoldfastError
 from bundle.manifest import Manifest
 from bundle.threat_model import Norm, ball
@@ -33,7 +34,8 @@ of two cores; at full effort they are, by the cost of single steps, a matter of 
 left at most; ctrl-c stops it at any time, and the same command goes on from there.
 
 The bundle is all it takes: embeddings come from its encoder.onnx, gradients from its gradient.onnx, test images from the
-data set that its manifest names. --gradients torch takes gradients from the training run instead, on a GPU if there is one.
+data set that its manifest names. --gradients torch takes gradients from the training run instead, on a GPU if there is one;
+--serve-on cuda has the answers computed there, too; then try a larger --batch-size, which is part of what is repeated.
 
 exit status: 0 measured, and with --full every gate held; 1 it could not be measured; 2 a wrong option; 3 a gate failed;
 130 interrupted.
@@ -105,6 +107,10 @@ class EvaluateConfig:
     """Batches attacked side by side, each in a CPU thread of its own, and threads of ONNX Runtime; whatever the number, the
     same is found."""
 
+    serve_on: Choice = "cpu"
+    """Where the answers that decide are computed, encoder.onnx and the index: cuda takes the GPU that python -m server --device
+    cuda would, or ends; auto may take the CPU instead, and says so. Gradients are another matter: --gradients, --device."""
+
     record: bool = False
     """Write the accuracy within the bundle's own ball (without --full: within the one attacked) into its manifest."""
 
@@ -131,6 +137,7 @@ def settings_of(config: EvaluateConfig, manifest: Manifest) -> Settings:
         effort=effort,
         seed=config.seed,
         threads=config.threads,
+        serve_on=config.serve_on,
     )
 
 

@@ -245,7 +245,8 @@ class Circumstances(Part):
     cpu: str
     cores: int
     memory_bytes: int
-    accelerator: str
+    accelerator: str = Field(description="of the attacks' gradients")
+    served_on: str = Field(default="cpu", description="where the answers that decided were computed")
     versions: dict[str, str]
 
 

@@ -1,7 +1,7 @@
 """Who is attacked with what: the opened bundle, the test images drawn, and those that are left to an attacker."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -14,11 +14,12 @@ from torch import nn
 from bundle.answers import Answers, Neighbours
 from bundle.bundle import ENCODER, EXEMPLARS, GRADIENT, INDEX, Bundle
 from bundle.classifier import Classifier
+from bundle.device import Choice
 from bundle.preprocess import Pixels
 from data import LabelledImages, Splits
 from trainer.attacks.knowledge import attackers_images, bank_unknown
 from trainer.attacks.victim import Victim
-from trainer.evaluate.evaluation import JUDGED_AT_ONCE, check_fit, drawn, victim_of
+from trainer.evaluate.evaluation import JUDGED_AT_ONCE, check_fit, drawn, open_served, victim_of
 
 WHAT_ANSWERS = (ENCODER, GRADIENT, INDEX, EXEMPLARS)
 
@@ -44,16 +45,26 @@ class Scene:
 
     @classmethod
     def open(
-        cls, directory: Path, splits: Splits, *, images: int | None, seed: int, threads: int, encoder: nn.Module | None = None
+        cls,
+        directory: Path,
+        splits: Splits,
+        *,
+        images: int | None,
+        seed: int,
+        threads: int,
+        serve_on: Choice = "cpu",
+        encoder: nn.Module | None = None,
     ) -> Self:
-        """Open the bundle in `directory` and draw `images` test images by `seed`, or all; for `encoder` see `evaluate`.
+        """Open the bundle in `directory` and draw `images` test images by `seed`, or all.
+
+        For `serve_on` see `open_served`, for `encoder` see `evaluate`.
 
         Raises:
-            BundleError: see `Bundle.open`.
+            BundleError, DeviceError: see `Bundle.open`.
             HoldfastError: there are no test images, or they do not fit the bundle.
 
         """
-        bundle = Bundle.open(directory, threads=threads)
+        bundle = open_served(directory, threads, serve_on)
         check_fit(bundle, splits.test)
         classifier = Classifier(bundle)
         victim = victim_of(classifier, encoder, splits.test.images[:16], threads)
@@ -97,10 +108,19 @@ class Scene:
         return len(torch.bincount(self.victim.surrogate.labels).nonzero())
 
     @property
+    def served_on(self) -> str:
+        """The device that computed the answers which decide: "cpu", or "cuda: " and the GPU's name."""
+        return str(replace(self.bundle.placement, reason=""))
+
+    @property
     def identity(self) -> dict[str, Any]:
-        """What must be the same for two evaluations to be of the same thing."""
+        """What must be the same for two evaluations to be of the same thing.
+
+        Another GPU's last digits are others, and so may be an answer. Work that names no device was done on the CPU.
+        """
         manifest = self.bundle.manifest
-        return {
+        elsewhere = {} if self.bundle.placement.device == "cpu" else {"served on": self.served_on}
+        return elsewhere | {
             "files": {name: manifest.files.get(name) for name in WHAT_ANSWERS},
             "vote": manifest.vote.model_dump(),
             "surrogate temperature": manifest.surrogate_tau,

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from bundle.device import Choice
 from bundle.threat_model import ThreatModel
 from trainer.attacks.adaptive import AdaptiveAttack
 from trainer.evaluate.plan import Effort
@@ -22,6 +23,7 @@ class Settings:
         effort: how hard the ladder tries.
         seed: of the draw of images and of all attacks.
         threads: of ONNX Runtime; and as many batches are attacked side by side on a CPU.
+        serve_on: where the answers that decide are computed; see `open_served`.
 
     """
 
@@ -32,10 +34,11 @@ class Settings:
     effort: Effort = field(default_factory=Effort)
     seed: int = 0
     threads: int = 1
+    serve_on: Choice = "cpu"
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be the same for earlier work to count; the number of threads need not."""
+        """What must be the same for earlier work to count. Threads need not; what was taken by `serve_on` is the scene's."""
         balls = [f"{ball.norm} {ball.epsilon:.9g}" for ball in self.balls]
         own = {"balls": balls, "images": self.images, "images of curves": self.curve_images, "plants": self.plants}
         return own | asdict(self.effort) | {"seed": self.seed}

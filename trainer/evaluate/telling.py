@@ -22,6 +22,7 @@ def table(name: str, evaluation: Evaluation) -> Table:
         shown.add_row(f"  found by {rung}", str(count))
     shown.add_row("surrogate = served", str(evaluation.agreement))
     shown.add_row("images", f"{len(evaluation.labels)}, judged on the served vote; 95 % Wilson intervals")
+    shown.add_row("answers computed on", str(evaluation.served_on))
     shown.add_row("seconds", f"{evaluation.seconds:.1f}")
     return shown
 
