@@ -99,10 +99,11 @@ class Bundle:
         return bundle
 
     @classmethod
-    def open_encoder(cls, directory: Path, *, threads: int = 1) -> Self:
-        """Open a bundle that may still lack its index, on the CPU. Raises as `open` does."""
+    def open_encoder(cls, directory: Path, *, threads: int = 1, device: Choice = "cpu", max_batch: int = MAX_BATCH) -> Self:
+        """Open a bundle that may still lack its index. Arguments and errors are those of `open`."""
         directory = Path(directory)
-        return cls(directory, _verified(directory), threads=threads)
+        manifest = _verified(directory)
+        return place(device, lambda taken: cls(directory, manifest, threads=threads, placement=taken, max_batch=max_batch))
 
     @cached_property
     def gradient(self) -> OnnxGradient:

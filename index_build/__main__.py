@@ -6,11 +6,13 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 from rich.table import Table
 
 from bundle.bundle import EXEMPLARS, read_manifest
+from bundle.device import Choice
 from bundle.errors import HoldfastError
 from bundle.exemplars import Exemplars, Flag
 from bundle.manifest import IndexRecord, Manifest
@@ -47,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             data_dir=options.data_dir,
             batch_size=options.batch_size,
             threads=options.threads,
+            device=options.device,
             coverage=options.coverage,
             half=options.half,
             hardening=_hardening(options),
@@ -83,6 +86,13 @@ def _parser() -> argparse.ArgumentParser:
         default=len(os.sched_getaffinity(0)),
         metavar="N",
         help="threads of ONNX Runtime (default: the cores this process may use, %(default)s)",
+    )
+    parser.add_argument(
+        "--device",
+        choices=get_args(Choice),
+        default="cpu",
+        help="where images are embedded: cuda takes the GPU or ends, auto takes it if it can and says so; all else,"
+        " gradients too, is done on the CPU (default: %(default)s)",
     )
     parser.add_argument(
         "--coverage",

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bundle.bundle import ENCODER, EXEMPLARS, INDEX, Bundle, BundleWriter
 from bundle.credibility import Calibration, calibrate
+from bundle.device import Choice
 from bundle.errors import BundleError
 from bundle.exemplars import Exemplars, Flag
 from bundle.index import FlatIndex
@@ -38,6 +39,7 @@ def build_index(
     data_dir: Path | None = None,
     batch_size: int = 256,
     threads: int = 1,
+    device: Choice = "cpu",
     coverage: float = COVERAGE,
     half: bool = False,
     hardening: Hardening | None = None,
@@ -56,6 +58,8 @@ def build_index(
         data_dir: where the set lies, if not where the trainer found it.
         batch_size: images embedded at once.
         threads: of ONNX Runtime.
+        device: where images are embedded; "auto" takes the GPU if it can, and says what it took. Gradients and the index, which
+            is verified, stay on the CPU.
         coverage: the least share of calibration images that the served vote answers, in (0, 1].
         half: round embeddings to float16: half the file, and similarities that move by less than 5e-4.
         hardening: put attacked images in the place of some exemplars; see `index_build.harden`. It needs gradient.onnx.
@@ -67,11 +71,12 @@ def build_index(
     Raises:
         IndexBuildError: another set than the encoder's, fewer exemplars than the vote asks, a single class.
         BundleError, DataError: the bundle or the set cannot be read.
+        DeviceError: "cuda", and the GPU cannot be used.
 
     """
     if not 0 < coverage <= 1 or batch_size < 1:
         raise IndexBuildError(f"coverage must be in (0, 1] and batch size at least 1, not {coverage} and {batch_size}")
-    bundle = Bundle.open_encoder(directory, threads=threads)
+    bundle = Bundle.open_encoder(directory, threads=threads, device=device, max_batch=batch_size)
     manifest = bundle.manifest
     if splits is None:
         splits = load_recorded(manifest, data_dir)
@@ -81,7 +86,9 @@ def build_index(
     if choose_vote or hardening:
         _ = bundle.gradient  # opened now, so that what is wrong with it is said now
     train = splits.train
-    parts = PartialEmbeddings(directory, manifest.files[ENCODER], train.images)
+    if device != "cpu" and not quiet:
+        Console(stderr=True, soft_wrap=True).print(f"embedding on {bundle.placement}", markup=False, highlight=False)
+    parts = PartialEmbeddings(directory, manifest.files[ENCODER], train.images, bundle.placement)
     with _progress("embedding", len(train), quiet=quiet) as advance:
         embeddings = parts.embed(bundle.encoder, batch_size, advance)
     attacked = np.zeros(0, np.int64)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bundle.device import CPU, Placement
 from bundle.encoder import Encoder
 from bundle.files import replace_atomically, write_atomically
 from bundle.preprocess import Pixels
@@ -23,20 +24,24 @@ ROWS = 1024  # images a part: what a crash can cost, about a second on a small e
 class PartialEmbeddings:
     """Finished parts of one run: files of 1,024 embeddings each, which belong to one encoder and one set of images.
 
-    They are kept only while that encoder and these images stay what they were; otherwise they are removed at the start.
+    They are kept only while that encoder and these images stay what they were, and the device, whose last digits are its own;
+    otherwise they are removed at the start.
 
     Args:
         bundle: the bundle's directory; the parts lie in its `.index_build/`.
         encoder_sha256: of encoder.onnx.
         images: uint8 [N, H, W, 3], what is to be embedded.
+        placement: where.
 
     """
 
-    def __init__(self, bundle: Path, encoder_sha256: str, images: Pixels) -> None:
+    def __init__(self, bundle: Path, encoder_sha256: str, images: Pixels, placement: Placement = CPU) -> None:
         self._folder = bundle / FOLDER
         self._images = images
         content = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
         header = {"encoder": encoder_sha256, "images": content, "count": len(images), "rows": ROWS}
+        if placement.device != "cpu":  # parts that name no device were embedded on the CPU
+            header |= {"device": str(placement)}
         written = json.dumps(header, sort_keys=True).encode()
         path = self._folder / HEADER
         if not path.is_file() or path.read_bytes() != written:
