@@ -1,9 +1,11 @@
 """The answer as served: embed, search, vote, judge. The server, the evaluation and the benchmarks all call this."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.answers import Answers, Floats
+from bundle.answers import Answers, Floats, Neighbours
 from bundle.bundle import Bundle
 from bundle.credibility import credibility
 from bundle.preprocess import Pixels
@@ -13,6 +15,14 @@ from bundle.vote import vote
 # Above this many exemplars the soft margin is computed on prototypes: a whole bank of 50,000 would cost each answer as much
 # as a small encoder does.
 SURROGATE_ROWS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A batch embedded and searched, not yet judged: float32 [N, D] embeddings, and the k nearest exemplars of each."""
+
+    embeddings: Floats
+    neighbours: Neighbours
 
 
 class Classifier:
@@ -39,12 +49,16 @@ class Classifier:
 
     def classify(self, images: Pixels) -> Answers:
         """Classify uint8 [N, H, W, C] images that follow the bundle's input contract."""
-        return self.judge(self._encoder.embed(images))
+        return self.judge(self.find(images))
 
-    def judge(self, embeddings: Floats) -> Answers:
-        """Classify float32 [N, D] embeddings."""
-        manifest = self.bundle.manifest
-        neighbours = self._index.search(embeddings, manifest.vote.k)
+    def find(self, images: Pixels) -> Found:
+        """Embed and search: all that a device does. Images as in `classify`."""
+        embeddings = self._encoder.embed(images)
+        return Found(embeddings, self._index.search(embeddings, self.bundle.manifest.vote.k))
+
+    def judge(self, found: Found) -> Answers:
+        """Vote, and say how far the vote can be trusted: all that is left to the CPU."""
+        manifest, embeddings, neighbours = self.bundle.manifest, found.embeddings, found.neighbours
         labels = self._labels_of(neighbours.ids)
         outcome = vote(neighbours.similarities, labels, self._classes, manifest.vote)
         if manifest.calibration is None:

@@ -13,6 +13,8 @@ from bundle.faiss_library import faiss
 # Similarities that agree to this many decimals are one rank, ordered by id. A float32 inner product differs in its seventh
 # digit between batch sizes (SIMD for few queries, BLAS for many), and must not decide who is the k-th neighbour.
 DECIMALS = 5
+# Of an exemplar's id: so many are left beside the rank of a neighbour, below 2 ** 13, in 63 bits.
+ID_BITS = 50
 # Fetched beyond k, so that equals of the k-th neighbour are there to be put in order.
 SPARE = 8
 
@@ -66,8 +68,8 @@ class FlatIndex:
 
         With `half` they are rounded to float16, which moves a similarity by less than 5e-4.
         """
-        if len(np.unique(ids)) != len(ids) or (len(ids) > 0 and ids.min() < 0):
-            raise BundleError("exemplar ids must be unique and at least 0")
+        if len(np.unique(ids)) != len(ids) or (len(ids) > 0 and not 0 <= ids.min() <= ids.max() < 1 << ID_BITS):
+            raise BundleError(f"exemplar ids must be unique, at least 0 and below 2 ** {ID_BITS}")
         index = faiss.IndexIDMap2(faiss.IndexFlatIP(embeddings.shape[1]))
         kept = embeddings.astype(np.float16) if half else embeddings
         index.add_with_ids(np.ascontiguousarray(kept, dtype=np.float32), ids.astype(np.int64))
@@ -161,10 +163,14 @@ def canonical(similarities: Floats, ids: NDArray[np.int64], k: int) -> Neighbour
     Faiss returns descending similarities already; only rows with equal neighbours after rounding need sorting.
     """
     rounded = np.round(similarities, DECIMALS)
-    out_of_order = (np.diff(rounded, axis=1) == 0) & (np.diff(ids, axis=1) < 0)
-    rows = np.flatnonzero(out_of_order.any(axis=1))
+    tied = np.diff(rounded, axis=1) == 0
+    rows = np.flatnonzero((tied & (np.diff(ids, axis=1) < 0)).any(axis=1))
     if len(rows):
-        order = np.lexsort((ids[rows], -rounded[rows]), axis=-1)
-        rounded[rows] = np.take_along_axis(rounded[rows], order, axis=1)
-        ids[rows] = np.take_along_axis(ids[rows], order, axis=1)
+        # Equals stand together and share a number. Number and id are one integer, which sorts faster than two keys do.
+        number = np.zeros((len(rows), ids.shape[1]), dtype=np.int64)
+        np.cumsum(~tied[rows], axis=1, out=number[:, 1:])
+        number <<= ID_BITS
+        number |= ids[rows]
+        number.sort(axis=1)
+        ids[rows] = number & ((1 << ID_BITS) - 1)
     return Neighbours(rounded[:, :k], ids[:, :k])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bundle.errors import BundleError, ContractMismatchError
 from bundle.exemplars import Exemplars
-from bundle.index import FlatIndex
+from bundle.index import FlatIndex, canonical
 
 
 def unit(seed: int, n: int, d: int = 16) -> np.ndarray:
@@ -34,6 +34,28 @@ def test_duplicates_come_in_the_order_of_their_ids_at_every_batch_size() -> None
     same = np.diff(together.similarities, axis=1) == 0
     assert same.any()
     assert (np.diff(together.ids, axis=1)[same] > 0).all()
+
+
+@given(st.data())
+def test_the_canonical_order_is_that_of_two_sort_keys(data: st.DataObject) -> None:
+    """By similarity rounded to five digits, then by id, whatever faiss made of equals."""
+    n, width = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 30))
+    rng = np.random.default_rng(data.draw(st.integers(0, 10_000)))
+    levels = data.draw(st.sampled_from([2, 5, 1000]))
+    similarities = -np.sort(-rng.integers(-levels, levels, (n, width)) / np.float32(levels) - rng.random((n, width)) * 1e-6)
+    largest = data.draw(st.sampled_from([100, 2**50]))
+    ids = np.stack(
+        [
+            rng.choice(largest, width, replace=False) if largest == 100 else largest - 1 - rng.permutation(width)
+            for _ in range(n)
+        ]
+    )
+    k = data.draw(st.integers(1, width))
+    rounded = np.round(similarities.astype(np.float32), 5)
+    order = np.lexsort((ids, -rounded), axis=-1)[:, :k]
+    found = canonical(similarities.astype(np.float32), ids.copy(), k)
+    np.testing.assert_array_equal(found.ids, np.take_along_axis(ids, order, axis=1))
+    np.testing.assert_array_equal(found.similarities, np.take_along_axis(rounded, order, axis=1))
 
 
 def test_save_and_load(tmp_path: Path) -> None:
@@ -71,6 +93,8 @@ def test_errors_are_clear(tmp_path: Path) -> None:
         index.search(unit(1, 2), 31)
     with pytest.raises(BundleError, match="unique"):
         FlatIndex.build(unit(0, 2), np.array([1, 1]))
+    with pytest.raises(BundleError, match=r"below 2 \*\* 50"):
+        FlatIndex.build(unit(0, 2), np.array([1, 2**50]))
     (tmp_path / "x").write_bytes(b"not an index")
     with pytest.raises(BundleError, match="not a faiss index"):
         FlatIndex.load(tmp_path / "x")
