@@ -1,14 +1,15 @@
-"""The engine against the two libraries that it is made of: classifying in a loop, against a bare loop of both.
+"""The server's engine against the two libraries that it is made of.
 
-The engine is `Classifier.classify`, what the server's engine thread runs: embed, search, put in canonical order, vote,
-credibility, soft margin. The bare loop runs the same graph and a flat search of the same exemplars for as many neighbours, at
-the same batch and on the same device, and does nothing with what comes out. On a GPU both keep their batch in buffers that were
-bound before. In turns, in one process; one ratio a round, and the median counts.
+The engine is the server's own, without gRPC: calls of a full batch each wait in its queue, are embedded and searched, put in
+canonical order, voted on, and given credibility and soft margin. The bare loop runs the same graph and a flat search of as
+many of the same exemplars, at the same batch and on the same device, and does nothing with what comes out. On a GPU both keep
+their batch in buffers that were bound before. In turns, in one process; one ratio a round, and the median counts.
 
     python -m bench.engine --bundle DIR [--device cuda] [--batch 256] [--seconds 2] [--rounds 7] [--json FILE]
 """
 
 import argparse
+import asyncio
 import sys
 import time
 from collections.abc import Callable
@@ -21,8 +22,11 @@ from bench.report import Spread, Target, show, told, write_json
 if TYPE_CHECKING:
     from bundle.bundle import Bundle
     from bundle.device import Device
+    from server.engine import Engine
 
 BOUND = 0.90
+CALLS = 4
+"""Under way at a time, so that a batch is always waiting."""
 
 
 def measure(directory: Path, device: "Device", batch: int, seconds: float, rounds: int) -> tuple[str, Spread, Spread, Spread]:
@@ -33,27 +37,29 @@ def measure(directory: Path, device: "Device", batch: int, seconds: float, round
 
     from bundle.bundle import Bundle  # noqa: PLC0415
     from bundle.classifier import Classifier  # noqa: PLC0415
+    from server.batching import Limits  # noqa: PLC0415
+    from server.engine import engine_of  # noqa: PLC0415
+    from server.metrics import Metrics  # noqa: PLC0415
 
     bundle = Bundle.open(directory, device=device, max_batch=batch)
-    classifier = Classifier(bundle)
     images = np.random.default_rng(0).integers(0, 256, (batch, *bundle.manifest.input.shape), dtype=np.uint8)
     bare = bare_loop(bundle, images)
-    engine: list[float] = []
-    libraries: list[float] = []
-    for i in track(range(rounds + 1), description="classifying"):
-        turns: list[tuple[Callable[[], object], list[float]]] = [
-            (lambda: classifier.classify(images), engine),
-            (bare, libraries),
+    ours: list[float] = []
+    theirs: list[float] = []
+    with asyncio.Runner() as runner:
+        engine = engine_of(Classifier(bundle), Limits(batch, 0.0, CALLS * batch), Metrics())
+        turns: list[tuple[Callable[[], float], list[float]]] = [
+            (lambda: runner.run(_answers(engine, images, seconds)), ours),
+            (lambda: _turns(bare, seconds), theirs),
         ]
-        for work, rates in turns if i % 2 else reversed(turns):
-            rates.append(batch * _times(work, seconds))
-    pairs = list(zip(engine, libraries, strict=True))[1:]  # the first warms up
-    return (
-        str(bundle.placement),
-        Spread.of([ours for ours, _ in pairs]),
-        Spread.of([theirs for _, theirs in pairs]),
-        Spread.of([ours / theirs for ours, theirs in pairs]),
-    )
+        runner.run(_start(engine))
+        for i in track(range(rounds + 1), description="classifying"):
+            for measured, rates in turns if i % 2 else reversed(turns):
+                rates.append(batch * measured())
+        engine.stop()
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    # The first of each warms up.
+    return str(bundle.placement), Spread.of(ours[1:]), Spread.of(theirs[1:]), Spread.of(ratios[1:])
 
 
 def bare_loop(bundle: "Bundle", images: Any) -> Callable[[], object]:
@@ -98,10 +104,29 @@ def _bound(session: Any, images: Any, dim: int) -> Callable[[], Any]:
     return embed
 
 
-def _times(work: Callable[[], object], seconds: float) -> float:
+async def _start(engine: "Engine") -> None:
+    engine.start()
+
+
+async def _answers(engine: "Engine", images: Any, seconds: float) -> float:
+    """Full batches answered a second."""
+    begun = time.perf_counter()
+
+    async def ask() -> int:
+        done = 0
+        while time.perf_counter() - begun < seconds or not done:
+            await engine.submit(images)
+            done += 1
+        return done
+
+    answered = await asyncio.gather(*(ask() for _ in range(CALLS)))
+    return sum(answered) / (time.perf_counter() - begun)
+
+
+def _turns(work: Callable[[], object], seconds: float) -> float:
     """How often a second."""
-    done, started = 0, time.perf_counter()
-    while (spent := time.perf_counter() - started) < seconds or not done:
+    done, begun = 0, time.perf_counter()
+    while (spent := time.perf_counter() - begun) < seconds or not done:
         work()
         done += 1
     return done / spent

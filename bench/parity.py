@@ -17,7 +17,7 @@ from bench.report import Target, show, told, write_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bundle.classifier import Answers
+    from bundle.answers import Answers
     from bundle.device import Device
 
 BOUND = 0.999

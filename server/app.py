@@ -12,12 +12,11 @@ from bundle.bundle import Bundle
 from bundle.classifier import Classifier
 from bundle.errors import HoldfastError
 from bundle.files import write_atomically
-from bundle.preprocess import Pixels
 from protos.holdfast.v1.holdfast_pb2_grpc import add_HoldfastServiceServicer_to_server
-from server.answer import Batch
-from server.batching import Batcher, Limits
+from server.batching import Limits
 from server.decoding import Decoder
 from server.drain import Drain
+from server.engine import Engine, engine_of
 from server.health import Health
 from server.interceptors import Admit, Measure, Translate
 from server.metrics import Metrics, MetricsEndpoint
@@ -39,7 +38,7 @@ class App:
         self.metrics = Metrics()
         self.metrics.serves(self.classifier)
         limits = Limits(settings.max_batch, settings.max_wait, settings.queue_images)
-        self.batcher = Batcher(self._run, limits, self.metrics)
+        self.batcher = engine_of(self.classifier, limits, self.metrics)
         self._decoder = Decoder(bundle.manifest.input, max_pixels=settings.max_pixels, threads=settings.decode_threads)
         self._prober = _prober(settings, self.classifier, self.metrics, self.batcher)
         self._pipeline = Pipeline(self._decoder, self.batcher, self.metrics, self._prober, settings.max_images)
@@ -57,10 +56,6 @@ class App:
         self._add_services()
         self.port = 0
         self._endpoint: MetricsEndpoint | None = None
-
-    def _run(self, images: Pixels) -> Batch:
-        """What the engine thread runs: embed, search, vote, judge."""
-        return Batch(self.classifier.classify(images))
 
     def _add_services(self) -> None:
         info = model_info(self.classifier, self.settings)
@@ -132,7 +127,7 @@ def write_ports(path: Path, address: str, metrics: str) -> None:
     write_atomically(path, json.dumps({"address": address, "metrics": metrics}).encode())
 
 
-def _prober(settings: Settings, classifier: Classifier, metrics: Metrics, batcher: Batcher[Batch]) -> Prober | None:
+def _prober(settings: Settings, classifier: Classifier, metrics: Metrics, engine: Engine) -> Prober | None:
     """The prober, where it is on; its radii are the bundle's unless said otherwise."""
     if settings.probe_rate == 0:
         return None
@@ -141,7 +136,7 @@ def _prober(settings: Settings, classifier: Classifier, metrics: Metrics, batche
         if threat.norm != "linf" or threat.epsilon == 0:
             raise HoldfastError("the bundle names no L-infinity radius to probe at; set --probe-epsilons")
         settings = settings.model_copy(update={"probe_epsilons": (threat.epsilon,)})
-    return Prober(settings, classifier, classifier.bundle.gradient, metrics, batcher.idle)
+    return Prober(settings, classifier, classifier.bundle.gradient, metrics, engine.idle)
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

@@ -2,7 +2,8 @@
 
 Admission happens on the event loop and is bounded: an image is counted from before it is decoded until its call has its
 answer, so nothing piles up behind the count. The engine thread forms batches, runs the model (which releases the GIL) and
-hands each batch's results back to the loop in one wake-up.
+hands each batch's results back to the loop in one wake-up. Where the model runs on a device, what is left for the CPU to do
+with a batch is done by a second thread, while the device has the next batch already.
 
 What waits are calls, not images: a call's images are cut where a batch is full, and its results are handed out as shares of
 batches. So a call of many images costs the engine what a call of one does.
@@ -10,6 +11,7 @@ batches. So a call of many images costs the engine what a call of one does.
 
 import asyncio
 import logging
+import queue
 import threading
 import time
 from collections import deque
@@ -28,6 +30,7 @@ from server.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+F = TypeVar("F")
 B = TypeVar("B", bound=Sized)
 
 
@@ -72,14 +75,32 @@ class _Piece(Generic[B]):
         return self.stop - self.start
 
 
-class Batcher(Generic[B]):
-    """Runs `run` on batches of uint8 [n, H, W, C]; it returns n results. All methods but `_work`'s are the loop's.
+@dataclass(slots=True, eq=False)
+class _Half(Generic[F, B]):
+    """A batch of which the first half is done: what came of it, and how many seconds that took."""
 
-    An exception of `run` fails the calls of that batch with EngineError, and the next batch is served.
+    pieces: list[_Piece[B]]
+    found: F
+    seconds: float
+
+
+class Batcher(Generic[F, B]):
+    """Runs `run` and then `finish` on batches of uint8 [n, H, W, C]; n results come out. All public methods are the loop's.
+
+    Both run on the engine thread, or, where they are to `overlap`, `finish` on a thread of its own, which may be one batch
+    behind. An exception of either fails the calls of that batch with EngineError, and the next batch is served.
     """
 
-    def __init__(self, run: Callable[[Pixels], B], limits: Limits, metrics: Metrics) -> None:
-        self._run, self._limits, self._metrics = run, limits, metrics
+    def __init__(
+        self,
+        run: Callable[[Pixels], F],
+        finish: Callable[[F], B],
+        limits: Limits,
+        metrics: Metrics,
+        *,
+        overlap: bool = False,
+    ) -> None:
+        self._run, self._finish, self._limits, self._metrics = run, finish, limits, metrics
         self._waiting: deque[_Call[B]] = deque()
         self._queued = 0  # images of them that are in no batch yet
         self._condition = threading.Condition()
@@ -88,26 +109,32 @@ class Batcher(Generic[B]):
         self.admission = Admission(limits.admitted, metrics, self.pause)
         self.last_success = 0.0  # time.monotonic() of the latest batch that went well: proof of life
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._threads = [threading.Thread(target=self._work, name="engine", daemon=True)]
+        self._halves: queue.Queue[_Half[F, B] | None] = queue.Queue(maxsize=1)
+        self._overlap = overlap
+        if overlap:
+            self._threads.append(threading.Thread(target=self._end, name="engine-cpu", daemon=True))
         metrics.watch_queue(lambda: self._queued)
         metrics.watch_admission(lambda: self.admission.admitted)
 
     def start(self) -> None:
-        """Start the engine thread. To be called on the event loop that will submit."""
+        """Start the engine. To be called on the event loop that will submit."""
         self._loop = asyncio.get_running_loop()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Let the engine finish what is queued, and end."""
         with self._condition:
             self._stopping = True
             self._condition.notify()
-        if self._thread.ident is not None:
-            self._thread.join()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
 
     def alive(self) -> bool:
-        """Whether the engine thread runs."""
-        return self._thread.is_alive()
+        """Whether the engine runs."""
+        return all(thread.is_alive() for thread in self._threads)
 
     def idle(self) -> bool:
         """Whether nobody waits for anything. Any thread may ask."""
@@ -151,18 +178,41 @@ class Batcher(Generic[B]):
             pieces = self._wanted(taken)
             if not pieces:
                 continue
-            started, count = time.monotonic(), sum(map(len, pieces))
+            started = time.monotonic()
             try:
-                results = self._run(_stack(pieces))
-                if len(results) != count:
-                    raise ValueError(f"{len(results)} results for {count} images")  # noqa: TRY301
-            except Exception:  # whatever it was, it is this batch's alone
-                log.exception("the model failed on a batch of %d images", count)
-                self._metrics.engine_failures.inc()
-                self._hand_back(self._fail, [piece.call for piece in pieces], EngineError)
+                found = self._run(_stack(pieces))
+            except Exception as error:  # noqa: BLE001 - whatever it was, it is this batch's alone
+                self._failed(pieces, error)
+                continue
+            half = _Half(pieces, found, time.monotonic() - started)
+            if self._overlap:
+                self._halves.put(half)
             else:
-                self._account(count, time.monotonic() - started)
-                self._hand_back(self._deliver, pieces, results)
+                self._complete(half)
+        if self._overlap:
+            self._halves.put(None)
+
+    def _end(self) -> None:
+        """The thread that finishes what the engine thread began."""
+        while (half := self._halves.get()) is not None:
+            self._complete(half)
+
+    def _complete(self, half: _Half[F, B]) -> None:
+        started, count = time.monotonic(), sum(map(len, half.pieces))
+        try:
+            results = self._finish(half.found)
+            if len(results) != count:
+                raise ValueError(f"{len(results)} results for {count} images")  # noqa: TRY301
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failed(half.pieces, error)
+        else:
+            self._account(count, half.seconds + time.monotonic() - started)
+            self._hand_back(self._deliver, half.pieces, results)
+
+    def _failed(self, pieces: list[_Piece[B]], error: Exception) -> None:
+        log.error("the model failed on a batch of %d images", sum(map(len, pieces)), exc_info=error)
+        self._metrics.engine_failures.inc()
+        self._hand_back(self._fail, [piece.call for piece in pieces], EngineError)
 
     def _take(self) -> list[_Piece[B]] | None:
         """Wait for a batch: full, or its oldest image has waited long enough. None at the end."""

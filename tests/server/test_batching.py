@@ -40,14 +40,25 @@ def values(shares: list[Share[list[int]]]) -> list[int]:
     return [value for share in shares for value in share.batch[share.start : share.stop]]
 
 
-async def answers(batcher: Batcher[list[int]], images: Images, deadline: float = NO_DEADLINE) -> list[int]:
+async def answers(batcher: Batcher[list[int], list[int]], images: Images, deadline: float = NO_DEADLINE) -> list[int]:
     return values(await batcher.submit(images, deadline))
 
 
+def same(found: list[int]) -> list[int]:
+    return found
+
+
 @asynccontextmanager
-async def running(run: Callable[[Pixels], list[int]], **limits: float) -> AsyncIterator[Batcher[list[int]]]:
+async def running(
+    run: Callable[[Pixels], list[int]],
+    finish: Callable[[list[int]], list[int]] = same,
+    *,
+    overlap: bool = False,
+    **limits: float,
+) -> AsyncIterator[Batcher[list[int], list[int]]]:
     chosen = {"batch": 4, "wait": 0.0, "admitted": 100} | limits
-    batcher = Batcher(run, Limits(int(chosen["batch"]), chosen["wait"], int(chosen["admitted"])), Metrics())
+    limited = Limits(int(chosen["batch"]), chosen["wait"], int(chosen["admitted"]))
+    batcher = Batcher(run, finish, limited, Metrics(), overlap=overlap)
     batcher.start()
     try:
         yield batcher
@@ -60,11 +71,14 @@ async def running(run: Callable[[Pixels], list[int]], **limits: float) -> AsyncI
     calls=st.lists(st.lists(st.integers(0, 255), max_size=9), min_size=1, max_size=12),
     batch=st.integers(1, 5),
     form=st.sampled_from([list, lambda images: np.array(images).reshape(-1, 2, 2, 3)]),
+    overlap=st.booleans(),
 )
-def test_every_call_gets_its_own_results_in_order(calls: list[list[int]], batch: int, form: Callable[..., Images]) -> None:
+def test_every_call_gets_its_own_results_in_order(
+    calls: list[list[int]], batch: int, form: Callable[..., Images], overlap: bool
+) -> None:
     async def all_calls() -> None:
         echo = Echo()
-        async with running(echo, batch=batch) as batcher:
+        async with running(echo, batch=batch, overlap=overlap) as batcher:
             results = await asyncio.gather(*(answers(batcher, form([image(v) for v in call])) for call in calls))
         assert results == calls
         assert sum(echo.sizes) == sum(map(len, calls))
@@ -123,13 +137,18 @@ async def test_a_deadline_is_looked_at_on_admission_and_in_the_batch() -> None:
     assert echo.sizes == [1, 1]
 
 
-async def test_a_failure_is_its_batchs_alone() -> None:
-    def run(images: Pixels) -> list[int]:
-        if images.max() == 13:
-            raise RuntimeError("unlucky")
-        return [int(i) for i in images[:, 0, 0, 0]]
+def unlucky(found: list[int]) -> list[int]:
+    if 13 in found:
+        raise RuntimeError("unlucky")
+    return found
 
-    async with running(run, batch=1) as batcher:
+
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("half", ["first", "second"])
+async def test_a_failure_is_its_batchs_alone(half: str, overlap: bool) -> None:
+    echo = Echo()
+    first, second = (lambda images: unlucky(echo(images)), same) if half == "first" else (echo, unlucky)
+    async with running(first, second, batch=1, overlap=overlap) as batcher:
         outcomes = await asyncio.gather(*(answers(batcher, [image(v)]) for v in (12, 13, 14)), return_exceptions=True)
         assert outcomes[0] == [12]
         assert isinstance(outcomes[1], EngineError)
@@ -137,15 +156,36 @@ async def test_a_failure_is_its_batchs_alone() -> None:
         assert batcher.alive()
 
 
-async def test_a_model_that_returns_too_few_results_fails_its_batch() -> None:
-    async with running(lambda images: [1] * (len(images) - 1)) as batcher:
+@pytest.mark.parametrize("overlap", [False, True])
+async def test_a_model_that_returns_too_few_results_fails_its_batch(overlap: bool) -> None:
+    async with running(lambda images: [1] * (len(images) - 1), overlap=overlap) as batcher:
         with pytest.raises(EngineError):
             await asyncio.wait_for(answers(batcher, [image(1), image(2)]), 5)
         assert batcher.alive()
 
 
-async def test_stopping_finishes_what_is_queued() -> None:
-    async with running(Echo(lambda: time.sleep(0.02)), batch=1) as batcher:
+async def test_the_next_batch_begins_while_the_last_is_finished() -> None:
+    """The first batch cannot be finished before the second one has been run: without overlap this would stand still."""
+    second = threading.Event()
+
+    def run(images: Pixels) -> list[int]:
+        found = [int(i) for i in images[:, 0, 0, 0]]
+        if 2 in found:
+            second.set()
+        return found
+
+    def finish(found: list[int]) -> list[int]:
+        assert second.wait(10)
+        return found
+
+    async with running(run, finish, batch=1, overlap=True) as batcher:
+        both = asyncio.gather(*(answers(batcher, [image(v)]) for v in (1, 2)))
+        assert await asyncio.wait_for(both, 10) == [[1], [2]]
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+async def test_stopping_finishes_what_is_queued(overlap: bool) -> None:
+    async with running(Echo(lambda: time.sleep(0.02)), batch=1, overlap=overlap) as batcher:
         calls = [asyncio.create_task(answers(batcher, [image(v)])) for v in range(5)]
         await asyncio.sleep(0)
         await asyncio.to_thread(batcher.stop)

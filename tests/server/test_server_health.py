@@ -6,8 +6,7 @@ import time
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from bundle.answers import Answers
-from bundle.classifier import Classifier
+from bundle.classifier import Classifier, Found
 from protos.holdfast.v1 import holdfast_pb2 as pb
 from protos.holdfast.v1 import image_pb2
 from server.service import NAME
@@ -36,20 +35,20 @@ def test_a_model_that_fails_is_not_serving_until_it_works_again(serve: Serve, mo
     served = serve(canary_interval=0.1)
     assert health(served) == SERVING
     with monkeypatch.context() as broken:
-        broken.setattr(Classifier, "classify", lambda *_: 1 / 0)
+        broken.setattr(Classifier, "find", lambda *_: 1 / 0)
         await_health(served, NOT_SERVING)
     await_health(served, SERVING)
 
 
 def test_a_model_that_hangs_is_not_serving(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     served = serve(canary_interval=0.1, canary_timeout=0.1)
-    release, classify = threading.Event(), Classifier.classify
+    release, find = threading.Event(), Classifier.find
 
-    def hang(classifier: Classifier, images: Pixels) -> Answers:
+    def hang(classifier: Classifier, images: Pixels) -> Found:
         release.wait(20)
-        return classify(classifier, images)
+        return find(classifier, images)
 
-    monkeypatch.setattr(Classifier, "classify", hang)
+    monkeypatch.setattr(Classifier, "find", hang)
     await_health(served, NOT_SERVING)
     release.set()
     await_health(served, SERVING)

@@ -11,8 +11,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from bundle.answers import Answers
-from bundle.classifier import Classifier
+from bundle.classifier import Classifier, Found
 from protos.holdfast.v1 import holdfast_pb2 as pb
 from server.errors import PUSHBACK_KEY
 from tests.server.running import Serve, Served, await_metric, refusal
@@ -27,17 +26,17 @@ class Gate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, mine: Classifier) -> None:
         self.open, self.entered = threading.Event(), threading.Event()
         self.batches: list[int] = []
-        classify, gate = Classifier.classify, self
+        find, gate = Classifier.find, self
 
-        def held(classifier: Classifier, images: Pixels) -> Answers:
+        def held(classifier: Classifier, images: Pixels) -> Found:
             if classifier is not mine:
-                return classify(classifier, images)
+                return find(classifier, images)
             gate.batches.append(len(images))
             gate.entered.set()
             assert gate.open.wait(20)
-            return classify(classifier, images)
+            return find(classifier, images)
 
-        monkeypatch.setattr(Classifier, "classify", held)
+        monkeypatch.setattr(Classifier, "find", held)
 
 
 @pytest.fixture
@@ -112,7 +111,7 @@ def test_a_cancelled_call_is_dropped(busy: tuple[Served, Gate]) -> None:
 def test_a_model_that_fails_fails_its_batch_alone(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     served = serve(max_wait=0)
     with monkeypatch.context() as broken:
-        broken.setattr(Classifier, "classify", lambda *_: 1 / 0)
+        broken.setattr(Classifier, "find", lambda *_: 1 / 0)
         error = refusal(lambda: served.stub.Classify(pb.ClassifyRequest(images=[GOOD])))
         assert error.code() == grpc.StatusCode.INTERNAL
         assert "division" not in (error.details() or "")
