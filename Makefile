@@ -29,6 +29,7 @@ test: .venv/.dev  ## lint, types, import contracts and the fast tests
 
 bench: .venv/.dev  ## the benchmarks, each a ratio measured in one run
 	$(BIN)/python -m bench.knn
+	$(BIN)/python -m bench.engine --bundle $(BUNDLE)
 	$(BIN)/python -m bench.planted
 	$(BIN)/python -m bench.training
 	$(BIN)/python -m bench.threads
