@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.answers import Answers, Floats, Neighbours
+from bundle.answers import Answers, Floats
 from bundle.bundle import Bundle
 from bundle.credibility import credibility
+from bundle.index import Candidates, canonical
 from bundle.preprocess import Pixels
 from bundle.surrogate import SoftKNN
 from bundle.vote import vote
@@ -19,10 +20,10 @@ SURROGATE_ROWS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A batch embedded and searched, not yet judged: float32 [N, D] embeddings, and the k nearest exemplars of each."""
+    """A batch embedded and searched, not yet judged: float32 [N, D] embeddings, and the nearest exemplars of each."""
 
     embeddings: Floats
-    neighbours: Neighbours
+    candidates: Candidates
 
 
 class Classifier:
@@ -54,11 +55,12 @@ class Classifier:
     def find(self, images: Pixels) -> Found:
         """Embed and search: all that a device does. Images as in `classify`."""
         embeddings = self._encoder.embed(images)
-        return Found(embeddings, self._index.search(embeddings, self.bundle.manifest.vote.k))
+        return Found(embeddings, self._index.candidates(embeddings, self.bundle.manifest.vote.k))
 
     def judge(self, found: Found) -> Answers:
-        """Vote, and say how far the vote can be trusted: all that is left to the CPU."""
-        manifest, embeddings, neighbours = self.bundle.manifest, found.embeddings, found.neighbours
+        """Put neighbours in order, vote, and say how far the vote can be trusted: all that is left to the CPU."""
+        manifest, embeddings = self.bundle.manifest, found.embeddings
+        neighbours = canonical(*found.candidates, manifest.vote.k)
         labels = self._labels_of(neighbours.ids)
         outcome = vote(neighbours.similarities, labels, self._classes, manifest.vote)
         if manifest.calibration is None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from bundle.answers import Floats, Neighbours
 from bundle.errors import DeviceError
 from bundle.faiss_library import faiss
-from bundle.index import SPARE, FlatIndex, canonical, refuse_misfit
+from bundle.index import SPARE, Candidates, FlatIndex, canonical, refuse_misfit
 
 MAX_K = 2048 - SPARE
 """Most neighbours of one search: the kernels of faiss select 2,048, spare ones included."""
@@ -81,7 +81,11 @@ class GpuFlatIndex:
         return self._flat.vectors()
 
     def search(self, queries: Floats, k: int) -> Neighbours:
-        """The k nearest exemplars of float32 [N, D] queries, in canonical order.
+        """The k nearest exemplars of float32 [N, D] queries, in canonical order. Raises as `candidates`."""
+        return canonical(*self.candidates(queries, k), k)
+
+    def candidates(self, queries: Floats, k: int) -> Candidates:
+        """The k nearest and a few more, as the GPU puts them in order.
 
         Raises:
             ContractMismatchError: queries of another dimension, or k larger than the index.
@@ -93,7 +97,7 @@ class GpuFlatIndex:
         if fetched > MAX_K + SPARE:
             raise DeviceError(f"k = {k} neighbours are more than the {MAX_K} that a GPU finds; search on the CPU")
         if len(queries) == 0:
-            return Neighbours(np.zeros((0, k), dtype=np.float32), np.zeros((0, k), dtype=np.int64))
+            return np.zeros((0, fetched), dtype=np.float32), np.zeros((0, fetched), dtype=np.int64)
         with self._lock:
             similarities, rows = self._rows.search(np.ascontiguousarray(queries, dtype=np.float32), fetched)
-        return canonical(similarities, self._ids[rows], k)
+        return similarities, self._ids[rows]

@@ -19,6 +19,10 @@ ID_BITS = 50
 SPARE = 8
 
 
+Candidates = tuple[Floats, NDArray[np.int64]]
+"""Of each query the k nearest exemplars and a few more: float32 [N, >= k] similarities, descending, and their int64 ids."""
+
+
 class Index(Protocol):
     """What the classifier asks of an index. A backend is one file that has these."""
 
@@ -42,7 +46,10 @@ class Index(Protocol):
         """All embeddings float32 [M, D] and their ids int64 [M], in the order of insertion."""
 
     def search(self, queries: Floats, k: int) -> Neighbours:
-        """The k nearest exemplars of each query, in canonical order."""
+        """The k nearest exemplars of each query, in canonical order: `canonical` of their `candidates`."""
+
+    def candidates(self, queries: Floats, k: int) -> Candidates:
+        """The k nearest and a few more, before anything is put in order: what a device does of a search."""
 
 
 class FlatIndex:
@@ -86,7 +93,11 @@ class FlatIndex:
         return int(self._index.d)
 
     def search(self, queries: Floats, k: int) -> Neighbours:
-        """The k nearest exemplars of float32 [N, D] queries, in canonical order.
+        """The k nearest exemplars of float32 [N, D] queries, in canonical order. Raises as `candidates`."""
+        return canonical(*self.candidates(queries, k), k)
+
+    def candidates(self, queries: Floats, k: int) -> Candidates:
+        """The k nearest and a few more, as faiss puts them in order.
 
         Raises:
             ContractMismatchError: queries of another dimension, or k larger than the index.
@@ -94,7 +105,7 @@ class FlatIndex:
         """
         refuse_misfit(self, queries, k)
         similarities, ids = self._index.search(np.ascontiguousarray(queries, dtype=np.float32), min(k + SPARE, self.size))
-        return canonical(similarities, ids, k)
+        return similarities, ids
 
     @property
     def ids(self) -> NDArray[np.int64]:
