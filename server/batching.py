@@ -3,7 +3,7 @@
 Admission happens on the event loop and is bounded: an image is counted from before it is decoded until its call has its
 answer, so nothing piles up behind the count. The engine thread forms batches, runs the model (which releases the GIL) and
 hands each batch's results back to the loop in one wake-up. Where the model runs on a device, what is left for the CPU to do
-with a batch is done by a second thread, while the device has the next batch already.
+with a batch is done by other threads, while the device has the next batch already.
 
 What waits are calls, not images: a call's images are cut where a batch is full, and its results are handed out as shares of
 batches. So a call of many images costs the engine what a call of one does.
@@ -60,7 +60,7 @@ class _Call(Generic[B]):
     enqueued: float
     missing: int
     cut: int = 0
-    shares: list[Share[B]] = field(default_factory=list)
+    shares: dict[int, Share[B]] = field(default_factory=dict)  # by their first image, as batches may end in any order
 
 
 @dataclass(slots=True, eq=False)
@@ -87,8 +87,8 @@ class _Half(Generic[F, B]):
 class Batcher(Generic[F, B]):
     """Runs `run` and then `finish` on batches of uint8 [n, H, W, C]; n results come out. All public methods are the loop's.
 
-    Both run on the engine thread, or, where they are to `overlap`, `finish` on a thread of its own, which may be one batch
-    behind. An exception of either fails the calls of that batch with EngineError, and the next batch is served.
+    Both run on the engine thread, or, where there are `finishers`, `finish` runs on so many threads of its own, each of which
+    may be a batch behind. An exception of either fails the calls of that batch with EngineError, and the next batch is served.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Batcher(Generic[F, B]):
         limits: Limits,
         metrics: Metrics,
         *,
-        overlap: bool = False,
+        finishers: int = 0,
     ) -> None:
         self._run, self._finish, self._limits, self._metrics = run, finish, limits, metrics
         self._waiting: deque[_Call[B]] = deque()
@@ -111,9 +111,8 @@ class Batcher(Generic[F, B]):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads = [threading.Thread(target=self._work, name="engine", daemon=True)]
         self._halves: queue.Queue[_Half[F, B] | None] = queue.Queue(maxsize=1)
-        self._overlap = overlap
-        if overlap:
-            self._threads.append(threading.Thread(target=self._end, name="engine-cpu", daemon=True))
+        self._finishers = finishers
+        self._threads += [threading.Thread(target=self._end, name="engine-cpu", daemon=True) for _ in range(finishers)]
         metrics.watch_queue(lambda: self._queued)
         metrics.watch_admission(lambda: self.admission.admitted)
 
@@ -185,15 +184,15 @@ class Batcher(Generic[F, B]):
                 self._failed(pieces, error)
                 continue
             half = _Half(pieces, found, time.monotonic() - started)
-            if self._overlap:
+            if self._finishers:
                 self._halves.put(half)
             else:
                 self._complete(half)
-        if self._overlap:
+        for _ in range(self._finishers):
             self._halves.put(None)
 
     def _end(self) -> None:
-        """The thread that finishes what the engine thread began."""
+        """A thread that finishes what the engine thread began."""
         while (half := self._halves.get()) is not None:
             self._complete(half)
 
@@ -279,10 +278,10 @@ class Batcher(Generic[F, B]):
         start = 0
         for piece in pieces:
             call, stop = piece.call, start + len(piece)
-            call.shares.append(Share(results, start, stop))
+            call.shares[piece.start] = Share(results, start, stop)
             call.missing -= len(piece)
             if call.missing == 0 and not call.future.done():
-                call.future.set_result(call.shares)
+                call.future.set_result([call.shares[first] for first in sorted(call.shares)])
             start = stop
 
     @staticmethod

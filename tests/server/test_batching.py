@@ -53,12 +53,12 @@ async def running(
     run: Callable[[Pixels], list[int]],
     finish: Callable[[list[int]], list[int]] = same,
     *,
-    overlap: bool = False,
+    finishers: int = 0,
     **limits: float,
 ) -> AsyncIterator[Batcher[list[int], list[int]]]:
     chosen = {"batch": 4, "wait": 0.0, "admitted": 100} | limits
     limited = Limits(int(chosen["batch"]), chosen["wait"], int(chosen["admitted"]))
-    batcher = Batcher(run, finish, limited, Metrics(), overlap=overlap)
+    batcher = Batcher(run, finish, limited, Metrics(), finishers=finishers)
     batcher.start()
     try:
         yield batcher
@@ -71,14 +71,14 @@ async def running(
     calls=st.lists(st.lists(st.integers(0, 255), max_size=9), min_size=1, max_size=12),
     batch=st.integers(1, 5),
     form=st.sampled_from([list, lambda images: np.array(images).reshape(-1, 2, 2, 3)]),
-    overlap=st.booleans(),
+    finishers=st.integers(0, 2),
 )
 def test_every_call_gets_its_own_results_in_order(
-    calls: list[list[int]], batch: int, form: Callable[..., Images], overlap: bool
+    calls: list[list[int]], batch: int, form: Callable[..., Images], finishers: int
 ) -> None:
     async def all_calls() -> None:
         echo = Echo()
-        async with running(echo, batch=batch, overlap=overlap) as batcher:
+        async with running(echo, batch=batch, finishers=finishers) as batcher:
             results = await asyncio.gather(*(answers(batcher, form([image(v) for v in call])) for call in calls))
         assert results == calls
         assert sum(echo.sizes) == sum(map(len, calls))
@@ -143,12 +143,12 @@ def unlucky(found: list[int]) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("finishers", [0, 1, 2])
 @pytest.mark.parametrize("half", ["first", "second"])
-async def test_a_failure_is_its_batchs_alone(half: str, overlap: bool) -> None:
+async def test_a_failure_is_its_batchs_alone(half: str, finishers: int) -> None:
     echo = Echo()
     first, second = (lambda images: unlucky(echo(images)), same) if half == "first" else (echo, unlucky)
-    async with running(first, second, batch=1, overlap=overlap) as batcher:
+    async with running(first, second, batch=1, finishers=finishers) as batcher:
         outcomes = await asyncio.gather(*(answers(batcher, [image(v)]) for v in (12, 13, 14)), return_exceptions=True)
         assert outcomes[0] == [12]
         assert isinstance(outcomes[1], EngineError)
@@ -156,16 +156,16 @@ async def test_a_failure_is_its_batchs_alone(half: str, overlap: bool) -> None:
         assert batcher.alive()
 
 
-@pytest.mark.parametrize("overlap", [False, True])
-async def test_a_model_that_returns_too_few_results_fails_its_batch(overlap: bool) -> None:
-    async with running(lambda images: [1] * (len(images) - 1), overlap=overlap) as batcher:
+@pytest.mark.parametrize("finishers", [0, 1, 2])
+async def test_a_model_that_returns_too_few_results_fails_its_batch(finishers: int) -> None:
+    async with running(lambda images: [1] * (len(images) - 1), finishers=finishers) as batcher:
         with pytest.raises(EngineError):
             await asyncio.wait_for(answers(batcher, [image(1), image(2)]), 5)
         assert batcher.alive()
 
 
 async def test_the_next_batch_begins_while_the_last_is_finished() -> None:
-    """The first batch cannot be finished before the second one has been run: without overlap this would stand still."""
+    """The first batch cannot be finished before the second one has been run: on one thread this would stand still."""
     second = threading.Event()
 
     def run(images: Pixels) -> list[int]:
@@ -178,14 +178,28 @@ async def test_the_next_batch_begins_while_the_last_is_finished() -> None:
         assert second.wait(10)
         return found
 
-    async with running(run, finish, batch=1, overlap=True) as batcher:
+    async with running(run, finish, batch=1, finishers=1) as batcher:
         both = asyncio.gather(*(answers(batcher, [image(v)]) for v in (1, 2)))
         assert await asyncio.wait_for(both, 10) == [[1], [2]]
 
 
-@pytest.mark.parametrize("overlap", [False, True])
-async def test_stopping_finishes_what_is_queued(overlap: bool) -> None:
-    async with running(Echo(lambda: time.sleep(0.02)), batch=1, overlap=overlap) as batcher:
+async def test_a_call_of_several_batches_is_in_order_whichever_ends_first() -> None:
+    overtaken = threading.Event()
+
+    def finish(found: list[int]) -> list[int]:
+        if 1 in found:
+            assert overtaken.wait(10)
+        else:
+            overtaken.set()
+        return found
+
+    async with running(Echo(), finish, batch=2, finishers=2) as batcher:
+        assert await asyncio.wait_for(answers(batcher, [image(v) for v in (1, 2, 3, 4)]), 10) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("finishers", [0, 1, 2])
+async def test_stopping_finishes_what_is_queued(finishers: int) -> None:
+    async with running(Echo(lambda: time.sleep(0.02)), batch=1, finishers=finishers) as batcher:
         calls = [asyncio.create_task(answers(batcher, [image(v)])) for v in range(5)]
         await asyncio.sleep(0)
         await asyncio.to_thread(batcher.stop)
