@@ -22,7 +22,7 @@ from bench.report import Spread, Target, show, told, write_json
 if TYPE_CHECKING:
     from bundle.bundle import Bundle
     from bundle.device import Device
-    from server.engine import Engine
+    from server.engine import ModelBatcher
 
 BOUND = 0.90
 CALLS = 4
@@ -38,7 +38,7 @@ def measure(directory: Path, device: "Device", batch: int, seconds: float, round
     from bundle.bundle import Bundle  # noqa: PLC0415
     from bundle.classifier import Classifier  # noqa: PLC0415
     from server.batching import Limits  # noqa: PLC0415
-    from server.engine import engine_of  # noqa: PLC0415
+    from server.engine import batcher_of  # noqa: PLC0415
     from server.metrics import Metrics  # noqa: PLC0415
 
     bundle = Bundle.open(directory, device=device, max_batch=batch)
@@ -47,7 +47,7 @@ def measure(directory: Path, device: "Device", batch: int, seconds: float, round
     ours: list[float] = []
     theirs: list[float] = []
     with asyncio.Runner() as runner:
-        engine = engine_of(Classifier(bundle), Limits(batch, 0.0, CALLS * batch), Metrics())
+        engine = batcher_of(Classifier(bundle), Limits(batch, 0.0, CALLS * batch), Metrics())
         turns: list[tuple[Callable[[], float], list[float]]] = [
             (lambda: runner.run(_answers(engine, images, seconds)), ours),
             (lambda: _turns(bare, seconds), theirs),
@@ -104,11 +104,11 @@ def _bound(session: Any, images: Any, dim: int) -> Callable[[], Any]:
     return embed
 
 
-async def _start(engine: "Engine") -> None:
+async def _start(engine: "ModelBatcher") -> None:
     engine.start()
 
 
-async def _answers(engine: "Engine", images: Any, seconds: float) -> float:
+async def _answers(engine: "ModelBatcher", images: Any, seconds: float) -> float:
     """Full batches answered a second."""
     begun = time.perf_counter()
 

@@ -8,7 +8,8 @@ from typing import Self
 import numpy as np
 
 from bundle.bucketed_encoder import BucketedEncoder
-from bundle.device import CPU, Choice, Placement, place
+from bundle.choice import Choice
+from bundle.device import CPU, Placement, place
 from bundle.encoder import OnnxEncoder, OnnxGradient
 from bundle.errors import BundleError, ContractMismatchError, HashMismatchError, MissingFileError
 from bundle.exemplars import Exemplars

@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 
 import onnxruntime as ort
 
+from bundle.choice import Choice
 from bundle.errors import DeviceError
 from bundle.faiss_library import Unloadable, faiss
 from bundle.nvidia import read_driver
@@ -15,9 +16,6 @@ T = TypeVar("T")
 
 Device = Literal["cpu", "cuda"]
 """Where encoder and index run: "cuda" is the first GPU that CUDA shows to this process."""
-
-Choice = Literal["cpu", "cuda", "auto"]
-"""What is asked for. "auto": the GPU if everything that it takes is there, else the CPU."""
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 EXCHANGE = "uninstall onnxruntime and faiss-cpu, then pip install '.[gpu]' in the place of '.[serve]', never both"

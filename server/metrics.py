@@ -16,6 +16,7 @@ from prometheus_client import (
     start_http_server,
 )
 
+from bundle.errors import HoldfastError
 from server.weighted import WeightedHistogram
 
 if TYPE_CHECKING:  # each of them brings faiss or onnxruntime, which a front process does without
@@ -189,13 +190,19 @@ class Metrics:
 class MetricsEndpoint:
     """http://HOST:PORT/metrics, on a thread of its own."""
 
-    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
-        self._server, self._thread = start_http_server(port, host, metrics.registry)
+    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
+        """Raises HoldfastError where the port is taken."""
+        self._host = host
+        try:
+            self._server, self._thread = start_http_server(port, host.strip("[]"), registry)
+        except OSError as error:
+            raise HoldfastError(f"cannot listen on {host}: {error}") from None
 
     @property
-    def port(self) -> int:
-        """The port it listens on, also where 0 was asked for."""
-        return int(self._server.server_port) if isinstance(self._server, WSGIServer) else 0
+    def url(self) -> str:
+        """Where it is, also where port 0 was asked for."""
+        port = self._server.server_port if isinstance(self._server, WSGIServer) else 0
+        return f"http://{self._host}:{port}/metrics"
 
     def close(self) -> None:
         """Stop answering and give the port back."""

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Iterable
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from bundle.classifier import Classifier
 from bundle.errors import ImageError
-from protos.holdfast.v1 import answer_pb2, holdfast_pb2, image_pb2, model_pb2
+from protos.holdfast.v1 import answer_pb2, holdfast_pb2, image_pb2
 from protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceServicer
 from server.answer import Answer
 from server.answering import NO_DEADLINE
@@ -16,18 +15,11 @@ from server.decoding import RawImage, Source
 from server.drain import Drain
 from server.errors import DrainingError, to_status
 from server.pipeline import Pipeline
-from server.settings import Settings
 
 if TYPE_CHECKING:
     from grpc.aio import ServicerContext
 
 NAME = holdfast_pb2.DESCRIPTOR.services_by_name["HoldfastService"].full_name
-
-_NORMS = {"linf": model_pb2.NORM_LINF, "l2": model_pb2.NORM_L2}
-_WEIGHTINGS = {
-    "uniform": model_pb2.VOTE_WEIGHTING_UNIFORM,
-    "exponential": model_pb2.VOTE_WEIGHTING_EXPONENTIAL,
-}
 
 
 class HoldfastService(HoldfastServiceServicer):
@@ -138,41 +130,6 @@ def deadline_of(context: "ServicerContext[Any, Any]") -> float:
     """The caller's deadline on time.monotonic()'s clock."""
     left = context.time_remaining()
     return NO_DEADLINE if left is None else time.monotonic() + left
-
-
-def model_info(classifier: Classifier, settings: Settings) -> holdfast_pb2.GetModelInfoResponse:
-    """What GetModelInfo answers."""
-    bundle, manifest = classifier.bundle, classifier.bundle.manifest
-    shape, vote, threat = manifest.input, manifest.vote, manifest.threat_model
-    info = holdfast_pb2.GetModelInfoResponse(
-        name=manifest.name,
-        created=manifest.created,
-        encoder_sha256=manifest.files["encoder.onnx"],
-        input=model_pb2.ImageShape(height=shape.height, width=shape.width, channels=shape.channels),
-        embedding_dim=manifest.embedding_dim,
-        class_names=manifest.class_names,
-        exemplars=bundle.index.size,
-        vote=model_pb2.Vote(k=vote.k, weighting=_WEIGHTINGS[vote.weighting], temperature=vote.temperature),
-        abstain_below=manifest.calibration.abstain_below if manifest.calibration else 0.0,
-        threat_model=model_pb2.ThreatModel(norm=_NORMS[threat.norm], epsilon=threat.epsilon),
-        limits=model_pb2.Limits(
-            images_per_call=settings.max_images,
-            message_bytes=settings.max_message_bytes,
-            pixels_per_image=settings.max_pixels,
-        ),
-    )
-    if (accuracy := manifest.accuracy) is not None:
-        info.accuracy.CopyFrom(
-            model_pb2.Accuracy(
-                clean=accuracy.clean,
-                robust=accuracy.robust,
-                norm=_NORMS[accuracy.norm],
-                epsilon=accuracy.epsilon,
-                attack=accuracy.attack,
-                images=accuracy.images,
-            )
-        )
-    return info
 
 
 def _source(image: image_pb2.Image) -> Source:

@@ -9,7 +9,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
 
-from bundle.device import Choice
+from bundle.choice import Choice
 from bundle.errors import HoldfastError
 
 PREFIX = "HOLDFAST_"

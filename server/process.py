@@ -1,0 +1,58 @@
+"""What every process of the server does: hear signals, choose its loop, keep the collector quiet."""
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The loop of uvloop where there is one: a quarter less CPU per call."""
+    if sys.platform == "win32":
+        return None
+    import uvloop  # noqa: PLC0415 - not on Windows
+
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+def until_told_to_stop(*signals: signal.Signals) -> "asyncio.Future[str]":
+    """Resolves with the signal's name. The second signal ends the process as it always does."""
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[str] = loop.create_future()
+
+    def hear(received: signal.Signals) -> None:
+        for each in signals:
+            loop.remove_signal_handler(each)
+        if not told.done():
+            told.set_result(received.name)
+
+    for each in signals:
+        loop.add_signal_handler(each, hear, each)
+    return told
+
+
+async def unless(told: "asyncio.Future[str]", work: Coroutine[Any, Any, None]) -> bool:
+    """Run `work` to its end, and raise what it raises, unless it is told to stop first. Returns whether it came to its end."""
+    working = asyncio.create_task(work)
+    either: set[asyncio.Future[Any]] = {working, told}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if working.done():
+        await working
+        return True
+    working.cancel()
+    await asyncio.wait({working})
+    return False
+
+
+def quiet_collector() -> None:
+    """Spare what is loaded now from being looked through again and again; to be called once the process is warm.
+
+    Calls in flight are many small objects that live for milliseconds: at its usual threshold the collector would run every
+    ten calls, in vain.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
