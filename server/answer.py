@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import repeat
 
 import numpy as np
@@ -47,14 +47,38 @@ class Answer:
         return [Neighbour(*row) for row in zip(*(c[self.row, :count].tolist() for c in columns), strict=True)]
 
 
+@cache
+def row_type(classes: int) -> "np.dtype[np.void]":
+    """One image's figures side by side: all of bundle.answers.Answers but embedding and neighbours, by the same names."""
+    return np.dtype(
+        [
+            ("labels", np.int64),
+            ("probabilities", np.float32, (classes,)),
+            ("credibility", np.float64),
+            ("confidence", np.float64),
+            ("abstain", np.bool_),
+            ("soft_margin", np.float32),
+            ("kth_distance", np.float32),
+        ]
+    )
+
+
 class Batch:
-    """The answers to one batch, as arrays; one by one only for who asks."""
+    """The answers to one batch, as arrays; in another form only for who asks."""
 
     def __init__(self, answers: Answers) -> None:
         self.answers = answers
 
     def __len__(self) -> int:
         return len(self.answers.labels)
+
+    @cached_property
+    def rows(self) -> "NDArray[np.void]":
+        """[N] of `row_type`: a call's figures are one slice of it, which another process can be sent."""
+        rows = np.empty(len(self), row_type(self.answers.probabilities.shape[1]))
+        for name in rows.dtype.names or ():
+            rows[name] = getattr(self.answers, name)
+        return rows
 
     @cached_property
     def one_by_one(self) -> Sequence[Answer]:

@@ -55,6 +55,13 @@ class EngineError(Exception):
         super().__init__("the model failed on this batch; the server's log says how")
 
 
+class EngineGoneError(Exception):
+    """The process that runs the model has ended, and this one goes down with it."""
+
+    def __init__(self) -> None:
+        super().__init__("the server has lost its engine; try another one")
+
+
 CODES: dict[type[Exception], grpc.StatusCode] = {
     ImageError: grpc.StatusCode.INVALID_ARGUMENT,
     RequestError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -62,6 +69,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     DrainingError: grpc.StatusCode.UNAVAILABLE,
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     EngineError: grpc.StatusCode.INTERNAL,
+    EngineGoneError: grpc.StatusCode.UNAVAILABLE,
 }
 
 

@@ -7,6 +7,7 @@ import signal
 from bundle.bundle import Bundle
 from bundle.errors import HoldfastError
 from server.app import App
+from server.fronts.app import FrontedApp
 from server.process import loop_factory, quiet_collector, unless, until_told_to_stop
 from server.settings import Settings
 
@@ -24,9 +25,13 @@ def run(settings: Settings) -> int:
         return runner.run(_serve(settings, bundle))
 
 
+def _by(fronts: int) -> str:
+    return f", by {fronts} front process{'es' * (fronts > 1)}" if fronts else ""
+
+
 async def _serve(settings: Settings, bundle: Bundle) -> int:
     told = until_told_to_stop(signal.SIGTERM, signal.SIGINT)
-    app = App(settings, bundle)
+    app = FrontedApp(settings, bundle) if settings.fronts else App(settings, bundle)
     if not await unless(told, app.start()):
         print(f"ending on {told.result()}, while it was warming up", flush=True)
         await app.drain()
@@ -35,7 +40,7 @@ async def _serve(settings: Settings, bundle: Bundle) -> int:
     manifest = bundle.manifest
     print(f"holdfast serves {manifest.name}: {len(manifest.class_names)} classes, {bundle.index.size} exemplars")
     print(f"  on {bundle.placement}")
-    print(f"  gRPC     {app.address}")
+    print(f"  gRPC     {app.address}{_by(settings.fronts)}")
     print(f"  metrics  {app.metrics_url}", flush=True)
     try:
         await unless(told, app.watch())

@@ -1,6 +1,7 @@
 """Everything an operator can set: flags first, then HOLDFAST_* environment variables, then the defaults here."""
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -55,6 +56,16 @@ class Settings(BaseSettings):
         " auto, the GPU if it can be used, else the CPU.",
     )
 
+    fronts: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Processes that take calls, decode images and write replies for the one that runs the model; 0: that one"
+        " does it all. Worth it where the model is faster than one Python process can feed it, as on a GPU, and there are"
+        " as many idle cores: two to four to begin with. Not on two cores, nor where the model itself takes the CPU's time."
+        " Linux only.",
+    )
+
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 or [::] for every interface.")
     port: int = Field(50051, ge=0, le=65535, description="Port of gRPC; 0 takes a free one and prints it.")
     metrics_port: int = Field(9464, ge=0, le=65535, description="Port of http://HOST:PORT/metrics; 0 takes a free one.")
@@ -100,6 +111,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"queue_images ({self.queue_images}) must hold at least one call of max_images ({self.max_images})"
             )
+        if self.fronts and sys.platform != "linux":
+            raise ValueError("fronts need Linux, where processes can share a port; leave them at 0 here")
         if any(not 0 < epsilon <= 1 for epsilon in self.probe_epsilons):
             raise ValueError("probe_epsilons are in pixels of [0, 1]: above 0, at most 1")
         return self

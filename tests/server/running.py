@@ -82,7 +82,13 @@ class Process:
     """A server process on free ports."""
 
     def __init__(
-        self, directory: Path, scratch: Path, command: list[str] | None = None, *flags: str, cwd: Path = REPOSITORY
+        self,
+        directory: Path,
+        scratch: Path,
+        command: list[str] | None = None,
+        *flags: str,
+        cwd: Path = REPOSITORY,
+        session: bool = False,
     ) -> None:
         ports = scratch / "ports.json"
         self.popen = subprocess.Popen(
@@ -96,6 +102,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=session,
         )
         give_up = time.monotonic() + 60
         while not ports.exists():
@@ -104,7 +111,8 @@ class Process:
             time.sleep(0.02)
         where = json.loads(ports.read_text())
         self.metrics_url: str = where["metrics"]
-        self.channel = grpc.insecure_channel(where["address"])
+        self.address: str = where["address"]
+        self.channel = grpc.insecure_channel(self.address)
         self.stub = HoldfastServiceStub(self.channel)
 
     def health(self) -> Any:
