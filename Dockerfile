@@ -3,6 +3,7 @@
 #
 #   docker run --rm -p 50051:50051 -p 9464:9464 -v "$PWD/bundles/cifar10-small:/bundle:ro" holdfast
 #   docker run --rm ... holdfast --reflection --probe-rate 0.01
+#   docker run --rm --gpus all ... holdfast --fronts 4    (four processes that feed the GPU, on as many cores)
 #   docker run --rm --gpus all ... holdfast          (GPU; without one in sight it ends and says so: --device auto does not)
 #
 # docker stop drains: give it more seconds than HOLDFAST_DRAIN_GRACE (docker stop -t 30).

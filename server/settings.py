@@ -61,9 +61,9 @@ class Settings(BaseSettings):
         ge=0,
         le=256,
         description="Processes that take calls, decode images and write replies for the one that runs the model; 0: that one"
-        " does it all. Worth it where the model is faster than one Python process can feed it, as on a GPU, and there are"
-        " as many idle cores: two to four to begin with. Not on two cores, nor where the model itself takes the CPU's time."
-        " Linux only.",
+        " does it all. Worth it where the model is faster than one Python process can feed it, as on a GPU, and there is an"
+        " idle core for each: begin with 2 to 4. Not on two cores, nor where the model itself takes the CPU's time. Connections"
+        " are spread over them, not calls: who opens one connection is served by one front. Linux only.",
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 or [::] for every interface.")
@@ -78,9 +78,13 @@ class Settings(BaseSettings):
     max_wait: float = Field(
         0.001, ge=0, le=1, description="Seconds that an image waits, at most, for others to share its batch."
     )
-    queue_images: int = Field(1024, ge=1, description="Most images admitted and not yet answered; more are refused.")
+    queue_images: int = Field(
+        1024, ge=1, description="Most images admitted and not yet answered, over all fronts; more are refused."
+    )
     threads: int = Field(1, ge=1, description="Threads of the encoder. On small encoders one is the fastest.")
-    decode_threads: int = Field(1, ge=1, description="Threads that decode images too large to decode in passing.")
+    decode_threads: int = Field(
+        1, ge=1, description="Threads that decode images too large to decode in passing; in each front."
+    )
 
     max_images: int = Field(256, ge=1, description="Most images in one call.")
     max_pixels: int = Field(16_777_216, ge=1, description="Most pixels of one image as sent, looked at before decoding.")

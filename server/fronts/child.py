@@ -41,11 +41,18 @@ class Child:
         self.began = time.monotonic()
 
     async def start(self) -> None:
-        """Start the process and tell it what to do."""
+        """Start the process and tell it what to do; where there can be none, it is over at once."""
         data, far_data = socket.socketpair()
         control, far_control = socket.socketpair()
         with far_data, far_control:
-            self._process = _spawn(far_data, far_control)
+            try:
+                self._process = _spawn(far_data, far_control)
+            except OSError as error:  # no memory, no more processes
+                data.close()
+                control.close()
+                self.failure = f"cannot start a process: {error}"
+                self._lost()
+                return
         await self._desk.open(data)
         await self._control.open(control)
         self._control.send(self._begin.encode())

@@ -84,6 +84,7 @@ class Link(asyncio.Protocol):
     def __init__(self, name: str, most: int, receive: Callable[[memoryview], None], lost: Callable[[], None]) -> None:
         self._name, self._reader, self._receive, self._lost = name, FrameReader(most), receive, lost
         self._transport: asyncio.Transport | None = None
+        self._unsent: list[bytes] = []
         self.is_open = False
         self.closed = asyncio.Event()
 
@@ -94,13 +95,24 @@ class Link(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """Send whole frames; nothing happens where the link is closed."""
-        if self._transport is not None and self.is_open:
-            self._transport.write(data)
+        if not self.is_open:
+            return
+        # A batch's answers become one write: each has its price, whatever its size.
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(data)
 
     def close(self) -> None:
         """Close once everything is sent."""
+        self._flush()
+        self.is_open = False
         if self._transport is not None:
             self._transport.close()
+
+    def _flush(self) -> None:
+        if self._transport is not None and self.is_open and self._unsent:
+            self._transport.write(b"".join(self._unsent))
+        self._unsent.clear()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Asyncio's."""

@@ -73,7 +73,8 @@ class Fronts:
     async def drain(self, patience: float) -> bool:
         """Let all finish their calls and end, within `patience` seconds. Returns whether all calls were finished."""
         self._draining.set()
-        for child in self._children.values():
+        alive = [child for child in self._children.values() if not child.over.is_set()]
+        for child in alive:
             child.drain()
         if self._keepers:
             _, late = await asyncio.wait(self._keepers, timeout=patience)
@@ -85,7 +86,7 @@ class Fronts:
             for keeper in self._keepers:
                 keeper.exception()  # told already, by whoever watched
         # One that never was ready had no calls to cut off.
-        return all(child.finished or not child.was_ready for child in self._children.values())
+        return all(child.finished or not child.was_ready for child in alive)
 
     async def _keep(self, name: str, warm: asyncio.Event) -> None:
         """One front and all that take its place, until the server drains."""

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -212,7 +213,8 @@ def test_a_fronts_modules_are_few() -> None:
 
 
 def test_fronts_that_end_are_replaced(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
-    process = Process(tiny_bundle, tmp_path, None, *FRONTS, session=True)
+    probing = "--probe-rate", "1", "--probe-budget", "1", "--probe-steps", "1"
+    process = Process(tiny_bundle, tmp_path, None, *FRONTS, *probing, session=True)
     processes.append(process)
     before = fronts_of(process.popen.pid)
     for victim, how in zip(sorted(before), (signal.SIGKILL, signal.SIGTERM), strict=True):
@@ -222,6 +224,7 @@ def test_fronts_that_end_are_replaced(tiny_bundle: Path, tmp_path: Path, process
     for channel in connections(process):
         with channel:
             assert HoldfastServiceStub(channel).Classify(REQUEST).results[0].answer.label.name == "green"
+    wait_for(lambda: samples(process, "holdfast_probe_total").get("engine", 0) > 0)
     os.killpg(process.popen.pid, signal.SIGINT)  # Ctrl-C reaches every process of the terminal
     output, _ = process.popen.communicate(timeout=15)
     assert process.popen.returncode == 0, output
@@ -336,9 +339,37 @@ def test_fronts_that_never_become_ready_are_the_end(
             "front-0 ended 1 times before it was ready: cannot listen on 127.0.0.1"
         )
     monkeypatch.undo()
+    monkeypatch.setattr("server.fronts.supervisor.FIRST_PAUSE", 0)
+    monkeypatch.setattr(child.sys, "executable", "/nowhere/python")
+    assert "cannot start a process: [Errno 2] No such file" in failure_of(settings, loop_thread)
     monkeypatch.setattr(child.sys, "executable", "/bin/false")
     said = "front-0 ended 3 times before it was ready: exit status 1; what it said is above"
     assert failure_of(settings, loop_thread) == said
+
+
+def test_a_front_that_cannot_be_replaced_is_the_end(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
+    code = """
+        import sys
+        from server import __main__
+        from server.fronts import child
+        spawn, spawned = child._spawn, []
+        def once(*ends):
+            if spawned:
+                child.sys.executable = "/bin/false"
+            spawned.append(1)
+            return spawn(*ends)
+        child._spawn = once
+        sys.exit(__main__.main())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    process = Process(tiny_bundle, tmp_path, command, "--fronts", "1", "--drain-notice", "0")
+    processes.append(process)
+    (front,) = fronts_of(process.popen.pid)
+    os.kill(front, signal.SIGKILL)
+    output, _ = process.popen.communicate(timeout=15)
+    assert process.popen.returncode == 2, output
+    assert output.endswith("holdfast: front-0 ended 3 times before it was ready: exit status 1; what it said is above\n")
+    assert "Traceback" not in output
 
 
 def failure_of(settings: Settings, loop: LoopThread) -> str:

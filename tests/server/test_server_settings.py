@@ -60,7 +60,7 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
         load_settings(["--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    for flag in ("--bundle", "--max-wait", "--probe-budget", "--drain-grace"):
+    for flag in ("--bundle", "--max-wait", "--probe-budget", "--drain-grace", "--fronts"):
         assert flag in text
     assert "HOLDFAST_" in text
 
