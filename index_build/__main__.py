@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bundle.bundle import EXEMPLARS, read_manifest
-from bundle.device import Choice
+from bundle.choice import Choice
 from bundle.errors import HoldfastError
 from bundle.exemplars import Exemplars, Flag
 from bundle.manifest import IndexRecord, Manifest

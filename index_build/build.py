@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bundle.bundle import ENCODER, EXEMPLARS, INDEX, Bundle, BundleWriter
+from bundle.choice import Choice
 from bundle.credibility import Calibration, calibrate
-from bundle.device import Choice
 from bundle.errors import BundleError
 from bundle.exemplars import Exemplars, Flag
 from bundle.index import FlatIndex

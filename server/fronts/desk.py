@@ -7,7 +7,7 @@ from math import prod
 
 from server.answer import Batch
 from server.answering import Kind, Share
-from server.batching import Batcher
+from server.engine import ModelBatcher
 from server.errors import DeadlineError, DrainingError, QueueFullError
 from server.fronts.frames import Link, WireError
 from server.fronts.messages import HEAD, Cancel, Request, decode_request, encode_answers, encode_refusal
@@ -27,7 +27,7 @@ class Desk:
     """
 
     def __init__(
-        self, name: str, batcher: Batcher[Batch], prober: Offers | None, shape: tuple[int, int, int], most_images: int
+        self, name: str, batcher: ModelBatcher, prober: Offers | None, shape: tuple[int, int, int], most_images: int
     ) -> None:
         self._batcher, self._prober, self._shape = batcher, prober, shape
         self._open: dict[int, Future[list[Share[Batch]]]] = {}

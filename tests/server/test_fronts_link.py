@@ -78,7 +78,7 @@ class Offered:
 class House:
     """One batcher, and the fronts' ends of the links to it."""
 
-    batcher: Batcher[Batch]
+    batcher: Batcher[Batch, Batch]
     desks: list[Desk]
     fronts: list[RemoteEngine]
     lost: list[asyncio.Event]
@@ -93,7 +93,8 @@ class House:
 async def house(run: Callable[[Pixels], Batch] = model, fronts: int = 2, **limits: float) -> AsyncIterator[House]:
     chosen = {"batch": 4, "wait": 0.0, "admitted": 100} | limits
     metrics, offered = Metrics(), Offered()
-    batcher = Batcher(run, Limits(int(chosen["batch"]), chosen["wait"], int(chosen["admitted"])), metrics)
+    limits = Limits(int(chosen["batch"]), chosen["wait"], int(chosen["admitted"]))
+    batcher = Batcher(run, lambda batch: batch, limits, metrics)
     batcher.start()
     made = House(batcher, [], [], [], metrics, offered)
     for number in range(fronts):

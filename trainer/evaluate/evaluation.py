@@ -12,8 +12,9 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from bundle.bundle import Bundle
+from bundle.choice import Choice
 from bundle.classifier import Classifier
-from bundle.device import CPU, Choice, Placement
+from bundle.device import CPU, Placement
 from bundle.errors import ContractMismatchError, HoldfastError
 from bundle.intervals import Rate
 from bundle.manifest import Accuracy

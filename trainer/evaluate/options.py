@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from bundle.device import Choice
+from bundle.choice import Choice
 from bundle.errors import HoldfastError
 from bundle.manifest import Manifest
 from bundle.threat_model import Norm, ball

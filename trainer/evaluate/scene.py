@@ -13,8 +13,8 @@ from torch import nn
 
 from bundle.answers import Answers, Neighbours
 from bundle.bundle import ENCODER, EXEMPLARS, GRADIENT, INDEX, Bundle
+from bundle.choice import Choice
 from bundle.classifier import Classifier
-from bundle.device import Choice
 from bundle.preprocess import Pixels
 from data import LabelledImages, Splits
 from trainer.attacks.knowledge import attackers_images, bank_unknown

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bundle.device import Choice
+from bundle.choice import Choice
 from bundle.threat_model import ThreatModel
 from trainer.attacks.adaptive import AdaptiveAttack
 from trainer.evaluate.plan import Effort
