@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from bundle.bucketed_encoder import BucketedEncoder
-from bundle.choice import Choice
+from bundle.choice import Choice, Precision
 from bundle.device import CPU, Placement, place
 from bundle.encoder import OnnxEncoder, OnnxGradient
 from bundle.errors import BundleError, ContractMismatchError, HashMismatchError, MissingFileError
@@ -20,7 +20,9 @@ from bundle.manifest import Manifest
 
 MANIFEST = "manifest.json"
 ENCODER = "encoder.onnx"
+ENCODER_FLOAT16 = "encoder_float16.onnx"
 GRADIENT = "gradient.onnx"
+WEIGHTS = "weights.bin"
 INDEX = "index.faiss"
 EXEMPLARS = "exemplars.npz"
 
@@ -46,7 +48,8 @@ class Bundle:
     """A verified bundle: every file has the hash of the manifest, and the parts fit each other.
 
     `open` wants a complete bundle, ready to serve. `open_encoder` is for the index builder, before there is an index.
-    `placement` says where encoder and index run; the gradient runs on the CPU, so that probes take nothing from the answers.
+    `placement` says where encoder and index run, and in what the encoder computes; the gradient runs on the CPU, so that probes
+    take nothing from the answers.
     """
 
     def __init__(
@@ -62,20 +65,29 @@ class Bundle:
         self.manifest = manifest
         self.placement = placement
         self._threads = threads
-        self.encoder = _encoder(directory / ENCODER, threads, placement, max_batch)
+        path = directory / (ENCODER_FLOAT16 if placement.precision == "float16" else ENCODER)
+        self.encoder = _encoder(path, threads, placement, max_batch)
         self.class_names = manifest.class_names
         if self.encoder.contract != manifest.input:
             raise ContractMismatchError(
-                f"{directory / ENCODER} takes images of {self.encoder.contract.shape}, the manifest says"
+                f"{path} takes images of {self.encoder.contract.shape}, the manifest says"
                 f" {manifest.input.shape}; export the encoder again"
             )
         if self.encoder.dim != manifest.embedding_dim:
             raise ContractMismatchError(
-                f"{directory / ENCODER} returns {self.encoder.dim} dimensions, the manifest says {manifest.embedding_dim}"
+                f"{path} returns {self.encoder.dim} dimensions, the manifest says {manifest.embedding_dim}"
             )
 
     @classmethod
-    def open(cls, directory: Path, *, threads: int = 1, device: Choice = "cpu", max_batch: int = MAX_BATCH) -> Self:
+    def open(
+        cls,
+        directory: Path,
+        *,
+        threads: int = 1,
+        device: Choice = "cpu",
+        max_batch: int = MAX_BATCH,
+        precision: Precision = "float32",
+    ) -> Self:
         """Open a complete bundle.
 
         Args:
@@ -83,15 +95,21 @@ class Bundle:
             threads: of ONNX Runtime, for each of its graphs.
             device: where encoder and index run; "auto" takes the GPU if it can, and `placement` says what was taken.
             max_batch: images that a GPU embeds at once; more are split. The CPU embeds what it is given.
+            precision: what a GPU's encoder computes in; "float16" takes encoder_float16.onnx. Index and vote are the same.
 
         Raises:
             MissingFileError, HashMismatchError, SchemaMismatchError, ContractMismatchError: see bundle.errors.
-            DeviceError: "cuda", and the GPU cannot be used.
+            DeviceError: "cuda", and the GPU cannot be used; or "cpu" and "float16".
 
         """
         directory = Path(directory)
         manifest = _verified(directory)
-        return place(device, partial(cls._open_on, directory, manifest, threads, max_batch))
+        if precision == "float16" and device != "cpu" and ENCODER_FLOAT16 not in manifest.files:
+            raise MissingFileError(
+                f"{directory} has no {ENCODER_FLOAT16}: open it in float32, or export it with python -m trainer ... --half,"
+                " which says where float16 is not near enough"
+            )
+        return place(device, partial(cls._open_on, directory, manifest, threads, max_batch), precision)
 
     @classmethod
     def _open_on(cls, directory: Path, manifest: Manifest, threads: int, max_batch: int, placement: Placement) -> Self:

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 
 import onnxruntime as ort
 
-from bundle.choice import Choice
+from bundle.choice import Choice, Precision
 from bundle.errors import DeviceError
 from bundle.faiss_library import Unloadable, faiss
 from bundle.nvidia import read_driver
@@ -29,36 +29,42 @@ class Placement:
         device: "cpu" or "cuda".
         gpu: its name as the driver says it; "" on the CPU.
         reason: why "auto" took the CPU; "" otherwise.
+        precision: what the encoder's convolutions compute in; always float32 on the CPU.
 
     """
 
     device: Device = "cpu"
     gpu: str = ""
     reason: str = ""
+    precision: Precision = "float32"
 
     def __str__(self) -> str:
-        detail = self.gpu or self.reason
-        return f"{self.device}: {detail}" if detail else self.device
+        if self.device == "cpu":
+            return f"cpu: {self.reason}" if self.reason else "cpu"
+        return f"{self.device}: {self.gpu}, in {self.precision}"
 
 
 CPU = Placement()
 
 
-def place(choice: Choice, open_on: Callable[[Placement], T]) -> T:
+def place(choice: Choice, open_on: Callable[[Placement], T], precision: Precision = "float32") -> T:
     """Open something on the device of choice. The CPU takes the GPU's place only for "auto", and the placement says why.
 
     Args:
         choice: what is asked for.
         open_on: opens it; may raise DeviceError, as where the GPU's memory is too small.
+        precision: of a GPU. Where "auto" takes the CPU, that is float32 whatever was asked for, and the placement says so.
 
     Raises:
-        DeviceError: "cuda", and the GPU cannot be used.
+        DeviceError: "cuda", and the GPU cannot be used; or "cpu" and float16, which only a GPU computes.
 
     """
     if choice == "cpu":
+        if precision != "float32":
+            raise DeviceError(f"the CPU computes in float32 only: leave {precision} away, or take a GPU")
         return open_on(CPU)
     try:
-        return open_on(Placement("cuda", gpu=find_gpu()))
+        return open_on(Placement("cuda", gpu=find_gpu(), precision=precision))
     except DeviceError as error:
         if choice == "cuda":
             raise

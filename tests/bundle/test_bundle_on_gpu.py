@@ -1,5 +1,6 @@
 """Bundles opened on a GPU, which is stood in for, and on the CPU in its place."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,13 @@ from bundle import Bundle, BundleWriter, Classifier, device, read_manifest
 from bundle.bucketed_encoder import BucketedEncoder
 from bundle.device import CPU, Placement
 from bundle.encoder import OnnxEncoder
-from bundle.errors import DeviceError, HashMismatchError
+from bundle.errors import ContractMismatchError, DeviceError, HashMismatchError, MissingFileError
 from bundle.exemplars import Exemplars
 from bundle.gpu_index import GpuFlatIndex
 from bundle.index import FlatIndex
 from bundle.vote import VoteParameters
 from tests.bundle.stand_in import NAME, StandInGpu, pretend_gpu
-from tests.bundle.tiny import DIM, images_of
+from tests.bundle.tiny import DIM, images_of, write_encoder
 
 
 def test_the_cpu_is_taken_without_a_look_at_the_gpu(monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
@@ -40,6 +41,47 @@ def test_a_bundle_on_the_gpu_answers_as_on_the_cpu(tiny: Path, monkeypatch: pyte
             expected, answers = plain.classify(images), Classifier(bundle).classify(images)
             np.testing.assert_array_equal(answers.labels, expected.labels)
             np.testing.assert_allclose(answers.neighbours.similarities, expected.neighbours.similarities, atol=2e-5)
+
+
+def test_float16_takes_the_graph_that_computes_in_it(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = BundleWriter.open(tiny)
+    writer.add("encoder_float16.onnx", partial(write_encoder, weights=np.float16))
+    writer.commit(read_manifest(tiny))
+    images, plain = images_of(20, seed=3), Bundle.open(tiny)
+    expected = OnnxEncoder(tiny / "encoder_float16.onnx").embed(images)
+    assert not np.array_equal(expected, plain.encoder.embed(images))
+    pretend_gpu(monkeypatch)
+    for choice in ("cuda", "auto"):
+        bundle = Bundle.open(tiny, device=choice, precision="float16", max_batch=20)
+        assert bundle.placement == Placement("cuda", NAME, precision="float16")
+        np.testing.assert_array_equal(bundle.encoder.embed(images), expected)
+        np.testing.assert_array_equal(bundle.index.vectors()[0], plain.index.vectors()[0])
+    assert Bundle.open(tiny, device="cuda").placement.precision == "float32"
+
+
+def test_float16_where_there_is_none(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DeviceError, match="the CPU computes in float32 only: leave float16 away, or take a GPU"):
+        Bundle.open(tiny, precision="float16")
+    for choice in ("cuda", "auto"):  # the same with a GPU or without
+        with pytest.raises(MissingFileError, match=r"has no encoder_float16\.onnx: open it in float32, or export it"):
+            Bundle.open(tiny, device=choice, precision="float16")
+    writer = BundleWriter.open(tiny)
+    writer.add("encoder_float16.onnx", partial(write_encoder, dim=DIM + 1))
+    writer.commit(read_manifest(tiny))
+    pretend_gpu(monkeypatch)
+    with pytest.raises(ContractMismatchError, match=r"encoder_float16\.onnx returns 7 dimensions, the manifest says 6"):
+        Bundle.open(tiny, device="cuda", precision="float16")
+
+
+def test_auto_that_finds_no_gpu_computes_in_float32_and_says_so(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = BundleWriter.open(tiny)
+    writer.add("encoder_float16.onnx", partial(write_encoder, weights=np.float16))
+    writer.commit(read_manifest(tiny))
+    pretend_gpu(monkeypatch, StandInGpu(full=True))
+    bundle = Bundle.open(tiny, device="auto", precision="float16")
+    assert (bundle.placement.device, bundle.placement.precision) == ("cpu", "float32")
+    images = images_of(20, seed=3)
+    np.testing.assert_array_equal(bundle.encoder.embed(images), Bundle.open(tiny).encoder.embed(images))
 
 
 def test_a_gpu_without_room_for_the_index(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,7 +162,8 @@ def test_only_auto_takes_the_cpu_for_the_gpu_and_it_says_why(monkeypatch: pytest
 
 def test_a_placement_reads_well() -> None:
     assert str(CPU) == "cpu"
-    assert str(Placement("cuda", gpu="NVIDIA H100")) == "cuda: NVIDIA H100"
+    assert str(Placement("cuda", gpu="NVIDIA H100")) == "cuda: NVIDIA H100, in float32"
+    assert str(Placement("cuda", gpu="NVIDIA H100", precision="float16")) == "cuda: NVIDIA H100, in float16"
     assert str(Placement("cpu", reason="no driver")) == "cpu: no driver"
 
 

@@ -17,9 +17,11 @@ from bundle.vote import VoteParameters
 SIDE, DIM = 8, 6
 
 
-def write_encoder(path: Path, side: int = SIDE, dim: int = DIM, dtype: int = TensorProto.UINT8) -> None:
-    """images -> cast -> /255 -> flatten -> linear -> L2 norm."""
-    weight = np.random.default_rng(0).normal(size=(side * side * 3, dim)).astype(np.float32)
+def write_encoder(
+    path: Path, side: int = SIDE, dim: int = DIM, dtype: int = TensorProto.UINT8, weights: type = np.float32
+) -> None:
+    """images -> cast -> /255 -> flatten -> linear, by weights rounded to `weights` -> L2 norm."""
+    weight = np.random.default_rng(0).normal(size=(side * side * 3, dim)).astype(weights).astype(np.float32)
     graph = helper.make_graph(
         [
             helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
