@@ -89,7 +89,4 @@ def run(config: TrainConfig, command: str, console: Console, begun: float) -> No
     console.print(achieved(trained.paces, rehearsal))
     with console.status("exporting, and comparing the graphs with torch"):
         parity = write_bundle(config, splits, trained, command)
-    console.print(
-        f"trained in {trained.seconds:.0f} s; encoder.onnx is within {parity.embeddings:.0e} of torch,"
-        f" gradient.onnx within {parity.gradients:.0e}\nnext: python -m index_build {config.out}"
-    )
+    console.print(f"trained in {trained.seconds:.0f} s; {parity}\nnext: python -m index_build {config.out}")

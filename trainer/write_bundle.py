@@ -14,10 +14,11 @@ from bundle.vote import VoteParameters
 from data import Splits
 from trainer import rounding, whitening
 from trainer.config import Stage, TrainConfig
-from trainer.export import Parity, export
+from trainer.export import export
 from trainer.hardware import device_of, everything_of
 from trainer.objectives import SsatConfig
 from trainer.objectives.attack import AttackConfig
+from trainer.parity import Parity
 from trainer.train import Trained
 
 

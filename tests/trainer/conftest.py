@@ -10,6 +10,7 @@ from bundle.index import FlatIndex
 from bundle.manifest import DataRecord, IndexRecord, Manifest, ThreatModelRecord, Training
 from bundle.preprocess import InputContract
 from bundle.vote import VoteParameters
+from trainer import rounding
 from trainer.attacks.quantise import to_pixels
 from trainer.encoders import ResNetConfig, build_encoder
 from trainer.export import export
@@ -35,9 +36,19 @@ def encoder(digits):
 
 @pytest.fixture(scope="session")
 def exported(digits, encoder, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("bundle") / "tiny"
+    return complete(tmp_path_factory.mktemp("bundle") / "tiny", encoder, digits)
+
+
+@pytest.fixture(scope="session")
+def exported_half(digits, encoder, tmp_path_factory):
+    """The same with float16 weights, and a graph that computes in float16."""
+    return complete(tmp_path_factory.mktemp("half") / "tiny", rounding.rounded(encoder), digits, half=True)
+
+
+def complete(directory, encoder, digits, *, half=False):
+    """A bundle of the encoder and of all training images."""
     writer = BundleWriter.create(directory)
-    export(encoder, writer, InputContract(height=32, width=32))
+    export(encoder, writer, InputContract(height=32, width=32), digits.train.images[:33], half=half)
     with torch.no_grad():
         bank = F.normalize(encoder(to_pixels(digits.train.images)), dim=1).numpy()
     ids = np.arange(len(bank))

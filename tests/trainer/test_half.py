@@ -14,12 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from bundle import Bundle
 from bundle.encoder import open_session
 from bundle.errors import HoldfastError
-from bundle.preprocess import InputContract
 from trainer import rounding, train
 from trainer.config import Stage, TrainConfig
-from trainer.encoders import ResNetConfig, build_encoder
+from trainer.encoders import ResNetConfig
 from trainer.evaluate.gradients import GradientOptions
-from trainer.export import write_graphs
 from trainer.half_weights import halve
 from trainer.objectives import SupervisedConfig
 from trainer.onnx_embedding import OnnxEmbedding
@@ -96,14 +94,6 @@ def test_the_exported_encoder_is_the_rounded_one_for_answers_gradients_and_evalu
     (embedded * weights).sum().backward()
     (OnnxEmbedding(bundle)(other := pixels(few).requires_grad_()) * weights).sum().backward()
     torch.testing.assert_close(other.grad, leaf.grad, rtol=1e-3, atol=1e-5)
-
-
-def test_the_graphs_take_two_bytes_for_each_weight(tmp_path) -> None:
-    encoder = rounding.rounded(build_encoder(ResNetConfig(32, 1, 40))).eval()
-    write_graphs(encoder, tmp_path, InputContract(height=32, width=32), half=True)
-    parameters = sum(parameter.numel() for parameter in encoder.parameters())
-    for name in ("encoder.onnx", "gradient.onnx"):
-        assert (tmp_path / name).stat().st_size < 2.2 * parameters + 50_000, name
 
 
 def test_a_finished_run_can_have_either(config, few) -> None:

@@ -11,7 +11,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 
-from bundle.bundle import ENCODER, INDEX, Bundle
+from bundle.bundle import ENCODER, INDEX, WEIGHTS, Bundle
 from bundle.vote import VoteParameters
 from trainer.evaluate.results import Circumstances, Subject
 from trainer.write_bundle import commit
@@ -43,7 +43,7 @@ def subject_of(bundle: Bundle) -> Subject:
         training_commit=training.commit,
         training_seed=training.seed,
         parameters=parameters_of(directory / ENCODER),
-        encoder_bytes=(directory / ENCODER).stat().st_size,
+        encoder_bytes=sum((directory / name).stat().st_size for name in (ENCODER, WEIGHTS) if name in manifest.files),
         index_bytes=(directory / INDEX).stat().st_size,
         encoder_sha256=manifest.files[ENCODER],
         index_sha256=manifest.files[INDEX],
