@@ -92,8 +92,9 @@ class TrainConfig:
     run with --resume exports again with another one."""
 
     half: bool = False
-    """Round the weights of the exported encoder to float16, which halves its graphs; they are still computed with in float32.
-    A finished run with --resume exports again with or without."""
+    """Round the weights of the exported encoder to float16, and store them once for all graphs: a quarter of the bytes. They
+    are still computed with in float32, but for encoder_float16.onnx, which is for GPUs. A finished run with --resume exports
+    again with or without."""
 
     norm: Norm = "linf"
     """Norm of the threat model that the bundle states and is evaluated under."""

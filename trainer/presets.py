@@ -121,7 +121,7 @@ CIFAR10_SELF_SUPERVISED = replace(CIFAR10_LABEL_FREE, stages=(_cifar_pretrain,),
 # promises for dense bfloat16, 7 minutes each. Unfused, both move about 1.2 PB, which at four fifths of its 3.35 TB/s takes
 # longer, 7.5 minutes each. With both in each other's way it may be 20 in all; of 30, the rest is for index and evaluation.
 # An embedding of 64, because a bundle that travels is at most 30 MB: the encoder takes 22 with weights in float16, and an index
-# of 49,000 x 64 float16 numbers 6.3. (gradient.onnx, for whom wants the server's probes, is as large as the encoder.)
+# of 49,000 x 64 float16 numbers and their ids 6.7; gradient.onnx and encoder_float16.onnx share the encoder's weights.
 # The learning rates are not searched: .06 for each 128 images is usual for SimCLR with SGD on CIFAR-10.
 CIFAR10_RESNET18 = TrainConfig(
     encoder=ResNetConfig(width=64, blocks=2, dim=64, activation="silu", stages=4),
