@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 
+from bundle.agreement import refuse_disagreement
 from bundle.bucketed_encoder import BucketedEncoder
 from bundle.choice import Choice, Precision
 from bundle.device import CPU, Placement, place
@@ -77,6 +78,8 @@ class Bundle:
             raise ContractMismatchError(
                 f"{path} returns {self.encoder.dim} dimensions, the manifest says {manifest.embedding_dim}"
             )
+        if placement.device != "cpu":
+            refuse_disagreement(self.encoder, OnnxEncoder(directory / ENCODER, threads=threads), placement.precision)
 
     @classmethod
     def open(

@@ -16,13 +16,14 @@ import torch
 from onnx import ModelProto
 from torch import fx, nn
 
+from bundle.agreement import FLOAT16_TOLERANCE
 from bundle.bundle import ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, BundleWriter
 from bundle.files import write_atomically
 from bundle.preprocess import InputContract, Pixels
 from trainer.float16_graph import BeyondFloat16Error, in_float16
 from trainer.gradient_graph import Untraceable, prepare, trace_gradient
 from trainer.half_weights import halve
-from trainer.parity import EMULATED, FLOAT16_TOLERANCE, ExportError, Parity, check_parity, float16_distance
+from trainer.parity import EMULATED, ExportError, Parity, check_parity, float16_distance
 from trainer.shared_weights import share
 
 IMAGES = 33

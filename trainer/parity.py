@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
+from bundle.agreement import cosine_distance
 from bundle.bundle import ENCODER, ENCODER_FLOAT16, GRADIENT
 from bundle.encoder import OnnxEncoder, OnnxGradient
 from bundle.errors import HoldfastError
@@ -21,10 +22,6 @@ TOLERANCE = 1e-4
 BATCHES = (1, 4, 33)
 # Share of the images whose gradients must agree; see `_compare_gradients`.
 AGREEING = 0.75
-
-FLOAT16_TOLERANCE = 5e-5
-"""Of the encoder in float16: cosine distance of each image's embedding to torch's in float32. Where the embeddings of all of
-CIFAR-10's test images are moved as far in random directions, 10 of the 10,000 labels of bundles/cifar10-small change."""
 
 EMULATED = "emulated.onnx"
 """What a GPU is expected to make of encoder_float16.onnx, as a graph of float32; never part of a bundle."""
@@ -138,15 +135,8 @@ def float16_distance(reference: nn.Module, folder: Path, samples: dict[str, Pixe
         encoder = OnnxEncoder(folder / name)
         for images in samples.values():
             embeddings, ours = _embeddings(reference, images).numpy(), encoder.embed(images)
-            found.append(float(_cosine_distance(ours, embeddings).max()))
+            found.append(float(cosine_distance(ours, embeddings).max()))
     return float(np.max(found))  # NaN where any is
-
-
-def _cosine_distance(ours: Floats, expected: Floats) -> NDArray[np.float64]:
-    """1 - <a, b> by half of the square of a - b, which does not drown in float32's own rounding. Shape: [N, D] -> [N]."""
-    difference = ours.astype(np.float64) - expected
-    distance: NDArray[np.float64] = (difference**2).sum(axis=1) / 2
-    return distance
 
 
 @torch.no_grad()

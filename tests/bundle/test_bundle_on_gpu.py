@@ -73,6 +73,24 @@ def test_float16_where_there_is_none(tiny: Path, monkeypatch: pytest.MonkeyPatch
         Bundle.open(tiny, device="cuda", precision="float16")
 
 
+def test_a_gpu_that_answers_otherwise_than_the_cpu_serves_nobody(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embed = BucketedEncoder.embed
+    moved = np.zeros(DIM, dtype=np.float32)
+    monkeypatch.setattr(BucketedEncoder, "embed", lambda encoder, images: embed(encoder, images) + moved)
+    writer = BundleWriter.open(tiny)
+    writer.add("encoder_float16.onnx", write_encoder)
+    writer.commit(read_manifest(tiny))
+    pretend_gpu(monkeypatch)
+    for precision, tolerable in (("float32", 1.4e-4), ("float16", 1e-2)):
+        moved[0] = 0.9 * tolerable
+        assert Bundle.open(tiny, device="cuda", precision=precision).placement.device == "cuda"
+        for length in (1.1 * tolerable, np.nan):
+            moved[0] = length
+            with pytest.raises(DeviceError, match=rf"^in {precision} the GPU moves embeddings by a cosine distance of "):
+                Bundle.open(tiny, device="cuda", precision=precision)
+            assert f"in {precision} the GPU moves" in Bundle.open(tiny, device="auto", precision=precision).placement.reason
+
+
 def test_auto_that_finds_no_gpu_computes_in_float32_and_says_so(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = BundleWriter.open(tiny)
     writer.add("encoder_float16.onnx", partial(write_encoder, weights=np.float16))

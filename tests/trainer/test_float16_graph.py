@@ -7,6 +7,7 @@ import torch
 from onnx import TensorProto, numpy_helper, shape_inference
 from torch import nn
 
+from bundle.agreement import FLOAT16_TOLERANCE, cosine_distance
 from bundle.bucketed_encoder import BucketedEncoder
 from bundle.bundle import BundleWriter
 from bundle.device import find_gpu
@@ -18,7 +19,7 @@ from trainer.encoders import AmdimConfig, ImageEncoder, ResNetConfig, build_enco
 from trainer.export import export, write_graphs
 from trainer.float16_graph import BeyondFloat16Error, in_float16
 from trainer.half_weights import halve
-from trainer.parity import EMULATED, FLOAT16_TOLERANCE, _cosine_distance, _embeddings, float16_distance
+from trainer.parity import EMULATED, _embeddings, float16_distance
 from trainer.whitening import Whitened
 
 CONTRACT = InputContract(height=32, width=32)
@@ -83,7 +84,7 @@ def test_it_stays_near_torch_and_so_does_its_emulation(written) -> None:
     for name in (FILE, EMULATED, "encoder.onnx"):
         z = OnnxEncoder(folder / name).embed(images)
         np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1, atol=1e-5)  # length is computed in float32
-        distances[name] = _cosine_distance(z, expected)
+        distances[name] = cosine_distance(z, expected)
     assert distances["encoder.onnx"].max() < 1e-11 < np.median(distances[EMULATED])
     assert float16_distance(encoder, folder, {"x": images}) == pytest.approx(
         max(distances[FILE].max(), distances[EMULATED].max()), rel=0.01
@@ -101,8 +102,8 @@ def test_a_real_gpu_computes_what_the_emulation_does(written) -> None:
     images = np.random.default_rng(3).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
     expected = _embeddings(encoder, images).numpy()
     on_gpu = BucketedEncoder(folder / FILE, device="cuda", max_batch=32).embed(images)
-    emulated = _cosine_distance(OnnxEncoder(folder / EMULATED).embed(images), expected)
-    found = _cosine_distance(on_gpu, expected)
+    emulated = cosine_distance(OnnxEncoder(folder / EMULATED).embed(images), expected)
+    found = cosine_distance(on_gpu, expected)
     assert found.max() <= FLOAT16_TOLERANCE
     assert np.median(emulated) / 10 < np.median(found) < 10 * np.median(emulated)  # in float16, and no worse than expected
 
