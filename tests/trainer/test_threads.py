@@ -9,6 +9,7 @@ import torch
 
 from bundle.threat_model import ThreatModel
 from tests.trainer.scenes import small_scene
+from trainer.attacks import ladder as ladder_module
 from trainer.attacks.ladder import Ladder
 from trainer.attacks.libraries import ApgdCE, ApgdTargeted, FabTargeted, HopSkip, SquareScores
 from trainer.attacks.libraries.apgd import SurrogateLogits
@@ -99,6 +100,28 @@ def test_an_interruption_among_threads_loses_nothing_that_was_judged(scene, tmp_
     assert len(set(judged)) == len(judged)
     np.testing.assert_array_equal(hunt.outcome().adversarial, whole.adversarial)
     assert hunt.outcome().found_by == whole.found_by
+
+
+def test_a_journal_is_written_now_and_then_and_when_it_ends(scene, tmp_path, monkeypatch):
+    victim, images, labels = scene
+    steps = Ladder((Climb(Margin(0.05), 2), Noise()), batch_size=4)
+    written, save = [], np.savez
+    monkeypatch.setattr(np, "savez", lambda *arguments, **arrays: written.append(1) or save(*arguments, **arrays))
+
+    def climbed(name, pause):
+        monkeypatch.setattr(ladder_module, "PAUSE", pause)
+        written.clear()
+        hunt = Hunt(victim, images, labels, SMALL)
+        batches = []
+        steps.climb(hunt, store=tmp_path / name, watch=lambda *told: batches.append(told))
+        return len(batches), len(written)
+
+    batches, often = climbed("often.npz", 0.0)
+    assert often == batches + 1  # the last step was not done when its last batch was
+    assert climbed("seldom.npz", 1e9) == (batches, 2)
+    assert climbed("seldom.npz", 1e9) == (0, 0)  # nothing is new
+    often, seldom = (np.load(tmp_path / name) for name in ("often.npz", "seldom.npz"))
+    np.testing.assert_array_equal(often["adversarial"], seldom["adversarial"])
 
 
 @pytest.mark.parametrize(("norm", "epsilon"), [("linf", 10 / 255), ("l2", 0.7)])

@@ -1,8 +1,10 @@
 """What a ladder has done, in a file that survives an interruption: the work of hours is not done twice."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from time import monotonic as clock
 from typing import Any, Self
 
 import numpy as np
@@ -45,6 +47,8 @@ class Journal:
         rows: int64 [n], the images that stood when the present step began.
         position: how many of them it has tried.
         seconds: wall time it has taken so far.
+        saved: when it was last written; infinitely far in the past where it never was.
+        new: whether anything has happened since.
 
     """
 
@@ -54,6 +58,8 @@ class Journal:
     rows: NDArray[np.int64] | None = None
     position: int = 0
     seconds: float = 0.0
+    saved: float = -math.inf
+    new: bool = False
 
     @classmethod
     def open(cls, path: Path | None, fingerprint: str, hunt: Hunt) -> Self:
@@ -91,16 +97,18 @@ class Journal:
         """The present step has tried so many more, in so many seconds."""
         self.position += images
         self.seconds += seconds
+        self.new = True
 
     def finish(self, name: str, kind: Kind, standing: int) -> None:
         """The present step is done and left so many standing."""
         rows = 0 if self.rows is None else len(self.rows)
         self.tried.append(Tried(name, kind, rows, rows - standing, self.seconds))
         self.rows = None
+        self.new = True
 
-    def save(self, hunt: Hunt) -> None:
-        """Write all of it, or nothing."""
-        if self.path is None:
+    def save(self, hunt: Hunt, *, every: float = 0.0) -> None:
+        """Write all of it, or nothing; not at all where nothing is new, or if it was written less than `every` seconds ago."""
+        if self.path is None or not self.new or clock() - self.saved < every:
             return
         kept = {
             "fingerprint": self.fingerprint,
@@ -112,3 +120,4 @@ class Journal:
         arrays = hunt.state() | ({"rows": self.rows} if self.rows is not None else {})
         with replace_atomically(self.path) as temporary:
             np.savez(temporary, journal=np.array(json.dumps(kept)), **arrays)  # type: ignore[arg-type]
+        self.saved, self.new = clock(), False

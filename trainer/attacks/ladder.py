@@ -22,6 +22,10 @@ from trainer.threads import Map, side_by_side
 Watch = Callable[[int, int, int], None]
 """Called after each batch: (number of the step, images it has just tried, images it still has to try)."""
 
+PAUSE = 2.0
+"""Seconds between two writings of a journal. It holds every attacked image, 34 MB for 10,000 of CIFAR-10, and a GPU may have
+done the next batch before these are on a disk."""
+
 
 @dataclass(frozen=True)
 class Ladder:
@@ -70,8 +74,9 @@ class Ladder:
             hunt: what is attacked, on which images, within which ball; what it has found already is kept.
             seed: of all random numbers: the same seed, the same outcome (on the same kind of device), interrupted or not.
             progress: where to show a bar; none without.
-            store: a file .npz, written after every batch; what an earlier, interrupted call left there is not done again.
-            watch: told of every batch, once it is stored.
+            store: a file .npz; what an earlier, interrupted call left there is not done again. It is written after a batch, at
+                most every `PAUSE` seconds, and by whatever ends the call: only what kills the process costs a batch or two.
+            watch: told of every batch, once it is judged; what it raises ends the call.
 
         Returns:
             What each step came to, in order.
@@ -89,17 +94,21 @@ class Ladder:
             bar.update(task, completed=number + done, description=told)
 
         with side_by_side(hunt.victim.threads) as each:
-            while (number := len(journal.tried)) < len(self.steps):
-                tell(number, 0.0)
-                for images, waiting in self._try(number, hunt, seed, journal, each):
-                    tell(number, 1 - waiting / (waiting + journal.position))
-                    if watch is not None:
-                        watch(number, images, waiting)
+            try:
+                while (number := len(journal.tried)) < len(self.steps):
+                    tell(number, 0.0)
+                    for images, waiting in self._try(number, hunt, seed, journal, each):
+                        tell(number, 1 - waiting / (waiting + journal.position))
+                        if watch is not None:
+                            watch(number, images, waiting)
+            finally:
+                # A batch in the middle of which it ended does not count yet: it is tried and judged again.
+                journal.save(hunt)
         bar.update(task, completed=len(self.steps), description=f"attack {hunt.threat}: {hunt.told}")
         return tuple(journal.tried)
 
     def _try(self, number: int, hunt: Hunt, seed: int, journal: Journal, each: Map) -> Iterator[tuple[int, int]]:
-        """Let one step try what it still has to; yields (images tried, images left) after each batch, once it is stored."""
+        """Let one step try what it still has to; yields (images tried, images left) after each batch, once it is judged."""
         step = self.steps[number]
         parts = list(batches(journal.begin(hunt.rows), self.batch_size))
         left = sum(map(len, parts))
@@ -108,11 +117,10 @@ class Ladder:
             hunt.judge(rows, str(step), candidates)
             journal.advance(len(rows), time.monotonic() - began)
             began = time.monotonic()
-            journal.save(hunt)
+            journal.save(hunt, every=PAUSE)
             left -= len(rows)
             yield len(rows), left
         journal.finish(str(step), step.kind, hunt.standing)
-        journal.save(hunt)
 
     def _fingerprint(self, hunt: Hunt, seed: int) -> str:
         steps = [f"{step!r}" for step in self.steps]
