@@ -12,14 +12,12 @@ from bundle.errors import HoldfastError
 from data import load
 from trainer import checkpoint
 from trainer.config import TrainConfig
+from trainer.endings import TIME_UP, TimeUpError, sigterm_interrupts, status_of
 from trainer.plan import achieved, outlook, plan
 from trainer.presets import DEFAULT, PRESETS
 from trainer.rehearsal import rehearse
-from trainer.train import TimeUpError, refuse_useless, train
+from trainer.train import PausedError, refuse_useless, train
 from trainer.write_bundle import write_bundle
-
-# Of sysexits.h, EX_TEMPFAIL: try again later. (Python has names for them on Unix alone.)
-TIME_UP = 75
 
 TEACHING = f"""Train an encoder and write its bundle, which python -m index_build then completes.
 
@@ -31,7 +29,8 @@ TEACHING = f"""Train an encoder and write its bundle, which python -m index_buil
   python -m trainer cifar10-resnet18 --data-dir DIR     the largest one, for a GPU
   python -m trainer PRESET --help                       every flag, with its value in that preset
 
-Ends with status 0 when the bundle is written, 1 for what went wrong, 75 when its --minutes are over, 130 when interrupted.
+Ends with status 0 when the bundle is written, 1 for what went wrong, 75 when its --minutes are over, 130 when interrupted,
+143 when ended by SIGTERM.
 """
 
 
@@ -42,16 +41,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         config = parse(arguments)
-        run(config, shlex.join(["python", "-m", "trainer", *arguments]), console, begun)
+        with sigterm_interrupts():
+            run(config, shlex.join(["python", "-m", "trainer", *arguments]), console, begun)
     except TimeUpError as error:
         console.print(f"{error}; the same command with --resume goes on from there", markup=False, highlight=False)
         return TIME_UP
     except HoldfastError as error:
         console.print(str(error), style="red", markup=False, highlight=False)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         console.print("interrupted; the same command with --resume goes on from the last checkpoint")
-        return 130
+        return status_of(interruption)
     return 0
 
 
@@ -83,7 +83,7 @@ def run(config: TrainConfig, command: str, console: Console, begun: float) -> No
         console.print(outlook(rehearsal))
     try:
         trained = train(config, splits, console=console, begun=begun)
-    except TimeUpError as error:
+    except PausedError as error:
         console.print(achieved(error.paces, rehearsal))
         raise
     console.print(achieved(trained.paces, rehearsal))

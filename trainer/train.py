@@ -32,6 +32,7 @@ from trainer.checkpoint import Checkpoint, Position
 from trainer.config import Stage, TrainConfig
 from trainer.descent import Watch, learn, mean_of, optimiser_of, set_learning_rate
 from trainer.encoders import ImageEncoder, build_encoder
+from trainer.endings import TimeUpError
 from trainer.hardware import device_of, everything_of, fast_kernels, looks_every, precision_of, shares_of
 from trainer.log import Log
 from trainer.objectives import Batch, Objective, build_objective
@@ -48,7 +49,7 @@ class Pace:
     seconds: float
 
 
-class TimeUpError(HoldfastError):
+class PausedError(TimeUpError):
     """The minutes of this invocation are over; a checkpoint says where to go on. `paces` are its stages so far."""
 
     def __init__(self, message: str, paces: tuple[Pace, ...]) -> None:
@@ -79,7 +80,7 @@ def train(config: TrainConfig, splits: Splits, *, console: Console | None = None
         HoldfastError: the images cannot make the index that is to be served; better said now than after the training.
         DivergedError: a loss is not finite; the last checkpoint is intact.
         CheckpointError: `resume` or `start_from` without a checkpoint, or with one of another training.
-        TimeUpError: `minutes` are over and the run is not; a checkpoint has been written.
+        PausedError: `minutes` are over and the run is not; a checkpoint has been written.
 
     """
     deadline = (clock() if begun is None else begun) + 60 * (config.minutes or math.inf)
@@ -159,7 +160,7 @@ class Loop:
                 self.paces.append(Pace(stage.name, (step - done) * size, self.log.seconds - begun))
             if late and (number, step) != (len(config.stages) - 1, stage.steps):
                 over = f"{config.minutes:g} minutes are over after step {step:,} of stage {stage.name!r}"
-                raise TimeUpError(over, tuple(self.paces))
+                raise PausedError(over, tuple(self.paces))
 
     def gradient(
         self, number: int, step: int, objective: Objective, generators: Sequence[torch.Generator]

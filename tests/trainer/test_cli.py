@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,20 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, monkeypatch, capsys) -> 
     monkeypatch.setattr(cli, "train", interrupt)
     assert cli.main([*TINY, "--out", str(tmp_path / "x")]) == 130
     assert "--resume" in capsys.readouterr().out
+
+
+def test_sigterm_ends_a_run_as_ctrl_c_does(tmp_path, monkeypatch, capsys) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    train = cli.train
+
+    def told_to_end(*arguments: object, **options: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        train(*arguments, **options)
+
+    monkeypatch.setattr(cli, "train", told_to_end)
+    assert cli.main([*TINY, "--out", str(tmp_path / "x")]) == 143
+    assert "--resume" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGTERM) == handler
 
 
 def test_a_slice_ends_with_a_status_of_its_own_and_the_same_command_goes_on(tmp_path, capsys) -> None:

@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +13,7 @@ from bundle.threat_model import ThreatModel, ball
 from trainer.attacks.rungs import Margin
 from trainer.attacks.step import Climb, Kind, Noise
 from trainer.attacks.victim import Hunt
+from trainer.endings import TimeUpError
 from trainer.evaluate import Settings, checks, evaluate_fully, gates, plan, recorded_splits
 from trainer.evaluate.balls import in_order
 from trainer.evaluate.cli import main
@@ -40,9 +43,9 @@ def short(monkeypatch):
     return short
 
 
-def evaluated(bundle, work, settings=TINY):
+def evaluated(bundle, work, settings=TINY, **options):
     manifest = Bundle.open(bundle).manifest
-    return evaluate_fully(bundle, recorded_splits(manifest), settings, work=work).report
+    return evaluate_fully(bundle, recorded_splits(manifest), settings, work=work, **options).report
 
 
 def timeless(report):
@@ -87,6 +90,42 @@ def test_an_interrupted_evaluation_goes_on_and_comes_to_the_same(bundle, tmp_pat
     tried.clear()
     assert timeless(evaluated(bundle, tmp_path / "twice")) == timeless(whole)
     assert tried == []
+
+
+def clock_of(looks):
+    """A clock that says for so many looks that no time has passed, and then that all has."""
+    told = iter([0.0] * looks)
+    return lambda: next(told, np.inf)
+
+
+@pytest.mark.parametrize("looks", [2, 17])
+def test_an_evaluation_in_slices_is_the_evaluation_at_one_go(bundle, tmp_path, short, monkeypatch, looks):
+    judged = []
+    really = Hunt.judge
+
+    def spy(self, rows, name, images):
+        really(self, rows, name, images)
+        # What is inherited is judged again in every slice; plants have a victim of their own for each.
+        if isinstance(name, str) and len(self._images) > 1:
+            judged.append((str(self.threat), len(self._images), len(self.victim.surrogate.labels), name, rows.tolist()))
+
+    monkeypatch.setattr(Hunt, "judge", spy)
+    whole = evaluated(bundle, tmp_path / "whole")
+    alone = list(judged)
+    judged.clear()
+    slices, again = 0, None
+    while again is None:
+        monkeypatch.setattr("trainer.evaluate.run.clock", clock_of(looks))
+        before = len(judged)
+        try:
+            again = evaluated(bundle, tmp_path / "sliced", until=1.0)
+        except TimeUpError as error:
+            assert str(error).startswith("the minutes are over, at ")
+            assert len(judged) - before <= looks + 1
+            slices += 1
+    assert slices >= len(alone) // (looks + 1)
+    assert judged == alone
+    assert timeless(again) == timeless(whole)
 
 
 def test_a_report_says_what_happened(bundle, tmp_path, short):
@@ -250,6 +289,38 @@ def test_an_interrupted_command_says_how_to_go_on(bundle, short, monkeypatch, ca
     assert "the same command goes on from here" in capsys.readouterr().out
 
 
+def test_a_slice_ends_with_a_status_of_its_own_and_the_same_command_goes_on(bundle, short, monkeypatch, capsys):
+    monkeypatch.setattr(checks, "verdicts", lambda *_: (gates.everything_falls(gates.Rate(0, 5)),))
+    flags = ["--full", "--images", "4", "--steps", "1", "--restarts", "1", "--balls", "linf:32/255"]
+    for _ in range(2):
+        assert main([str(bundle), *flags, "--minutes", "1e-9"]) == 75
+        told = " ".join(capsys.readouterr().out.split())
+        assert "the minutes are over, at curve-1-steps-linf-" in told
+        assert "the same command goes on from there" in told
+    assert not (bundle / "report").exists()
+    assert main([str(bundle), *flags, "--minutes", "60"]) == 0
+    assert (bundle / "report" / "index.html").is_file()
+
+
+def test_sigterm_ends_it_as_ctrl_c_does(bundle, short, monkeypatch, capsys):
+    really, judged = Hunt.judge, []
+
+    def judge(self, rows, name, images):
+        really(self, rows, name, images)
+        judged.append(name)
+        if len(judged) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(Hunt, "judge", judge)
+    assert main([str(bundle), "--full", "--images", "4", "--batch-size", "2", "--balls", "linf:32/255"]) == 143
+    assert signal.getsignal(signal.SIGTERM) == handler
+    assert "the same command goes on from here" in capsys.readouterr().out
+    work = bundle.with_name(f"{bundle.name}.evaluation")
+    assert (work / "seconds.json").is_file()
+    assert list(work.glob("curve-*.npz"))
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
@@ -258,6 +329,8 @@ def test_an_interrupted_command_says_how_to_go_on(bundle, short, monkeypatch, ca
         (["--full", "--queries", "0"], "--queries must be at least 1"),
         (["--epsilon", "-1"], "--epsilon must be"),
         (["--balls", "linf:8/255"], "--balls needs --full"),
+        (["--minutes", "9"], "--minutes needs --full"),
+        (["--full", "--minutes", "-1"], "--minutes must be at least 0"),
         (["--full", "--epsilon", "0.1"], "--full takes its balls by --balls"),
         (["--full", "--balls", "linf:8"], "so write 8/255"),
         (["--full", "--balls", "l2:1", "--record"], "add linf:"),

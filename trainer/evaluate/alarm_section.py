@@ -34,7 +34,7 @@ def alarm_results(run: Run, plain: Hunted) -> tuple[AlarmResult, ...]:
     device = scene.victim.device
     clean = _thresholds_from(scene)
     alarms = alarms_of(scene.bundle, clean, scene.spare.labels, device=device, classifier=scene.classifier)
-    results = [run.once(_part(n), AlarmResult, partial(_measure, alarm, run, plain)) for n, alarm in enumerate(alarms)]
+    results = [run.once(_part(n), AlarmResult, partial(_measure, n, alarm, run, plain)) for n, alarm in enumerate(alarms)]
     for absent in range(len(alarms), MOST):
         run.outlook.close(_part(absent))
     return tuple(results)
@@ -44,7 +44,7 @@ def _part(number: int) -> str:
     return f"alarm-{number + 1}"
 
 
-def _measure(alarm: Alarm, run: Run, plain: Hunted) -> AlarmResult:
+def _measure(number: int, alarm: Alarm, run: Run, plain: Hunted) -> AlarmResult:
     scene, settings = run.scene, run.settings
     k = scene.bundle.manifest.vote.k
     evaded = evasion(
@@ -60,6 +60,8 @@ def _measure(alarm: Alarm, run: Run, plain: Hunted) -> AlarmResult:
         batch_size=settings.effort.batch_size,
         seed=settings.seed,
         progress=run.progress,
+        store=run.work.file(_part(number)),
+        watch=lambda *_: run.rest(_part(number)),
     )
     return AlarmResult(
         name=evaded.name,

@@ -122,6 +122,7 @@ def _tried(part: Part, plan: Plan, hunt: Hunt, run: Run, *, again: bool = False)
         after = plans.cost(plan[number + 1 :]) + afterwards
         each = plan[number].cost
         run.outlook.spend(part.name, each * images, each * waiting + after * hunt.standing)
+        run.rest(part.name)
 
     return plans.ladder(plan, settings.effort.batch_size).climb(
         hunt,

@@ -87,7 +87,7 @@ def _point(norm: Norm, attack: AdaptiveAttack, epsilon: float) -> str:
 
 def _curve(norm: Norm, attack: AdaptiveAttack, run: Run) -> Curve:
     def measure(epsilon: float) -> Callable[[], Measured]:
-        return lambda: Measured.of(_robust(run, ThreatModel(norm, epsilon), attack))
+        return lambda: Measured.of(_robust(run, _point(norm, attack, epsilon), ThreatModel(norm, epsilon), attack))
 
     points = [
         CurvePoint(epsilon=epsilon, robust=run.once(_point(norm, attack, epsilon), Measured, measure(epsilon)))
@@ -97,10 +97,19 @@ def _curve(norm: Norm, attack: AdaptiveAttack, run: Run) -> Curve:
     return Curve(norm=norm, attack=str(attack), points=tuple(points))
 
 
-def _robust(run: Run, threat: ThreatModel, attack: AdaptiveAttack) -> Rate:
+def _robust(run: Run, name: str, threat: ThreatModel, attack: AdaptiveAttack) -> Rate:
     scene, some = run.scene, run.settings.curve_images
-    images, labels = scene.images[:some], scene.labels[:some]
-    return measures.robust(scene.victim, images, labels, threat, attack, seed=run.settings.seed, progress=run.progress)
+    return measures.robust(
+        scene.victim,
+        scene.images[:some],
+        scene.labels[:some],
+        threat,
+        attack,
+        seed=run.settings.seed,
+        progress=run.progress,
+        store=run.work.file(name),
+        watch=lambda *_: run.rest(name),
+    )
 
 
 def _gradients(run: Run) -> tuple[Gate, Gate]:
@@ -134,8 +143,8 @@ def _plants(run: Run) -> tuple[Gate, Gate]:
 
 
 def _huge(run: Run) -> Gate:
-    huge = ThreatModel("linf", gates.HUGE)
-    return run.once("gate-huge", Gate, lambda: gates.everything_falls(_robust(run, huge, run.settings.probing_attack)))
+    name, huge = "gate-huge", ThreatModel("linf", gates.HUGE)
+    return run.once(name, Gate, lambda: gates.everything_falls(_robust(run, name, huge, run.settings.probing_attack)))
 
 
 def _agreement(run: Run) -> Gate:

@@ -1,7 +1,9 @@
 """python -m trainer.evaluate BUNDLE: measure a bundle, print the result, record it."""
 
+import math
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from bundle.bundle import read_manifest
 from bundle.errors import HoldfastError
 from bundle.threat_model import ThreatModel
 from trainer.attacks.adaptive import AdaptiveAttack
+from trainer.endings import TIME_UP, TimeUpError, sigterm_interrupts, status_of
 from trainer.evaluate.evaluation import Evaluation, evaluate
 from trainer.evaluate.full import evaluate_fully
 from trainer.evaluate.options import PROGRAM, TEACHING, EvaluateConfig, check, settings_of
@@ -22,26 +25,31 @@ from trainer.evaluate.report import write_report
 from trainer.evaluate.report.writing import PAGE
 from trainer.evaluate.telling import table, tell
 
-WRONG, GATE_FAILED, INTERRUPTED = 1, 3, 130
+WRONG, GATE_FAILED = 1, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    begun = time.monotonic()
     config = tyro.cli(EvaluateConfig, args=arguments, prog=PROGRAM, description=TEACHING)
     words = sys.argv[1:] if arguments is None else arguments
     console = Console()
     try:
         check(config)
         torch.set_num_threads(config.threads)
-        if config.full:
-            return run_full(config, console, shlex.join([*PROGRAM.split(), *words]))
-        run(config, console)
+        with sigterm_interrupts():
+            if config.full:
+                return run_full(config, console, shlex.join([*PROGRAM.split(), *words]), begun)
+            run(config, console)
+    except TimeUpError as error:
+        console.print(f"{error}; the same command goes on from there", markup=False, highlight=False)
+        return TIME_UP
     except HoldfastError as error:
         console.print(str(error), style="red", markup=False, highlight=False)
         return WRONG
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         console.print("interrupted" + ("; the same command goes on from here" if config.full else ""), style="red")
-        return INTERRUPTED
+        return status_of(interruption)
     return 0
 
 
@@ -70,8 +78,15 @@ def run(config: EvaluateConfig, console: Console) -> Evaluation:
     return evaluation
 
 
-def run_full(config: EvaluateConfig, console: Console, command: str) -> int:
-    """Evaluate in every ball, write the report, print what it says; returns the exit status."""
+def run_full(config: EvaluateConfig, console: Console, command: str, begun: float) -> int:
+    """Evaluate in every ball, write the report, print what it says; returns the exit status.
+
+    `begun` is when this invocation was, by `time.monotonic`.
+
+    Raises:
+        TimeUpError: its minutes are over; the work is kept.
+
+    """
     manifest = read_manifest(config.bundle)
     settings = settings_of(config, manifest)
     if config.record and manifest.threat_model.model() not in settings.balls:
@@ -88,6 +103,7 @@ def run_full(config: EvaluateConfig, console: Console, command: str) -> int:
             transfer_from=config.options.transfer_from,
             command=command,
             progress=progress,
+            until=begun + 60 * (config.options.minutes or math.inf),
         )
     write_report(config.bundle, evaluated.report)
     if config.record and evaluated.accuracy is not None:

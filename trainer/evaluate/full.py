@@ -1,5 +1,6 @@
 """The full evaluation: ladders in every ball, curves, gates, alarms; from a bundle to its report, with rests on the way."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ def evaluate_fully(
     transfer_from: Sequence[Path] = (),
     command: str = "evaluate_fully",
     progress: Progress | None = None,
+    until: float = math.inf,
 ) -> Evaluated:
     """Attack the bundle in `directory` with all there is, and judge the attack.
 
@@ -65,15 +67,17 @@ def evaluate_fully(
         splits: of the data set that it was made from; only test images are attacked.
         settings: what is to be done.
         work: a directory for what is done; the same call goes on from there after an interruption, which costs a batch of
-            a ladder, a point of a curve, or an alarm: whichever was under way.
+            a ladder, or a gate: whichever was under way.
         gradients: where they come from; from the bundle itself by default.
         transfer_from: bundles of other encoders, of the same images and classes.
         command: for the report.
         progress: where to show what is left.
+        until: what `time.monotonic` says when to stop: at the first batch, or gate, that is done after it.
 
     Raises:
         BundleError: see `Bundle.open`, for any of the bundles.
         DeviceError: `settings.serve_on` is "cuda", and the GPU cannot be used.
+        TimeUpError: it is later than `until`; all that was done is in `work`.
         HoldfastError: `work` is of another evaluation, a library is not installed, or there are too few images.
 
     """
@@ -99,7 +103,7 @@ def evaluate_fully(
     )
     kept = Work(work, identity)
     parts = parts_of(settings, scene, transfers)
-    run = Run(scene, settings, kept, _outlook(parts, settings, scene, progress), progress)
+    run = Run(scene, settings, kept, _outlook(parts, settings, scene, progress), progress, until)
     run.say(f"answers are computed on {scene.bundle.placement}")
     with kept.timed():
         report = _report(run, parts, command)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,9 +13,11 @@ from torch import Tensor
 from bundle.intervals import Rate
 from bundle.preprocess import Pixels
 from bundle.threat_model import ThreatModel
+from trainer.attacks.adaptive import AdaptiveAttack
+from trainer.attacks.ladder import Watch
 from trainer.attacks.planted import planted_adversary
 from trainer.attacks.quantise import to_pixels
-from trainer.attacks.victim import Attack, Victim
+from trainer.attacks.victim import Attack, Hunt, Victim
 
 AT_ONCE = 128
 APART = 7
@@ -66,14 +69,20 @@ def robust(
     images: Pixels,
     labels: NDArray[np.int64],
     threat: ThreatModel,
-    attack: Attack,
+    attack: AdaptiveAttack,
     *,
     seed: int = 0,
     progress: Progress | None = None,
+    store: Path | None = None,
+    watch: Watch | None = None,
 ) -> Rate:
-    """Images answered rightly, clean and under `attack`; measured by itself, with nothing carried over."""
-    outcome = attack(victim, images, labels, threat, seed=seed, progress=progress)
-    return Rate(int(((outcome.clean_labels == labels) & ~outcome.success).sum()), len(labels))
+    """Images answered rightly, clean and under `attack`; measured by itself, with nothing carried over.
+
+    For `store` and `watch` see `Ladder.climb`.
+    """
+    hunt = Hunt(victim, images, labels, threat)
+    attack.ladder.climb(hunt, seed=seed, progress=progress, store=store, watch=watch)
+    return Rate(hunt.standing, len(images))
 
 
 def differing(victim: Victim, images: Pixels) -> Rate:

@@ -23,6 +23,7 @@ TEACHING = """Measure the clean and robust accuracy of a bundle by attacks that 
   python -m trainer.evaluate runs/digits --epsilon 0.03        the same in another ball than the bundle's own
   python -m trainer.evaluate runs/digits --full                everything, and runs/digits/report/index.html
   python -m trainer.evaluate runs/digits --full --balls linf:8/255 l2:0.5 --transfer-from runs/other
+  python -m trainer.evaluate runs/digits --full --minutes 9    a slice of it; repeated, the next one
 
 Without --full: about a minute for the 400 test images of the digits on one core, two for 500 of cifar10-small.
 
@@ -31,14 +32,15 @@ bank known and unknown, accuracy against epsilon, alarms, and the gates that tel
 evaluation. 60 images of the digits took 16 minutes at --steps 50 --restarts 1 --targets 3 --queries 1000, on half a core;
 1,000 images of cifar10-small with the same four, --gradients torch --precision bfloat16 --threads 2, four and a half hours
 of two cores; at full effort they are, by the cost of single steps, a matter of a night and a day. The bar says how much is
-left at most; ctrl-c stops it at any time, and the same command goes on from there.
+left at most; ctrl-c, SIGTERM or --minutes stop it, and the same command goes on from
+there.
 
 The bundle is all it takes: embeddings come from its encoder.onnx, gradients from its gradient.onnx, test images from the
 data set that its manifest names. --gradients torch takes gradients from the training run instead, on a GPU if there is one;
 --serve-on cuda has the answers computed there, too; then try a larger --batch-size, which is part of what is repeated.
 
 exit status: 0 measured, and with --full every gate held; 1 it could not be measured; 2 a wrong option; 3 a gate failed;
-130 interrupted.
+75 its --minutes are over; 130 interrupted; 143 ended by SIGTERM.
 """
 
 
@@ -64,6 +66,10 @@ class FullOptions:
 
     plants: int = 40
     """Images beside which an adversary is planted, to see whether it is found."""
+
+    minutes: float = 0.0
+    """Stop at the first batch after so many minutes of this invocation, with exit status 75; 0 does not stop. The same command
+    goes on from there, and comes to what it would have come to at one go."""
 
     work: Path | None = None
     """Where what is done is kept until all is; by default BUNDLE.evaluation beside the bundle."""
@@ -152,6 +158,8 @@ def check(config: EvaluateConfig) -> None:
     for flag, (value, smallest) in least.items():
         if value < smallest:
             raise HoldfastError(f"{flag} must be at least {smallest}, not {value}")
+    if not options.minutes >= 0:
+        raise HoldfastError(f"--minutes must be at least 0, not {options.minutes}")
     if config.epsilon is not None and not 0 <= config.epsilon < float("inf"):
         raise HoldfastError(f"--epsilon must be a finite number of at least 0 (pixels in [0, 1]), not {config.epsilon}")
     if config.full and (config.norm is not None or config.epsilon is not None):

@@ -1,11 +1,14 @@
 """What every part of a full evaluation needs."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic as clock
 from typing import TypeVar
 
 from rich.progress import Progress
 
+from trainer.endings import TimeUpError
 from trainer.evaluate.outlook import Outlook, told_time
 from trainer.evaluate.scene import Scene
 from trainer.evaluate.settings import Settings
@@ -24,6 +27,7 @@ class Run:
         work: what is done already.
         outlook: what is left.
         progress: where to show it; nowhere without.
+        until: what `time.monotonic` says when the time is over.
 
     """
 
@@ -32,6 +36,17 @@ class Run:
     work: Work
     outlook: Outlook
     progress: Progress | None = None
+    until: float = math.inf
+
+    def rest(self, part: str) -> None:
+        """Stop here, within `part`, if the time is over. Asked only after some new work, or slices could do none at all.
+
+        Raises:
+            TimeUpError: it is.
+
+        """
+        if clock() >= self.until:
+            raise TimeUpError(f"the minutes are over, at {part}")
 
     def say(self, line: str) -> None:
         """What has come out, for those who read a log and see no bar."""
@@ -40,11 +55,12 @@ class Run:
             self.progress.console.print(told, markup=False, highlight=False, soft_wrap=True)
 
     def once(self, name: str, kind: type[T], compute: Callable[[], T]) -> T:
-        """As `Work.once`, and tells the outlook."""
+        """As `Work.once`, and tells the outlook. Raises TimeUpError where it was computed, and the time is over."""
         done = self.work.has(name)
         result = self.work.once(name, kind, compute)
         if done:
             self.outlook.close(name)
         else:
             self.outlook.finish(name)
+            self.rest(name)
         return result

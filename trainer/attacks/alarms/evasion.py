@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from bundle.preprocess import Pixels
 from bundle.threat_model import ThreatModel
 from trainer.attacks.alarms.alarm import Alarm
 from trainer.attacks.journal import Tried
-from trainer.attacks.ladder import Ladder
+from trainer.attacks.ladder import Ladder, Watch
 from trainer.attacks.rungs import Loss, Rung
 from trainer.attacks.step import Climb
 from trainer.attacks.victim import ABSTAINED, NAME, Hunt, Judge, Outcome, Victim
@@ -114,6 +115,8 @@ def evasion(  # noqa: PLR0917 - alarm and server, then as every attack takes the
     batch_size: int = 128,
     seed: int = 0,
     progress: Progress | None = None,
+    store: Path | None = None,
+    watch: Watch | None = None,
 ) -> Evasion:
     """Attack a vote and its alarm at once.
 
@@ -133,6 +136,8 @@ def evasion(  # noqa: PLR0917 - alarm and server, then as every attack takes the
         batch_size: images attacked at once.
         seed: of the random starts.
         progress: where to show a bar.
+        store: see `Ladder.climb`.
+        watch: see `Ladder.climb`.
 
     Raises:
         ValueError: `plain` is of a larger ball.
@@ -145,7 +150,7 @@ def evasion(  # noqa: PLR0917 - alarm and server, then as every attack takes the
     by_plain = attacked - hunt.standing
     aware = (AlarmAware(alarm, tau, weight) for weight in weights for tau in taus)
     climbs = tuple(Climb(rung, steps) for rung in (*also, *aware))
-    tried = Ladder(climbs, batch_size).climb(hunt, seed=seed, progress=progress)
+    tried = Ladder(climbs, batch_size).climb(hunt, seed=seed, progress=progress, store=store, watch=watch)
     return Evasion(
         name=alarm.name,
         threat=str(threat),
