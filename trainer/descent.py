@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bundle.errors import HoldfastError
+from trainer.averaging import MeanWeights
 from trainer.config import Stage
 from trainer.encoders import ImageEncoder
 from trainer.objectives import Objective
@@ -99,11 +99,9 @@ def refuse_nonsense(values: dict[str, float], stage: Stage, step: int) -> None:
         )
 
 
-def mean_of(stage: Stage, encoder: ImageEncoder) -> AveragedModel | None:
+def mean_of(stage: Stage, encoder: ImageEncoder) -> MeanWeights | None:
     """The running mean of the weights and of BatchNorm's statistics, if the stage wants one."""
-    if not stage.average:
-        return None
-    return AveragedModel(encoder, multi_avg_fn=get_ema_multi_avg_fn(stage.average), use_buffers=True)  # type: ignore[no-untyped-call]
+    return MeanWeights(encoder, stage.average) if stage.average else None
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, stage: Stage, step: int) -> None:

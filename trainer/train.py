@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from bundle.errors import HoldfastError
 from data import LabelledImages, Splits
 from trainer import checkpoint
+from trainer.averaging import MeanWeights
 from trainer.batches import draw, seed_of
 from trainer.checkpoint import Checkpoint, Position
 from trainer.config import Stage, TrainConfig
@@ -146,7 +146,7 @@ class Loop:
             if terms:
                 watch.add(step, learn(terms, optimiser, stage), optimiser.param_groups[0]["lr"])
             if mean:
-                mean.update_parameters(self.encoder)
+                mean.update(self.encoder)
                 if step == stage.steps:
                     self.encoder.load_state_dict(mean.module.state_dict())
             late = clock() >= self.deadline
@@ -235,7 +235,7 @@ def compile_encoders(module: nn.Module) -> None:
 
 
 def states_of(
-    encoder: ImageEncoder, objective: Objective, optimiser: torch.optim.Optimizer, mean: AveragedModel | None
+    encoder: ImageEncoder, objective: Objective, optimiser: torch.optim.Optimizer, mean: MeanWeights | None
 ) -> dict[str, dict[str, Tensor]]:
     """All that a run within a stage must remember."""
     states = {"encoder": encoder.state_dict(), "objective": objective.state_dict(), "optimiser": checkpoint.moments(optimiser)}
