@@ -5,6 +5,7 @@ trainer.evaluate BUNDLE --images 0`, on all 400 test images: the ladder of white
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from trainer.augment import WEAK, AugmentConfig
@@ -123,29 +124,12 @@ CIFAR10_SELF_SUPERVISED = replace(CIFAR10_LABEL_FREE, stages=(_cifar_pretrain,),
 # An embedding of 64, because a bundle that travels is at most 30 MB: the encoder takes 22 with weights in float16, and an index
 # of 49,000 x 64 float16 numbers and their ids 6.7; gradient.onnx and encoder_float16.onnx share the encoder's weights.
 # The learning rates are not searched: .06 for each 128 images is usual for SimCLR with SGD on CIFAR-10.
+_large_batches = partial(Stage, batch_size=512, optimiser="sgd", weight_decay=5e-4)
 CIFAR10_RESNET18 = TrainConfig(
     encoder=ResNetConfig(width=64, blocks=2, dim=64, activation="silu", stages=4),
     stages=(
-        Stage(
-            "simclr",
-            SimclrConfig(),
-            steps=32_000,
-            batch_size=512,
-            optimiser="sgd",
-            learning_rate=0.24,
-            weight_decay=5e-4,
-            warmup=0.02,
-        ),
-        Stage(
-            "clusters",
-            ClustersConfig(steps=4, step_size=3 / 255),
-            steps=12_000,
-            batch_size=512,
-            optimiser="sgd",
-            learning_rate=0.2,
-            weight_decay=5e-4,
-            warmup=0.1,
-        ),
+        _large_batches("simclr", SimclrConfig(), steps=32_000, learning_rate=0.24, warmup=0.02),
+        _large_batches("clusters", ClustersConfig(steps=4, step_size=3 / 255), steps=12_000, learning_rate=0.2, warmup=0.1),
     ),
     out=Path("runs/cifar10-resnet18"),
     half=True,
