@@ -10,13 +10,12 @@ from rich.console import Console
 
 from bundle.errors import HoldfastError
 from data import load
-from trainer import checkpoint
 from trainer.config import TrainConfig
 from trainer.endings import TIME_UP, TimeUpError, sigterm_interrupts, status_of
 from trainer.plan import achieved, outlook, plan
 from trainer.presets import DEFAULT, PRESETS
-from trainer.rehearsal import rehearse
-from trainer.train import PausedError, refuse_useless, train
+from trainer.rehearsed import rehearsed
+from trainer.train import PausedError, start_of, train_from
 from trainer.write_bundle import write_bundle
 
 TEACHING = f"""Train an encoder and write its bundle, which python -m index_build then completes.
@@ -73,16 +72,14 @@ def run(config: TrainConfig, command: str, console: Console, begun: float) -> No
         skip_unreadable=config.skip_unreadable,
     )
     console.print(plan(config, splits))
-    rehearsal = None
+    # What the run would be refused for is said before anybody waits for a rehearsal.
+    start, rehearsal = start_of(config, splits), None
     if config.plan:
-        # What the run would be refused for is said before anybody waits for a rehearsal.
-        refuse_useless(config, splits.train)
-        checkpoint.to_go_on_from(config, splits.sha256)
         with console.status("taking a few steps of every stage, to see what they cost"):
-            rehearsal = rehearse(config, splits.train)
+            rehearsal = rehearsed(config, splits.train)
         console.print(outlook(rehearsal))
     try:
-        trained = train(config, splits, console=console, begun=begun)
+        trained = train_from(start, config, splits, console=console, begun=begun)
     except PausedError as error:
         console.print(achieved(error.paces, rehearsal))
         raise

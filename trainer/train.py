@@ -77,17 +77,39 @@ def train(config: TrainConfig, splits: Splits, *, console: Console | None = None
         begun: what `time.perf_counter` said when `config.minutes` began to count; by default it is now.
 
     Raises:
+        HoldfastError, CheckpointError: see `start_of`.
+        DivergedError, PausedError: see `train_from`.
+
+    """
+    begun = clock() if begun is None else begun
+    return train_from(start_of(config, splits), config, splits, console=console, begun=begun)
+
+
+def start_of(config: TrainConfig, splits: Splits) -> Checkpoint | None:
+    """Where a run begins: at the checkpoint that `config` asks for, or anew.
+
+    Raises:
         HoldfastError: the images cannot make the index that is to be served; better said now than after the training.
-        DivergedError: a loss is not finite; the last checkpoint is intact.
         CheckpointError: `resume` or `start_from` without a checkpoint, or with one of another training.
+
+    """
+    refuse_useless(config, splits.train)
+    return checkpoint.to_go_on_from(config, splits.sha256)
+
+
+def train_from(
+    found: Checkpoint | None, config: TrainConfig, splits: Splits, *, console: Console | None, begun: float
+) -> Trained:
+    """Train as `train` does, from what `start_of` found.
+
+    Raises:
+        DivergedError: a loss is not finite; the last checkpoint is intact.
         PausedError: `minutes` are over and the run is not; a checkpoint has been written.
 
     """
-    deadline = (clock() if begun is None else begun) + 60 * (config.minutes or math.inf)
-    refuse_useless(config, splits.train)
+    deadline = begun + 60 * (config.minutes or math.inf)
     device = device_of(config)
     encoder, objectives = build(config, splits.train, device)
-    found = checkpoint.to_go_on_from(config, splits.sha256)
     start = found.position if found else Position(0, 0, 0.0)
     names = tuple(dict.fromkeys(name for objective in objectives for name in objective.names))
     with (

@@ -1,15 +1,19 @@
 import os
+import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bundle.bundle import Bundle
-from trainer import cli, write_bundle
-from trainer.objectives import AmdimObjectiveConfig
+from trainer import checkpoint, cli, rehearsed, write_bundle
+from trainer.config import Stage, TrainConfig
+from trainer.encoders import ResNetConfig
+from trainer.objectives import AmdimObjectiveConfig, SupervisedConfig
 from trainer.presets import DIGITS
 
 TINY = [
@@ -83,20 +87,20 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, monkeypatch, capsys) -> 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "train", interrupt)
+    monkeypatch.setattr(cli, "train_from", interrupt)
     assert cli.main([*TINY, "--out", str(tmp_path / "x")]) == 130
     assert "--resume" in capsys.readouterr().out
 
 
 def test_sigterm_ends_a_run_as_ctrl_c_does(tmp_path, monkeypatch, capsys) -> None:
     handler = signal.getsignal(signal.SIGTERM)
-    train = cli.train
+    train_from = cli.train_from
 
     def told_to_end(*arguments: object, **options: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        train(*arguments, **options)
+        train_from(*arguments, **options)
 
-    monkeypatch.setattr(cli, "train", told_to_end)
+    monkeypatch.setattr(cli, "train_from", told_to_end)
     assert cli.main([*TINY, "--out", str(tmp_path / "x")]) == 143
     assert "--resume" in capsys.readouterr().out
     assert signal.getsignal(signal.SIGTERM) == handler
@@ -110,6 +114,46 @@ def test_a_slice_ends_with_a_status_of_its_own_and_the_same_command_goes_on(tmp_
         assert f"after step {step} of stage '{stage}'; the same command with --resume goes on" in told
     assert cli.main([*command, "--minutes", "60"]) == 0
     assert Bundle.open_encoder(tmp_path / "x").manifest.training.steps == 4
+
+
+def test_all_slices_are_told_what_the_first_rehearsed(tmp_path, monkeypatch, capsys) -> None:
+    rehearsals, reads = [], []
+    really, load = rehearsed.rehearse, checkpoint.load
+    monkeypatch.setattr(rehearsed, "rehearse", lambda *given: rehearsals.append(given) or really(*given))
+    monkeypatch.setattr(checkpoint, "load", lambda *given: reads.append(given) or load(*given))
+    command = [*TINY, "--plan", "--out", str(tmp_path / "x"), "--resume-if-any"]
+    told = []
+    for _ in range(3):
+        assert cli.main([*command, "--minutes", "1e-9"]) == 75
+        told.append(" ".join(capsys.readouterr().out.split()))
+    assert (len(rehearsals), len(reads)) == (1, 2)  # a checkpoint is read once in a slice
+    assert len({re.findall(r"copy reach (.*?) here", text)[0] for text in told}) == 1
+    assert all("utilisation" in text and "not counted" not in text for text in told)
+
+
+def test_a_rehearsal_of_another_run_or_a_damaged_one_does_not_count(tmp_path, digits, monkeypatch) -> None:
+    few = digits.train.take(range(200))
+    stage = Stage("s", SupervisedConfig(), steps=1, batch_size=16)
+    config = TrainConfig(ResNetConfig(4, 1, 8), (stage,), out=tmp_path / "x", device="cpu")
+    calls = []
+    really = rehearsed.rehearse
+    monkeypatch.setattr(rehearsed, "rehearse", lambda *given: calls.append(given) or really(*given))
+    first = rehearsed.rehearsed(config, few)
+    for same in (config, replace(config, minutes=9.0, resume_if_any=True, log_every=3, whitening=0.1)):
+        assert rehearsed.rehearsed(same, few) == first
+    assert len(calls) == 1
+    others = (
+        replace(config, stages=(replace(stage, batch_size=32),)),
+        replace(config, checkpoint_precision="float16"),
+        replace(config, precision="float32"),
+    )
+    for number, other in enumerate(others, 2):
+        rehearsed.rehearsed(other, few)
+        assert len(calls) == number
+    rehearsed.rehearsed(others[-1], few.take(range(100)))
+    (config.out / rehearsed.FILE).write_text('{"circumstances": ')
+    rehearsed.rehearsed(config, few)
+    assert len(calls) == len(others) + 3
 
 
 def test_stages_are_told_in_words() -> None:
