@@ -129,9 +129,6 @@ def _outlook(parts: Sequence[Part], settings: Settings, scene: Scene, progress: 
 def _report(run: Run, parts: Sequence[Part], command: str) -> Report:
     scene = run.scene
     began = time.monotonic()
-    test = scene.splits.test
-    everything = answers_of(scene.classifier.classify, test.images)
-    right = everything.labels == test.labels
     # Quick measurements come before the ladders: an encoder that is broken shows soon.
     measured = checks.curves(run)
     hunted = climb_all(parts, run)
@@ -140,6 +137,10 @@ def _report(run: Run, parts: Sequence[Part], command: str) -> Report:
     known = [each for each in hunted if each.part.knowledge == "bank known"]
     shown = _shown(known, scene)
     alarms = alarm_section.alarm_results(run, shown)
+    # Only a slice that comes to the end needs the answers to the whole test set, which take a CPU half a minute.
+    test = scene.splits.test
+    everything = answers_of(scene.classifier.classify, test.images)
+    right = everything.labels == test.labels
     before, after = (answers_of(scene.classifier.classify, x) for x in (scene.images, shown.outcome.adversarial))
     return Report(
         subject=subject_of(scene.bundle),
