@@ -10,6 +10,7 @@ import torch
 from bundle.threat_model import ThreatModel
 from tests.trainer.scenes import small_scene
 from trainer.attacks import ladder as ladder_module
+from trainer.attacks.journal import Journal
 from trainer.attacks.ladder import Ladder
 from trainer.attacks.libraries import ApgdCE, ApgdTargeted, FabTargeted, HopSkip, SquareScores
 from trainer.attacks.libraries.apgd import SurrogateLogits
@@ -98,6 +99,35 @@ def test_an_interruption_among_threads_loses_nothing_that_was_judged(scene, tmp_
     hunt = Hunt(victim, images, labels, SMALL)
     ladder.climb(hunt, store=tmp_path / "journal.npz")
     assert len(set(judged)) == len(judged)
+    np.testing.assert_array_equal(hunt.outcome().adversarial, whole.adversarial)
+    assert hunt.outcome().found_by == whole.found_by
+
+
+@pytest.mark.parametrize("what", ["judge", "advance", "finish"])
+def test_interrupted_right_after_anything_it_comes_to_the_same(scene, tmp_path, monkeypatch, what):
+    victim, images, labels = scene
+    steps = Ladder((Climb(Margin(0.05), 2), Noise(), Climb(Margin(0.2), 2)), batch_size=16)
+    whole = steps(victim, images, labels, SMALL)
+    owner = Hunt if what == "judge" else Journal
+    really, calls = getattr(owner, what), []
+
+    def then_stop(*arguments, **options):
+        really(*arguments, **options)
+        calls.append(1)
+        if len(calls) % 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ladder_module, "PAUSE", 1e9)  # what is there was written on the way out
+    monkeypatch.setattr(owner, what, then_stop)
+    while True:
+        hunt = Hunt(victim, images, labels, SMALL)
+        try:
+            tried = steps.climb(hunt, store=tmp_path / "journal.npz")
+        except KeyboardInterrupt:
+            continue
+        break
+    assert len(calls) > 2
+    assert [entry.name for entry in tried] == list(map(str, steps.steps))
     np.testing.assert_array_equal(hunt.outcome().adversarial, whole.adversarial)
     assert hunt.outcome().found_by == whole.found_by
 

@@ -48,7 +48,7 @@ class Journal:
         position: how many of them it has tried.
         seconds: wall time it has taken so far.
         saved: when it was last written; infinitely far in the past where it never was.
-        new: whether anything has happened since.
+        new: whether anything has happened since; not while it is being noted, where an interruption would leave half of it.
 
     """
 
@@ -90,17 +90,19 @@ class Journal:
     def begin(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The images the present step still has to try: all of `rows` where it is new."""
         if self.rows is None:
-            self.rows, self.position, self.seconds = rows, 0, 0.0
+            self.position, self.seconds, self.rows = 0, 0.0, rows
         return self.rows[self.position :]
 
     def advance(self, images: int, seconds: float) -> None:
         """The present step has tried so many more, in so many seconds."""
+        self.new = False
         self.position += images
         self.seconds += seconds
         self.new = True
 
     def finish(self, name: str, kind: Kind, standing: int) -> None:
         """The present step is done and left so many standing."""
+        self.new = False
         rows = 0 if self.rows is None else len(self.rows)
         self.tried.append(Tried(name, kind, rows, rows - standing, self.seconds))
         self.rows = None
