@@ -16,11 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.environment import add_device_flag, restart_with_one_thread
+from bench.environment import add_device_flag, add_precision_flag, restart_with_one_thread
 from bench.report import Spread, Target, show, told, write_json
 
 if TYPE_CHECKING:
     from bundle.bundle import Bundle
+    from bundle.choice import Precision
     from bundle.device import Device
     from server.engine import ModelBatcher
 
@@ -29,7 +30,9 @@ CALLS = 4
 """Under way at a time, so that a batch is always waiting."""
 
 
-def measure(directory: Path, device: "Device", batch: int, seconds: float, rounds: int) -> tuple[str, Spread, Spread, Spread]:
+def measure(
+    directory: Path, device: "Device", precision: "Precision", *, batch: int, seconds: float, rounds: int
+) -> tuple[str, Spread, Spread, Spread]:
     """Where it ran; images per second of the engine and of the bare loop; their ratio round by round."""
     # Imported here: these libraries read their environment when they are imported, and main sets it first.
     import numpy as np  # noqa: PLC0415
@@ -41,7 +44,7 @@ def measure(directory: Path, device: "Device", batch: int, seconds: float, round
     from server.engine import batcher_of  # noqa: PLC0415
     from server.metrics import Metrics  # noqa: PLC0415
 
-    bundle = Bundle.open(directory, device=device, max_batch=batch)
+    bundle = Bundle.open(directory, device=device, max_batch=batch, precision=precision)
     images = np.random.default_rng(0).integers(0, 256, (batch, *bundle.manifest.input.shape), dtype=np.uint8)
     bare = bare_loop(bundle, images)
     ours: list[float] = []
@@ -66,10 +69,11 @@ def bare_loop(bundle: "Bundle", images: Any) -> Callable[[], object]:
     """One turn of ONNX Runtime and faiss alone. `images` is uint8 [N, H, W, 3]."""
     import faiss  # noqa: PLC0415
 
-    from bundle.bundle import ENCODER  # noqa: PLC0415
+    from bundle.bundle import ENCODER, ENCODER_FLOAT16  # noqa: PLC0415
     from bundle.session import open_session  # noqa: PLC0415
 
-    session = open_session(bundle.directory / ENCODER, device=bundle.placement.device)
+    graph = ENCODER_FLOAT16 if bundle.placement.precision == "float16" else ENCODER
+    session = open_session(bundle.directory / graph, device=bundle.placement.device)
     rows: Any = faiss.IndexFlatIP(bundle.index.dim)
     rows.add(bundle.index.vectors()[0])
     k = bundle.manifest.vote.k
@@ -139,13 +143,16 @@ def main() -> int:
     )
     parser.add_argument("--bundle", type=Path, required=True, help="a complete bundle")
     add_device_flag(parser)
+    add_precision_flag(parser)
     parser.add_argument("--batch", type=int, default=256, help="images at once (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each turn (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     restart_with_one_thread("bench.engine")
-    where, ours, bare, ratio = measure(options.bundle, options.device, options.batch, options.seconds, options.rounds)
+    where, ours, bare, ratio = measure(
+        options.bundle, options.device, options.precision, batch=options.batch, seconds=options.seconds, rounds=options.rounds
+    )
     target = Target("engine / bare loop", ratio.median, BOUND, at_least=True)
     show(
         f"{options.bundle} on {where}, batches of {options.batch}",
@@ -155,7 +162,13 @@ def main() -> int:
     )
     if options.json:
         values = {"engine": ours.median, "bare": bare.median, "ratio_low": ratio.low, "ratio_high": ratio.high}
-        write_json(options.json, "engine", {**values, "batch": options.batch}, target=target, device=options.device)
+        write_json(
+            options.json,
+            "engine",
+            {**values, "batch": options.batch, "precision": options.precision},
+            target=target,
+            device=options.device,
+        )
     return 0 if target.met else 1
 
 

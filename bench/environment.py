@@ -29,6 +29,16 @@ def restart_with_one_thread(module: str) -> None:
         os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], prepared())  # noqa: S606 - ourselves
 
 
+def add_precision_flag(parser: argparse.ArgumentParser) -> None:
+    """--precision, for benchmarks of what is served."""
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "float16"),
+        default="float32",
+        help="what a GPU's encoder computes in (default: %(default)s)",
+    )
+
+
 def add_device_flag(parser: argparse.ArgumentParser) -> None:
     """--device, for benchmarks of what runs on either."""
     parser.add_argument(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from bench.environment import add_device_flag, restart_with_one_thread
+from bench.environment import add_device_flag, add_precision_flag, restart_with_one_thread
 from bench.load import Load
 from bench.report import show, told, write_json
 from bench.server_process import Server, running_server
@@ -75,7 +75,8 @@ def ask(server: Server, fronts: int, images: int, crowd: Crowd) -> Served:
 def measure(options: argparse.Namespace) -> list[Served]:
     """One server after the other."""
     crowd = Crowd(options.in_flight, options.processes, options.seconds)
-    flags = ["--device", options.device, "--max-batch", options.max_batch, "--queue-images", max(1024, 4 * options.in_flight)]
+    flags: list[object] = ["--device", options.device, "--precision", options.precision, "--max-batch", options.max_batch]
+    flags += ["--queue-images", max(1024, 4 * options.in_flight)]
     found = []
     with Progress() as progress:
         task = progress.add_task("asking", total=len(options.fronts) * len(options.images))
@@ -95,6 +96,7 @@ def main() -> int:
     )
     parser.add_argument("--bundle", type=Path, required=True, help="a complete bundle")
     add_device_flag(parser)
+    add_precision_flag(parser)
     parser.add_argument("--fronts", type=int, nargs="+", default=[0, 1, 4, 8], help="of each server (default: %(default)s)")
     parser.add_argument("--images", type=int, nargs="+", default=[1, 32, 256], help="in each call (default: %(default)s)")
     parser.add_argument("--max-batch", type=int, default=256, help="of the servers (default: %(default)s)")
@@ -128,7 +130,12 @@ def main() -> int:
     if failed:
         print(f"{failed} calls failed", file=sys.stderr)
     if options.json:
-        settings = {"in_flight": options.in_flight, "processes": options.processes, "max_batch": options.max_batch}
+        settings = {
+            "precision": options.precision,
+            "in_flight": options.in_flight,
+            "processes": options.processes,
+            "max_batch": options.max_batch,
+        }
         write_json(options.json, "fronts", {**settings, "served": [asdict(each) for each in found]}, device=options.device)
     return 1 if failed else 0
 

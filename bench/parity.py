@@ -11,19 +11,22 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.environment import add_device_flag, restart_with_one_thread
+from bench.environment import add_device_flag, add_precision_flag, restart_with_one_thread
 from bench.report import Target, show, told, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bundle.answers import Answers
+    from bundle.choice import Precision
     from bundle.device import Device
 
 BOUND = 0.999
 
 
-def measure(directory: Path, device: "Device", data_dir: Path | None, batch: int) -> tuple[str, dict[str, float]]:
+def measure(
+    directory: Path, device: "Device", precision: "Precision", *, data_dir: Path | None, batch: int
+) -> tuple[str, dict[str, float]]:
     """Where the second answers came from, and how they compare with the CPU's."""
     # Imported here: these libraries read their environment when they are imported, and main sets it first.
     import numpy as np  # noqa: PLC0415
@@ -33,7 +36,7 @@ def measure(directory: Path, device: "Device", data_dir: Path | None, batch: int
     from bundle.classifier import Classifier  # noqa: PLC0415
     from data import load_recorded  # noqa: PLC0415
 
-    on_cpu, other = Bundle.open(directory), Bundle.open(directory, device=device, max_batch=batch)
+    on_cpu, other = Bundle.open(directory), Bundle.open(directory, device=device, max_batch=batch, precision=precision)
     one, two = Classifier(on_cpu), Classifier(other)
     test = load_recorded(on_cpu.manifest, data_dir).test
     pairs = []
@@ -63,11 +66,12 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path, required=True, help="a complete bundle")
     parser.add_argument("--data-dir", type=Path, help="where its data set lies, if no longer where the manifest says")
     add_device_flag(parser)
+    add_precision_flag(parser)
     parser.add_argument("--batch", type=int, default=256, help="images at once (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     restart_with_one_thread("bench.parity")
-    where, found = measure(options.bundle, options.device, options.data_dir, options.batch)
+    where, found = measure(options.bundle, options.device, options.precision, data_dir=options.data_dir, batch=options.batch)
     target = Target("same label", found["same_label"], BOUND, at_least=True)
     rows = [
         ["images", f"{found['images']:,}"],
@@ -78,7 +82,7 @@ def main() -> int:
     ]
     show(f"{options.bundle}: the CPU's answers and those of {where}", ["", ""], rows, target)
     if options.json:
-        write_json(options.json, "parity", found, target=target, device=options.device)
+        write_json(options.json, "parity", {**found, "precision": options.precision}, target=target, device=options.device)
     return 0 if target.met else 1
 
 

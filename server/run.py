@@ -20,7 +20,13 @@ def run(settings: Settings) -> int:
 
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    bundle = Bundle.open(settings.bundle, threads=settings.threads, device=settings.device, max_batch=settings.max_batch)
+    bundle = Bundle.open(
+        settings.bundle,
+        threads=settings.threads,
+        device=settings.device,
+        max_batch=settings.max_batch,
+        precision=settings.precision,
+    )
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_serve(settings, bundle))
 

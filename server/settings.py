@@ -10,7 +10,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
 
-from bundle.choice import Choice
+from bundle.choice import Choice, Precision
 from bundle.errors import HoldfastError
 
 PREFIX = "HOLDFAST_"
@@ -54,6 +54,13 @@ class Settings(BaseSettings):
         "cpu",
         description="Where encoder and index run: cpu; cuda, the first GPU in sight, or an error that says what is missing;"
         " auto, the GPU if it can be used, else the CPU.",
+    )
+
+    precision: Precision = Field(
+        "float32",
+        description="What a GPU computes the encoder in: float32, as the CPU, or float16, several times as fast on paper, where"
+        " the bundle has a graph for it (python -m trainer --half); labels that change are few, and evaluation can be told to"
+        " judge by the same (python -m trainer.evaluate --serve-in).",
     )
 
     fronts: int = Field(

@@ -20,7 +20,7 @@ class Scale:
         preset: of the trainer.
         needs_data: whether its data set lies in a directory.
         minutes: about how long the steps take that cannot be cut in slices; no new one is begun where less is left.
-        fronts: of each server that is measured.
+        precision: of what is served on a GPU.
         goal: none where nothing is promised.
 
     """
@@ -35,6 +35,7 @@ class Scale:
     engine: tuple[str, ...]
     serve: tuple[str, ...]
     scan: tuple[str, ...]
+    precision: str = "float32"
     minutes: dict[str, float] = field(default_factory=dict)
     goal: Goal | None = None
 
@@ -55,6 +56,7 @@ FLAGSHIP = Scale(
     serve=("--fronts", "0", "1", "4", "8", "--images", "1", "32", "256", "--in-flight", "2048"),
     scan=("--rows", "50000", "1000000", "10000000", "--dim", "128"),
     minutes={"training": 3, "index": 2, "parity": 2, "engine": 1, "serve": 3, "scan": 2},
+    precision="float16",
     goal=Goal(clean=0.84, robust={"linf:4/255": 0.66, "linf:8/255": 0.47}),
 )
 

@@ -74,6 +74,7 @@ class Place:
 def steps(scale: Scale, place: Place) -> tuple[Step, ...]:
     """All of them, in order."""
     device, bundle = ("--device", place.device), str(place.bundle)
+    served = (*device, "--precision", scale.precision)
     full = "--full" in scale.evaluate
     return (
         _bench("training", "training against its passes alone", place, (*device, *scale.training)),
@@ -106,9 +107,9 @@ def steps(scale: Scale, place: Place) -> tuple[Step, ...]:
             sliced=full,
             fine=(0, GATE_FAILED),
         ),
-        _bench("parity", "the CPU's answers and the device's", place, (*device, *place.data), bundle=bundle),
-        _bench("engine", "the engine against its libraries alone", place, (*device, *scale.engine), bundle=bundle),
-        _bench("serve", "served by processes and call sizes", place, (*device, *scale.serve), bundle=bundle, module="fronts"),
+        _bench("parity", "the CPU's answers and the device's", place, (*served, *place.data), bundle=bundle),
+        _bench("engine", "the engine against its libraries alone", place, (*served, *scale.engine), bundle=bundle),
+        _bench("serve", "served by processes and call sizes", place, (*served, *scale.serve), bundle=bundle, module="fronts"),
         _bench("scan", "exact search against a copy of memory", place, (*device, *scale.scan)),
     )
 

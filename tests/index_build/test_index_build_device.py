@@ -66,7 +66,7 @@ def test_an_index_embedded_there_is_the_index_embedded_here(tmp_path, digits, mo
 def test_the_program_says_where_and_the_manifest_keeps_the_command(bundle, monkeypatch, capsys):
     pretend_gpu(monkeypatch)
     assert main([str(bundle), "--threads", "1", "--device", "cuda"]) == 0
-    assert f"embedding on cuda: {NAME}\n" in capsys.readouterr().err
+    assert f"embedding on cuda: {NAME}, in float32\n" in capsys.readouterr().err
     assert read_manifest(bundle).index.command.endswith("--threads 1 --device cuda")
     monkeypatch.setattr(device, "find_gpu", missing)
     assert main([str(bundle), "--threads", "1", "--device", "auto"]) == 0
@@ -102,11 +102,12 @@ def test_parts_of_another_device_are_embedded_anew(bundle, digits, monkeypatch):
 
     assert len(until_cut(3, "cpu")) == 3
     pretend_gpu(monkeypatch)
-    warming = 9  # batches of 1, 2, 4, ... 128 and 200 images, before the first one that counts
-    assert len(until_cut(warming + 2, "cuda")) == 2
-    assert len(until_cut(warming + 1, "cuda")) == 3
+    # Before the first batch that counts: batches of 1, 2, 4, ... 128 and 200 images, and the pictures that both devices embed.
+    warming, compared = 9 + 1, 1
+    assert len(until_cut(warming + compared + 2, "cuda")) == 2
+    assert len(until_cut(warming + compared + 1, "cuda")) == 3
     monkeypatch.setattr(device, "find_gpu", lambda: "Another 4000")
-    assert len(until_cut(warming + 1, "auto")) == 1
+    assert len(until_cut(warming + compared + 1, "auto")) == 1
     monkeypatch.setattr(BucketedEncoder, "_run", lambda self, images: gpu_embedded.append(len(images)) or run(self, images))
     build_index(bundle, digits, batch_size=200, device="auto", quiet=True)
     assert sum(gpu_embedded[warming:]) == len(digits.train) - 200 + len(digits.calibration)

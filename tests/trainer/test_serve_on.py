@@ -65,16 +65,18 @@ def test_a_full_evaluation_says_where_and_mixes_no_work(exported, encoder, tmp_p
     here = run(tmp_path / "here", "cpu")
     gpu = pretend_gpu(monkeypatch)
     there = run(tmp_path / "there", "cuda")
-    assert (here.circumstances.served_on, there.circumstances.served_on) == ("cpu", f"cuda: {NAME}")
+    assert (here.circumstances.served_on, there.circumstances.served_on) == ("cpu", f"cuda: {NAME}, in float32")
     assert len(gpu.made) == 1  # what transfers come from stays on the CPU
     assert (there.clean, there.threats[0].clean) == (here.clean, here.threats[0].clean)
     assert there.threats[0].robust.successes <= there.threats[0].clean.successes
-    with pytest.raises(HoldfastError, match=f'served on: there null, now "cuda: {NAME}"'):
+    with pytest.raises(HoldfastError, match=f'served on: there null, now "cuda: {NAME}, in float32"'):
         run(tmp_path / "here", "cuda")
-    with pytest.raises(HoldfastError, match=f'served on: there "cuda: {NAME}", now null'):
+    with pytest.raises(HoldfastError, match=f'served on: there "cuda: {NAME}, in float32", now null'):
         run(tmp_path / "there", "cpu")
     monkeypatch.setattr(device, "find_gpu", lambda: "Another 4000")
-    with pytest.raises(HoldfastError, match=f'served on: there "cuda: {NAME}", now "cuda: Another 4000"'):
+    with pytest.raises(
+        HoldfastError, match=f'served on: there "cuda: {NAME}, in float32", now "cuda: Another 4000, in float32"'
+    ):
         run(tmp_path / "there", "auto")
     # The CPU is the CPU, whether it was asked for or taken in the GPU's place.
     monkeypatch.setattr(device, "find_gpu", missing)

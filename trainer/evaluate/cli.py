@@ -69,6 +69,7 @@ def run(config: EvaluateConfig, console: Console) -> Evaluation:
             seed=config.seed,
             threads=config.threads,
             serve_on=config.serve_on,
+            serve_in=config.serve_in,
             progress=progress,
         )
     console.print(table(manifest.name, evaluation))

@@ -12,7 +12,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from bundle.bundle import Bundle
-from bundle.choice import Choice
+from bundle.choice import Choice, Precision
 from bundle.classifier import Classifier
 from bundle.device import CPU, Placement
 from bundle.errors import ContractMismatchError, HoldfastError
@@ -105,6 +105,7 @@ def evaluate(
     seed: int = 0,
     threads: int = 1,
     serve_on: Choice = "cpu",
+    serve_in: Precision = "float32",
     progress: Progress | None = None,
 ) -> Evaluation:
     """Attack the bundle in `directory` on test images that it was never shown.
@@ -122,6 +123,7 @@ def evaluate(
         seed: of that draw and of the attack.
         threads: of ONNX Runtime; and as many batches are attacked side by side, unless that is done on a GPU.
         serve_on: see `open_served`.
+        serve_in: likewise.
         progress: where to show a bar.
 
     Raises:
@@ -130,7 +132,7 @@ def evaluate(
 
     """
     began = time.monotonic()
-    bundle = open_served(directory, threads, serve_on)
+    bundle = open_served(directory, threads, serve_on, serve_in)
     check_fit(bundle, test)
     test = sample(test, limit, seed)
     classifier, attack = Classifier(bundle), attack or AdaptiveAttack()
@@ -143,7 +145,7 @@ def evaluate(
     return Evaluation(threat, str(attack), test.images, test.labels, outcome, agreed, seconds, bundle.placement)
 
 
-def open_served(directory: Path, threads: int, serve_on: Choice) -> Bundle:
+def open_served(directory: Path, threads: int, serve_on: Choice, serve_in: Precision) -> Bundle:
     """The bundle whose answers decide what is a success.
 
     Args:
@@ -151,12 +153,13 @@ def open_served(directory: Path, threads: int, serve_on: Choice) -> Bundle:
         threads: of ONNX Runtime.
         serve_on: where encoder and index run, as on a server: "cuda" takes the GPU that a server would, and no CPU in its
             place; "auto" may take the CPU, and the bundle's placement says so. gradient.onnx runs on the CPU in any case.
+        serve_in: what a GPU's encoder computes in, as `python -m server --precision`.
 
     Raises:
         BundleError, DeviceError: see `Bundle.open`.
 
     """
-    return Bundle.open(directory, threads=threads, device=serve_on, max_batch=JUDGED_AT_ONCE)
+    return Bundle.open(directory, threads=threads, device=serve_on, max_batch=JUDGED_AT_ONCE, precision=serve_in)
 
 
 def victim_of(classifier: Classifier, encoder: nn.Module | None, some: Pixels, threads: int = 1) -> Victim:

@@ -91,6 +91,7 @@ def evaluate_fully(
         seed=settings.seed,
         threads=settings.threads,
         serve_on=settings.serve_on,
+        serve_in=settings.serve_in,
         encoder=source.open(directory),
     )
     transfers = [

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from bundle.choice import Choice
+from bundle.choice import Choice, Precision
 from bundle.errors import HoldfastError
 from bundle.manifest import Manifest
 from bundle.threat_model import Norm, ball
@@ -117,6 +117,9 @@ class EvaluateConfig:
     """Where the answers that decide are computed, encoder.onnx and the index: cuda takes the GPU that python -m server --device
     cuda would, or ends; auto may take the CPU instead, and says so. Gradients are another matter: --gradients, --device."""
 
+    serve_in: Precision = "float32"
+    """What a GPU's encoder computes these answers in, as python -m server --precision does."""
+
     record: bool = False
     """Write the accuracy within the bundle's own ball (without --full: within the one attacked) into its manifest."""
 
@@ -144,6 +147,7 @@ def settings_of(config: EvaluateConfig, manifest: Manifest) -> Settings:
         seed=config.seed,
         threads=config.threads,
         serve_on=config.serve_on,
+        serve_in=config.serve_in,
     )
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from bundle.answers import Answers, Neighbours
 from bundle.bundle import ENCODER, EXEMPLARS, GRADIENT, INDEX, Bundle
-from bundle.choice import Choice
+from bundle.choice import Choice, Precision
 from bundle.classifier import Classifier
 from bundle.preprocess import Pixels
 from data import LabelledImages, Splits
@@ -53,18 +53,19 @@ class Scene:
         seed: int,
         threads: int,
         serve_on: Choice = "cpu",
+        serve_in: Precision = "float32",
         encoder: nn.Module | None = None,
     ) -> Self:
         """Open the bundle in `directory` and draw `images` test images by `seed`, or all.
 
-        For `serve_on` see `open_served`, for `encoder` see `evaluate`.
+        For `serve_on` and `serve_in` see `open_served`, for `encoder` see `evaluate`.
 
         Raises:
             BundleError, DeviceError: see `Bundle.open`.
             HoldfastError: there are no test images, or they do not fit the bundle.
 
         """
-        bundle = open_served(directory, threads, serve_on)
+        bundle = open_served(directory, threads, serve_on, serve_in)
         check_fit(bundle, splits.test)
         classifier = Classifier(bundle)
         victim = victim_of(classifier, encoder, splits.test.images[:16], threads)

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bundle.choice import Choice
+from bundle.choice import Choice, Precision
 from bundle.threat_model import ThreatModel
 from trainer.attacks.adaptive import AdaptiveAttack
 from trainer.evaluate.plan import Effort
@@ -23,7 +23,7 @@ class Settings:
         effort: how hard the ladder tries.
         seed: of the draw of images and of all attacks.
         threads: of ONNX Runtime; and as many batches are attacked side by side on a CPU.
-        serve_on: where the answers that decide are computed; see `open_served`.
+        serve_on: where the answers that decide are computed; see `open_served`; and `serve_in`.
 
     """
 
@@ -35,6 +35,7 @@ class Settings:
     seed: int = 0
     threads: int = 1
     serve_on: Choice = "cpu"
+    serve_in: Precision = "float32"
 
     @property
     def identity(self) -> dict[str, Any]:
