@@ -101,9 +101,16 @@ def test_values_that_no_run_can_have_are_refused_in_words(flags, capsys) -> None
     assert "at least" in " ".join(capsys.readouterr().err.replace("│", " ").split())
 
 
-def test_the_flagship_is_label_free_and_as_large_as_a_bundle_that_travels() -> None:
+def test_the_flagship_is_as_large_as_a_bundle_that_travels() -> None:
     config = PRESETS["cifar10-resnet18"][1]
-    assert [type(stage.objective) for stage in config.stages] == [SimclrConfig, ClustersConfig]
     parameters = cost_of(build_encoder(config.encoder)).parameters
-    index = 49_000 * config.encoder.dim
-    assert 2 * (parameters + index) < 30e6
+    index = 49_000 * (2 * config.encoder.dim + 8)  # numbers in float16, and ids
+    assert 2 * parameters + index < 28.5e6  # which leaves as much as graphs, table and report take
+
+
+def test_presets_that_say_they_take_no_labels_take_none() -> None:
+    label_free = {AmdimObjectiveConfig, ClustersConfig, SimclrConfig}
+    for name, (told, config) in PRESETS.items():
+        if name.endswith(("label-free", "self-supervised")):
+            assert {type(stage.objective) for stage in config.stages} <= label_free, name
+            assert "with labels" not in told
