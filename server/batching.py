@@ -65,14 +65,11 @@ class _Call(Generic[B]):
 
 @dataclass(slots=True, eq=False)
 class _Piece(Generic[B]):
-    """The images [start, stop) of one call, which share a batch."""
+    """The images [start, start + count) of one call, which share a batch."""
 
     call: _Call[B]
     start: int
-    stop: int
-
-    def __len__(self) -> int:
-        return self.stop - self.start
+    count: int
 
 
 @dataclass(slots=True, eq=False)
@@ -197,7 +194,7 @@ class Batcher(Generic[F, B]):
             self._complete(half)
 
     def _complete(self, half: _Half[F, B]) -> None:
-        started, count = time.monotonic(), sum(map(len, half.pieces))
+        started, count = time.monotonic(), sum([piece.count for piece in half.pieces])
         try:
             results = self._finish(half.found)
             if len(results) != count:
@@ -209,7 +206,7 @@ class Batcher(Generic[F, B]):
             self._hand_back(self._deliver, half.pieces, results)
 
     def _failed(self, pieces: list[_Piece[B]], error: Exception) -> None:
-        log.error("the model failed on a batch of %d images", sum(map(len, pieces)), exc_info=error)
+        log.error("the model failed on a batch of %d images", sum([piece.count for piece in pieces]), exc_info=error)
         self._metrics.engine_failures.inc()
         self._hand_back(self._fail, [piece.call for piece in pieces], EngineError)
 
@@ -229,18 +226,22 @@ class Batcher(Generic[F, B]):
                 condition.wait(left)
             return self._cut(limits.batch)
 
-    def _cut(self, room: int) -> list[_Piece[B]]:
-        """The oldest images, at most `room` of them, out of the queue."""
+    def _cut(self, most: int) -> list[_Piece[B]]:
+        """The oldest images, at most `most` of them, out of the queue."""
         pieces: list[_Piece[B]] = []
+        room = most
         while self._waiting and room:
             call = self._waiting[0]
-            piece = _Piece(call, call.cut, min(len(call.images), call.cut + room))
-            call.cut = piece.stop
-            if call.cut == len(call.images):
+            start, left = call.cut, len(call.images) - call.cut
+            if left <= room:
+                count = left
                 self._waiting.popleft()
-            room -= len(piece)
-            self._queued -= len(piece)
-            pieces.append(piece)
+            else:
+                count = room
+            call.cut += count
+            room -= count
+            pieces.append(_Piece(call, start, count))
+        self._queued -= most - room
         return pieces
 
     def _wanted(self, taken: list[_Piece[B]]) -> list[_Piece[B]]:
@@ -251,12 +252,12 @@ class Batcher(Generic[F, B]):
         for piece in taken:
             call = piece.call
             if call.future.done():
-                self._metrics.cancelled.inc(len(piece))
+                self._metrics.cancelled.inc(piece.count)
             elif call.deadline <= now:
-                self._metrics.late.inc(len(piece))
+                self._metrics.late.inc(piece.count)
                 late.append(call)
             else:
-                self._metrics.queue_wait.observe(now - call.enqueued, len(piece))
+                self._metrics.queue_wait.observe(now - call.enqueued, piece.count)
                 wanted.append(piece)
         if late:
             self._hand_back(self._fail, late, DeadlineError)
@@ -277,9 +278,9 @@ class Batcher(Generic[F, B]):
     def _deliver(pieces: list[_Piece[B]], results: B) -> None:
         start = 0
         for piece in pieces:
-            call, stop = piece.call, start + len(piece)
+            call, stop = piece.call, start + piece.count
             call.shares[piece.start] = Share(results, start, stop)
-            call.missing -= len(piece)
+            call.missing -= piece.count
             if call.missing == 0 and not call.future.done():
                 call.future.set_result([call.shares[first] for first in sorted(call.shares)])
             start = stop
@@ -299,10 +300,12 @@ def _stack(pieces: Sequence[_Piece[B]]) -> Pixels:
     parts: list[Pixels] = []
     for piece in pieces:
         images = piece.call.images
+        if piece.count < len(images):
+            images = images[piece.start : piece.start + piece.count]
         if isinstance(images, np.ndarray):
-            parts.append(images[piece.start : piece.stop])
+            parts.append(images)
         else:
-            parts.extend(images[piece.start : piece.stop])
+            parts.extend(images)
     first = pieces[0].call.images
     if len(parts) == 1 and isinstance(first, np.ndarray):
         return parts[0]

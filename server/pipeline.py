@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -69,7 +70,7 @@ class Pipeline:
             decoded = [await self._decode(position, source) for position, source in enumerate(sources)]
             good = [image for image in decoded if not isinstance(image, ImageError)]
             shares = await self._model.submit(good, deadline, wanted)
-        answers = (answer for share in shares for answer in share.batch.one_by_one[share.start : share.stop])
+        answers = chain.from_iterable([share.batch.one_by_one[share.start : share.stop] for share in shares])
         images = [None if isinstance(image, ImageError) else image for image in decoded]
         return images, [image if isinstance(image, ImageError) else next(answers) for image in decoded]
 
