@@ -126,8 +126,9 @@ _large_batches = partial(Stage, batch_size=512, optimiser="sgd", weight_decay=5e
 # at four fifths of its 3.35 TB/s. With both in each other's way it may be 20; of 30, the rest is for index and evaluation.
 # An embedding of 48, because a bundle that travels is at most 30 MB: weights take 22.4 in float16, shared by all graphs; an
 # index of 49,000 x 48 float16 numbers and their ids 5.1, and the report about 1.2.
+_resnet18 = ResNetConfig(width=64, blocks=2, dim=48, activation="silu", stages=4)
 CIFAR10_RESNET18 = TrainConfig(
-    encoder=ResNetConfig(width=64, blocks=2, dim=48, activation="silu", stages=4),
+    encoder=_resnet18,
     stages=(
         Stage("supervised", SupervisedConfig(WEAK), steps=500, batch_size=512),
         _large_batches(
@@ -154,7 +155,7 @@ CIFAR10_RESNET18 = TrainConfig(
 # Without labels: 109 PFLOP for SimCLR and 103 for clusters, some 20 minutes likewise.
 CIFAR10_RESNET18_LABEL_FREE = replace(
     CIFAR10_RESNET18,
-    encoder=replace(CIFAR10_RESNET18.encoder, dim=64),
+    encoder=replace(_resnet18, dim=64),
     stages=(
         _large_batches("simclr", SimclrConfig(), steps=32_000, learning_rate=0.24, warmup=0.02),
         _large_batches("clusters", ClustersConfig(steps=4, step_size=3 / 255), steps=12_000, learning_rate=0.2, warmup=0.1),
