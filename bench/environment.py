@@ -14,6 +14,9 @@ from server.environment import prepare_libraries
 # numpy brings its own OpenBLAS, beside the one that OMP_NUM_THREADS governs.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "BENCH_IS_PREPARED": "1"}
 
+IN_A_ROW = "BENCH_IN_A_ROW"
+"""Set where another benchmark has just ended: what it left in the load average is no other work."""
+
 
 def prepared() -> dict[str, str]:
     """The environment of this process, changed so that every library computes on the calling thread with the CPU's kernels."""
@@ -25,7 +28,8 @@ def prepared() -> dict[str, str]:
 def restart_with_one_thread(module: str) -> None:
     """Replaces this process by `python -m module` with the same arguments, unless that was done already."""
     if "BENCH_IS_PREPARED" not in os.environ:
-        warn_if_busy(os.getloadavg()[0], os.cpu_count() or 1)
+        if IN_A_ROW not in os.environ:
+            warn_if_busy(os.getloadavg()[0], os.cpu_count() or 1)
         os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], prepared())  # noqa: S606 - ourselves
 
 

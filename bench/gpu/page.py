@@ -14,6 +14,9 @@ from bundle.files import replace_atomically, write_atomically
 
 Found = Iterable[tuple[Step, Result | None]]
 
+SAID_ABOVE = {"bench", "promised", "bound", "at_least", "met", "host"}
+"""What a benchmark writes for a program, and the page says in its table of promises and its first line."""
+
 
 def table(found: Found) -> Table:
     """Every step, how long it took, and whether it kept what it promised."""
@@ -57,7 +60,7 @@ def _host(numbers: dict[str, dict[str, Any]]) -> str:
 
 def _section(numbers: dict[str, Any]) -> list[str]:
     """Plain numbers as one table, each list of records as a table of its own."""
-    plain = [[name, _told(value)] for name, value in numbers.items() if not _is_table(value) and name != "host"]
+    plain = [[name, _told(value)] for name, value in numbers.items() if not _is_table(value) and name not in SAID_ABOVE]
     lines = _rows(["", ""], plain)
     for value in filter(_is_table, numbers.values()):
         lines += ["", *_rows(list(value[0]), [[_told(cell) for cell in record.values()] for record in value])]

@@ -52,7 +52,7 @@ def _ratios(axes: Axes, numbers: dict[str, Numbers]) -> None:
 
 
 def _accuracy(axes: Axes, found: Numbers) -> None:
-    _title(axes, "Right answers, with 95 % intervals where there are")
+    _title(axes, "Right answers, and 95 % intervals")
     rows = [("clean", _measured(found.get("clean")))]
     rows += [(_ball(each), _measured(each["robust"])) for each in _attacked(found)]
     for place, (_, (value, low, high)) in enumerate(rows):
@@ -98,7 +98,7 @@ def _served(axes: Axes, found: Numbers) -> None:
 
 
 def _searched(axes: Axes, found: Numbers) -> None:
-    _title(axes, "Exact search: bytes of the bank read a second, against a copy")
+    _title(axes, "Exact search: bytes a second, of a copy's")
     batches = sorted({each["batch"] for each in found.get("searches", ())})
     sizes = sorted({each["rows"] for each in found.get("searches", ())})
     width = 0.8 / max(1, len(batches))
@@ -110,9 +110,10 @@ def _searched(axes: Axes, found: Numbers) -> None:
     axes.axhline(1, color=INK, linewidth=1)
     axes.set_xticks(range(len(sizes)), [f"{size:,}" for size in sizes])
     axes.set_xlabel("exemplars")
+    axes.set_ylim(top=1.3 * max(1.0, axes.get_ylim()[1]))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     if batches:
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="upper left", ncols=2)
 
 
 def _title(axes: Axes, text: str) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +20,9 @@ class Result:
 
     Attributes:
         step: its name.
-        identity: of its command and of those that it needs: a result of another command is none of this one's.
+        identity: of its command: a result of another one is none of this one's.
+        mark: of this result alone; those of steps that need this one name it.
+        after: the marks of the results that it needed, by their steps: once one of them is another, this one says nothing.
         command: as one would type it.
         state: done, or under way, where the same command goes on.
         seconds: wall time of all its slices, start-up included.
@@ -33,6 +36,8 @@ class Result:
     command: str
     state: Literal["under way", "done"]
     seconds: float
+    mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    after: dict[str, str] = field(default_factory=dict)
     numbers: dict[str, Any] = field(default_factory=dict)
     targets: tuple[Target, ...] = ()
 
@@ -51,7 +56,7 @@ class Results:
         self._by_name = {step.name: step for step in steps}
 
     def of(self, step: Step) -> Result | None:
-        """What there is of a step; none where it was not begun.
+        """What there is of a step; none where it was not begun, or a step that it needs was done anew since.
 
         Raises:
             HoldfastError: the file is of another command, or is none of ours.
@@ -71,7 +76,7 @@ class Results:
                 f"{path} was measured by another command ({result.command}); choose another --out, or delete the file to do"
                 f" the step again"
             )
-        return result
+        return result if result.after == self.before(step) else None
 
     def keep(self, result: Result) -> None:
         """Write it down."""
@@ -83,10 +88,14 @@ class Results:
         """Every step with what there is of it."""
         return [(step, self.of(step)) for step in self.steps]
 
+    def before(self, step: Step) -> dict[str, str]:
+        """The marks of the results that a step needs, as far as they are there."""
+        found = {name: self.of(self._by_name[name]) for name in step.needs}
+        return {name: result.mark for name, result in found.items() if result is not None}
+
     def identity(self, step: Step) -> str:
-        """Of the command, and of those that it needs."""
-        before = [self.identity(self._by_name[name]) for name in step.needs]
-        return hashlib.sha256(json.dumps([step.command, before]).encode()).hexdigest()[:16]
+        """Of the command."""
+        return hashlib.sha256(json.dumps(step.command).encode()).hexdigest()[:16]
 
     def _path(self, step: Step) -> Path:
         return self.folder / f"{step.name}.json"

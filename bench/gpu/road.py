@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from rich.console import Console
 
+from bench.environment import IN_A_ROW
 from bench.gpu.results import Result, Results
 from bench.gpu.scales import Scale
 from bench.gpu.steps import Step
@@ -65,7 +66,7 @@ def walk(results: Results, scale: Scale, clock: Clock, console: Console) -> None
 
 def _do(step: Step, before: float, results: Results, clock: Clock) -> None:
     begun = time.monotonic()
-    result = Result(step.name, results.identity(step), step.typed, "under way", before)
+    result = Result(step.name, results.identity(step), step.typed, "under way", before, after=results.before(step))
     if step.rewrites:
         step.leaves.unlink(missing_ok=True)
     try:
@@ -86,7 +87,9 @@ def _do(step: Step, before: float, results: Results, clock: Clock) -> None:
 def _run(step: Step, clock: Clock) -> int:
     """The exit status of the step's command, whose output is this process's."""
     minutes = ("--minutes", f"{max(0.1, clock.left):.2f}") if step.sliced and clock.left < math.inf else ()
-    process = subprocess.Popen([sys.executable, *step.command, *minutes], env=os.environ | {"PYTHONUNBUFFERED": "1"})
+    process = subprocess.Popen(
+        [sys.executable, *step.command, *minutes], env=os.environ | {"PYTHONUNBUFFERED": "1", IN_A_ROW: "1"}
+    )
     try:
         return process.wait()
     except KeyboardInterrupt:

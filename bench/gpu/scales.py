@@ -61,7 +61,7 @@ FLAGSHIP = Scale(
 )
 
 DIGITS = Scale(
-    about="the digits of scikit-learn, for two CPU cores: six minutes",
+    about="the digits of scikit-learn, for two CPU cores: four minutes",
     preset="digits",
     needs_data=False,
     training=("--encoder", "resnet18", "--width", "8", "--batch", "64", "--steps", "5", "--pairs", "5"),

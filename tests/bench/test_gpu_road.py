@@ -18,7 +18,7 @@ from bench.gpu.picture import draw
 from bench.gpu.results import Result, Results
 from bench.gpu.road import Clock, TimeUpError, walk
 from bench.gpu.scales import SCALES, TINY, Goal
-from bench.gpu.steps import Place, Step, _evaluated, steps
+from bench.gpu.steps import Place, Step, _evaluated, _utilisation, steps
 from bench.report import Target
 from bundle.errors import HoldfastError
 
@@ -179,10 +179,18 @@ def test_a_result_of_another_command_is_refused(tmp_path):
 
 
 def test_a_step_hangs_on_those_that_it_needs(tmp_path):
-    """A benchmark of a bundle that was trained otherwise is none of this one's."""
+    """What was measured of a bundle says nothing once it is trained again."""
     first, second = a_step(tmp_path, leaving(tmp_path)), a_step(tmp_path, "pass", name="second", needs=("one",))
-    changed = replace(first, command=("-c", "pass"))
-    assert Results(tmp_path, (first, second)).identity(second) != Results(tmp_path, (changed, second)).identity(second)
+    third = a_step(tmp_path, "pass", name="third", needs=("second",))
+    results = go(tmp_path, first, second, third)
+    before = [results.of(step) for step in (first, second, third)]
+    assert all(found is not None and found.state == "done" for found in before)
+    (tmp_path / "results" / "one.json").unlink()
+    assert [results.of(step) for step in (first, second, third)] == [None, None, None]
+    go(tmp_path, first, second, third)
+    after = [results.of(step) for step in (first, second, third)]
+    assert all(found is not None and found.state == "done" for found in after)
+    assert not {found.mark for found in before} & {found.mark for found in after}
 
 
 def test_a_damaged_result_is_named(tmp_path):
@@ -260,11 +268,22 @@ def test_what_the_flagship_promises_is_read_from_its_report(tmp_path):
     assert (tmp_path / "picture.png").stat().st_size > 10_000
 
 
+def test_utilisation_is_of_all_slices(tmp_path):
+    """Two stages of 10 and 20 steps of 8 images, 1 and 2 GFLOP a step, in 5 seconds, on a device of 100 GFLOP/s."""
+    stages = [{"images": 8, "step": {"operations": 1e9 * number}} for number in (1, 2)]
+    asked = {"stages": [{"steps": 10}, {"steps": 20}]}
+    record = {"circumstances": {"asked": asked}, "ceilings": {"operations": 1e11}, "stages": stages}
+    (tmp_path / "rehearsal.json").write_text(json.dumps(record))
+    found = _utilisation(tmp_path / "rehearsal.json", 5.0)
+    assert found == pytest.approx({"images_per_second": 48.0, "teraflops_per_second": 0.01, "model_flop_utilisation": 0.1})
+    assert _utilisation(tmp_path / "none.json", 5.0) == {}
+
+
 def test_a_result_survives_being_written(tmp_path):
     step = a_step(tmp_path, "pass")
     results = Results(tmp_path / "results", (step,))
     target = Target("speed", 0.95, 0.9, at_least=True)
-    result = Result("one", results.identity(step), step.typed, "done", 1.5, {"a": [1, 2]}, (target,))
+    result = Result("one", results.identity(step), step.typed, "done", 1.5, numbers={"a": [1, 2]}, targets=(target,))
     results.keep(result)
     assert results.of(step) == result
     assert result.met
