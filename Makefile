@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/demo
 BUNDLE ?= bundles/cifar10-small
+WORKERS ?= 2
 
 # ONNX Runtime, torch and faiss each bring a thread pool that spins while it waits; side by side on few cores they starve
 # each other. The programs set the same for themselves; here it covers the tests.
@@ -25,7 +26,7 @@ test: .venv/.dev  ## lint, types, import contracts and the fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST)
 
 bench: .venv/.dev  ## the benchmarks, each a ratio measured in one run
 	$(BIN)/python -m bench.knn

@@ -75,17 +75,14 @@ DIGITS = Scale(
 
 TINY = Scale(
     about="every step at its least, for tests: nothing that it measures means anything",
-    preset="digits",
+    preset="digits-supervised",
     needs_data=False,
     training=("--encoder", "resnet18", "--width", "4", "--batch", "8", "--steps", "1", "--pairs", "2"),
-    train=(
-        *("--encoder.width", "4", "--encoder.dim", "16", "--no-plan", "--stages.0.steps", "2", "--stages.1.steps", "2"),
-        *("--stages.0.batch-size", "16", "--stages.1.batch-size", "16"),
-    ),
+    train=("--encoder.width", "4", "--encoder.dim", "16", "--no-plan", "--stages.0.steps", "2", "--stages.0.batch-size", "16"),
     index=(),
     evaluate=("--images", "8", "--steps", "1"),
     engine=("--batch", "4", "--seconds", "0.01", "--rounds", "2"),
-    serve=("--fronts", "0", "1", "--images", "1", "4", "--in-flight", "8", "--seconds", "0.1", "--processes", "1"),
+    serve=("--fronts", "0", "1", "--images", "4", "--in-flight", "8", "--seconds", "0.1", "--processes", "1"),
     scan=("--rows", "500", "1000", "--dim", "8", "--batches", "1", "4", "--k", "3", "--times", "2"),
 )
 

@@ -81,7 +81,7 @@ def test_a_gpu_that_answers_otherwise_than_the_cpu_serves_nobody(tiny: Path, mon
     writer.add("encoder_float16.onnx", write_encoder)
     writer.commit(read_manifest(tiny))
     pretend_gpu(monkeypatch)
-    for precision, tolerable in (("float32", 1.4e-4), ("float16", 1e-2)):
+    for precision, tolerable in (("float32", 4.4e-4), ("float16", 1e-2)):
         moved[0] = 0.9 * tolerable
         assert Bundle.open(tiny, device="cuda", precision=precision).placement.device == "cuda"
         for length in (1.1 * tolerable, np.nan):

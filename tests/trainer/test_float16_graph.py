@@ -40,7 +40,7 @@ ENCODERS = {
 }
 
 
-@pytest.fixture(scope="module", params=list(ENCODERS))
+@pytest.fixture(scope="module", params=["small", *(pytest.param(name, marks=pytest.mark.slow) for name in ("deep", "amdim"))])
 def written(request, tmp_path_factory):
     torch.manual_seed(0)
     encoder = ENCODERS[request.param]()

@@ -98,7 +98,7 @@ def clock_of(looks):
     return lambda: next(told, np.inf)
 
 
-@pytest.mark.parametrize("looks", [2, 17])
+@pytest.mark.parametrize("looks", [pytest.param(2, marks=pytest.mark.slow), 17])
 def test_an_evaluation_in_slices_is_the_evaluation_at_one_go(bundle, tmp_path, short, monkeypatch, looks):
     judged = []
     really = Hunt.judge

@@ -319,7 +319,7 @@ class AskedOfTheDevice(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", pytest.param("l2", marks=pytest.mark.slow)])
 def test_more_steps_of_a_climb_ask_the_device_for_nothing_more(scene, norm):
     victim, images, labels = scene
     pixels, truth = to_pixels(images[:4]), torch.from_numpy(labels[:4])

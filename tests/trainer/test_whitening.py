@@ -77,6 +77,7 @@ def test_the_exported_encoder_is_the_whitened_one_and_gradients_go_through_it(co
     torch.testing.assert_close(other.grad, pixels.grad, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_evaluation_finds_the_map_and_a_run_without_one_leaves_none(config, few) -> None:
     trained = train.train(config, few)
     write_bundle(config, few, trained, "python -m trainer")
