@@ -10,7 +10,7 @@ import numpy as np
 from bundle.agreement import refuse_disagreement
 from bundle.bucketed_encoder import BucketedEncoder
 from bundle.choice import Choice, Precision
-from bundle.device import CPU, Placement, place
+from bundle.device import CPU, Device, Placement, place
 from bundle.encoder import OnnxEncoder, OnnxGradient
 from bundle.errors import BundleError, ContractMismatchError, HashMismatchError, MissingFileError
 from bundle.exemplars import Exemplars
@@ -49,8 +49,8 @@ class Bundle:
     """A verified bundle: every file has the hash of the manifest, and the parts fit each other.
 
     `open` wants a complete bundle, ready to serve. `open_encoder` is for the index builder, before there is an index.
-    `placement` says where encoder and index run, and in what the encoder computes; the gradient runs on the CPU, so that probes
-    take nothing from the answers.
+    `placement` says where encoder and index run, and in what the encoder computes. A complete bundle's gradient runs on the
+    CPU, so that probes take nothing from the answers; the index builder's, who answers nobody, runs where its encoder does.
     """
 
     def __init__(
@@ -61,11 +61,12 @@ class Bundle:
         threads: int,
         placement: Placement = CPU,
         max_batch: int = MAX_BATCH,
+        gradient_on: Device = "cpu",
     ) -> None:
         self.directory = directory
         self.manifest = manifest
         self.placement = placement
-        self._threads = threads
+        self._threads, self._gradient_on = threads, gradient_on
         path = directory / (ENCODER_FLOAT16 if placement.precision == "float16" else ENCODER)
         self.encoder = _encoder(path, threads, placement, max_batch)
         self.class_names = manifest.class_names
@@ -125,13 +126,17 @@ class Bundle:
         """Open a bundle that may still lack its index. Arguments and errors are those of `open`."""
         directory = Path(directory)
         manifest = _verified(directory)
-        return place(device, lambda taken: cls(directory, manifest, threads=threads, placement=taken, max_batch=max_batch))
+        return place(device, partial(cls._open_encoder_on, directory, manifest, threads, max_batch))
+
+    @classmethod
+    def _open_encoder_on(cls, directory: Path, manifest: Manifest, threads: int, max_batch: int, placement: Placement) -> Self:
+        return cls(directory, manifest, threads=threads, placement=placement, max_batch=max_batch, gradient_on=placement.device)
 
     @cached_property
     def gradient(self) -> OnnxGradient:
         """The vector-Jacobian product of the encoder; loaded when first asked for."""
         self._require(GRADIENT, "export the encoder again with python -m trainer")
-        gradient = OnnxGradient(self.directory / GRADIENT, threads=self._threads)
+        gradient = OnnxGradient(self.directory / GRADIENT, threads=self._threads, device=self._gradient_on)
         if gradient.shape != self.manifest.input.shape or gradient.dim != self.encoder.dim:
             raise ContractMismatchError(
                 f"{self.directory / GRADIENT} is of pixels {gradient.shape} and {gradient.dim} dimensions, the encoder of"

@@ -76,8 +76,8 @@ class OnnxEncoder:
 class OnnxGradient:
     """`gradient.onnx`: the vector-Jacobian product of the encoder, for white-box probes without torch."""
 
-    def __init__(self, path: Path, *, threads: int = 1) -> None:
-        self._session = open_session(path, threads=threads)
+    def __init__(self, path: Path, *, threads: int = 1, device: Device = "cpu") -> None:
+        self._session = open_session(path, threads=threads, device=device)
         names = [i.name for i in self._session.get_inputs()]
         if sorted(names) != ["cotangents", "pixels"]:
             raise ContractMismatchError(f"{path} takes {names}; a gradient graph takes pixels and cotangents")

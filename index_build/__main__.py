@@ -91,8 +91,8 @@ def _parser() -> argparse.ArgumentParser:
         "--device",
         choices=get_args(Choice),
         default="cpu",
-        help="where images are embedded: cuda takes the GPU or ends, auto takes it if it can and says so; all else,"
-        " gradients too, is done on the CPU (default: %(default)s)",
+        help="where images are embedded, and attacked where that is asked for: cuda takes the GPU or ends, auto takes it if it"
+        " can and says so; all else is done on the CPU (default: %(default)s)",
     )
     parser.add_argument(
         "--coverage",

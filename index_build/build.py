@@ -58,8 +58,8 @@ def build_index(
         data_dir: where the set lies, if not where the trainer found it.
         batch_size: images embedded at once.
         threads: of ONNX Runtime.
-        device: where images are embedded; "auto" takes the GPU if it can, and says what it took. Gradients and the index, which
-            is verified, stay on the CPU.
+        device: where images are embedded and gradients taken; "auto" takes the GPU if it can, and says what it took. The index,
+            which is verified, stays on the CPU.
         coverage: the least share of calibration images that the served vote answers, in (0, 1].
         half: round embeddings to float16: half the file, and similarities that move by less than 5e-4.
         hardening: put attacked images in the place of some exemplars; see `index_build.harden`. It needs gradient.onnx.

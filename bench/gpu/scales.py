@@ -47,7 +47,7 @@ FLAGSHIP = Scale(
     needs_data=True,
     training=("--encoder", "resnet18", "--width", "64", "--batch", "512", "--steps", "100", "--pairs", "5"),
     train=("--checkpoint-part", "15"),
-    index=("--half", "--batch-size", "1024"),
+    index=("--half", "--harden", "0.25", "--harden-within", "linf:8/255", "--batch-size", "1024"),
     evaluate=(
         *("--full", "--images", "0", "--balls", "linf:4/255", "linf:8/255", "--batch-size", "1000"),
         *("--steps", "50", "--restarts", "1", "--targets", "3", "--queries", "1000", "--precision", "bfloat16"),
@@ -55,7 +55,7 @@ FLAGSHIP = Scale(
     engine=("--batch", "256"),
     serve=("--fronts", "0", "1", "4", "8", "--images", "1", "32", "256", "--in-flight", "2048"),
     scan=("--rows", "50000", "1000000", "10000000", "--dim", "128"),
-    minutes={"training": 3, "index": 2, "parity": 2, "engine": 1, "serve": 3, "scan": 2},
+    minutes={"training": 3, "index": 5, "parity": 2, "engine": 1, "serve": 3, "scan": 2},
     precision="float16",
     goal=Goal(clean=0.84, robust={"linf:4/255": 0.66, "linf:8/255": 0.47}),
 )

@@ -11,6 +11,7 @@ import pytest
 import bundle.bundle
 import bundle.device
 from bundle.bucketed_encoder import BucketedEncoder
+from bundle.encoder import OnnxGradient
 from bundle.gpu_index import GpuFlatIndex
 
 NAME = "Stand-in 3000"
@@ -64,6 +65,7 @@ class StandInGpu:
 
     def __init__(self, *, full: bool = False) -> None:
         self.made: list[Rows] = []
+        self.gradients: list[str] = []  # the devices on which gradients were opened
         self._full = full
         self.StandardGpuResources = Resources
         self.GpuClonerOptions = partial(SimpleNamespace, useFloat16=None, use_cuvs=True)
@@ -84,7 +86,12 @@ def pretend_gpu(monkeypatch: pytest.MonkeyPatch, gpu: StandInGpu | None = None) 
         assert device == "cuda"
         return BucketedEncoder(path, device="cpu", **options)
 
+    def gradient(path: Any, *, device: str, **options: Any) -> OnnxGradient:
+        gpu.gradients.append(device)
+        return OnnxGradient(path, **options)
+
     monkeypatch.setattr(bundle.device, "find_gpu", lambda: NAME)
+    monkeypatch.setattr(bundle.bundle, "OnnxGradient", gradient)
     monkeypatch.setattr(bundle.bundle, "BucketedEncoder", encoder)
     monkeypatch.setattr(bundle.bundle, "GpuFlatIndex", partial(GpuFlatIndex, gpu=gpu))
     return gpu

@@ -52,6 +52,7 @@ def test_an_index_embedded_there_is_the_index_embedded_here(tmp_path, digits, mo
     gpu = pretend_gpu(monkeypatch)
     on_gpu = build_index(there, digits, device="cuda", batch_size=100, quiet=True, **options)
     assert gpu.made == []  # the index that is verified is the CPU's
+    assert gpu.gradients == (["cuda"] if options else [])
     assert on_gpu.recall_at_k == on_cpu.recall_at_k == 1
     assert on_gpu.disagreement_ratio == pytest.approx(on_cpu.disagreement_ratio, abs=0.002)
     mine, theirs = Bundle.open(there), Bundle.open(here)

@@ -46,6 +46,7 @@ def test_a_server_on_the_gpu_answers_as_one_on_the_cpu(served: Served, serve: Se
         assert mine.answer.soft_margin == pytest.approx(theirs.answer.soft_margin, abs=1e-4)
     assert max(count for _, count in runs) <= 12
     assert gpu.made[-1]._resources.alone.entries > 0
+    assert gpu.gradients == ["cpu"]  # the prober's: out of the answers' way
     assert fast.metric("holdfast_device_info", device="cuda", gpu=NAME) == 1
     assert served.metric("holdfast_device_info", device="cpu", gpu="") == 1
 
