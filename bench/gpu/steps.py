@@ -188,13 +188,14 @@ def _evaluated(bundle: Path, goal: Goal | None) -> tuple[Numbers, list[Target]]:
         "robust": [{part: threat[part] for part in ("norm", "epsilon", "robust")} for threat in robust],
         "gates_failed": [gate["name"] for gate in found["gates"] if not gate["passed"]],
     }
+    gates = Target("gates failed", len(numbers["gates_failed"]), 0, at_least=False)
     if goal is None:
-        return numbers, []
-    within = {ball(text): text for text in goal.robust}
-    targets = [
-        Target(f"robust at {within[threat]}", found["robust"]["value"], goal.robust[within[threat]], at_least=True)
-        for found in robust
-        if (threat := ThreatModel(found["norm"], found["epsilon"])) in within
-    ]
-    targets.insert(0, Target("clean accuracy", clean["value"], goal.clean, at_least=True))
+        return numbers, [gates]
+    wanted = {ball(text): (f"robust at {text}", bound) for text, bound in goal.robust.items()}
+    targets = [Target("clean accuracy", clean["value"], goal.clean, at_least=True)]
+    for each in robust:
+        name, bound = wanted.get(ThreatModel(each["norm"], each["epsilon"]), ("", 0.0))
+        if name:
+            targets.append(Target(name, each["robust"]["value"], bound, at_least=True))
+    targets.append(gates)
     return numbers, targets
