@@ -4,9 +4,6 @@ Admission happens on the event loop and is bounded: an image is counted from bef
 answer, so nothing piles up behind the count. The engine thread forms batches, runs the model (which releases the GIL) and
 hands each batch's results back to the loop in one wake-up. Where the model runs on a device, what is left for the CPU to do
 with a batch is done by other threads, while the device has the next batch already.
-
-What waits are calls, not images: a call's images are cut where a batch is full, and its results are handed out as shares of
-batches. So a call of many images costs the engine what a call of one does.
 """
 
 import asyncio
@@ -14,17 +11,15 @@ import logging
 import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sized
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
-
-import numpy as np
 
 from bundle.preprocess import Pixels
 from server.admission import Admission
 from server.answering import LABELS, NO_DEADLINE, Images, Share, Wanted
+from server.calls import Call, Piece, Waiting, deliver, fail, stack
 from server.errors import DeadlineError, EngineError
 from server.metrics import Metrics
 
@@ -51,32 +46,10 @@ class Limits:
 
 
 @dataclass(slots=True, eq=False)
-class _Call(Generic[B]):
-    """One call on its way through one or more batches; of its images, the first `cut` are in a batch already."""
-
-    future: "asyncio.Future[list[Share[B]]]"
-    images: Images
-    deadline: float
-    enqueued: float
-    missing: int
-    cut: int = 0
-    shares: dict[int, Share[B]] = field(default_factory=dict)  # by their first image, as batches may end in any order
-
-
-@dataclass(slots=True, eq=False)
-class _Piece(Generic[B]):
-    """The images [start, start + count) of one call, which share a batch."""
-
-    call: _Call[B]
-    start: int
-    count: int
-
-
-@dataclass(slots=True, eq=False)
 class _Half(Generic[F, B]):
     """A batch of which the first half is done: what came of it, and how many seconds that took."""
 
-    pieces: list[_Piece[B]]
+    pieces: list[Piece[B]]
     found: F
     seconds: float
 
@@ -98,8 +71,7 @@ class Batcher(Generic[F, B]):
         finishers: int = 0,
     ) -> None:
         self._run, self._finish, self._limits, self._metrics = run, finish, limits, metrics
-        self._waiting: deque[_Call[B]] = deque()
-        self._queued = 0  # images of them that are in no batch yet
+        self._waiting: Waiting[B] = Waiting()
         self._condition = threading.Condition()
         self._stopping = False
         self._seconds_per_image = 0.0
@@ -110,7 +82,7 @@ class Batcher(Generic[F, B]):
         self._halves: queue.Queue[_Half[F, B] | None] = queue.Queue(maxsize=1)
         self._finishers = finishers
         self._threads += [threading.Thread(target=self._end, name="engine-cpu", daemon=True) for _ in range(finishers)]
-        metrics.watch_queue(lambda: self._queued)
+        metrics.watch_queue(lambda: self._waiting.images)
         metrics.watch_admission(lambda: self.admission.admitted)
 
     def start(self) -> None:
@@ -159,12 +131,11 @@ class Batcher(Generic[F, B]):
         """The same, of at least one image, as a future; cancelling it takes the images out of the queue."""
         future: asyncio.Future[list[Share[B]]] = asyncio.get_running_loop().create_future()
         count = len(images)
-        call: _Call[B] = _Call(future, images, deadline, time.monotonic(), count)
+        call: Call[B] = Call(future, images, deadline, time.monotonic(), count)
         with self._condition:
             self._waiting.append(call)
-            self._queued += count
             # The engine is woken where that changes what it would do: to begin a batch, and to close a full one.
-            if self._queued == count or self._queued >= self._limits.batch:
+            if self._waiting.images == count or self._waiting.images >= self._limits.batch:
                 self._condition.notify()
         return future
 
@@ -176,7 +147,7 @@ class Batcher(Generic[F, B]):
                 continue
             started = time.monotonic()
             try:
-                found = self._run(_stack(pieces))
+                found = self._run(stack(pieces))
             except Exception as error:  # noqa: BLE001 - whatever it was, it is this batch's alone
                 self._failed(pieces, error)
                 continue
@@ -203,52 +174,34 @@ class Batcher(Generic[F, B]):
             self._failed(half.pieces, error)
         else:
             self._account(count, half.seconds + time.monotonic() - started)
-            self._hand_back(self._deliver, half.pieces, results)
+            self._hand_back(deliver, half.pieces, results)
 
-    def _failed(self, pieces: list[_Piece[B]], error: Exception) -> None:
+    def _failed(self, pieces: list[Piece[B]], error: Exception) -> None:
         log.error("the model failed on a batch of %d images", sum([piece.count for piece in pieces]), exc_info=error)
         self._metrics.engine_failures.inc()
-        self._hand_back(self._fail, [piece.call for piece in pieces], EngineError)
+        self._hand_back(fail, [piece.call for piece in pieces], EngineError)
 
-    def _take(self) -> list[_Piece[B]] | None:
+    def _take(self) -> list[Piece[B]] | None:
         """Wait for a batch: full, or its oldest image has waited long enough. None at the end."""
         limits, waiting, condition = self._limits, self._waiting, self._condition
         with condition:
-            while not waiting:
+            while not waiting.images:
                 if self._stopping:
                     return None
                 condition.wait()
-            close_at = waiting[0].enqueued + limits.wait
-            while self._queued < limits.batch and not self._stopping:
+            close_at = waiting.since + limits.wait
+            while waiting.images < limits.batch and not self._stopping:
                 left = close_at - time.monotonic()
                 if left <= 0:
                     break
                 condition.wait(left)
-            return self._cut(limits.batch)
+            return waiting.cut(limits.batch)
 
-    def _cut(self, most: int) -> list[_Piece[B]]:
-        """The oldest images, at most `most` of them, out of the queue."""
-        pieces: list[_Piece[B]] = []
-        room = most
-        while self._waiting and room:
-            call = self._waiting[0]
-            start, left = call.cut, len(call.images) - call.cut
-            if left <= room:
-                count = left
-                self._waiting.popleft()
-            else:
-                count = room
-            call.cut += count
-            room -= count
-            pieces.append(_Piece(call, start, count))
-        self._queued -= most - room
-        return pieces
-
-    def _wanted(self, taken: list[_Piece[B]]) -> list[_Piece[B]]:
+    def _wanted(self, taken: list[Piece[B]]) -> list[Piece[B]]:
         """Those that somebody still waits for."""
         now = time.monotonic()
-        wanted: list[_Piece[B]] = []
-        late: list[_Call[B]] = []
+        wanted: list[Piece[B]] = []
+        late: list[Call[B]] = []
         for piece in taken:
             call = piece.call
             if call.future.done():
@@ -260,7 +213,7 @@ class Batcher(Generic[F, B]):
                 self._metrics.queue_wait.observe(now - call.enqueued, piece.count)
                 wanted.append(piece)
         if late:
-            self._hand_back(self._fail, late, DeadlineError)
+            self._hand_back(fail, late, DeadlineError)
         return wanted
 
     def _account(self, images: int, seconds: float) -> None:
@@ -273,40 +226,3 @@ class Batcher(Generic[F, B]):
     def _hand_back(self, function: Callable[..., None], *arguments: object) -> None:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, *arguments)
-
-    @staticmethod
-    def _deliver(pieces: list[_Piece[B]], results: B) -> None:
-        start = 0
-        for piece in pieces:
-            call, stop = piece.call, start + piece.count
-            call.shares[piece.start] = Share(results, start, stop)
-            call.missing -= piece.count
-            if call.missing == 0 and not call.future.done():
-                call.future.set_result([call.shares[first] for first in sorted(call.shares)])
-            start = stop
-
-    @staticmethod
-    def _fail(calls: Sequence[_Call[B]], error: type[Exception]) -> None:
-        for call in calls:
-            if not call.future.done():
-                call.future.set_exception(error())
-
-
-def _stack(pieces: Sequence[_Piece[B]]) -> Pixels:
-    """Images of one shape as a batch.
-
-    numpy would let go of the GIL for each copy, and wait for the event loop to give it back; joining bytes does not.
-    """
-    parts: list[Pixels] = []
-    for piece in pieces:
-        images = piece.call.images
-        if piece.count < len(images):
-            images = images[piece.start : piece.start + piece.count]
-        if isinstance(images, np.ndarray):
-            parts.append(images)
-        else:
-            parts.extend(images)
-    first = pieces[0].call.images
-    if len(parts) == 1 and isinstance(first, np.ndarray):
-        return parts[0]
-    return np.frombuffer(b"".join(parts), dtype=np.uint8).reshape(-1, *first[0].shape)  # type: ignore[arg-type]
