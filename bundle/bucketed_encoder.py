@@ -38,8 +38,8 @@ class BucketedEncoder(OnnxEncoder):
             self.warm()
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions share no public base class
             raise DeviceError(
-                f"{path} fails on {device} in batches of up to {max_batch} images: {error}; where memory is short, serve"
-                " with a smaller --max-batch"
+                f"{path} fails on {device} in batches of up to {max_batch} images: {error}; where memory is short, take smaller"
+                " ones (--max-batch of the server, --batch-size of the index builder)"
             ) from None
 
     @property
