@@ -114,7 +114,7 @@ def test_real_fashion_mnist(shared_data):
 
 def idx(path, array):
     header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    path.write_bytes(gzip.compress(header + array.tobytes()))
+    path.write_bytes(gzip.compress(header + array.tobytes(), mtime=0))
 
 
 def test_fashion_mnist_from_small_files(tmp_path):
@@ -135,11 +135,11 @@ def test_fashion_mnist_from_small_files(tmp_path):
     ("content", "told"),
     [
         (b"plain", "not a whole gzip file"),
-        (gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 7]))[:-9], "not a whole gzip file"),
-        (gzip.compress(b""), "not an idx file"),
-        (gzip.compress(b"\x89PNG\r\n\x1a\n"), "not an idx file: it starts with 89504e47"),
-        (gzip.compress(bytes([0, 0, 13, 1, 0, 0, 0, 0])), "type 0x0d"),
-        (gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 9, 1, 2])), r"promises \[9\], but 2 bytes"),
+        (gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 7]), mtime=0)[:-9], "not a whole gzip file"),
+        (gzip.compress(b"", mtime=0), "not an idx file"),
+        (gzip.compress(b"\x89PNG\r\n\x1a\n", mtime=0), "not an idx file: it starts with 89504e47"),
+        (gzip.compress(bytes([0, 0, 13, 1, 0, 0, 0, 0]), mtime=0), "type 0x0d"),
+        (gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 9, 1, 2]), mtime=0), r"promises \[9\], but 2 bytes"),
     ],
 )
 def test_damaged_idx_files_say_what_is_wrong(tmp_path, content, told):
