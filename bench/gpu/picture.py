@@ -91,6 +91,7 @@ def _served(axes: Axes, found: Numbers) -> None:
         label = f"{size} {'image' if size == 1 else 'images'} a call"
         axes.plot(places, [each["images_per_second"] for each in these], "o-", color=colour, label=label)
     axes.set_xlabel("front processes (0: one process does it all)")
+    axes.set_ymargin(0.15)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if sizes:
