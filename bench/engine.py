@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.environment import add_device_flag, add_precision_flag, restart_with_one_thread
 from bench.report import Spread, Target, show, told, write_json
+from bench.timing import times_a_second
 
 if TYPE_CHECKING:
     from bundle.bundle import Bundle
@@ -53,7 +54,7 @@ def measure(
         engine = batcher_of(Classifier(bundle), Limits(batch, 0.0, CALLS * batch), Metrics())
         turns: list[tuple[Callable[[], float], list[float]]] = [
             (lambda: runner.run(_answers(engine, images, seconds)), ours),
-            (lambda: _turns(bare, seconds), theirs),
+            (lambda: times_a_second(bare, seconds), theirs),
         ]
         runner.run(_start(engine))
         for i in track(range(rounds + 1), description="classifying"):
@@ -125,15 +126,6 @@ async def _answers(engine: "ModelBatcher", images: Any, seconds: float) -> float
 
     answered = await asyncio.gather(*(ask() for _ in range(CALLS)))
     return sum(answered) / (time.perf_counter() - begun)
-
-
-def _turns(work: Callable[[], object], seconds: float) -> float:
-    """How often a second."""
-    done, begun = 0, time.perf_counter()
-    while (spent := time.perf_counter() - begun) < seconds or not done:
-        work()
-        done += 1
-    return done / spent
 
 
 def main() -> int:

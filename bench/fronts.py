@@ -7,17 +7,15 @@ their own. The CPU of a server is that of all its processes. 0 fronts is a serve
 """
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.progress import Progress
 
+from bench.asking import ask
 from bench.environment import add_device_flag, add_precision_flag, restart_with_one_thread
-from bench.load import Load
 from bench.report import show, told, write_json
 from bench.server_process import Server, running_server
 
@@ -46,26 +44,21 @@ class Served:
     failed_calls: int
 
 
-def ask(server: Server, fronts: int, images: int, crowd: Crowd) -> Served:
+def serve(server: Server, fronts: int, images: int, crowd: Crowd) -> Served:
     """Loads the server by calls of so many images; latencies are the worst of any asking process."""
     callers = max(1, round(crowd.in_flight / images / crowd.processes))
     # Connections are dealt out to fronts by chance: several for each, so that none stays idle.
     connections = min(callers, max(1, -(-8 * fronts // crowd.processes)))
-    flags = ["--callers", callers, "--connections", connections, "--images", images, "--seconds", crowd.seconds]
-    command = [sys.executable, "-m", "bench.load", "--address", server.address, *map(str, flags)]
-    before = server.scrape()
-    asking = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(crowd.processes)]
-    loads = [Load(**json.loads(each.communicate()[0])) for each in asking]
-    grown = {name: value - before.get(name, 0.0) for name, value in server.scrape().items()}
-    answered = grown["holdfast_batch_images_sum"]  # warming up included, as it is in the CPU
-    asked = images * sum(load.calls for load in loads)
+    flags = ("--callers", callers, "--connections", connections, "--images", images, "--seconds", crowd.seconds)
+    asked = ask(server, *flags, processes=crowd.processes)
+    loads = asked.loads
     return Served(
         fronts=fronts,
         images_per_call=images,
         images_per_second=sum(images * (load.calls - load.failed) / load.seconds for load in loads),
-        mean_batch=answered / grown["holdfast_batch_images_count"],
-        server_cpu_us_per_image=1e6 * grown["process_cpu_seconds_total"] / answered,
-        caller_cpu_us_per_image=1e6 * sum(load.cpu for load in loads) / asked,
+        mean_batch=asked.mean_batch,
+        server_cpu_us_per_image=asked.server_cpu,
+        caller_cpu_us_per_image=1e6 * sum(load.cpu for load in loads) / (images * sum(load.calls for load in loads)),
         p50_ms=max(load.p50 for load in loads),
         p99_ms=max(load.p99 for load in loads),
         failed_calls=sum(load.failed for load in loads),
@@ -83,30 +76,14 @@ def measure(options: argparse.Namespace) -> list[Served]:
         for fronts in options.fronts:
             with running_server(options.bundle, *map(str, flags), "--fronts", str(fronts)) as server:
                 for images in options.images:
-                    found.append(ask(server, fronts, images, crowd))
+                    found.append(serve(server, fronts, images, crowd))
                     progress.advance(task)
     return found
 
 
 def main() -> int:
     """Runs the benchmark. Returns 0 where no call failed, else 1."""
-    cores = len(os.sched_getaffinity(0))
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.fronts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--bundle", type=Path, required=True, help="a complete bundle")
-    add_device_flag(parser)
-    add_precision_flag(parser)
-    parser.add_argument("--fronts", type=int, nargs="+", default=[0, 1, 4, 8], help="of each server (default: %(default)s)")
-    parser.add_argument("--images", type=int, nargs="+", default=[1, 32, 256], help="in each call (default: %(default)s)")
-    parser.add_argument("--max-batch", type=int, default=256, help="of the servers (default: %(default)s)")
-    parser.add_argument("--in-flight", type=int, default=1024, help="images asked at a time (default: %(default)s)")
-    parser.add_argument(
-        "--processes", type=int, default=max(1, cores // 3), help="that ask (default: a third of the cores, %(default)s)"
-    )
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
-    options = parser.parse_args()
+    options = _parser().parse_args()
     restart_with_one_thread("bench.fronts")
     found = measure(options)
     show(
@@ -138,6 +115,26 @@ def main() -> int:
         }
         write_json(options.json, "fronts", {**settings, "served": [asdict(each) for each in found]}, device=options.device)
     return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    cores = len(os.sched_getaffinity(0))
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.fronts", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--bundle", type=Path, required=True, help="a complete bundle")
+    add_device_flag(parser)
+    add_precision_flag(parser)
+    parser.add_argument("--fronts", type=int, nargs="+", default=[0, 1, 4, 8], help="of each server (default: %(default)s)")
+    parser.add_argument("--images", type=int, nargs="+", default=[1, 32, 256], help="in each call (default: %(default)s)")
+    parser.add_argument("--max-batch", type=int, default=256, help="of the servers (default: %(default)s)")
+    parser.add_argument("--in-flight", type=int, default=1024, help="images asked at a time (default: %(default)s)")
+    parser.add_argument(
+        "--processes", type=int, default=max(1, cores // 3), help="that ask (default: a third of the cores, %(default)s)"
+    )
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    return parser
 
 
 if __name__ == "__main__":

@@ -9,12 +9,11 @@ OpenBLAS, into memory that is there already.
 
 import argparse
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from bench.environment import restart_with_one_thread
 from bench.report import Spread, Target, show, told, write_json
+from bench.timing import seconds_of
 
 BOUND = 1.5
 
@@ -25,13 +24,11 @@ def measure(rows: int, dim: int, batch: int, k: int, pairs: int) -> tuple[Spread
     import numpy as np  # noqa: PLC0415
     from rich.progress import track  # noqa: PLC0415
 
+    from bench.vectors import unit_vectors  # noqa: PLC0415
     from bundle.index import FlatIndex  # noqa: PLC0415
 
     rng = np.random.default_rng(0)
-    bank = rng.standard_normal((rows, dim), dtype=np.float32)
-    bank /= np.linalg.norm(bank, axis=1, keepdims=True)
-    queries = rng.standard_normal((batch, dim), dtype=np.float32)
-    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    bank, queries = unit_vectors(rng, rows, dim), unit_vectors(rng, batch, dim)
     index = FlatIndex.build(bank, np.arange(rows))
     columns = np.ascontiguousarray(bank.T)
     product = np.empty((batch, rows), dtype=np.float32)
@@ -47,16 +44,10 @@ def measure(rows: int, dim: int, batch: int, k: int, pairs: int) -> tuple[Spread
     for i in track(range(pairs + 2), description="searching"):
         order = [(search, searches), (multiply, products)]
         for work, times in order if i % 2 else reversed(order):
-            times.append(_seconds(work) / batch * 1e6)
+            times.append(seconds_of(work) / batch * 1e6)
     searches, products = searches[2:], products[2:]  # the first touch memory for the first time
     ratios = [s / p for s, p in zip(searches, products, strict=True)]
     return Spread.of(searches), Spread.of(products), Spread.of(ratios)
-
-
-def _seconds(work: Callable[[], None]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def main() -> int:

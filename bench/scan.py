@@ -10,11 +10,13 @@ once for all of them, and are bound by arithmetic sooner.
 import argparse
 import sys
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.environment import add_device_flag, restart_with_one_thread
 from bench.report import Spread, show, told, write_json
+from bench.timing import seconds_of
 
 if TYPE_CHECKING:
     from bundle.device import Device
@@ -39,12 +41,11 @@ def measure(
 ) -> tuple[float, list[Scanned]]:
     """Bytes a second of a copy on the device, and what became of each size and batch."""
     # Imported here: these libraries read their environment when they are imported, and main sets it first.
-    import time  # noqa: PLC0415
-
     import numpy as np  # noqa: PLC0415
     import torch  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415
 
+    from bench.vectors import unit_vectors  # noqa: PLC0415
     from trainer.ceilings import measure as ceilings_of  # noqa: PLC0415
 
     copied = ceilings_of(torch.device(device), torch.float32, threads=1).bytes
@@ -55,13 +56,8 @@ def measure(
         for rows in sizes:
             index = indexed(device, rows, dim)
             for batch in batches:
-                queries = rng.standard_normal((batch, dim), dtype=np.float32)
-                queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-                seconds = []
-                for _ in range(times + 1):
-                    begun = time.perf_counter()
-                    index.search(queries, k)
-                    seconds.append(time.perf_counter() - begun)
+                queries = unit_vectors(rng, batch, dim)
+                seconds = [seconds_of(partial(index.search, queries, k)) for _ in range(times + 1)]
                 spread = Spread.of(seconds[1:])  # the first touches memory for the first time
                 rate = 4 * rows * dim / spread.median
                 middle, low, high = (1e3 * each for each in (spread.median, spread.low, spread.high))
@@ -71,19 +67,14 @@ def measure(
 
 
 def indexed(device: "Device", rows: int, dim: int) -> "Index":
-    """Random unit vectors, a million at a time so that memory holds them once."""
+    """Random unit vectors, on the device."""
     import numpy as np  # noqa: PLC0415
 
+    from bench.vectors import unit_vectors  # noqa: PLC0415
     from bundle.gpu_index import GpuFlatIndex  # noqa: PLC0415
     from bundle.index import FlatIndex  # noqa: PLC0415
 
-    rng = np.random.default_rng(1)
-    bank = np.empty((rows, dim), dtype=np.float32)
-    for start in range(0, rows, 1_000_000):
-        part = bank[start : start + 1_000_000]
-        rng.standard_normal(out=part, dtype=np.float32)
-        part /= np.linalg.norm(part, axis=1, keepdims=True)
-    index = FlatIndex.build(bank, np.arange(rows))
+    index = FlatIndex.build(unit_vectors(np.random.default_rng(1), rows, dim), np.arange(rows))
     return index if device == "cpu" else GpuFlatIndex(index)
 
 

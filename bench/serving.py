@@ -8,18 +8,18 @@ a round, and the median of them counts. On a machine of two cores the callers ta
 """
 
 import argparse
-import json
 import statistics
-import subprocess
 import sys
-import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from bench.asking import ask
 from bench.environment import restart_with_one_thread
-from bench.load import Load
 from bench.report import Spread, Target, show, told, write_json
-from bench.server_process import Server, running_server
+from bench.server_process import running_server
+from bench.timing import times_a_second
+from bundle.errors import HoldfastError
 
 BOUND = 0.70
 
@@ -42,20 +42,6 @@ class Round:
         return self.served / self.looped
 
 
-def serve(server: Server, callers: int, seconds: float) -> tuple[Load, float, float]:
-    """Loads the server; returns that, the mean batch it formed, and its CPU microseconds per image."""
-    before = server.scrape()
-    command = [sys.executable, "-m", "bench.load", "--address", server.address]
-    answer = subprocess.run(
-        [*command, "--callers", str(callers), "--seconds", str(seconds)], stdout=subprocess.PIPE, check=True
-    )
-    after = server.scrape()
-    grown = {name: after[name] - before.get(name, 0.0) for name in after}
-    images = grown["holdfast_batch_images_sum"]
-    cpu = grown["process_cpu_seconds_total"] / images * 1e6
-    return Load(**json.loads(answer.stdout)), images / grown["holdfast_batch_images_count"], cpu
-
-
 def measure(bundle: Path, callers: int, seconds: float, rounds: int, flags: list[str]) -> list[Round]:
     """Serves and loops in turns."""
     # Imported here: these libraries read their environment when they are imported, and main sets it first.
@@ -70,15 +56,16 @@ def measure(bundle: Path, callers: int, seconds: float, rounds: int, flags: list
     results = []
     with running_server(bundle, *flags) as server:
         for _ in track(range(rounds), description="serving and looping"):
-            load, batch, cpu = serve(server, callers, seconds)
+            asked = ask(server, "--callers", callers, "--seconds", seconds)
+            (load,), batch = asked.loads, asked.mean_batch
+            if load.failed:
+                raise HoldfastError(f"{load.failed} of {load.calls} calls failed")
             images = np.random.default_rng(0).integers(0, 256, (max(1, round(batch)), *shape), dtype=np.uint8)
-            classifier.classify(images)
-            done, started = 0, time.perf_counter()
-            while (spent := time.perf_counter() - started) < seconds:
-                classifier.classify(images)
-                done += len(images)
-            served = (load.calls - load.failed) / load.seconds
-            results.append(Round(served, done / spent, batch, cpu, load.cpu / load.calls * 1e6, load.p50, load.p99))
+            classify = partial(classifier.classify, images)
+            classify()
+            looped = len(images) * times_a_second(classify, seconds)
+            served, cpu = load.calls / load.seconds, load.cpu / load.calls * 1e6
+            results.append(Round(served, looped, batch, asked.server_cpu, cpu, load.p50, load.p99))
     return results
 
 

@@ -9,12 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench import vectors
+from bench.asking import ask
 from bench.environment import prepared
 from bench.load import raw_requests
 from bench.memory import mixture
 from bench.report import Spread, Target, warn_if_busy
 from bench.server_process import running_server
 from bench.synthetic import images, write_bundle
+from bench.timing import times_a_second
+from bench.vectors import unit_vectors
 from bundle.bundle import Bundle
 from bundle.classifier import Classifier
 from bundle.errors import HoldfastError
@@ -121,6 +125,24 @@ def test_serving_compares_the_same_work(bundle, tmp_path):
     assert result["served"] > 0
     assert result["server_cpu"] > 0
     assert result["ratio"] == pytest.approx(result["served"] / result["looped"], rel=1)
+
+
+def test_who_cannot_ask_says_so(bundle):
+    with running_server(bundle.directory) as server, pytest.raises(HoldfastError, match="failed, for what it says above"):
+        ask(server, "--no-such-flag")
+
+
+def test_vectors_are_of_unit_length_however_many_are_made_at_once(monkeypatch):
+    whole = unit_vectors(np.random.default_rng(0), 10, 5)
+    monkeypatch.setattr(vectors, "AT_ONCE", 3)
+    assert np.array_equal(unit_vectors(np.random.default_rng(0), 10, 5), whole)
+    assert np.linalg.norm(whole, axis=1) == pytest.approx(1)
+
+
+def test_slow_work_is_done_once_at_least():
+    done = []
+    assert times_a_second(lambda: done.append(1), 0.0) > 0
+    assert done == [1]
 
 
 def test_memory_reads_the_servers_own_number(bundle, tmp_path):

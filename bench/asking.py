@@ -1,0 +1,48 @@
+"""A server asked by processes of their own, and what it counted meanwhile."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from bench.load import Load
+from bench.server_process import Server
+from bundle.errors import HoldfastError
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What became of it.
+
+    Attributes:
+        loads: of each process.
+        mean_batch: images in one, that the server formed; the warm-up's are counted here and in its CPU.
+        server_cpu: of all its processes, in microseconds an image.
+
+    """
+
+    loads: list[Load]
+    mean_batch: float
+    server_cpu: float
+
+
+def ask(server: Server, *flags: object, processes: int = 1) -> Asked:
+    """Run python -m bench.load with these flags, so many times side by side.
+
+    Raises:
+        HoldfastError: a process ended without saying what it measured.
+
+    """
+    command = [sys.executable, "-m", "bench.load", "--address", server.address, *map(str, flags)]
+    before = server.scrape()
+    asking = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(processes)]
+    told = [each.communicate()[0] for each in asking]
+    if not all(told):
+        raise HoldfastError("a process that was to ask the server failed, for what it says above")
+    grown = {name: value - before.get(name, 0.0) for name, value in server.scrape().items()}
+    images = grown["holdfast_batch_images_sum"]
+    return Asked(
+        loads=[Load(**json.loads(each)) for each in told],
+        mean_batch=images / grown["holdfast_batch_images_count"],
+        server_cpu=1e6 * grown["process_cpu_seconds_total"] / images,
+    )
