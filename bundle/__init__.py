@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bundle.answers import Answers
-    from bundle.bundle import Bundle, BundleWriter, read_manifest
+    from bundle.bundle import Bundle, read_manifest
     from bundle.classifier import Classifier
     from bundle.errors import BundleError, HoldfastError, ImageError
     from bundle.manifest import Manifest
     from bundle.preprocess import InputContract, decode_image, fit
     from bundle.threat_model import ThreatModel
+    from bundle.writer import BundleWriter
 
 __all__ = [
     "Answers",
@@ -35,7 +36,7 @@ _HOMES = {
     "Answers": "answers",
     "Bundle": "bundle",
     "BundleError": "errors",
-    "BundleWriter": "bundle",
+    "BundleWriter": "writer",
     "Classifier": "classifier",
     "HoldfastError": "errors",
     "ImageError": "errors",

@@ -10,8 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bundle.bundle import Bundle, BundleWriter
+from bundle.bundle import Bundle
 from bundle.errors import BundleError, HoldfastError
+from bundle.writer import BundleWriter
 
 ABOUT = """\
 A bundle is one directory: an encoder, its gradient, an index of labelled images, and a manifest with the hash of each file.

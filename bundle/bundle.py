@@ -1,6 +1,5 @@
-"""Opening and writing bundles. No other package reads or writes one."""
+"""Opening bundles. No other package reads one."""
 
-from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Self
@@ -14,7 +13,7 @@ from bundle.device import CPU, Device, Placement, place
 from bundle.encoder import OnnxEncoder, OnnxGradient
 from bundle.errors import BundleError, ContractMismatchError, HashMismatchError, MissingFileError
 from bundle.exemplars import Exemplars
-from bundle.files import replace_atomically, sha256_file, write_atomically
+from bundle.files import sha256_file
 from bundle.gpu_index import GpuFlatIndex
 from bundle.index import FlatIndex, Index
 from bundle.manifest import Manifest
@@ -179,51 +178,6 @@ class Bundle:
             index.search(np.zeros((1, index.dim), dtype=np.float32), manifest.vote.k)
 
 
-class BundleWriter:
-    """Writes a bundle's files aside and its manifest last, so that a reader sees the old bundle or the new one.
-
-    Between the first `add` and `commit`, files and manifest may disagree; opening then fails with a clear hash error, and
-    never serves a mixture.
-    """
-
-    def __init__(self, directory: Path, files: dict[str, str]) -> None:
-        self.directory = Path(directory)
-        self._files = files
-
-    @classmethod
-    def create(cls, directory: Path) -> Self:
-        """Start a new bundle. The directory is made; a manifest that is there already is removed by `commit` only.
-
-        Raises:
-            BundleError: the directory holds something that is not a bundle.
-
-        """
-        directory = Path(directory)
-        if directory.exists() and (not directory.is_dir() or (any(directory.iterdir()) and not _is_ours(directory))):
-            raise BundleError(f"{directory} exists and is not a bundle; choose another directory")
-        directory.mkdir(parents=True, exist_ok=True)
-        return cls(directory, {})
-
-    @classmethod
-    def open(cls, directory: Path) -> Self:
-        """Complete or change a bundle that is there; its files are kept."""
-        return cls(Path(directory), dict(read_manifest(Path(directory)).files))
-
-    def add(self, name: str, write: Callable[[Path], object]) -> None:
-        """Write one file: `write` gets a temporary path to write to, which then takes the name atomically."""
-        target = _inside(self.directory, name)
-        with replace_atomically(target) as temporary:
-            write(temporary)
-        self._files[name] = sha256_file(target)
-
-    def commit(self, manifest: Manifest) -> Manifest:
-        """Write manifest.json with the hash of every file. Returns it as written."""
-        complete = manifest.model_copy(update={"files": dict(sorted(self._files.items()))})
-        checked = Manifest.model_validate(complete.model_dump())
-        write_atomically(self.directory / MANIFEST, checked.to_json())
-        return checked
-
-
 def _encoder(path: Path, threads: int, placement: Placement, max_batch: int) -> OnnxEncoder:
     if placement.device == "cpu":
         return OnnxEncoder(path, threads=threads)
@@ -236,7 +190,7 @@ def _verified(directory: Path) -> Manifest:
     if ENCODER not in manifest.files:
         raise MissingFileError(f"{directory / MANIFEST} names no {ENCODER}; export the encoder again")
     for name, expected in manifest.files.items():
-        path = _inside(directory, name)
+        path = inside(directory, name)
         if not path.is_file():
             raise MissingFileError(f"{path} is missing, though the manifest names it; copy the whole bundle again")
         actual = sha256_file(path)
@@ -247,13 +201,9 @@ def _verified(directory: Path) -> Manifest:
     return manifest
 
 
-def _inside(directory: Path, name: str) -> Path:
+def inside(directory: Path, name: str) -> Path:
+    """Where a bundle's file lies. Raises BundleError for a name that leads out of it."""
     relative = PurePosixPath(name)
     if relative.is_absolute() or ".." in relative.parts or not relative.parts:
         raise BundleError(f"a bundle's file must lie inside it, not at {name!r}")
     return directory / relative
-
-
-def _is_ours(directory: Path) -> bool:
-    """A bundle, or the beginnings of one that was cut short (a checkpoint folder may lie in it)."""
-    return any((directory / name).exists() for name in (MANIFEST, ENCODER, "checkpoint", "log.csv"))

@@ -8,7 +8,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bundle.bundle import ENCODER, EXEMPLARS, INDEX, Bundle, BundleWriter
+from bundle.bundle import ENCODER, EXEMPLARS, INDEX, Bundle
 from bundle.choice import Choice
 from bundle.credibility import Calibration, calibrate
 from bundle.errors import BundleError
@@ -16,6 +16,7 @@ from bundle.exemplars import Exemplars, Flag
 from bundle.index import FlatIndex
 from bundle.manifest import IndexRecord, Manifest
 from bundle.vote import vote
+from bundle.writer import BundleWriter
 from data import Splits, load_recorded
 from index_build.attack import STEPS, attack, embedded
 from index_build.audit import disagreement_flags, recall_at_k

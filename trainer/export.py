@@ -17,9 +17,10 @@ from onnx import ModelProto
 from torch import fx, nn
 
 from bundle.agreement import FLOAT16_TOLERANCE
-from bundle.bundle import ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, BundleWriter
+from bundle.bundle import ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS
 from bundle.files import write_atomically
 from bundle.preprocess import InputContract, Pixels
+from bundle.writer import BundleWriter
 from trainer.float16_graph import BeyondFloat16Error, in_float16
 from trainer.gradient_graph import Untraceable, prepare, trace_gradient
 from trainer.half_weights import halve

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torch import nn
 
-from bundle.bundle import BundleWriter
 from bundle.manifest import DataRecord, Manifest, ThreatModelRecord, Training
 from bundle.preprocess import InputContract
 from bundle.vote import VoteParameters
+from bundle.writer import BundleWriter
 from data import Splits
 from trainer import rounding, whitening
 from trainer.config import Stage, TrainConfig

@@ -3,7 +3,8 @@ import shutil
 import pytest
 
 from bundle.__main__ import main
-from bundle.bundle import Bundle, BundleWriter
+from bundle.bundle import Bundle
+from bundle.writer import BundleWriter
 
 
 def test_check_says_what_it_is(tiny, capsys):

@@ -6,13 +6,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from bundle.bundle import BundleWriter
 from bundle.encoder import OnnxEncoder
 from bundle.exemplars import Exemplars
 from bundle.index import FlatIndex
 from bundle.manifest import DataRecord, IndexRecord, Manifest, ThreatModelRecord, Training
 from bundle.preprocess import InputContract
 from bundle.vote import VoteParameters
+from bundle.writer import BundleWriter
 
 SIDE, DIM = 8, 6
 

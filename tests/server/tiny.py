@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from bundle.bundle import BundleWriter
 from bundle.credibility import calibrate
 from bundle.encoder import OnnxEncoder
 from bundle.exemplars import Exemplars
@@ -18,6 +17,7 @@ from bundle.index import FlatIndex
 from bundle.manifest import DataRecord, IndexRecord, Manifest, ThreatModelRecord, Training
 from bundle.preprocess import InputContract
 from bundle.vote import VoteParameters, vote
+from bundle.writer import BundleWriter
 from protos.holdfast.v1 import image_pb2
 
 Pixels = NDArray[np.uint8]

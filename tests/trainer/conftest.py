@@ -4,12 +4,12 @@ import torch
 import torch.nn.functional as F
 
 import data
-from bundle.bundle import BundleWriter
 from bundle.exemplars import Exemplars
 from bundle.index import FlatIndex
 from bundle.manifest import DataRecord, IndexRecord, Manifest, ThreatModelRecord, Training
 from bundle.preprocess import InputContract
 from bundle.vote import VoteParameters
+from bundle.writer import BundleWriter
 from trainer import rounding
 from trainer.attacks.quantise import to_pixels
 from trainer.encoders import ResNetConfig, build_encoder

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bundle.bundle import BundleWriter
 from bundle.encoder import OnnxEncoder, OnnxGradient
 from bundle.preprocess import InputContract
+from bundle.writer import BundleWriter
 from trainer import export as module
 from trainer.encoders import AmdimConfig, ResNetConfig, build_encoder
 from trainer.export import export

@@ -9,11 +9,11 @@ from torch import nn
 
 from bundle.agreement import FLOAT16_TOLERANCE, cosine_distance
 from bundle.bucketed_encoder import BucketedEncoder
-from bundle.bundle import BundleWriter
 from bundle.device import find_gpu
 from bundle.encoder import OnnxEncoder
 from bundle.errors import DeviceError
 from bundle.preprocess import InputContract
+from bundle.writer import BundleWriter
 from trainer import rounding
 from trainer.encoders import AmdimConfig, ImageEncoder, ResNetConfig, build_encoder
 from trainer.export import export, write_graphs

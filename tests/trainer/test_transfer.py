@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bundle.bundle import Bundle, BundleWriter, read_manifest
+from bundle.bundle import Bundle, read_manifest
 from bundle.classifier import Classifier
 from bundle.errors import ContractMismatchError
 from bundle.exemplars import Exemplars
@@ -14,6 +14,7 @@ from bundle.index import FlatIndex
 from bundle.preprocess import InputContract
 from bundle.threat_model import ThreatModel
 from bundle.vote import VoteParameters
+from bundle.writer import BundleWriter
 from tests.bundle.tiny import manifest
 from trainer.attacks.ladder import Ladder
 from trainer.attacks.planted import knn_judge

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from bundle.bundle import BundleWriter, read_manifest
+from bundle.bundle import read_manifest
 from bundle.errors import HoldfastError
 from bundle.manifest import Accuracy, Manifest
+from bundle.writer import BundleWriter
 from data import LabelledImages, Splits, load_recorded
 from trainer.evaluate.evaluation import Evaluation
 

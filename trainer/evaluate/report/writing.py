@@ -4,9 +4,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bundle.bundle import BundleWriter, read_manifest
+from bundle.bundle import read_manifest
 from bundle.errors import HashMismatchError, MissingFileError, SchemaMismatchError
 from bundle.files import sha256_file
+from bundle.writer import BundleWriter
 from trainer.evaluate.report.page import render
 from trainer.evaluate.results import Report
 
