@@ -40,5 +40,5 @@ USER holdfast
 WORKDIR /
 EXPOSE 50051 9464
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-m", "client", "health", "--timeout", "3"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-m", "holdfast.client", "health", "--timeout", "3"]
 ENTRYPOINT ["python", "-m", "server"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.load import Load
 from bench.server_process import Server
-from bundle.errors import HoldfastError
+from holdfast.errors import HoldfastError
 
 
 @dataclass(frozen=True)

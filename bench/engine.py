@@ -21,10 +21,10 @@ from bench.report import Spread, Target, show, told, write_json
 from bench.timing import times_a_second
 
 if TYPE_CHECKING:
-    from bundle.bundle import Bundle
-    from bundle.choice import Precision
-    from bundle.device import Device
-    from server.engine import ModelBatcher
+    from holdfast.bundle.reader import Bundle
+    from holdfast.model.choice import Precision
+    from holdfast.model.encoder.device import Device
+    from holdfast.server.core.engine import ModelBatcher
 
 BOUND = 0.90
 CALLS = 4
@@ -39,11 +39,11 @@ def measure(
     import numpy as np  # noqa: PLC0415
     from rich.progress import track  # noqa: PLC0415
 
-    from bundle.bundle import Bundle  # noqa: PLC0415
-    from bundle.classifier import Classifier  # noqa: PLC0415
-    from server.batching import Limits  # noqa: PLC0415
-    from server.engine import batcher_of  # noqa: PLC0415
-    from server.metrics import Metrics  # noqa: PLC0415
+    from holdfast.bundle.reader import Bundle  # noqa: PLC0415
+    from holdfast.model.classifier import Classifier  # noqa: PLC0415
+    from holdfast.server.core.batching import Limits  # noqa: PLC0415
+    from holdfast.server.core.engine import batcher_of  # noqa: PLC0415
+    from holdfast.server.monitor.metrics import Metrics  # noqa: PLC0415
 
     bundle = Bundle.open(directory, device=device, max_batch=batch, precision=precision)
     images = np.random.default_rng(0).integers(0, 256, (batch, *bundle.manifest.input.shape), dtype=np.uint8)
@@ -70,8 +70,8 @@ def bare_loop(bundle: "Bundle", images: Any) -> Callable[[], object]:
     """One turn of ONNX Runtime and faiss alone. `images` is uint8 [N, H, W, 3]."""
     import faiss  # noqa: PLC0415
 
-    from bundle.bundle import ENCODER, ENCODER_FLOAT16  # noqa: PLC0415
-    from bundle.session import open_session  # noqa: PLC0415
+    from holdfast.bundle.reader import ENCODER, ENCODER_FLOAT16  # noqa: PLC0415
+    from holdfast.model.encoder.session import open_session  # noqa: PLC0415
 
     graph = ENCODER_FLOAT16 if bundle.placement.precision == "float16" else ENCODER
     session = open_session(bundle.directory / graph, device=bundle.placement.device)

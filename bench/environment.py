@@ -9,7 +9,7 @@ import os
 import sys
 
 from bench.report import warn_if_busy
-from server.environment import prepare_libraries
+from holdfast.environment import prepare_libraries
 
 # numpy brings its own OpenBLAS, beside the one that OMP_NUM_THREADS governs.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "BENCH_IS_PREPARED": "1"}

@@ -25,7 +25,7 @@ def measure(rows: int, dim: int, batch: int, k: int, pairs: int) -> tuple[Spread
     from rich.progress import track  # noqa: PLC0415
 
     from bench.vectors import unit_vectors  # noqa: PLC0415
-    from bundle.index import FlatIndex  # noqa: PLC0415
+    from holdfast.model.retrieval.flat import FlatIndex  # noqa: PLC0415
 
     rng = np.random.default_rng(0)
     bank, queries = unit_vectors(rng, rows, dim), unit_vectors(rng, batch, dim)

@@ -25,7 +25,7 @@ import numpy as np
 import uvloop
 from numpy.typing import NDArray
 
-from protos.holdfast.v1 import holdfast_pb2, image_pb2
+from holdfast.protos.holdfast.v1 import holdfast_pb2, image_pb2
 
 CLASSIFY = "/holdfast.v1.HoldfastService/Classify"
 INFO = "/holdfast.v1.HoldfastService/GetModelInfo"

@@ -20,8 +20,8 @@ from bench.environment import restart_with_one_thread
 from bench.load import drive
 from bench.report import Target, show, told, write_json
 from bench.server_process import Server, running_server
-from bundle.bundle import read_manifest
-from protos.holdfast.v1 import holdfast_pb2, image_pb2
+from holdfast.bundle.reader import read_manifest
+from holdfast.protos.holdfast.v1 import holdfast_pb2, image_pb2
 
 BOUND = 1.10
 CALLERS = 16

@@ -17,9 +17,9 @@ from bench.report import Target, show, told, write_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bundle.answers import Answers
-    from bundle.choice import Precision
-    from bundle.device import Device
+    from holdfast.model.answers import Answers
+    from holdfast.model.choice import Precision
+    from holdfast.model.encoder.device import Device
 
 BOUND = 0.999
 
@@ -32,9 +32,9 @@ def measure(
     import numpy as np  # noqa: PLC0415
     from rich.progress import track  # noqa: PLC0415
 
-    from bundle.bundle import Bundle  # noqa: PLC0415
-    from bundle.classifier import Classifier  # noqa: PLC0415
-    from data import load_recorded  # noqa: PLC0415
+    from holdfast.bundle.reader import Bundle  # noqa: PLC0415
+    from holdfast.data import load_recorded  # noqa: PLC0415
+    from holdfast.model.classifier import Classifier  # noqa: PLC0415
 
     on_cpu, other = Bundle.open(directory), Bundle.open(directory, device=device, max_batch=batch, precision=precision)
     one, two = Classifier(on_cpu), Classifier(other)

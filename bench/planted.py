@@ -18,20 +18,20 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from bundle.bundle import Bundle
-from bundle.errors import HoldfastError
-from bundle.intervals import Rate
-from bundle.preprocess import InputContract, Pixels, fit
-from bundle.threat_model import Norm, ThreatModel
-from trainer.attacks.adaptive import AdaptiveAttack
-from trainer.attacks.noise import NoiseAttack
-from trainer.attacks.planted import PlantedResult, planted_adversary
-from trainer.attacks.quantise import to_pixels
-from trainer.attacks.rungs import Counts, TopK
-from trainer.attacks.victim import Attack, Embed
-from trainer.encoders import AmdimConfig, EncoderConfig, ResNetConfig, build_encoder
-from trainer.evaluate import unseen_images
-from trainer.onnx_embedding import OnnxEmbedding
+from holdfast.attacks.adaptive import AdaptiveAttack
+from holdfast.attacks.losses import Counts, TopK
+from holdfast.attacks.noise import NoiseAttack
+from holdfast.attacks.onnx_embedding import OnnxEmbedding
+from holdfast.attacks.planted import PlantedResult, planted_adversary
+from holdfast.attacks.quantise import to_pixels
+from holdfast.attacks.victim import Attack, Embed
+from holdfast.bundle.reader import Bundle
+from holdfast.bundle.threat_model import Norm, ThreatModel
+from holdfast.errors import HoldfastError
+from holdfast.evaluation import unseen_images
+from holdfast.intervals import Rate
+from holdfast.model.preprocess import InputContract, Pixels, fit
+from holdfast.trainer.encoders import AmdimConfig, EncoderConfig, ResNetConfig, build_encoder
 
 UNTRAINED: dict[str, EncoderConfig] = {
     "AMDIM, untrained": AmdimConfig(width=8, n_rkhs=64, depth=1),

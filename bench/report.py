@@ -13,10 +13,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bundle.device import Device
-from bundle.errors import HoldfastError
-from bundle.files import write_atomically
-from bundle.nvidia import read_driver
+from holdfast.errors import HoldfastError
+from holdfast.files import write_atomically
+from holdfast.model.encoder.device import Device
+from holdfast.model.encoder.nvidia import read_driver
 
 Value = str | int | float | bool | None
 LIBRARIES = ("torch", "onnxruntime", "onnxruntime-gpu", "faiss-cpu", "faiss-gpu-cuvs", "grpcio")

@@ -19,8 +19,8 @@ from bench.report import Spread, show, told, write_json
 from bench.timing import seconds_of
 
 if TYPE_CHECKING:
-    from bundle.device import Device
-    from bundle.index import Index
+    from holdfast.model.encoder.device import Device
+    from holdfast.model.retrieval.flat import Index
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def measure(
     from rich.progress import Progress  # noqa: PLC0415
 
     from bench.vectors import unit_vectors  # noqa: PLC0415
-    from trainer.ceilings import measure as ceilings_of  # noqa: PLC0415
+    from holdfast.trainer.cost.roofline import measure as ceilings_of  # noqa: PLC0415
 
     copied = ceilings_of(torch.device(device), torch.float32, threads=1).bytes
     found = []
@@ -71,8 +71,8 @@ def indexed(device: "Device", rows: int, dim: int) -> "Index":
     import numpy as np  # noqa: PLC0415
 
     from bench.vectors import unit_vectors  # noqa: PLC0415
-    from bundle.gpu_index import GpuFlatIndex  # noqa: PLC0415
-    from bundle.index import FlatIndex  # noqa: PLC0415
+    from holdfast.model.retrieval.flat import FlatIndex  # noqa: PLC0415
+    from holdfast.model.retrieval.flat_gpu import GpuFlatIndex  # noqa: PLC0415
 
     index = FlatIndex.build(unit_vectors(np.random.default_rng(1), rows, dim), np.arange(rows))
     return index if device == "cpu" else GpuFlatIndex(index)

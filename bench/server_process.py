@@ -15,7 +15,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from bundle.errors import HoldfastError
+from holdfast.errors import HoldfastError
 
 START_SECONDS = 60.0
 

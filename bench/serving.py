@@ -19,7 +19,7 @@ from bench.environment import restart_with_one_thread
 from bench.report import Spread, Target, show, told, write_json
 from bench.server_process import running_server
 from bench.timing import times_a_second
-from bundle.errors import HoldfastError
+from holdfast.errors import HoldfastError
 
 BOUND = 0.70
 
@@ -48,8 +48,8 @@ def measure(bundle: Path, callers: int, seconds: float, rounds: int, flags: list
     import numpy as np  # noqa: PLC0415
     from rich.progress import track  # noqa: PLC0415
 
-    from bundle.bundle import Bundle  # noqa: PLC0415
-    from bundle.classifier import Classifier  # noqa: PLC0415
+    from holdfast.bundle.reader import Bundle  # noqa: PLC0415
+    from holdfast.model.classifier import Classifier  # noqa: PLC0415
 
     classifier = Classifier(Bundle.open(bundle))
     shape = classifier.bundle.manifest.input.shape

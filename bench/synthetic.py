@@ -16,14 +16,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from bundle.bundle import Bundle
-from bundle.credibility import calibrate
-from bundle.exemplars import Exemplars
-from bundle.index import FlatIndex
-from bundle.manifest import DataRecord, Manifest, ThreatModelRecord, Training
-from bundle.preprocess import InputContract
-from bundle.vote import VoteParameters, vote
-from bundle.writer import BundleWriter
+from holdfast.bundle.exemplars import Exemplars
+from holdfast.bundle.manifest import DataRecord, Manifest, ThreatModelRecord, Training
+from holdfast.bundle.reader import Bundle
+from holdfast.bundle.writer import BundleWriter
+from holdfast.model.credibility import calibrate
+from holdfast.model.preprocess import InputContract
+from holdfast.model.retrieval.flat import FlatIndex
+from holdfast.model.vote import VoteParameters, vote
 
 Pixels = NDArray[np.uint8]
 SIDE, DIM, CLASSES, K = 32, 32, 4, 15

@@ -26,7 +26,7 @@ def measure(threads: int, width: int, batch: int, steps: int, pairs: int) -> tup
     """Images per second on `threads` threads and on one, and their ratio pair by pair."""
     from rich.progress import track  # noqa: PLC0415 - after main has set the environment
 
-    from trainer.train import train  # noqa: PLC0415
+    from holdfast.trainer.train import train  # noqa: PLC0415
 
     splits = noisy_images(20 * batch)
     seconds: dict[int, list[float]] = {threads: [], 1: []}

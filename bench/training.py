@@ -19,10 +19,10 @@ from bench.environment import add_device_flag, restart_with_one_thread
 from bench.report import Spread, Target, show, told, write_json
 
 if TYPE_CHECKING:
-    from bundle.device import Device
-    from data import Splits
-    from trainer.config import TrainConfig
-    from trainer.encoders import EncoderConfig
+    from holdfast.data import Splits
+    from holdfast.model.encoder.device import Device
+    from holdfast.trainer.config import TrainConfig
+    from holdfast.trainer.encoders import EncoderConfig
 
 BOUND = 0.85
 PGD_STEPS = 5
@@ -35,7 +35,7 @@ def measure(
     """Images per second of the trainer and of the bare loop, and their ratio pair by pair."""
     from rich.progress import track  # noqa: PLC0415 - after main has set the environment
 
-    from trainer.train import train  # noqa: PLC0415
+    from holdfast.trainer.train import train  # noqa: PLC0415
 
     splits = noisy_images(20 * batch)
     ours: list[float] = []
@@ -58,10 +58,10 @@ def bare_loop(config: "TrainConfig", splits: "Splits") -> float:
     import torch  # noqa: PLC0415
     import torch.nn.functional as F  # noqa: PLC0415
 
-    from trainer.ceilings import seconds_of  # noqa: PLC0415
-    from trainer.hardware import device_of, fast_kernels, precision_of  # noqa: PLC0415
-    from trainer.threads import one_thread_each  # noqa: PLC0415
-    from trainer.train import build  # noqa: PLC0415
+    from holdfast.attacks.search.threads import one_thread_each  # noqa: PLC0415
+    from holdfast.trainer.cost.roofline import seconds_of  # noqa: PLC0415
+    from holdfast.trainer.loop.device import device_of, fast_kernels, precision_of  # noqa: PLC0415
+    from holdfast.trainer.train import build  # noqa: PLC0415
 
     stage, device = config.stages[0], device_of(config)
     encoder, _ = build(config, splits.train, device)
@@ -90,7 +90,7 @@ def bare_loop(config: "TrainConfig", splits: "Splits") -> float:
 
 def encoder_named(name: str, width: int) -> "EncoderConfig":
     """AMDIM's encoder, or ResNet-18 in the shape that is usual for CIFAR."""
-    from trainer.encoders import AmdimConfig, ResNetConfig  # noqa: PLC0415
+    from holdfast.trainer.encoders import AmdimConfig, ResNetConfig  # noqa: PLC0415
 
     if name == "amdim":
         return AmdimConfig(width, 128, 1, activation="silu")
@@ -99,8 +99,8 @@ def encoder_named(name: str, width: int) -> "EncoderConfig":
 
 def training_config(folder: Path, encoder: "EncoderConfig", batch: int, steps: int, device: "Device" = "cpu") -> "TrainConfig":
     """A run of adversarial training on one CPU thread or a GPU, by PGD of five steps."""
-    from trainer.config import Stage, TrainConfig  # noqa: PLC0415
-    from trainer.objectives import SupervisedAdversarialConfig  # noqa: PLC0415
+    from holdfast.trainer.config import Stage, TrainConfig  # noqa: PLC0415
+    from holdfast.trainer.objectives import SupervisedAdversarialConfig  # noqa: PLC0415
 
     objective = SupervisedAdversarialConfig(epsilon=EPSILON, steps=PGD_STEPS, step_size=EPSILON / 4)
     stage = Stage("adversarial", objective, steps=steps, batch_size=batch)
@@ -111,7 +111,7 @@ def noisy_images(images: int) -> "Splits":
     """As many noisy images as CIFAR's are large: what a convolution costs does not depend on what it sees."""
     import numpy as np  # noqa: PLC0415
 
-    from data import LabelledImages, Splits  # noqa: PLC0415
+    from holdfast.data import LabelledImages, Splits  # noqa: PLC0415
 
     random = np.random.default_rng(0)
 

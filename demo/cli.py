@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-import data
 from bench.server_process import Server, running_server
-from bundle.errors import HoldfastError
-from data import Splits
 from demo.picture import draw
-from demo.road import CONTESTANTS, travel
+from demo.pipeline import CONTESTANTS, travel
 from demo.rows import choose, rows_of
 from demo.serving import Traffic, classify, labels_of, wait_for_probes
 from demo.tables import percent, robustness_table, scraped_table
-from trainer.evaluate import Evaluation
+from holdfast import data
+from holdfast.data import Splits
+from holdfast.errors import HoldfastError
+from holdfast.evaluation import Evaluation
 
 PROBES = 12
 PROBE_SECONDS = 20.0

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from bundle.preprocess import Pixels
+from holdfast.model.preprocess import Pixels
 
 WIDTH, DPI = 1600, 100
 HEADER, ROW, FOOTER = 178, 176, 66

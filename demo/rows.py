@@ -3,12 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.preprocess import Pixels
-from client import Answer
-from data import LabelledImages
 from demo.picture import PictureAnswer, PictureNeighbour, PictureRow
 from demo.serving import Traffic
-from trainer.evaluate import Evaluation
+from holdfast.client import Answer
+from holdfast.data import LabelledImages
+from holdfast.evaluation import Evaluation
+from holdfast.model.preprocess import Pixels
 
 ROWS = 6
 

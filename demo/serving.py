@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.server_process import Server
-from bundle.errors import HoldfastError
-from bundle.preprocess import Pixels
-from client import Answer, Client
+from holdfast.client import Answer, Client
+from holdfast.errors import HoldfastError
+from holdfast.model.preprocess import Pixels
 
 NEIGHBOURS = 4
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from rich.table import Table
 
 from bench.server_process import Server
-from bundle.intervals import Rate
 from demo.serving import probes
-from trainer.evaluate import Evaluation
+from holdfast.evaluation import Evaluation
+from holdfast.intervals import Rate
 
 SCRAPED = (
     ("holdfast_batch_images_sum", "images classified"),

@@ -1,5 +1,5 @@
 """Completing a bundle with its exemplars: `python -m index_build BUNDLE`, or `build_index` from Python."""
 
-from index_build.build import IndexBuildError, build_index
+from holdfast.index_build.build import IndexBuildError, build_index
 
 __all__ = ["IndexBuildError", "build_index"]

@@ -11,14 +11,14 @@ from typing import get_args
 from rich.console import Console
 from rich.table import Table
 
-from bundle.bundle import EXEMPLARS, read_manifest
-from bundle.choice import Choice
-from bundle.errors import HoldfastError
-from bundle.exemplars import Exemplars, Flag
-from bundle.manifest import IndexRecord, Manifest
-from bundle.threat_model import ball
-from index_build.build import COVERAGE, IndexBuildError, build_index
-from index_build.harden import Hardening
+from holdfast.bundle.exemplars import Exemplars, Flag
+from holdfast.bundle.manifest import IndexRecord, Manifest
+from holdfast.bundle.reader import EXEMPLARS, read_manifest
+from holdfast.bundle.threat_model import ball
+from holdfast.errors import HoldfastError
+from holdfast.index_build.build import COVERAGE, IndexBuildError, build_index
+from holdfast.index_build.harden import Hardening
+from holdfast.model.choice import Choice
 
 ABOUT = """\
 Complete a bundle that python -m trainer wrote, so that python -m server can serve it.

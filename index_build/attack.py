@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.bundle import Bundle
-from bundle.preprocess import Pixels
-from bundle.surrogate import SoftKNN
-from bundle.threat_model import ThreatModel
+from holdfast.bundle.reader import Bundle
+from holdfast.bundle.threat_model import ThreatModel
+from holdfast.model.preprocess import Pixels
+from holdfast.model.surrogate import SoftKNN
 
 Floats = NDArray[np.float32]
 
@@ -29,7 +29,7 @@ def attack(
 ) -> Pixels:
     """PGD (arXiv 1706.06083) down the soft-kNN margin of the true class, from the image itself.
 
-    Enough to tell votes apart, and far from a measurement of robustness: that is python -m trainer.evaluate.
+    Enough to tell votes apart, and far from a measurement of robustness: that is python -m holdfast.evaluation.
 
     Args:
         bundle: has the encoder and its gradient.

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.exemplars import Flag
-from bundle.index import DECIMALS, Index
-from bundle.vote import VoteParameters, vote
+from holdfast.bundle.exemplars import Flag
+from holdfast.model.retrieval.flat import DECIMALS, Index
+from holdfast.model.vote import VoteParameters, vote
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]

@@ -8,21 +8,21 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bundle.bundle import ENCODER, EXEMPLARS, INDEX, Bundle
-from bundle.choice import Choice
-from bundle.credibility import Calibration, calibrate
-from bundle.errors import BundleError
-from bundle.exemplars import Exemplars, Flag
-from bundle.index import FlatIndex
-from bundle.manifest import IndexRecord, Manifest
-from bundle.vote import vote
-from bundle.writer import BundleWriter
-from data import Splits, load_recorded
-from index_build.attack import STEPS, attack, embedded
-from index_build.audit import disagreement_flags, recall_at_k
-from index_build.choose import Floats, HeldOut, candidates, choose, surrogates
-from index_build.harden import Hardening
-from index_build.resume import PartialEmbeddings
+from holdfast.bundle.exemplars import Exemplars, Flag
+from holdfast.bundle.manifest import IndexRecord, Manifest
+from holdfast.bundle.reader import ENCODER, EXEMPLARS, INDEX, Bundle
+from holdfast.bundle.writer import BundleWriter
+from holdfast.data import Splits, load_recorded
+from holdfast.errors import BundleError
+from holdfast.index_build.attack import STEPS, attack, embedded
+from holdfast.index_build.audit import disagreement_flags, recall_at_k
+from holdfast.index_build.choose import Floats, HeldOut, candidates, choose, surrogates
+from holdfast.index_build.harden import Hardening
+from holdfast.index_build.resume import PartialEmbeddings
+from holdfast.model.choice import Choice
+from holdfast.model.credibility import Calibration, calibrate
+from holdfast.model.retrieval.flat import FlatIndex
+from holdfast.model.vote import vote
 
 COVERAGE = 0.95
 ATTACKED = 300

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.index import FlatIndex
-from bundle.intervals import Rate
-from bundle.surrogate import SoftKNN
-from bundle.vote import VoteParameters, vote
+from holdfast.intervals import Rate
+from holdfast.model.retrieval.flat import FlatIndex
+from holdfast.model.surrogate import SoftKNN
+from holdfast.model.vote import VoteParameters, vote
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -25,7 +25,7 @@ Labels = NDArray[np.int64]
 KS = (15, 25, 50, 75, 100, 200, 400, 1000, 2000)
 TEMPERATURES = (0.02, 0.03, 0.05, 0.07, 0.1)
 AGREEMENT = 0.99
-"""What the evaluation's gate asks for (python -m trainer.evaluate --full)."""
+"""What the evaluation's gate asks for (python -m holdfast.evaluation --full)."""
 
 AT_ONCE = 200
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.bundle import Bundle
-from bundle.surrogate import SoftKNN
-from bundle.threat_model import ThreatModel
-from data import LabelledImages
-from index_build.attack import attack, embedded
+from holdfast.bundle.reader import Bundle
+from holdfast.bundle.threat_model import ThreatModel
+from holdfast.data import LabelledImages
+from holdfast.index_build.attack import attack, embedded
+from holdfast.model.surrogate import SoftKNN
 
 Floats = NDArray[np.float32]
 

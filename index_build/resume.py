@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.device import CPU, Placement
-from bundle.encoder import Encoder
-from bundle.files import replace_atomically, write_atomically
-from bundle.preprocess import Pixels
+from holdfast.files import replace_atomically, write_atomically
+from holdfast.model.encoder.device import CPU, Placement
+from holdfast.model.encoder.onnx import Encoder
+from holdfast.model.preprocess import Pixels
 
 Floats = NDArray[np.float32]
 

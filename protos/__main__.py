@@ -2,8 +2,8 @@
 
 import sys
 
-from protos import lint
-from protos.generate import ROOT, GenerationError, generate
+from holdfast.protos import lint
+from holdfast.protos.generate import ROOT, GenerationError, generate
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--lint"]:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from protos.generate import PACKAGE, ROOT, third_party
+from holdfast.protos.generate import PACKAGE, ROOT, third_party
 
 
 def lint() -> str:

@@ -4,13 +4,13 @@ import asyncio
 import json
 from pathlib import Path
 
-from bundle.bundle import Bundle
-from bundle.classifier import Classifier
-from bundle.files import write_atomically
-from server.engine import Engine, ModelBatcher
-from server.metrics import Metrics, MetricsEndpoint
-from server.settings import Settings
-from server.skin import Skin
+from holdfast.bundle.reader import Bundle
+from holdfast.files import write_atomically
+from holdfast.model.classifier import Classifier
+from holdfast.server.api.grpc_server import GrpcServer
+from holdfast.server.core.engine import Engine, ModelBatcher
+from holdfast.server.monitor.metrics import Metrics, MetricsEndpoint
+from holdfast.server.settings import Settings
 
 
 class App:
@@ -20,7 +20,7 @@ class App:
         self.settings = settings
         self.metrics = Metrics()
         self._engine = Engine(settings, bundle, self.metrics)
-        self._skin = Skin(settings, self._engine.served, self._engine.batcher, self.metrics, self._engine.prober)
+        self._skin = GrpcServer(settings, self._engine.served, self._engine.batcher, self.metrics, self._engine.prober)
         self._endpoint: MetricsEndpoint | None = None
 
     @property

@@ -4,12 +4,12 @@ import asyncio
 import logging
 import signal
 
-from bundle.bundle import Bundle
-from bundle.errors import HoldfastError
-from server.app import App
-from server.fronts.app import FrontedApp
-from server.process import loop_factory, quiet_collector, unless, until_told_to_stop
-from server.settings import Settings
+from holdfast.bundle.reader import Bundle
+from holdfast.errors import HoldfastError
+from holdfast.server.app import App
+from holdfast.server.process import loop_factory, quiet_collector, unless, until_told_to_stop
+from holdfast.server.settings import Settings
+from holdfast.server.workers.app import WorkersApp
 
 
 def run(settings: Settings) -> int:
@@ -31,13 +31,13 @@ def run(settings: Settings) -> int:
         return runner.run(_serve(settings, bundle))
 
 
-def _by(fronts: int) -> str:
-    return f", by {fronts} front process{'es' * (fronts > 1)}" if fronts else ""
+def _by(workers: int) -> str:
+    return f", by {workers} worker process{'es' * (workers > 1)}" if workers else ""
 
 
 async def _serve(settings: Settings, bundle: Bundle) -> int:
     told = until_told_to_stop(signal.SIGTERM, signal.SIGINT)
-    app = FrontedApp(settings, bundle) if settings.fronts else App(settings, bundle)
+    app = WorkersApp(settings, bundle) if settings.workers else App(settings, bundle)
     if not await unless(told, app.start()):
         print(f"ending on {told.result()}, while it was warming up", flush=True)
         await app.drain()
@@ -46,7 +46,7 @@ async def _serve(settings: Settings, bundle: Bundle) -> int:
     manifest = bundle.manifest
     print(f"holdfast serves {manifest.name}: {len(manifest.class_names)} classes, {bundle.index.size} exemplars")
     print(f"  on {bundle.placement}")
-    print(f"  gRPC     {app.address}{_by(settings.fronts)}")
+    print(f"  gRPC     {app.address}{_by(settings.workers)}")
     print(f"  metrics  {app.metrics_url}", flush=True)
     try:
         await unless(told, app.watch())

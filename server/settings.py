@@ -10,8 +10,8 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
 
-from bundle.choice import Choice, Precision
-from bundle.errors import HoldfastError
+from holdfast.errors import HoldfastError
+from holdfast.model.choice import Choice, Precision
 
 PREFIX = "HOLDFAST_"
 
@@ -60,17 +60,17 @@ class Settings(BaseSettings):
         "float32",
         description="What a GPU computes the encoder in: float32, as the CPU, or float16, several times as fast on paper, where"
         " the bundle has a graph for it (python -m trainer --half); labels that change are few, and evaluation can be told to"
-        " judge by the same (python -m trainer.evaluate --serve-in).",
+        " judge by the same (python -m holdfast.evaluation --serve-in).",
     )
 
-    fronts: int = Field(
+    workers: int = Field(
         0,
         ge=0,
         le=256,
         description="Processes that take calls, decode images and write replies for the one that runs the model; 0: that one"
         " does it all. Worth it where the model is faster than one Python process can feed it, as on a GPU, and there is an"
         " idle core for each: begin with 2 to 4. Not on two cores, nor where the model itself takes the CPU's time. Connections"
-        " are spread over them, not calls: who opens one connection is served by one front. Linux only.",
+        " are spread over them, not calls: who opens one connection is served by one worker. Linux only.",
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 or [::] for every interface.")
@@ -86,11 +86,11 @@ class Settings(BaseSettings):
         0.001, ge=0, le=1, description="Seconds that an image waits, at most, for others to share its batch."
     )
     queue_images: int = Field(
-        1024, ge=1, description="Most images admitted and not yet answered, over all fronts; more are refused."
+        1024, ge=1, description="Most images admitted and not yet answered, over all workers; more are refused."
     )
     threads: int = Field(1, ge=1, description="Threads of the encoder. On small encoders one is the fastest.")
     decode_threads: int = Field(
-        1, ge=1, description="Threads that decode images too large to decode in passing; in each front."
+        1, ge=1, description="Threads that decode images too large to decode in passing; in each worker."
     )
 
     max_images: int = Field(256, ge=1, description="Most images in one call.")
@@ -122,8 +122,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"queue_images ({self.queue_images}) must hold at least one call of max_images ({self.max_images})"
             )
-        if self.fronts and sys.platform != "linux":
-            raise ValueError("fronts need Linux, where processes can share a port; leave them at 0 here")
+        if self.workers and sys.platform != "linux":
+            raise ValueError("workers need Linux, where processes can share a port; leave them at 0 here")
         if any(not 0 < epsilon <= 1 for epsilon in self.probe_epsilons):
             raise ValueError("probe_epsilons are in pixels of [0, 1]: above 0, at most 1")
         return self

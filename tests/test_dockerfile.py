@@ -70,13 +70,13 @@ def test_the_commands_are_modules_of_ours_that_are_copied(steps):
     (health,) = values_of(steps, "HEALTHCHECK")
     (entry,) = values_of(steps, "ENTRYPOINT")
     check = json.loads(health.partition("CMD ")[2])
-    assert check[:4] == ["python", "-m", "client", "health"]
+    assert check[:4] == ["python", "-m", "holdfast.client", "health"]
     assert json.loads(entry) == ["python", "-m", "server"]
     assert {"client", "server"} <= set(copied_sources(steps))
 
 
 def test_its_settings_are_settings_of_the_server(steps):
-    from server.settings import Settings
+    from holdfast.server.settings import Settings
 
     names = set(re.findall(r"HOLDFAST_(\w+)=", " ".join(values_of(steps, "ENV"))))
     assert {"BUNDLE", "HOST"} <= names

@@ -6,7 +6,7 @@ import sys
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
-from trainer.cli import main
+from holdfast.trainer.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import tyro
 from rich.console import Console
 
-from bundle.errors import HoldfastError
-from data import load
-from trainer.config import TrainConfig
-from trainer.endings import TIME_UP, TimeUpError, sigterm_interrupts, status_of
-from trainer.plan import achieved, outlook, plan
-from trainer.presets import DEFAULT, PRESETS
-from trainer.rehearsed import rehearsed
-from trainer.train import PausedError, start_of, train_from
-from trainer.write_bundle import write_bundle
+from holdfast.data import load
+from holdfast.errors import HoldfastError
+from holdfast.interrupts import TIME_UP, TimeUpError, sigterm_interrupts, status_of
+from holdfast.trainer.config import TrainConfig
+from holdfast.trainer.cost.dry_run_record import rehearsed
+from holdfast.trainer.cost.plan import achieved, outlook, plan
+from holdfast.trainer.export.bundle import write_bundle
+from holdfast.trainer.presets import DEFAULT, PRESETS
+from holdfast.trainer.train import PausedError, start_of, train_from
 
 TEACHING = f"""Train an encoder and write its bundle, which python -m index_build then completes.
 

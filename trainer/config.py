@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 import tyro
 
-from bundle.threat_model import Norm, ThreatModel
-from data import DataName
-from trainer.encoders import EncoderConfig
-from trainer.objectives import ObjectiveConfig
-from trainer.tensor_file import SMALLEST
+from holdfast.bundle.threat_model import Norm, ThreatModel
+from holdfast.data import DataName
+from holdfast.trainer.encoders import EncoderConfig
+from holdfast.trainer.objectives import ObjectiveConfig
+from holdfast.trainer.state.tensor_file import SMALLEST
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from trainer.augment import WEAK, AugmentConfig
-from trainer.config import Stage, TrainConfig
-from trainer.encoders import AmdimConfig, ResNetConfig
-from trainer.objectives import (
+from holdfast.trainer.config import Stage, TrainConfig
+from holdfast.trainer.encoders import AmdimConfig, ResNetConfig
+from holdfast.trainer.loop.augment import WEAK, AugmentConfig
+from holdfast.trainer.objectives import (
     AmdimObjectiveConfig,
     ClustersConfig,
     SimclrConfig,

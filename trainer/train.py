@@ -23,21 +23,21 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from bundle.errors import HoldfastError
-from data import LabelledImages, Splits
-from trainer import checkpoint
-from trainer.averaging import MeanWeights
-from trainer.batches import draw, seed_of
-from trainer.checkpoint import Checkpoint, Position
-from trainer.config import Stage, TrainConfig
-from trainer.descent import Watch, learn, mean_of, optimiser_of, set_learning_rate
-from trainer.encoders import ImageEncoder, build_encoder
-from trainer.endings import TimeUpError
-from trainer.hardware import device_of, everything_of, fast_kernels, looks_every, precision_of, shares_of
-from trainer.log import Log
-from trainer.objectives import Batch, Objective, build_objective
-from trainer.shares import Shares
-from trainer.threads import one_thread_each
+from holdfast.attacks.search.threads import one_thread_each
+from holdfast.data import LabelledImages, Splits
+from holdfast.errors import HoldfastError
+from holdfast.interrupts import TimeUpError
+from holdfast.trainer.config import Stage, TrainConfig
+from holdfast.trainer.encoders import ImageEncoder, build_encoder
+from holdfast.trainer.loop.averaging import MeanWeights
+from holdfast.trainer.loop.data_parallel import Shares
+from holdfast.trainer.loop.device import device_of, everything_of, fast_kernels, looks_every, precision_of, shares_of
+from holdfast.trainer.loop.log import Log
+from holdfast.trainer.loop.optim import Watch, learn, mean_of, optimiser_of, set_learning_rate
+from holdfast.trainer.loop.sampling import draw, seed_of
+from holdfast.trainer.objectives import Batch, Objective, build_objective
+from holdfast.trainer.state import checkpoint
+from holdfast.trainer.state.checkpoint import Checkpoint, Position
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,12 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.gpu.page import table, write_page
+from bench.gpu.pipeline import TIME_UP, Clock, TimeUpError, walk
 from bench.gpu.results import Results
-from bench.gpu.road import TIME_UP, Clock, TimeUpError, walk
 from bench.gpu.scales import SCALES
 from bench.gpu.steps import Place, steps
-from bundle.device import find_gpu
-from bundle.errors import HoldfastError
+from holdfast.errors import HoldfastError
+from holdfast.model.encoder.device import find_gpu
 
 MISSED, WRONG, INTERRUPTED = 1, 2, 130
 

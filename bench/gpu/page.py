@@ -10,15 +10,15 @@ from bench.gpu.picture import draw
 from bench.gpu.results import Result
 from bench.gpu.steps import Step
 from bench.report import Target
-from bundle.files import replace_atomically, write_atomically
+from holdfast.files import replace_atomically, write_atomically
 
-Found = Iterable[tuple[Step, Result | None]]
+Retrieval = Iterable[tuple[Step, Result | None]]
 
 SAID_ABOVE = {"bench", "promised", "bound", "at_least", "met", "host"}
 """What a benchmark writes for a program, and the page says in its table of promises and its first line."""
 
 
-def table(found: Found) -> Table:
+def table(found: Retrieval) -> Table:
     """Every step, how long it took, and whether it kept what it promised."""
     shown = Table("step", "seconds", "promises", caption="A step's numbers are in results/STEP.json.")
     for step, result in found:
@@ -30,7 +30,7 @@ def table(found: Found) -> Table:
     return shown
 
 
-def write_page(out: Path, found: Found) -> None:
+def write_page(out: Path, found: Retrieval) -> None:
     """Write gpu.md and gpu.png into `out`, of steps that are all done."""
     done = [(step, result) for step, result in found if result is not None]
     numbers = {step.name: result.numbers for step, result in done}

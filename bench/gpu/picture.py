@@ -87,10 +87,10 @@ def _served(axes: Axes, found: Numbers) -> None:
     sizes = sorted({each["images_per_call"] for each in found.get("served", ())})
     for size, colour in zip(sizes, COLOURS, strict=False):
         these = [each for each in found["served"] if each["images_per_call"] == size]
-        places = [str(each["fronts"]) for each in these]
+        places = [str(each["workers"]) for each in these]
         label = f"{size} {'image' if size == 1 else 'images'} a call"
         axes.plot(places, [each["images_per_second"] for each in these], "o-", color=colour, label=label)
-    axes.set_xlabel("front processes (0: one process does it all)")
+    axes.set_xlabel("worker processes (0: one process does it all)")
     axes.set_ymargin(0.15)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")

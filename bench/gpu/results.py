@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from bench.gpu.steps import Step
 from bench.report import Target
-from bundle.errors import HoldfastError
-from bundle.files import write_atomically
+from holdfast.errors import HoldfastError
+from holdfast.files import write_atomically
 
 
 @dataclass(frozen=True)

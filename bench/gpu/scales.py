@@ -53,7 +53,7 @@ FLAGSHIP = Scale(
         *("--steps", "50", "--restarts", "1", "--targets", "3", "--queries", "1000", "--precision", "bfloat16"),
     ),
     engine=("--batch", "256"),
-    serve=("--fronts", "0", "1", "4", "8", "--images", "1", "32", "256", "--in-flight", "2048"),
+    serve=("--workers", "0", "1", "4", "8", "--images", "1", "32", "256", "--in-flight", "2048"),
     scan=("--rows", "50000", "1000000", "10000000", "--dim", "128"),
     minutes={"training": 3, "index": 5, "parity": 2, "engine": 1, "serve": 3, "scan": 2},
     precision="float16",
@@ -69,7 +69,7 @@ DIGITS = Scale(
     index=("--half",),
     evaluate=("--images", "0"),
     engine=("--batch", "64"),
-    serve=("--fronts", "0", "1", "2", "--images", "1", "32", "--in-flight", "64", "--seconds", "2"),
+    serve=("--workers", "0", "1", "2", "--images", "1", "32", "--in-flight", "64", "--seconds", "2"),
     scan=("--rows", "50000", "200000", "--dim", "128"),
 )
 
@@ -82,7 +82,7 @@ TINY = Scale(
     index=(),
     evaluate=("--images", "8", "--steps", "1"),
     engine=("--batch", "4", "--seconds", "0.01", "--rounds", "2"),
-    serve=("--fronts", "0", "1", "--images", "4", "--in-flight", "8", "--seconds", "0.1", "--processes", "1"),
+    serve=("--workers", "0", "1", "--images", "4", "--in-flight", "8", "--seconds", "0.1", "--processes", "1"),
     scan=("--rows", "500", "1000", "--dim", "8", "--batches", "1", "4", "--k", "3", "--times", "2"),
 )
 

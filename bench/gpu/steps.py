@@ -9,9 +9,9 @@ from typing import Any
 
 from bench.gpu.scales import Goal, Scale
 from bench.report import Target
-from bundle.bundle import read_manifest
-from bundle.device import Device
-from bundle.threat_model import ThreatModel, ball
+from holdfast.bundle.reader import read_manifest
+from holdfast.bundle.threat_model import ThreatModel, ball
+from holdfast.model.encoder.device import Device
 
 GATE_FAILED = 3
 """What an evaluation ends with that found its own fault; its numbers are there, and say so."""
@@ -98,7 +98,7 @@ def steps(scale: Scale, place: Place) -> tuple[Step, ...]:
             "evaluate",
             "attacks, judged on the answers as served",
             (
-                *("-m", "trainer.evaluate", bundle, *place.data, "--record", "--serve-on", place.device),
+                *("-m", "holdfast.evaluation", bundle, *place.data, "--record", "--serve-on", place.device),
                 *("--gradients", "torch", *device, *scale.evaluate),
             ),
             lambda: _evaluated(place.bundle, scale.goal),
@@ -109,7 +109,7 @@ def steps(scale: Scale, place: Place) -> tuple[Step, ...]:
         ),
         _bench("parity", "the CPU's answers and the device's", place, (*served, *place.data), bundle=bundle),
         _bench("engine", "the engine against its libraries alone", place, (*served, *scale.engine), bundle=bundle),
-        _bench("serve", "served by processes and call sizes", place, (*served, *scale.serve), bundle=bundle, module="fronts"),
+        _bench("serve", "served by processes and call sizes", place, (*served, *scale.serve), bundle=bundle, module="workers"),
         _bench("scan", "exact search against a copy of memory", place, (*device, *scale.scan)),
     )
 

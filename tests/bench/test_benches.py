@@ -19,14 +19,14 @@ from bench.server_process import running_server
 from bench.synthetic import images, write_bundle
 from bench.timing import times_a_second
 from bench.vectors import unit_vectors
-from bundle.bundle import Bundle
-from bundle.classifier import Classifier
-from bundle.errors import HoldfastError
-from protos.holdfast.v1 import holdfast_pb2
+from holdfast.bundle.reader import Bundle
+from holdfast.errors import HoldfastError
+from holdfast.model.classifier import Classifier
+from holdfast.protos.holdfast.v1 import holdfast_pb2
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
-    *("engine", "fronts", "gpu", "knn", "load", "memory", "parity", "scan"),
+    *("engine", "workers", "gpu", "knn", "load", "memory", "parity", "scan"),
     *("serving", "synthetic", "threads", "training"),
 )
 

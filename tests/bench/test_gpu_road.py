@@ -15,12 +15,12 @@ from rich.console import Console
 
 from bench.gpu.__main__ import MISSED, WRONG, main
 from bench.gpu.picture import draw
+from bench.gpu.pipeline import Clock, TimeUpError, walk
 from bench.gpu.results import Result, Results
-from bench.gpu.road import Clock, TimeUpError, walk
 from bench.gpu.scales import SCALES, TINY, Goal
 from bench.gpu.steps import Place, Step, _evaluated, _utilisation, steps
 from bench.report import Target
-from bundle.errors import HoldfastError
+from holdfast.errors import HoldfastError
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["training", "train", "index", "evaluate", "parity", "engine", "serve", "scan"]
@@ -48,7 +48,7 @@ def test_the_road_is_walked_to_its_end_without_a_gpu(walked):
     assert by_name["evaluate"]["numbers"]["images"] == 8
     assert by_name["parity"]["numbers"]["same_label"] == 1.0
     served = by_name["serve"]["numbers"]["served"]
-    assert {(each["fronts"], each["images_per_call"]) for each in served} == {(0, 4), (1, 4)}
+    assert {(each["workers"], each["images_per_call"]) for each in served} == {(0, 4), (1, 4)}
     assert all(each["images_per_second"] > 0 and each["server_cpu_us_per_image"] > 0 for each in served)
     assert not any(each["failed_calls"] for each in served)
     assert {each["rows"] for each in by_name["scan"]["numbers"]["searches"]} == {500, 1000}

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from bundle import Bundle
-from demo import cli, road
+from demo import cli
+from demo import pipeline as road
 from demo.rows import choose
-from trainer.presets import PRESETS
+from holdfast.bundle import Bundle
+from holdfast.trainer.presets import PRESETS
 
 STEPS, IMAGES = 3, 24
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bundle import Bundle, Classifier
-from trainer.evaluate.report import read_report
-from trainer.presets import PRESETS
+from holdfast.bundle import Bundle, Classifier
+from holdfast.evaluation.report import read_report
+from holdfast.trainer.presets import PRESETS
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
 SMALL = BUNDLES / "cifar10-small"

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-import data
-from bundle import Bundle
-from bundle.surrogate import SoftKNN
-from bundle.threat_model import ThreatModel
-from index_build.attack import AT_ONCE, STEPS, attack
+from holdfast import data
+from holdfast.bundle import Bundle
+from holdfast.bundle.threat_model import ThreatModel
+from holdfast.index_build.attack import AT_ONCE, STEPS, attack
+from holdfast.model.surrogate import SoftKNN
 from tests.index_build.test_index_build import DIM, write_bundle
 
 CLASSES = 3

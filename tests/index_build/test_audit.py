@@ -2,10 +2,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bundle.answers import Neighbours
-from bundle.exemplars import Flag
-from bundle.index import FlatIndex
-from index_build.audit import disagreement_flags, recall_at_k
+from holdfast.bundle.exemplars import Flag
+from holdfast.index_build.audit import disagreement_flags, recall_at_k
+from holdfast.model.answers import Neighbours
+from holdfast.model.retrieval.flat import FlatIndex
 
 
 def embeddings_of(count, dim=4, seed=0, copies=1):

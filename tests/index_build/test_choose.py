@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bundle.index import FlatIndex
-from bundle.intervals import Rate
-from bundle.vote import VoteParameters
-from index_build.choose import AGREEMENT, KS, TEMPERATURES, Candidate, HeldOut, candidates, choose, surrogates
+from holdfast.index_build.choose import AGREEMENT, KS, TEMPERATURES, Candidate, HeldOut, candidates, choose, surrogates
+from holdfast.intervals import Rate
+from holdfast.model.retrieval.flat import FlatIndex
+from holdfast.model.vote import VoteParameters
 
 N, CLASSES, DIM = 120, 3, 8
 
@@ -95,5 +95,5 @@ def test_equally_good_ones_need_fewer_neighbours() -> None:
 
 
 def test_thresholds_are_those_of_the_evaluations_gate() -> None:
-    gates = pytest.importorskip("trainer.evaluate.gates")
+    gates = pytest.importorskip("holdfast.evaluation.sanity.checks")
     assert gates.AGREEMENT == AGREEMENT

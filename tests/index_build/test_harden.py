@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import data
-from bundle import Bundle
-from bundle.exemplars import Flag
-from bundle.threat_model import ThreatModel
-from index_build import build_index
-from index_build.__main__ import main
-from index_build.harden import Hardening
+from holdfast import data
+from holdfast.bundle import Bundle
+from holdfast.bundle.exemplars import Flag
+from holdfast.bundle.threat_model import ThreatModel
+from holdfast.index_build import build_index
+from holdfast.index_build.__main__ import main
+from holdfast.index_build.harden import Hardening
 from tests.index_build.test_index_build import write_bundle
 
 BALL = ThreatModel("linf", 16 / 255)

@@ -6,16 +6,16 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-import data
-from bundle import Bundle, BundleWriter, Classifier, InputContract, Manifest, read_manifest
-from bundle.encoder import OnnxEncoder
-from bundle.errors import BundleError
-from bundle.exemplars import Flag
-from bundle.manifest import Accuracy, DataRecord, ThreatModelRecord, Training
-from bundle.vote import VoteParameters
-from data import LabelledImages, Splits
-from index_build import IndexBuildError, build_index, resume
-from index_build.__main__ import main
+from holdfast import data
+from holdfast.bundle import Bundle, BundleWriter, Classifier, InputContract, Manifest, read_manifest
+from holdfast.bundle.exemplars import Flag
+from holdfast.bundle.manifest import Accuracy, DataRecord, ThreatModelRecord, Training
+from holdfast.data import LabelledImages, Splits
+from holdfast.errors import BundleError
+from holdfast.index_build import IndexBuildError, build_index, resume
+from holdfast.index_build.__main__ import main
+from holdfast.model.encoder.onnx import OnnxEncoder
+from holdfast.model.vote import VoteParameters
 
 DIM, K = 16, 5
 
@@ -328,7 +328,7 @@ def test_nothing_changes_when_writing_fails(bundle, digits, monkeypatch, built_b
         path.write_bytes(b"half a table")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bundle.exemplars.Exemplars.save", full)
+    monkeypatch.setattr("holdfast.bundle.exemplars.Exemplars.save", full)
     with pytest.raises(OSError, match="No space left"):
         build_index(bundle, digits, batch_size=99, quiet=True)
     after = {name: content for name, content in files(bundle).items() if not name.startswith(".index_build/")}

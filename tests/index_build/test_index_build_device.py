@@ -5,17 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import data
-from bundle import Bundle, Classifier, device, read_manifest
-from bundle.bucketed_encoder import BucketedEncoder
-from bundle.device import Placement, find_gpu
-from bundle.encoder import OnnxEncoder
-from bundle.errors import DeviceError
-from bundle.threat_model import ThreatModel
-from index_build import build_index, resume
-from index_build.__main__ import main
-from index_build.harden import Hardening
-from tests.bundle.stand_in import NAME, pretend_gpu
+from holdfast import data
+from holdfast.bundle import Bundle, Classifier, read_manifest
+from holdfast.bundle.threat_model import ThreatModel
+from holdfast.errors import DeviceError
+from holdfast.index_build import build_index, resume
+from holdfast.index_build.__main__ import main
+from holdfast.index_build.harden import Hardening
+from holdfast.model.encoder import device
+from holdfast.model.encoder.bucketed import BucketedEncoder
+from holdfast.model.encoder.device import Placement, find_gpu
+from holdfast.model.encoder.onnx import OnnxEncoder
+from tests.holdfast.model.encoder.stand_in import NAME, pretend_gpu
 from tests.index_build.test_index_build import write_bundle
 
 AGREE = 2e-6

@@ -2,9 +2,9 @@ from pathlib import Path
 
 from google.protobuf.descriptor import FileDescriptor
 
-from protos.generate import ROOT, generate
-from protos.holdfast.v1 import answer_pb2, holdfast_pb2, image_pb2, model_pb2
-from protos.lint import lint
+from holdfast.protos.generate import ROOT, generate
+from holdfast.protos.holdfast.v1 import answer_pb2, holdfast_pb2, image_pb2, model_pb2
+from holdfast.protos.lint import lint
 
 FILES: tuple[FileDescriptor, ...] = tuple(m.DESCRIPTOR for m in (answer_pb2, holdfast_pb2, image_pb2, model_pb2))
 

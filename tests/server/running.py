@@ -21,11 +21,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
-from bundle.bundle import Bundle
-from protos.generate import ROOT
-from protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceStub
-from server.app import App
-from server.settings import Settings
+from holdfast.bundle.reader import Bundle
+from holdfast.protos.generate import ROOT
+from holdfast.protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceStub
+from holdfast.server.app import App
+from holdfast.server.settings import Settings
 
 T = TypeVar("T")
 REPOSITORY = ROOT.parent

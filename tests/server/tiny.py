@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from bundle.credibility import calibrate
-from bundle.encoder import OnnxEncoder
-from bundle.exemplars import Exemplars
-from bundle.index import FlatIndex
-from bundle.manifest import DataRecord, IndexRecord, Manifest, ThreatModelRecord, Training
-from bundle.preprocess import InputContract
-from bundle.vote import VoteParameters, vote
-from bundle.writer import BundleWriter
-from protos.holdfast.v1 import image_pb2
+from holdfast.bundle.exemplars import Exemplars
+from holdfast.bundle.manifest import DataRecord, IndexRecord, Manifest, ThreatModelRecord, Training
+from holdfast.bundle.writer import BundleWriter
+from holdfast.model.credibility import calibrate
+from holdfast.model.encoder.onnx import OnnxEncoder
+from holdfast.model.preprocess import InputContract
+from holdfast.model.retrieval.flat import FlatIndex
+from holdfast.model.vote import VoteParameters, vote
+from holdfast.protos.holdfast.v1 import image_pb2
 
 Pixels = NDArray[np.uint8]
 

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.bundle import Bundle
-from trainer import checkpoint, cli, rehearsed, write_bundle
-from trainer.config import Stage, TrainConfig
-from trainer.encoders import ResNetConfig
-from trainer.objectives import AmdimObjectiveConfig, SupervisedConfig
-from trainer.presets import DIGITS
+from holdfast.bundle.reader import Bundle
+from holdfast.trainer import cli
+from holdfast.trainer.config import Stage, TrainConfig
+from holdfast.trainer.cost import dry_run_record as rehearsed
+from holdfast.trainer.encoders import ResNetConfig
+from holdfast.trainer.export import bundle as write_bundle
+from holdfast.trainer.objectives import AmdimObjectiveConfig, SupervisedConfig
+from holdfast.trainer.presets import DIGITS
+from holdfast.trainer.state import checkpoint
 
 TINY = [
     *("--encoder.width", "4", "--encoder.dim", "8", "--threads", "1", "--no-plan"),

@@ -2,10 +2,10 @@ import dataclasses
 
 import pytest
 
-from trainer.cli import parse
-from trainer.config import Stage, TrainConfig
-from trainer.encoders import AmdimConfig, ResNetConfig, build_encoder, cost_of
-from trainer.objectives import (
+from holdfast.trainer.cli import parse
+from holdfast.trainer.config import Stage, TrainConfig
+from holdfast.trainer.encoders import AmdimConfig, ResNetConfig, build_encoder, cost_of
+from holdfast.trainer.objectives import (
     AmdimObjectiveConfig,
     ClustersConfig,
     DeaclConfig,
@@ -14,7 +14,7 @@ from trainer.objectives import (
     SupervisedAdversarialConfig,
     SupervisedConfig,
 )
-from trainer.presets import DEFAULT, PRESETS
+from holdfast.trainer.presets import DEFAULT, PRESETS
 
 CONFIGS = [
     TrainConfig,

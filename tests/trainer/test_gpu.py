@@ -5,14 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from trainer import checkpoint, train
-from trainer.batches import draw
-from trainer.config import Stage, TrainConfig
-from trainer.descent import learn, optimiser_of, set_learning_rate
-from trainer.encoders import ResNetConfig
-from trainer.hardware import everything_of, precision_of
-from trainer.objectives import ClustersConfig, DeaclConfig, SimclrConfig, TradesConfig
-from trainer.shares import Shares
+from holdfast.trainer import train
+from holdfast.trainer.config import Stage, TrainConfig
+from holdfast.trainer.encoders import ResNetConfig
+from holdfast.trainer.loop.data_parallel import Shares
+from holdfast.trainer.loop.device import everything_of, precision_of
+from holdfast.trainer.loop.optim import learn, optimiser_of, set_learning_rate
+from holdfast.trainer.loop.sampling import draw
+from holdfast.trainer.objectives import ClustersConfig, DeaclConfig, SimclrConfig, TradesConfig
+from holdfast.trainer.state import checkpoint
 
 pytestmark = [
     pytest.mark.gpu,

@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from bundle.errors import HoldfastError
-from data import LabelledImages, Splits
-from trainer import checkpoint, hardware, train
-from trainer.augment import AugmentConfig
-from trainer.checkpoint import CheckpointError
-from trainer.config import Stage, TrainConfig
-from trainer.descent import DivergedError
-from trainer.encoders import ImageEncoder, ResNetConfig
-from trainer.objectives import AmdimObjectiveConfig, DeaclConfig, SsatConfig, SupervisedConfig
-from trainer.objectives.amdim import AmdimObjective
+from holdfast.data import LabelledImages, Splits
+from holdfast.errors import HoldfastError
+from holdfast.trainer import train
+from holdfast.trainer.config import Stage, TrainConfig
+from holdfast.trainer.encoders import ImageEncoder, ResNetConfig
+from holdfast.trainer.loop import device as hardware
+from holdfast.trainer.loop.augment import AugmentConfig
+from holdfast.trainer.loop.optim import DivergedError
+from holdfast.trainer.objectives import AmdimObjectiveConfig, DeaclConfig, SsatConfig, SupervisedConfig
+from holdfast.trainer.objectives.amdim import AmdimObjective
+from holdfast.trainer.state import checkpoint
+from holdfast.trainer.state.checkpoint import CheckpointError
 
 SMALL = AugmentConfig(rotate=5)
 

@@ -1,9 +1,9 @@
 """The encoders one can train. A new one is a file, a member of `EncoderConfig` and a case of `build_encoder`."""
 
-from trainer.encoders.amdim import AmdimConfig, AmdimEncoder
-from trainer.encoders.base import ImageEncoder
-from trainer.encoders.cost import Cost, cost_of
-from trainer.encoders.resnet import ResNetConfig, ResNetEncoder
+from holdfast.trainer.encoders.amdim import AmdimConfig, AmdimEncoder
+from holdfast.trainer.encoders.base import ImageEncoder
+from holdfast.trainer.encoders.cost import Cost, cost_of
+from holdfast.trainer.encoders.resnet import ResNetConfig, ResNetEncoder
 
 EncoderConfig = AmdimConfig | ResNetConfig
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainer.encoders.base import ImageEncoder
+from holdfast.trainer.encoders.base import ImageEncoder
 
 
 @dataclass(frozen=True)

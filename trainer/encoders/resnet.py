@@ -11,8 +11,8 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.encoders.activations import Activation, activation_layer
-from trainer.encoders.base import ImageEncoder, Normalise
+from holdfast.trainer.encoders.activations import Activation, activation_layer
+from holdfast.trainer.encoders.base import ImageEncoder, Normalise
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
 """What one can train for. A new objective is a file, a member of `ObjectiveConfig` and a case of `build_objective`."""
 
-from trainer.encoders import ImageEncoder
-from trainer.objectives.amdim import AmdimObjective, AmdimObjectiveConfig
-from trainer.objectives.base import Batch, Objective
-from trainer.objectives.clusters import Clusters, ClustersConfig
-from trainer.objectives.deacl import Deacl, DeaclConfig
-from trainer.objectives.simclr import Simclr, SimclrConfig
-from trainer.objectives.ssat import GuidedSsat, LabelFreeSsat, SsatConfig
-from trainer.objectives.supervised import Supervised, SupervisedConfig
-from trainer.objectives.supervised_adversarial import SupervisedAdversarial, SupervisedAdversarialConfig
-from trainer.objectives.trades import Trades, TradesConfig
+from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.objectives.amdim import AmdimObjective, AmdimObjectiveConfig
+from holdfast.trainer.objectives.base import Batch, Objective
+from holdfast.trainer.objectives.clusters import Clusters, ClustersConfig
+from holdfast.trainer.objectives.deacl import Deacl, DeaclConfig
+from holdfast.trainer.objectives.simclr import Simclr, SimclrConfig
+from holdfast.trainer.objectives.ssat import GuidedSsat, LabelFreeSsat, SsatConfig
+from holdfast.trainer.objectives.supervised import Supervised, SupervisedConfig
+from holdfast.trainer.objectives.supervised_adversarial import SupervisedAdversarial, SupervisedAdversarialConfig
+from holdfast.trainer.objectives.trades import Trades, TradesConfig
 
 ObjectiveConfig = (
     AmdimObjectiveConfig

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from trainer.augment import AugmentConfig, shared_flip, view
-from trainer.encoders import ImageEncoder
-from trainer.objectives.base import Batch, Objective
-from trainer.objectives.heads import Heads
-from trainer.objectives.nce import REGULARISER, multiscale_nce
+from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.loop.augment import AugmentConfig, shared_flip, view
+from holdfast.trainer.objectives.base import Batch, Objective
+from holdfast.trainer.objectives.heads import Heads
+from holdfast.trainer.objectives.nce import REGULARISER, multiscale_nce
 
 
 @dataclass(frozen=True)

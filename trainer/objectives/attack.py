@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import Generator, Tensor, nn
 
-from bundle.threat_model import Norm, ThreatModel
-from trainer.attacks.pgd import frozen, pgd
+from holdfast.attacks.pgd import frozen, pgd
+from holdfast.bundle.threat_model import Norm, ThreatModel
 
 
 @dataclass(frozen=True)

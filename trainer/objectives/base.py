@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from trainer.encoders import ImageEncoder
+from holdfast.trainer.encoders import ImageEncoder
 
 
 @dataclass(frozen=True, slots=True)

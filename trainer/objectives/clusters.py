@@ -23,11 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.augment import WEAK, AugmentConfig, shared_flip, view
-from trainer.encoders import ImageEncoder
-from trainer.objectives.attack import AttackConfig
-from trainer.objectives.base import Batch
-from trainer.objectives.teacher import WithTeacher
+from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.loop.augment import WEAK, AugmentConfig, shared_flip, view
+from holdfast.trainer.objectives.attack import AttackConfig
+from holdfast.trainer.objectives.base import Batch
+from holdfast.trainer.objectives.teacher import WithTeacher
 
 ROUNDS = 25
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from trainer.encoders import ImageEncoder
+from holdfast.trainer.encoders import ImageEncoder
 
 
 class LocalHead(nn.Module):

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.augment import STRONG, AugmentConfig, shared_flip, view
-from trainer.encoders import ImageEncoder
-from trainer.objectives.base import Batch, Objective
+from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.loop.augment import STRONG, AugmentConfig, shared_flip, view
+from holdfast.trainer.objectives.base import Batch, Objective
 
 
 @dataclass(frozen=True)

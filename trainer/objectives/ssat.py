@@ -16,15 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.attacks.guides import GuideBank, guided_adversary
-from trainer.attacks.latent import latent_adversary
-from trainer.attacks.pgd import frozen
-from trainer.augment import AugmentConfig, shared_flip, view
-from trainer.encoders import ImageEncoder
-from trainer.objectives.amdim import related
-from trainer.objectives.attack import AttackConfig
-from trainer.objectives.base import Batch, Objective
-from trainer.objectives.heads import Heads
+from holdfast.attacks.latent import latent_adversary
+from holdfast.attacks.losses.guides import GuideBank, guided_adversary
+from holdfast.attacks.pgd import frozen
+from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.loop.augment import AugmentConfig, shared_flip, view
+from holdfast.trainer.objectives.amdim import related
+from holdfast.trainer.objectives.attack import AttackConfig
+from holdfast.trainer.objectives.base import Batch, Objective
+from holdfast.trainer.objectives.heads import Heads
 
 
 @dataclass(frozen=True)

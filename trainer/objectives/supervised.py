@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.augment import AugmentConfig, shared_flip, view
-from trainer.encoders import ImageEncoder
-from trainer.objectives.base import Batch, Objective
+from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.loop.augment import AugmentConfig, shared_flip, view
+from holdfast.trainer.objectives.base import Batch, Objective
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.encoders import ImageEncoder
-from trainer.objectives.base import Batch, Objective
+from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.objectives.base import Batch, Objective
 
 
 class WithTeacher(Objective):

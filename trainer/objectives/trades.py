@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.attacks.pgd import frozen
-from trainer.augment import WEAK, AugmentConfig, shared_flip, view
-from trainer.encoders import ImageEncoder
-from trainer.objectives.attack import AttackConfig
-from trainer.objectives.base import Batch, Objective
+from holdfast.attacks.pgd import frozen
+from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.loop.augment import WEAK, AugmentConfig, shared_flip, view
+from holdfast.trainer.objectives.attack import AttackConfig
+from holdfast.trainer.objectives.base import Batch, Objective
 
 
 @dataclass(frozen=True)

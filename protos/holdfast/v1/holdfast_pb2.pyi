@@ -1,7 +1,7 @@
 from google.rpc import status_pb2 as _status_pb2
-from protos.holdfast.v1 import answer_pb2 as _answer_pb2
-from protos.holdfast.v1 import image_pb2 as _image_pb2
-from protos.holdfast.v1 import model_pb2 as _model_pb2
+from holdfast.protos.holdfast.v1 import answer_pb2 as _answer_pb2
+from holdfast.protos.holdfast.v1 import image_pb2 as _image_pb2
+from holdfast.protos.holdfast.v1 import model_pb2 as _model_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message

@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from protos.holdfast.v1 import holdfast_pb2 as holdfast_dot_v1_dot_holdfast__pb2
+from holdfast.protos.holdfast.v1 import holdfast_pb2 as holdfast_dot_v1_dot_holdfast__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable
 import grpc
 import grpc.aio
 
-from protos.holdfast.v1 import holdfast_pb2 as pb
+from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
 
 class HoldfastServiceStub:
     def __init__(self, channel: grpc.Channel | grpc.aio.Channel) -> None: ...

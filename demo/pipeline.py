@@ -1,0 +1,81 @@
+"""One encoder's way, from its preset to a measured bundle: train, export, index, attack."""
+
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from holdfast.bundle.reader import read_manifest
+from holdfast.data import Splits
+from holdfast.errors import HoldfastError
+from holdfast.evaluation import Evaluation, evaluate, record
+from holdfast.index_build.build import build_index
+from holdfast.trainer.config import TrainConfig
+from holdfast.trainer.export.bundle import write_bundle
+from holdfast.trainer.presets import PRESETS
+from holdfast.trainer.train import Trained, train
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """One row of the demo's table: an encoder, by the preset that trains it."""
+
+    name: str
+    preset: str
+    starts_from: str | None = None
+
+    def config(self, out: Path) -> TrainConfig:
+        """The preset, with its bundle in `out / name`; shared stages are taken from the contestant it starts from."""
+        _, preset = PRESETS[self.preset]
+        start = None if self.starts_from is None else out / self.starts_from
+        return replace(preset, out=out / self.name, start_from=start)
+
+
+# The last is the product; the others are what it is compared with: same data, same network, same kNN, same attack.
+CONTESTANTS = (
+    Contestant("supervised", "digits-supervised"),
+    Contestant("self-supervised", "digits-self-supervised"),
+    Contestant("ssat", "digits", starts_from="self-supervised"),
+)
+
+
+def travel(contestant: Contestant, out: Path, splits: Splits, images: int, console: Console) -> Evaluation:
+    """Train, export, index and attack one contestant; what an earlier run of the demo made already is used again.
+
+    Args:
+        contestant: which encoder.
+        out: directory of the demo; the bundle goes to `out / contestant.name`.
+        splits: the data.
+        images: test images to attack.
+        console: where progress goes.
+
+    """
+    config = contestant.config(out)
+    if not _is_made(config, splits):
+        trained = train(config, splits, console=console)
+        command = shlex.join(["python", "-m", "trainer", contestant.preset, "--out", str(config.out)])
+        complete(config, splits, trained, command, console)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        evaluation = evaluate(config.out, splits.test, limit=images, progress=progress)
+    record(config.out, evaluation)
+    return evaluation
+
+
+def complete(config: TrainConfig, splits: Splits, trained: Trained, command: str, console: Console) -> None:
+    """Export and index what was trained, by `command`, for `config`."""
+    with console.status("exporting, and comparing the graphs with torch"):
+        write_bundle(config, splits, trained, command)
+    with console.status("embedding and indexing the exemplars"):
+        build_index(config.out, splits, command=f"python -m index_build {config.out}", quiet=True)
+
+
+def _is_made(config: TrainConfig, splits: Splits) -> bool:
+    """Whether `config.out` holds a complete bundle of this data set, from an earlier run."""
+    try:
+        manifest = read_manifest(config.out)
+    except HoldfastError:
+        return False
+    return manifest.index is not None and manifest.training.data.sha256 == splits.sha256

@@ -1,0 +1,185 @@
+"""Alarms: what a server may see of an answer, and the differentiable penalty that stands in for it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import floor
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from holdfast.bundle.reader import Bundle
+from holdfast.model.answers import Answers
+from holdfast.model.classifier import Classifier
+from holdfast.model.surrogate import SoftKNN
+
+Scores = NDArray[np.float64]
+
+Penalty = Callable[[Tensor, Tensor], Tensor]
+"""(embeddings float [N, D], the wrong answers wanted int64 [N]) -> float [N]: what an attacker minimises, differentiable."""
+
+
+@dataclass(frozen=True, eq=False)
+class Alarm:
+    """Something that may tell an attacked image from a clean one.
+
+    Attributes:
+        name: for reports.
+        threshold: it goes off where the score is above this.
+        score: what the server computes of its answers: float64 [N], the larger the more alarming.
+        penalty: its differentiable stand-in.
+
+    """
+
+    name: str
+    threshold: float
+    score: Callable[[Answers], Scores] = field(repr=False)
+    penalty: Penalty = field(repr=False)
+
+    def raised(self, answers: Answers) -> NDArray[np.bool_]:
+        """Where it goes off. Shape: bool [N]."""
+        raised: NDArray[np.bool_] = self.score(answers) > self.threshold
+        return raised
+
+    def at(self, false_positives: float, clean: Answers, labels: NDArray[np.int64]) -> Self:
+        """The same alarm at the threshold of a false-positive rate; see `threshold_at`.
+
+        Args:
+            false_positives: the rate, in [0, 1).
+            clean: answers to clean images, none of which is attacked later.
+            labels: int64 [N], their true classes; only those answered rightly count.
+
+        """
+        return replace(self, threshold=threshold_at(false_positives, self.score(clean)[clean.labels == labels]))
+
+
+def threshold_at(rate: float, scores: Scores) -> float:
+    """The lowest of `scores` [n] that at most `rate` of them exceed.
+
+    Raises:
+        ValueError: there are no scores, or the rate is not in [0, 1).
+
+    """
+    if not 0 <= rate < 1 or len(scores) == 0:
+        raise ValueError(f"a threshold wants a rate in [0, 1) and at least one score, not {rate} and {len(scores)}")
+    # Times n, a rate such as .29 of 100 comes out as 28.999...
+    return float(np.sort(scores)[len(scores) - 1 - floor(rate * len(scores) + 1e-9)])
+
+
+def alarms_of(
+    bundle: Bundle,
+    clean: Answers,
+    labels: NDArray[np.int64],
+    *,
+    false_positives: float = 0.05,
+    device: torch.device | str = "cpu",
+    classifier: Classifier | None = None,
+) -> tuple[Alarm, ...]:
+    """The alarms that a served bundle has.
+
+    - "credibility", where it has a calibration: at the threshold below which the server abstains.
+    - "marked neighbours", where it has marked exemplars: their share among the k nearest.
+    - "soft margin": the server's own soft kNN is near another answer than the vote's.
+    - "k-th distance": far from everything.
+
+    Args:
+        bundle: a complete one.
+        clean: answers to clean images, none of which is attacked later; they set all thresholds but credibility's.
+        labels: int64 [N], their true classes; only those answered rightly count.
+        false_positives: the rate at which the thresholds are set.
+        device: where the attack will run.
+        classifier: over this bundle, where there is one already: a new one takes seconds on a large bank.
+
+    """
+    embeddings, ids = bundle.index.vectors()
+    rows = bundle.exemplars.rows_of(ids)
+    bank = torch.from_numpy(embeddings).to(device)
+    bank_labels = torch.from_numpy(bundle.exemplars.labels[rows]).to(device)
+    marked = torch.from_numpy(bundle.exemplars.flags[rows] > 0).to(device)
+    classes, manifest = len(bundle.class_names), bundle.manifest
+    near = SoftNeighbours(bank, manifest.vote.k)
+    free = [_soft_margin((classifier or Classifier(bundle)).surrogate), _kth_distance(near)]
+    if bool(marked.any()):
+        free.insert(0, _marked_neighbours(bundle, near, marked))
+    alarms = [alarm.at(false_positives, clean, labels) for alarm in free]
+    if manifest.calibration is not None:
+        alarms.insert(0, _credibility(near, bank_labels, classes, manifest.calibration.abstain_below))
+    return tuple(alarms)
+
+
+class SoftNeighbours:
+    """The k nearest exemplars, with a soft edge: exemplar i counts sigmoid((<z, b_i> - s_k) / tau), s_k the k-th similarity.
+
+    All of the bank counts a little, so that groups absent among the k have a gradient too. s_k counts as a constant.
+    """
+
+    def __init__(self, bank: Tensor, k: int, tau: float = 0.02) -> None:
+        """Keep float [M, D] embeddings; `tau` is the width of the edge."""
+        self.bank, self.k, self.tau = bank, k, tau
+
+    def shares(self, z: Tensor, members: Tensor) -> Tensor:
+        """What part of the neighbours is in each group. Shape: z [N, D], members 0 or 1 [M, G] -> [N, G] in [0, 1]."""
+        similarities = z.float() @ self.bank.T
+        kth = similarities.detach().topk(self.k, dim=1).values[:, -1:]
+        counts = ((similarities - kth) / self.tau).sigmoid()
+        return (counts @ members) / counts.sum(1, keepdim=True)
+
+    def kth_distance(self, z: Tensor) -> Tensor:
+        """1 - s_k, whose gradient leads to that neighbour. Shape: [N, D] -> [N]."""
+        return 1 - (z.float() @ self.bank.T).topk(self.k, dim=1).values[:, -1]
+
+
+def _credibility(near: SoftNeighbours, labels: Tensor, classes: int, abstain_below: float) -> Alarm:
+    """Credibility grows with the votes of the leading class: the more neighbours are of the wanted class, the better."""
+    members = F.one_hot(labels, classes).float()
+
+    def penalty(z: Tensor, wanted: Tensor) -> Tensor:
+        return -near.shares(z, members).gather(1, wanted[:, None])[:, 0]
+
+    return Alarm("credibility", -abstain_below, lambda answers: -answers.credibility, penalty)
+
+
+def _marked_neighbours(bundle: Bundle, near: SoftNeighbours, marked: Tensor) -> Alarm:
+    members = marked.float()[:, None]
+
+    def score(answers: Answers) -> Scores:
+        flags = bundle.exemplars.flags[bundle.exemplars.rows_of(answers.neighbours.ids)]
+        share: Scores = (flags > 0).mean(axis=1)
+        return share
+
+    return Alarm("marked neighbours", 1.0, score, lambda z, _: near.shares(z, members)[:, 0])
+
+
+class _ServedMargin(torch.autograd.Function):
+    """The soft margin as the server computes it: on a large bank it sees prototypes, not exemplars."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, labels: Tensor, surrogate: SoftKNN) -> Tensor:
+        embeddings = z.detach().float().cpu().numpy()
+        margin, gradient = surrogate.margin_gradient(embeddings, labels.cpu().numpy())
+        ctx.gradient = torch.from_numpy(gradient).to(z)
+        return torch.from_numpy(margin).to(z)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor, None, None]:
+        return cotangents[0][:, None] * ctx.gradient, None, None
+
+
+def _soft_margin(surrogate: SoftKNN) -> Alarm:
+    def penalty(z: Tensor, wanted: Tensor) -> Tensor:
+        margin: Tensor = _ServedMargin.apply(z, wanted, surrogate)  # type: ignore[no-untyped-call]
+        return -margin
+
+    return Alarm("soft margin", np.inf, lambda answers: -answers.soft_margin.astype(np.float64), penalty)
+
+
+def _kth_distance(near: SoftNeighbours) -> Alarm:
+    return Alarm(
+        "k-th distance",
+        np.inf,
+        lambda answers: answers.kth_distance.astype(np.float64),
+        lambda z, _: near.kth_distance(z),
+    )

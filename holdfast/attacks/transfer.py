@@ -1,0 +1,105 @@
+"""Transfer: adversarial examples of another classifier, handed to the victim.
+
+What fools the vote without having seen it says that the white-box attacks before it were too weak.
+"""
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from holdfast.attacks.attack import Kind, PGDAttack
+from holdfast.attacks.losses import AttackLoss, Margin
+from holdfast.attacks.onnx_embedding import OnnxEmbedding
+from holdfast.attacks.surrogate import surrogate_of
+from holdfast.attacks.victim import Victim
+from holdfast.bundle.reader import Bundle
+from holdfast.bundle.threat_model import ThreatModel
+from holdfast.errors import ContractMismatchError
+from holdfast.model.classifier import Classifier
+from holdfast.model.preprocess import Pixels
+
+SOFT = Margin(0.1)
+"""A wide temperature: the finest details of another bank are the least likely to hold for this one."""
+
+
+@dataclass(frozen=True)
+class FromBundle:
+    """Climb a rung of another victim: its encoder, its bank, its surrogate. Papernot et al., arXiv 1605.07277.
+
+    Attributes:
+        name: of the source, for reports.
+        source: whose gradients are taken; it must take the same images and know the same classes. See `open`.
+        rung: what is climbed there.
+        steps: how many gradients are taken.
+        sha256: of the source's encoder and bank, so that an interrupted attack is not resumed with another one.
+        kind: what it knows of the victim: nothing.
+
+    """
+
+    name: str
+    source: Victim = field(repr=False)
+    rung: AttackLoss = SOFT
+    steps: int = 40
+    sha256: str = ""
+    kind: Kind = Kind.TRANSFER
+
+    @classmethod
+    def open(cls, directory: Path, *, like: Bundle, rung: AttackLoss = SOFT, steps: int = 40, threads: int = 1) -> Self:
+        """The transfer from the bundle in `directory` to the bundle `like`.
+
+        It is opened on the CPU, wherever `like` answers: its own answers decide nothing, and gradient.onnx runs there.
+
+        Args:
+            directory: a complete bundle.
+            like: the bundle that is attacked.
+            rung: what is climbed on the source's bank.
+            steps: how many gradients are taken.
+            threads: of ONNX Runtime.
+
+        Raises:
+            BundleError: see `Bundle.open`.
+            ContractMismatchError: it takes other images or knows other classes than `like`.
+
+        """
+        bundle = Bundle.open(directory, threads=threads)
+        if bundle.manifest.input != like.manifest.input or bundle.class_names != like.class_names:
+            raise ContractMismatchError(
+                f"{directory} takes {bundle.manifest.input.shape} and knows {', '.join(bundle.class_names)};"
+                f" {like.directory} takes {like.manifest.input.shape} and knows {', '.join(like.class_names)}:"
+                " name a source of the same images and classes"
+            )
+        files = bundle.manifest.files
+        digest = f"{files['encoder.onnx']} {files['index.faiss']}"
+        # Not the name in its manifest: runs of one preset share that, and the bundle that is attacked may be one of them.
+        return cls(directory.absolute().name, _victim_of(bundle), rung, steps, digest)
+
+    def __str__(self) -> str:
+        return f"transfer from {self.name}, {self.rung}"
+
+    def __call__(
+        self, victim: Victim, pixels: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
+    ) -> Tensor:
+        """The candidates that look best to the source, whatever `victim` is."""
+        device = self.source.device
+        if generator.device != device:
+            seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+            generator = torch.Generator(device).manual_seed(int(seed))
+        climb = PGDAttack(self.rung, self.steps)
+        return climb(self.source, pixels.to(device), labels.to(device), threat, generator).to(victim.device)
+
+
+def _victim_of(bundle: Bundle) -> Victim:
+    @cache  # A classifier compresses its bank, which takes seconds, and a source of transfer is hardly ever asked.
+    def classifier() -> Classifier:
+        return Classifier(bundle)
+
+    def judge(images: Pixels) -> NDArray[np.int64]:
+        return classifier().classify(images).labels
+
+    return Victim(OnnxEmbedding(bundle), surrogate_of(bundle), judge)

@@ -1,0 +1,85 @@
+"""`python -m holdfast.bundle`: look at a bundle, or take it elsewhere."""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from holdfast.bundle.reader import Bundle
+from holdfast.bundle.writer import BundleWriter
+from holdfast.errors import BundleError, HoldfastError
+
+ABOUT = """\
+A bundle is one directory: an encoder, its gradient, an index of labelled images, and a manifest with the hash of each file.
+
+  holdfast bundle check runs/digits                 verify every hash and that the parts fit each other; say what it is
+  holdfast bundle copy runs/digits bundles/digits   verify, then copy what the manifest names: no checkpoints, no logs
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program. Returns the exit code: 0, or 2 for an error the user can act on."""
+    parser = argparse.ArgumentParser(
+        prog="holdfast bundle", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    check = commands.add_parser("check", help="verify a bundle and say what it is")
+    copied = commands.add_parser("copy", help="verify a bundle and copy it")
+    for command in (check, copied):
+        command.add_argument("bundle", metavar="BUNDLE", type=Path, help="directory of a complete bundle")
+    copied.add_argument("to", metavar="TO", type=Path, help="directory to make, or a bundle to replace")
+    options = parser.parse_args(arguments)
+    try:
+        bundle = Bundle.open(options.bundle)
+        if options.command == "copy":
+            copy(bundle, options.to)
+        Console().print(table(bundle, options.to if options.command == "copy" else options.bundle))
+    except HoldfastError as error:
+        Console(stderr=True, soft_wrap=True).print(f"bundle: {error}", style="red", markup=False, highlight=False)
+        return 2
+    return 0
+
+
+def copy(bundle: Bundle, to: Path) -> None:
+    """Copy the files that the manifest of an open `bundle` names, and the manifest last.
+
+    Raises:
+        BundleError: `to` is the bundle itself, or holds something that is not a bundle.
+
+    """
+    if to.resolve() == bundle.directory.resolve():
+        raise BundleError(f"{to} is the bundle itself; name another directory")
+    writer = BundleWriter.create(to)
+    for name in bundle.manifest.files:
+        writer.add(name, partial(shutil.copyfile, bundle.directory / name))
+    writer.commit(bundle.manifest)
+
+
+def table(bundle: Bundle, directory: Path) -> Table:
+    """What a bundle is, for a person."""
+    manifest = bundle.manifest
+    shown = Table(title=str(directory), show_header=False, title_justify="left")
+    shown.add_row("name", manifest.name)
+    shown.add_row("classes", ", ".join(manifest.class_names))
+    shown.add_row("images", f"{manifest.input.height} x {manifest.input.width}")
+    shown.add_row("exemplars", f"{bundle.index.size:,}" + (", float16" if bundle.index.half else ""))
+    how = "" if manifest.vote.weighting == "uniform" else f", exponential, temperature {manifest.vote.temperature:g}"
+    shown.add_row("vote", f"the {manifest.vote.k} nearest{how}")
+    shown.add_row("threat model", str(manifest.threat_model.model()))
+    if manifest.accuracy:
+        shown.add_row("clean accuracy", f"{manifest.accuracy.clean:.1%}")
+        robust = f"{manifest.accuracy.robust:.1%} of {manifest.accuracy.images:,} images"
+        shown.add_row("robust accuracy", robust)
+    shown.add_row("trained by", manifest.training.command)
+    for name in manifest.files:
+        shown.add_row(name, f"{(bundle.directory / name).stat().st_size / 1e6:.1f} MB")
+    return shown
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""manifest.json: what a bundle is, in a schema with a version."""
+
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from holdfast.bundle.threat_model import Norm, ThreatModel
+from holdfast.errors import SchemaMismatchError
+from holdfast.model.credibility import Calibration
+from holdfast.model.preprocess import InputContract
+from holdfast.model.vote import VoteParameters
+
+SCHEMA_VERSION: Literal[1] = 1
+
+
+class Record(BaseModel):
+    """A part of the manifest: immutable, and nothing unknown in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ThreatModelRecord(Record):
+    """The threat model that the encoder was trained for and evaluated under; epsilon in pixels of [0, 1]."""
+
+    norm: Norm
+    epsilon: float = Field(ge=0)
+
+    def model(self) -> ThreatModel:
+        """As the value that attacks take."""
+        return ThreatModel(self.norm, self.epsilon)
+
+
+class DataRecord(Record):
+    """The labelled set, so that the index builder reads the same one again.
+
+    `directory` is as it was typed, so a relative one is looked for from where one stands; elsewhere there is --data-dir.
+    """
+
+    name: str
+    directory: str | None = None
+    sha256: str
+    calibration: int = Field(ge=0)
+    seed: int
+
+
+class Training(Record):
+    """Where the encoder came from."""
+
+    command: str
+    seed: int
+    commit: str
+    objective: str
+    encoder: str
+    steps: int = Field(ge=0)
+    seconds: float = Field(ge=0)
+    data: DataRecord
+
+
+class IndexRecord(Record):
+    """What python -m index_build measured."""
+
+    exemplars: int = Field(ge=1)
+    recall_at_k: float = Field(ge=0, le=1)
+    disagreement_ratio: float = Field(ge=0, le=1)
+    command: str
+
+
+class Accuracy(Record):
+    """Measured on the answers as served. Fractions in [0, 1]; epsilon in pixels of [0, 1]."""
+
+    clean: float = Field(ge=0, le=1)
+    robust: float = Field(ge=0, le=1)
+    norm: Norm
+    epsilon: float = Field(ge=0)
+    attack: str
+    images: int = Field(ge=1)
+
+
+class Manifest(Record):
+    """The whole manifest."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str = Field(min_length=1)
+    created: str
+    files: dict[str, str] = Field(default_factory=dict, description="relative path -> sha256, every file of the bundle")
+    input: InputContract
+    embedding_dim: int = Field(ge=1)
+    metric: Literal["cosine"] = "cosine"
+    class_names: tuple[str, ...] = Field(min_length=2)
+    vote: VoteParameters
+    surrogate_tau: float = Field(default=0.05, gt=0)
+    threat_model: ThreatModelRecord
+    training: Training
+    index: IndexRecord | None = None
+    calibration: Calibration | None = None
+    accuracy: Accuracy | None = None
+
+    @model_validator(mode="after")
+    def _calibrated_for_this_k(self) -> "Manifest":
+        if self.calibration is not None and self.calibration.nonconformity[-1] > self.vote.k:
+            raise ValueError(f"the calibration counts more than k = {self.vote.k} neighbours: it is of another vote")
+        return self
+
+    def to_json(self) -> bytes:
+        """UTF-8 JSON that a person can read, the same bytes for the same manifest."""
+        return (json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, text: bytes, where: str) -> "Manifest":
+        """Parse and validate.
+
+        Raises:
+            SchemaMismatchError: not JSON, another schema version, or a field that is missing, unknown or out of range.
+
+        """
+        try:
+            values = json.loads(text)
+            version = values.get("schema_version")
+        except (ValueError, AttributeError, UnicodeDecodeError):
+            raise SchemaMismatchError(f"{where} is not a JSON object; the bundle is damaged, make it again") from None
+        if version != SCHEMA_VERSION:
+            raise SchemaMismatchError(
+                f"{where} has schema version {version!r}; this holdfast reads version {SCHEMA_VERSION}."
+                " Make the bundle again with this release, or serve it with the release that made it."
+            )
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in error.errors())
+            raise SchemaMismatchError(f"{where} does not follow the schema: {faults}") from None

@@ -1,0 +1,209 @@
+"""Opening bundles. No other package reads one."""
+
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
+from typing import Self
+
+import numpy as np
+
+from holdfast.bundle.exemplars import Exemplars
+from holdfast.bundle.manifest import Manifest
+from holdfast.errors import BundleError, ContractMismatchError, HashMismatchError, MissingFileError
+from holdfast.files import sha256_file
+from holdfast.model.choice import Choice, Precision
+from holdfast.model.encoder.agreement import refuse_disagreement
+from holdfast.model.encoder.bucketed import BucketedEncoder
+from holdfast.model.encoder.device import CPU, Device, Placement, place
+from holdfast.model.encoder.onnx import OnnxEncoder, OnnxGradient
+from holdfast.model.retrieval.flat import FlatIndex, Index
+from holdfast.model.retrieval.flat_gpu import GpuFlatIndex
+
+MANIFEST = "manifest.json"
+ENCODER = "encoder.onnx"
+ENCODER_FLOAT16 = "encoder_float16.onnx"
+GRADIENT = "gradient.onnx"
+WEIGHTS = "weights.bin"
+INDEX = "index.faiss"
+EXEMPLARS = "exemplars.npz"
+
+MAX_BATCH = 64
+"""Images that a GPU embeds at once, unless somebody says otherwise."""
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Read a bundle's manifest, without touching its other files.
+
+    Raises:
+        MissingFileError: no such directory, or no manifest in it.
+        SchemaMismatchError: another schema version, or a manifest that does not follow its schema.
+
+    """
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise MissingFileError(f"{directory} is not a bundle: it has no {MANIFEST}; make one with python -m trainer")
+    return Manifest.from_json(path.read_bytes(), str(path))
+
+
+class Bundle:
+    """A verified bundle: every file has the hash of the manifest, and the parts fit each other.
+
+    `open` wants a complete bundle, ready to serve. `open_encoder` is for the index builder, before there is an index.
+    `placement` says where encoder and index run, and in what the encoder computes. A complete bundle's gradient runs on the
+    CPU, so that probes take nothing from the answers; the index builder's, who answers nobody, runs where its encoder does.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        manifest: Manifest,
+        *,
+        threads: int,
+        placement: Placement = CPU,
+        max_batch: int = MAX_BATCH,
+        gradient_on: Device = "cpu",
+    ) -> None:
+        self.directory = directory
+        self.manifest = manifest
+        self.placement = placement
+        self._threads, self._gradient_on = threads, gradient_on
+        path = directory / (ENCODER_FLOAT16 if placement.precision == "float16" else ENCODER)
+        self.encoder = _encoder(path, threads, placement, max_batch)
+        self.class_names = manifest.class_names
+        if self.encoder.contract != manifest.input:
+            raise ContractMismatchError(
+                f"{path} takes images of {self.encoder.contract.shape}, the manifest says"
+                f" {manifest.input.shape}; export the encoder again"
+            )
+        if self.encoder.dim != manifest.embedding_dim:
+            raise ContractMismatchError(
+                f"{path} returns {self.encoder.dim} dimensions, the manifest says {manifest.embedding_dim}"
+            )
+        if placement.device != "cpu":
+            refuse_disagreement(self.encoder, OnnxEncoder(directory / ENCODER, threads=threads), placement.precision)
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        *,
+        threads: int = 1,
+        device: Choice = "cpu",
+        max_batch: int = MAX_BATCH,
+        precision: Precision = "float32",
+    ) -> Self:
+        """Open a complete bundle.
+
+        Args:
+            directory: where manifest.json lies.
+            threads: of ONNX Runtime, for each of its graphs.
+            device: where encoder and index run; "auto" takes the GPU if it can, and `placement` says what was taken.
+            max_batch: images that a GPU embeds at once; more are split. The CPU embeds what it is given.
+            precision: what a GPU's encoder computes in; "float16" takes encoder_float16.onnx. Index and vote are the same.
+
+        Raises:
+            MissingFileError, HashMismatchError, SchemaMismatchError, ContractMismatchError: see bundle.errors.
+            DeviceError: "cuda", and the GPU cannot be used; or "cpu" and "float16".
+
+        """
+        directory = Path(directory)
+        manifest = _verified(directory)
+        if precision == "float16" and device != "cpu" and ENCODER_FLOAT16 not in manifest.files:
+            raise MissingFileError(
+                f"{directory} has no {ENCODER_FLOAT16}: open it in float32, or export it with python -m trainer ... --half,"
+                " which says where float16 is not near enough"
+            )
+        return place(device, partial(cls._open_on, directory, manifest, threads, max_batch), precision)
+
+    @classmethod
+    def _open_on(cls, directory: Path, manifest: Manifest, threads: int, max_batch: int, placement: Placement) -> Self:
+        bundle = cls(directory, manifest, threads=threads, placement=placement, max_batch=max_batch)
+        bundle._check_index()
+        return bundle
+
+    @classmethod
+    def open_encoder(cls, directory: Path, *, threads: int = 1, device: Choice = "cpu", max_batch: int = MAX_BATCH) -> Self:
+        """Open a bundle that may still lack its index. Arguments and errors are those of `open`."""
+        directory = Path(directory)
+        manifest = _verified(directory)
+        return place(device, partial(cls._open_encoder_on, directory, manifest, threads, max_batch))
+
+    @classmethod
+    def _open_encoder_on(cls, directory: Path, manifest: Manifest, threads: int, max_batch: int, placement: Placement) -> Self:
+        return cls(directory, manifest, threads=threads, placement=placement, max_batch=max_batch, gradient_on=placement.device)
+
+    @cached_property
+    def gradient(self) -> OnnxGradient:
+        """The vector-Jacobian product of the encoder; loaded when first asked for."""
+        self._require(GRADIENT, "export the encoder again with python -m trainer")
+        gradient = OnnxGradient(self.directory / GRADIENT, threads=self._threads, device=self._gradient_on)
+        if gradient.shape != self.manifest.input.shape or gradient.dim != self.encoder.dim:
+            raise ContractMismatchError(
+                f"{self.directory / GRADIENT} is of pixels {gradient.shape} and {gradient.dim} dimensions, the encoder of"
+                f" {self.manifest.input.shape} and {self.encoder.dim}; export both again"
+            )
+        return gradient
+
+    @cached_property
+    def index(self) -> Index:
+        """The exemplars' embeddings."""
+        self._require(INDEX, f"run python -m index_build {self.directory}")
+        index = FlatIndex.load(self.directory / INDEX)
+        return index if self.placement.device == "cpu" else GpuFlatIndex(index)
+
+    @cached_property
+    def exemplars(self) -> Exemplars:
+        """What each row of the index is."""
+        self._require(EXEMPLARS, f"run python -m index_build {self.directory}")
+        return Exemplars.load(self.directory / EXEMPLARS)
+
+    def _require(self, name: str, remedy: str) -> None:
+        if name not in self.manifest.files:
+            raise MissingFileError(f"{self.directory} has no {name} yet; {remedy}")
+
+    def _check_index(self) -> None:
+        index, exemplars, manifest = self.index, self.exemplars, self.manifest
+        again = f"run python -m index_build {self.directory}"
+        if index.dim != self.encoder.dim:
+            raise ContractMismatchError(
+                f"the index holds {index.dim} dimensions, the encoder returns {self.encoder.dim}; {again}"
+            )
+        if not np.array_equal(index.ids, exemplars.ids):
+            raise ContractMismatchError(f"index and exemplars do not hold the same ids in the same order; {again}")
+        if len(exemplars) == 0 or not 0 <= exemplars.labels.min() <= exemplars.labels.max() < len(manifest.class_names):
+            raise ContractMismatchError(f"exemplars' labels go beyond the {len(manifest.class_names)} classes; {again}")
+        if manifest.vote.k > index.size:
+            raise ContractMismatchError(f"the vote asks k = {manifest.vote.k} of {index.size} exemplars; {again}")
+        if self.placement.device != "cpu":
+            # Takes the memory that a search needs, and finds out whether a GPU can look for so many neighbours.
+            index.search(np.zeros((1, index.dim), dtype=np.float32), manifest.vote.k)
+
+
+def _encoder(path: Path, threads: int, placement: Placement, max_batch: int) -> OnnxEncoder:
+    if placement.device == "cpu":
+        return OnnxEncoder(path, threads=threads)
+    return BucketedEncoder(path, threads=threads, device=placement.device, max_batch=max_batch)
+
+
+def _verified(directory: Path) -> Manifest:
+    """Hash every file before any parser sees it: an index or graph that was tampered with is never opened."""
+    manifest = read_manifest(directory)
+    if ENCODER not in manifest.files:
+        raise MissingFileError(f"{directory / MANIFEST} names no {ENCODER}; export the encoder again")
+    for name, expected in manifest.files.items():
+        path = inside(directory, name)
+        if not path.is_file():
+            raise MissingFileError(f"{path} is missing, though the manifest names it; copy the whole bundle again")
+        actual = sha256_file(path)
+        if actual != expected:
+            raise HashMismatchError(
+                f"{path} has sha256 {actual}, the manifest says {expected}; it was changed or damaged: copy the bundle again"
+            )
+    return manifest
+
+
+def inside(directory: Path, name: str) -> Path:
+    """Where a bundle's file lies. Raises BundleError for a name that leads out of it."""
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts or not relative.parts:
+        raise BundleError(f"a bundle's file must lie inside it, not at {name!r}")
+    return directory / relative

@@ -1,0 +1,60 @@
+"""Writing bundles. No other package writes one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from holdfast.bundle.manifest import Manifest
+from holdfast.bundle.reader import ENCODER, MANIFEST, inside, read_manifest
+from holdfast.errors import BundleError
+from holdfast.files import replace_atomically, sha256_file, write_atomically
+
+
+class BundleWriter:
+    """Writes a bundle's files aside and its manifest last, so that a reader sees the old bundle or the new one.
+
+    Between the first `add` and `commit`, files and manifest may disagree; opening then fails with a clear hash error, and
+    never serves a mixture.
+    """
+
+    def __init__(self, directory: Path, files: dict[str, str]) -> None:
+        self.directory = Path(directory)
+        self._files = files
+
+    @classmethod
+    def create(cls, directory: Path) -> Self:
+        """Start a new bundle. The directory is made; a manifest that is there already is removed by `commit` only.
+
+        Raises:
+            BundleError: the directory holds something that is not a bundle.
+
+        """
+        directory = Path(directory)
+        if directory.exists() and (not directory.is_dir() or (any(directory.iterdir()) and not _is_ours(directory))):
+            raise BundleError(f"{directory} exists and is not a bundle; choose another directory")
+        directory.mkdir(parents=True, exist_ok=True)
+        return cls(directory, {})
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """Complete or change a bundle that is there; its files are kept."""
+        return cls(Path(directory), dict(read_manifest(Path(directory)).files))
+
+    def add(self, name: str, write: Callable[[Path], object]) -> None:
+        """Write one file: `write` gets a temporary path to write to, which then takes the name atomically."""
+        target = inside(self.directory, name)
+        with replace_atomically(target) as temporary:
+            write(temporary)
+        self._files[name] = sha256_file(target)
+
+    def commit(self, manifest: Manifest) -> Manifest:
+        """Write manifest.json with the hash of every file. Returns it as written."""
+        complete = manifest.model_copy(update={"files": dict(sorted(self._files.items()))})
+        checked = Manifest.model_validate(complete.model_dump())
+        write_atomically(self.directory / MANIFEST, checked.to_json())
+        return checked
+
+
+def _is_ours(directory: Path) -> bool:
+    """A bundle, or the beginnings of one that was cut short (a checkpoint folder may lie in it)."""
+    return any((directory / name).exists() for name in (MANIFEST, ENCODER, "checkpoint", "log.csv"))

@@ -1,0 +1,103 @@
+"""python -m holdfast.client: ask a running holdfast server.
+
+exit codes: 0 done; 1 an image was refused, or the server is not serving; 2 wrong usage; 3 no answer from the server
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from holdfast.client.channel import ADDRESS, PER_CALL
+from holdfast.client.errors import ClientError, ImageRefusedError
+from holdfast.client.health import serving_status
+from holdfast.client.sync import Client
+from holdfast.client.tables import answer_as_json, answers_view, model_as_json, model_table
+
+DONE, REFUSED, NO_ANSWER = 0, 1, 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        match options.command:
+            case "classify":
+                _check_files(parser, options.images)
+                return classify(options)
+            case "info":
+                return info(options)
+            case _:
+                return health(options)
+    except (ClientError, OSError) as error:
+        Console(stderr=True).print(f"holdfast: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return REFUSED if isinstance(error, ImageRefusedError) else NO_ANSWER
+
+
+def classify(options: argparse.Namespace) -> int:
+    """Classifies files, many in one call, and prints a row for each."""
+    paths: list[Path] = options.images
+    calls = [paths[i : i + PER_CALL] for i in range(0, len(paths), PER_CALL)]
+    bar = Console(stderr=True)
+    with Client(options.address, timeout=options.timeout) as client:
+        outcomes = [
+            outcome
+            for call in track(calls, "classifying", console=bar, disable=len(calls) < 2, transient=True)
+            for outcome in client.classify_many(call, neighbours=options.neighbours)
+        ]
+    if options.json:
+        print(json.dumps([answer_as_json(p, o) for p, o in zip(paths, outcomes, strict=True)], indent=2))
+    else:
+        Console().print(answers_view(paths, outcomes, neighbours=options.neighbours > 0))
+    return REFUSED if any(isinstance(o, ClientError) for o in outcomes) else DONE
+
+
+def info(options: argparse.Namespace) -> int:
+    """Prints what is served."""
+    with Client(options.address, timeout=options.timeout) as client:
+        model = client.model_info()
+    if options.json:
+        print(json.dumps(model_as_json(model), indent=2))
+    else:
+        Console().print(model_table(model))
+    return DONE
+
+
+def health(options: argparse.Namespace) -> int:
+    """Prints the server's health; 0 only if it is SERVING."""
+    status = serving_status(options.address, options.timeout)
+    print(json.dumps({"status": status}) if options.json else status)
+    return DONE if status == "SERVING" else REFUSED
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--address", default=ADDRESS, help="host:port of the server (default: %(default)s)")
+    common.add_argument("--timeout", type=float, default=10.0, help="seconds a call may take (default: %(default)s)")
+    common.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser = argparse.ArgumentParser(
+        prog="python -m holdfast.client", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    images = commands.add_parser("classify", parents=[common], help="classify image files")
+    images.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a PNG, JPEG or WebP file")
+    images.add_argument("--neighbours", type=int, default=0, metavar="K", help="also show the K nearest exemplars")
+    commands.add_parser("info", parents=[common], help="show what is served")
+    commands.add_parser("health", parents=[common], help="exit with 0 if the server takes calls")
+    return parser
+
+
+def _check_files(parser: argparse.ArgumentParser, paths: Sequence[Path]) -> None:
+    """Ends with usage before anything is sent, where a path is no file."""
+    missing = [str(p) for p in paths if not p.is_file()]
+    if missing:
+        parser.error(f"not a file: {', '.join(missing)}; give the paths of PNG, JPEG or WebP files")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""The client, for asyncio."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import TYPE_CHECKING, Self
+
+import grpc
+import grpc.aio
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.client.channel import ADDRESS, IN_FLIGHT, OPTIONS, PER_CALL
+from holdfast.client.errors import ClientError, ImageRefusedError, from_call, from_status
+from holdfast.client.messages import ImageLike, Outcome, in_calls, to_embeddings, to_image, to_model_info, to_outcomes
+from holdfast.client.results import Answer, ModelInfo
+from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
+from holdfast.protos.holdfast.v1 import image_pb2
+from holdfast.protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceStub
+
+if TYPE_CHECKING:
+    from holdfast.protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceAsyncStub
+
+
+class AsyncClient:
+    """A connection to one server, for one event loop. Every method raises ClientError and its subclasses.
+
+    Args:
+        address: host:port.
+        timeout: seconds that one call may take; a stream as a whole has none.
+
+    """
+
+    def __init__(self, address: str = ADDRESS, *, timeout: float = 10.0) -> None:
+        self.address, self.timeout = address, timeout
+        self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+        self._stub: HoldfastServiceAsyncStub = HoldfastServiceStub(self._channel)  # type: ignore[assignment]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the connection."""
+        await self._channel.close()
+
+    async def classify(self, image: ImageLike, *, neighbours: int = 0) -> Answer:
+        """The answer for one image, with its `neighbours` nearest exemplars (at most the k of the vote)."""
+        outcome = (await self._classify([to_image(image)], neighbours))[0]
+        if isinstance(outcome, ClientError):
+            raise outcome
+        return outcome
+
+    async def classify_many(
+        self, images: Iterable[ImageLike], *, neighbours: int = 0, per_call: int = PER_CALL
+    ) -> list[Outcome]:
+        """Outcomes for many images, `per_call` at a time, in order. A bad image's outcome is its error; others stand."""
+        outcomes: list[Outcome] = []
+        for call in in_calls(images, per_call):
+            try:
+                outcomes += await self._classify(call, neighbours)
+            except ImageRefusedError as error:
+                if len(call) > 1:
+                    raise
+                outcomes.append(error)  # a call of one image fails as a whole
+        return outcomes
+
+    async def stream(
+        self, images: Iterable[ImageLike], *, neighbours: int = 0, in_flight: int = IN_FLIGHT
+    ) -> AsyncIterator[tuple[int, Outcome]]:
+        """Yields (position, outcome) as answers come, not in order, with at most `in_flight` images on the way."""
+        room = asyncio.Semaphore(in_flight)
+        unreadable: list[Exception] = []
+
+        async def requests() -> AsyncIterator[pb.ClassifyStreamRequest]:
+            try:
+                for position, image in enumerate(images):
+                    await room.acquire()
+                    yield pb.ClassifyStreamRequest(sequence=position, images=[to_image(image)], neighbours=neighbours)
+            except (OSError, TypeError) as error:  # gRPC would log it and end the call with no word of it
+                unreadable.append(error)
+
+        call = self._stub.ClassifyStream(requests())
+        try:
+            async for reply in call:
+                room.release()
+                failed = reply.HasField("error")
+                yield (
+                    reply.sequence,
+                    (from_status(reply.error, self.address) if failed else to_outcomes(reply.results, self.address)[0]),
+                )
+        except grpc.aio.AioRpcError as error:
+            raise from_call(error, self.address) from None
+        finally:
+            call.cancel()
+        if unreadable:
+            raise unreadable[0]
+
+    async def embed(self, images: Iterable[ImageLike], *, per_call: int = PER_CALL) -> NDArray[np.float32]:
+        """Embeddings float32 [N, D], L2-normalised. Raises ImageRefusedError if any image is refused."""
+        parts = []
+        for call in in_calls(images, per_call):
+            try:
+                response = await self._stub.Embed(pb.EmbedRequest(images=call), timeout=self.timeout)
+            except grpc.aio.AioRpcError as error:
+                raise from_call(error, self.address) from None
+            parts.append(to_embeddings(response, self.address))
+        return np.concatenate(parts) if parts else np.zeros((0, (await self.model_info()).embedding_dim), np.float32)
+
+    async def model_info(self) -> ModelInfo:
+        """What is served."""
+        try:
+            return to_model_info(await self._stub.GetModelInfo(pb.GetModelInfoRequest(), timeout=self.timeout))
+        except grpc.aio.AioRpcError as error:
+            raise from_call(error, self.address) from None
+
+    async def _classify(self, images: list[image_pb2.Image], neighbours: int) -> list[Outcome]:
+        try:
+            request = pb.ClassifyRequest(images=images, neighbours=neighbours)
+            response = await self._stub.Classify(request, timeout=self.timeout)
+        except grpc.aio.AioRpcError as error:
+            raise from_call(error, self.address) from None
+        return to_outcomes(response.results, self.address)

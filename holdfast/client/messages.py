@@ -1,0 +1,115 @@
+"""Between the wire's messages and plain values."""
+
+from collections.abc import Iterable, Iterator
+from math import nan
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.client.errors import ClientError, from_status
+from holdfast.client.results import Accuracy, Answer, ModelInfo, Neighbour
+from holdfast.protos.holdfast.v1 import answer_pb2, holdfast_pb2, image_pb2, model_pb2
+
+ImageLike = bytes | Path | NDArray[np.uint8]
+"""An image: the bytes of a PNG, JPEG or WebP file, the path of one, or pixels uint8 [H, W] or [H, W, 1 or 3]."""
+
+Outcome = Answer | ClientError
+"""What became of one image among many: the answer, or the error that a call for it alone would have raised."""
+
+CALL_BYTES = 3_000_000
+"""Image bytes in one call: below gRPC's own default of 4 MB for a message, which a server may not have raised."""
+
+
+def to_image(image: ImageLike) -> image_pb2.Image:
+    """Wraps one image. Raises OSError for an unreadable path and TypeError for pixels that are not uint8."""
+    if isinstance(image, bytes):
+        return image_pb2.Image(encoded=image)
+    if isinstance(image, Path):
+        return image_pb2.Image(encoded=image.read_bytes())
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8:
+        raw = image_pb2.RawImage(data=image.tobytes(), shape=image.shape, dtype=image_pb2.DATA_TYPE_UINT8)
+        return image_pb2.Image(raw=raw)
+    found = f"an array of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+    raise TypeError(f"{found} is no image: give encoded bytes, a Path, or a uint8 array [H, W] or [H, W, 3]")
+
+
+def in_calls(images: Iterable[ImageLike], per_call: int) -> Iterator[list[image_pb2.Image]]:
+    """Parts images into calls of at most `per_call` images and about CALL_BYTES bytes, in order, reading as it goes."""
+    call: list[image_pb2.Image] = []
+    size = 0
+    for image in images:
+        message = to_image(image)
+        weight = message.ByteSize()
+        if call and (len(call) == per_call or size + weight > CALL_BYTES):
+            yield call
+            call, size = [], 0
+        call.append(message)
+        size += weight
+    if call:
+        yield call
+
+
+def to_answer(message: answer_pb2.Classification) -> Answer:
+    """One answer."""
+    return Answer(
+        label=message.label.name,
+        index=message.label.index,
+        probabilities=np.array(message.probabilities, dtype=np.float32),
+        credibility=message.credibility if message.HasField("credibility") else nan,
+        confidence=message.confidence if message.HasField("confidence") else nan,
+        abstain=message.abstain,
+        soft_margin=message.soft_margin,
+        kth_distance=message.kth_neighbour_distance,
+        neighbours=tuple(Neighbour(n.id, n.label.name, n.similarity) for n in message.neighbours),
+    )
+
+
+def to_outcomes(results: Iterable[answer_pb2.ClassifyResult], address: str) -> list[Outcome]:
+    """One outcome per image, in their order."""
+    return [to_answer(r.answer) if r.WhichOneof("outcome") == "answer" else from_status(r.error, address) for r in results]
+
+
+def to_embeddings(response: holdfast_pb2.EmbedResponse, address: str) -> NDArray[np.float32]:
+    """float32 [N, D]; raises the first image's error if there is one."""
+    for result in response.results:
+        if result.WhichOneof("outcome") == "error":
+            raise from_status(result.error, address)
+    return np.array([r.embedding.values for r in response.results], dtype=np.float32)
+
+
+def to_model_info(message: holdfast_pb2.GetModelInfoResponse) -> ModelInfo:
+    """What is served."""
+    shape, vote, limits = message.input, message.vote, message.limits
+    return ModelInfo(
+        name=message.name,
+        created=message.created,
+        encoder_sha256=message.encoder_sha256,
+        input_shape=(shape.height, shape.width, shape.channels),
+        embedding_dim=message.embedding_dim,
+        class_names=tuple(message.class_names),
+        exemplars=message.exemplars,
+        k=vote.k,
+        weighting=_word(model_pb2.VoteWeighting.Name(vote.weighting), "VOTE_WEIGHTING_"),
+        temperature=vote.temperature,
+        abstain_below=message.abstain_below,
+        norm=_norm(message.threat_model.norm),
+        epsilon=message.threat_model.epsilon,
+        accuracy=_accuracy(message.accuracy) if message.HasField("accuracy") else None,
+        images_per_call=limits.images_per_call,
+        message_bytes=limits.message_bytes,
+        pixels_per_image=limits.pixels_per_image,
+    )
+
+
+def _accuracy(message: model_pb2.Accuracy) -> Accuracy:
+    norm = _norm(message.norm)
+    return Accuracy(message.clean, message.robust, norm, message.epsilon, message.attack, message.images)
+
+
+def _norm(norm: model_pb2.Norm) -> str:
+    return _word(model_pb2.Norm.Name(norm), "NORM_")
+
+
+def _word(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).lower()

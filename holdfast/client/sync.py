@@ -1,0 +1,122 @@
+"""The client, blocking."""
+
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Self
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.client.channel import ADDRESS, IN_FLIGHT, OPTIONS, PER_CALL
+from holdfast.client.errors import ClientError, ImageRefusedError, from_call, from_status
+from holdfast.client.messages import ImageLike, Outcome, in_calls, to_embeddings, to_image, to_model_info, to_outcomes
+from holdfast.client.results import Answer, ModelInfo
+from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
+from holdfast.protos.holdfast.v1 import image_pb2
+from holdfast.protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceStub
+
+
+class Client:
+    """A connection to one server; safe to share between threads. Every method raises ClientError and its subclasses.
+
+    Args:
+        address: host:port.
+        timeout: seconds that one call may take; a stream as a whole has none.
+
+    """
+
+    def __init__(self, address: str = ADDRESS, *, timeout: float = 10.0) -> None:
+        self.address, self.timeout = address, timeout
+        self._channel = grpc.insecure_channel(address, options=OPTIONS)
+        self._stub = HoldfastServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._channel.close()
+
+    def classify(self, image: ImageLike, *, neighbours: int = 0) -> Answer:
+        """The answer for one image, with its `neighbours` nearest exemplars (at most the k of the vote)."""
+        outcome = self._classify([to_image(image)], neighbours)[0]
+        if isinstance(outcome, ClientError):
+            raise outcome
+        return outcome
+
+    def classify_many(self, images: Iterable[ImageLike], *, neighbours: int = 0, per_call: int = PER_CALL) -> list[Outcome]:
+        """Outcomes for many images, `per_call` at a time, in order. A bad image's outcome is its error; others stand."""
+        outcomes: list[Outcome] = []
+        for call in in_calls(images, per_call):
+            try:
+                outcomes += self._classify(call, neighbours)
+            except ImageRefusedError as error:
+                if len(call) > 1:
+                    raise
+                outcomes.append(error)  # a call of one image fails as a whole
+        return outcomes
+
+    def stream(
+        self, images: Iterable[ImageLike], *, neighbours: int = 0, in_flight: int = IN_FLIGHT
+    ) -> Iterator[tuple[int, Outcome]]:
+        """Yields (position, outcome) as answers come, not in order, with at most `in_flight` images on the way."""
+        room, done = threading.Semaphore(in_flight), threading.Event()
+        unreadable: list[Exception] = []
+
+        def requests() -> Iterator[pb.ClassifyStreamRequest]:
+            try:
+                for position, image in enumerate(images):
+                    room.acquire()
+                    if done.is_set():
+                        return
+                    yield pb.ClassifyStreamRequest(sequence=position, images=[to_image(image)], neighbours=neighbours)
+            except (OSError, TypeError) as error:  # gRPC would log it and end the call with no word of it
+                unreadable.append(error)
+
+        call = self._stub.ClassifyStream(requests())
+        try:
+            for reply in call:
+                room.release()
+                failed = reply.HasField("error")
+                yield (
+                    reply.sequence,
+                    (from_status(reply.error, self.address) if failed else to_outcomes(reply.results, self.address)[0]),
+                )
+        except grpc.RpcError as error:
+            raise from_call(error, self.address) from None
+        finally:
+            done.set()
+            room.release()
+            call.cancel()
+        if unreadable:
+            raise unreadable[0]
+
+    def embed(self, images: Iterable[ImageLike], *, per_call: int = PER_CALL) -> NDArray[np.float32]:
+        """Embeddings float32 [N, D], L2-normalised. Raises ImageRefusedError if any image is refused."""
+        parts = []
+        for call in in_calls(images, per_call):
+            try:
+                response = self._stub.Embed(pb.EmbedRequest(images=call), timeout=self.timeout)
+            except grpc.RpcError as error:
+                raise from_call(error, self.address) from None
+            parts.append(to_embeddings(response, self.address))
+        return np.concatenate(parts) if parts else np.zeros((0, self.model_info().embedding_dim), np.float32)
+
+    def model_info(self) -> ModelInfo:
+        """What is served."""
+        try:
+            return to_model_info(self._stub.GetModelInfo(pb.GetModelInfoRequest(), timeout=self.timeout))
+        except grpc.RpcError as error:
+            raise from_call(error, self.address) from None
+
+    def _classify(self, images: list[image_pb2.Image], neighbours: int) -> list[Outcome]:
+        try:
+            request = pb.ClassifyRequest(images=images, neighbours=neighbours)
+            response = self._stub.Classify(request, timeout=self.timeout)
+        except grpc.RpcError as error:
+            raise from_call(error, self.address) from None
+        return to_outcomes(response.results, self.address)

@@ -1,0 +1,7 @@
+"""Labelled sets as uint8 arrays, without torch: the same images for training, indexing, evaluation and tests."""
+
+from holdfast.data.labelled import DataError, LabelledImages, Splits, hold_out
+from holdfast.data.recorded import load_recorded
+from holdfast.data.sets import NAMES, DataName, load
+
+__all__ = ["NAMES", "DataError", "DataName", "LabelledImages", "Splits", "hold_out", "load", "load_recorded"]

@@ -1,0 +1,136 @@
+"""Labelled images as plain arrays, and how a set is held apart: train (the exemplars), calibration, test."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.errors import HoldfastError
+from holdfast.model.preprocess import InputContract, fit
+
+
+class DataError(HoldfastError):
+    """A data set that cannot be read or used as it lies; the message says what to do about it."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Images with their labels.
+
+    images: uint8 [N, H, W, 3], RGB, values 0..255.
+    labels: int64 [N], each in 0..len(class_names) - 1.
+    class_names: one name per label.
+    sources: where each image came from, e.g. "cifar10/train/17" or a path relative to the data set's folder.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    sources: list[str]
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that do not belong together."""
+        n = len(self.images)
+        if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[3] != 3:
+            raise DataError(f"images must be uint8 [N, H, W, 3], not {self.images.dtype} {list(self.images.shape)}")
+        if self.labels.dtype != np.int64 or self.labels.shape != (n,):
+            raise DataError(f"labels must be int64 [{n}], not {self.labels.dtype} {list(self.labels.shape)}")
+        if len(self.sources) != n:
+            raise DataError(f"{n} images came with {len(self.sources)} sources")
+        if np.any((self.labels < 0) | (self.labels >= len(self.class_names))):
+            raise DataError(
+                f"labels run from {self.labels.min()} to {self.labels.max()}, but there are {len(self.class_names)} class names"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def sha256(self) -> str:
+        """Hash of pixels, labels and class names. Sources are left out: moving a folder changes no image."""
+        digest = hashlib.sha256()
+        digest.update("\0".join((*self.class_names, str(self.images.shape))).encode())
+        digest.update(np.ascontiguousarray(self.images).data)
+        digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
+        return digest.hexdigest()
+
+    def take(self, indices: NDArray[np.int64] | Sequence[int]) -> "LabelledImages":
+        """Return the images at `indices` (int [n]), in that order."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        return LabelledImages(
+            self.images[chosen], self.labels[chosen], self.class_names, [self.sources[i] for i in chosen.tolist()]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Three disjoint parts of one labelled set.
+
+    train: what an encoder learns from and what becomes the exemplars. calibration: held out of both, so that
+    credibility is a valid p-value. test: seen by nobody before the evaluation.
+    """
+
+    train: LabelledImages
+    calibration: LabelledImages
+    test: LabelledImages
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per label, the same in all three parts."""
+        return self.train.class_names
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the three parts: it changes with any pixel, label or name, and with how the set was split."""
+        parts = (self.train, self.calibration, self.test)
+        return hashlib.sha256("".join(part.sha256() for part in parts).encode()).hexdigest()
+
+
+def hold_out(images: LabelledImages, count: int, seed: int) -> tuple[LabelledImages, LabelledImages]:
+    """Split into (the rest, `count` images drawn at random by `seed`), each class in its proportion.
+
+    A class never gives away its last image. Both parts keep the order of the whole.
+
+    Raises:
+        DataError: `count` images cannot be spared.
+
+    """
+    counts = np.bincount(images.labels, minlength=len(images.class_names))
+    quotas = _quotas(counts, count)
+    random = np.random.default_rng(seed)
+    held = np.concatenate(
+        [random.permutation(np.flatnonzero(images.labels == label))[:quota] for label, quota in enumerate(quotas)]
+    )
+    chosen = np.zeros(len(images), dtype=bool)
+    chosen[held] = True
+    return images.take(np.flatnonzero(~chosen)), images.take(np.flatnonzero(chosen))
+
+
+def _quotas(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
+    """Share `total` among classes of `counts` images by largest remainder: int64 [C], at most counts - 1 each."""
+    spare = np.maximum(counts - 1, 0)
+    if not 0 <= total <= spare.sum():
+        raise DataError(
+            f"cannot hold out {total} of {counts.sum()} images: each class must keep at least one, so at most "
+            f"{spare.sum()} can be spared. Ask for fewer calibration images, or add images."
+        )
+    exact = counts * (total / max(int(counts.sum()), 1))
+    quotas: NDArray[np.int64] = np.minimum(np.floor(exact).astype(np.int64), spare)
+    while (missing := total - int(quotas.sum())) > 0:
+        room = np.flatnonzero(quotas < spare)
+        neediest = room[np.argsort(quotas[room] - exact[room], kind="stable")][:missing]
+        quotas[neediest] += 1
+    return quotas
+
+
+def fit_all(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Resize uint8 [N, h, w] or [N, h, w, 3] to uint8 [N, size, size, 3], by the very function that serves requests."""
+    if images.shape[1:] == (size, size, 3):
+        return images
+    contract = InputContract(height=size, width=size)
+    fitted = np.empty((len(images), size, size, 3), dtype=np.uint8)
+    for i, image in enumerate(images):
+        fitted[i] = fit(image, contract)
+    return fitted

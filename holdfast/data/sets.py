@@ -1,0 +1,52 @@
+"""One door to every labelled set, by its name."""
+
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from holdfast.data import cifar10, digits, fashion_mnist, folder
+from holdfast.data.labelled import DataError, Splits, hold_out
+
+DataName = Literal["digits", "cifar10", "fashion-mnist", "folder"]
+NAMES: tuple[str, ...] = get_args(DataName)
+
+
+def load(
+    name: str,
+    *,
+    directory: Path | None = None,
+    size: int = 32,
+    calibration: int | None = None,
+    seed: int = 0,
+    skip_unreadable: bool = False,
+) -> Splits:
+    """Read a labelled set and split it; the same arguments give the same arrays on every machine.
+
+    directory: where the set lies (needed by fashion-mnist and folder; without it cifar10 is downloaded).
+    size: height and width in pixels, by the same resizing as served images.
+    calibration: images drawn from the training part by `seed`, each class in its proportion; by default 200 of digits,
+        else 1,000 or a tenth, whichever is less.
+    skip_unreadable: leave out files of a folder that are no images, instead of refusing.
+
+    Raises:
+        DataError: unknown name, missing or damaged files, too few images or classes.
+
+    """
+    held = None
+    match name:
+        case "digits":
+            (train, test), held = digits.read(size, seed=seed), 200
+        case "cifar10":
+            train, test = cifar10.read(directory, size)
+        case "fashion-mnist":
+            train, test = fashion_mnist.read(directory, size)
+        case "folder":
+            train, test = folder.read(directory, size, seed=seed, skip_unreadable=skip_unreadable)
+        case _:
+            raise DataError(f"no data set is called {name!r}; choose one of {', '.join(NAMES)}")
+    if len(np.unique(train.labels)) < 2:
+        raise DataError(f"{name}: all training images are of one class; a classifier needs at least two")
+    wanted = calibration if calibration is not None else held or min(1_000, len(train) // 10)
+    train, calibrating = hold_out(train, wanted, seed)
+    return Splits(train, calibrating, test)

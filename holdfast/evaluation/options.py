@@ -1,0 +1,173 @@
+"""The command line of an evaluation: one documented field per flag."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from holdfast.bundle.manifest import Manifest
+from holdfast.bundle.threat_model import Norm, ball
+from holdfast.errors import HoldfastError
+from holdfast.evaluation.balls import STANDARD, in_order
+from holdfast.evaluation.gradients import GradientOptions
+from holdfast.evaluation.settings import Settings
+from holdfast.evaluation.suites import Effort
+from holdfast.model.choice import Choice, Precision
+
+PROGRAM = "python -m holdfast.evaluation"
+
+TEACHING = """Measure the clean and robust accuracy of a bundle by attacks that know how it answers, judged on the served vote.
+
+  python -m holdfast.evaluation runs/digits                       a table, by nine white-box attacks in one ball
+  python -m holdfast.evaluation runs/digits --epsilon 0.03        the same in another ball than the bundle's own
+  python -m holdfast.evaluation runs/digits --full                everything, and runs/digits/report/index.html
+  python -m holdfast.evaluation runs/digits --full --balls linf:8/255 l2:0.5 --transfer-from runs/other
+  python -m holdfast.evaluation runs/digits --full --minutes 9    a slice of it; repeated, the next one
+
+Without --full: about a minute for the 400 test images of the digits on one core, two for 500 of cifar10-small.
+
+With --full: some hundred attacks in every ball (own and library white-box attacks, transfer, black box, noise), with the
+bank known and unknown, accuracy against epsilon, alarms, and the gates that tell a robust classifier from a weak
+evaluation. 60 images of the digits took 16 minutes at --steps 50 --restarts 1 --targets 3 --queries 1000, on half a core;
+1,000 images of cifar10-small with the same four, --gradients torch --precision bfloat16 --threads 2, four and a half hours
+of two cores; at full effort they are, by the cost of single steps, a matter of a night and a day. The bar says how much is
+left at most; ctrl-c, SIGTERM or --minutes stop it, and the same command goes on from
+there.
+
+The bundle is all it takes: embeddings come from its encoder.onnx, gradients from its gradient.onnx, test images from the
+data set that its manifest names. --gradients torch takes gradients from the training run instead, on a GPU if there is one;
+--serve-on cuda has the answers computed there, too; then try a larger --batch-size, which is part of what is repeated.
+
+exit status: 0 measured, and with --full every gate held; 1 it could not be measured; 2 a wrong option; 3 a gate failed;
+75 its --minutes are over; 130 interrupted; 143 ended by SIGTERM.
+"""
+
+
+@dataclass(frozen=True)
+class FullOptions:
+    """Only with --full."""
+
+    balls: tuple[str, ...] = ()
+    """Balls to attack within, as NORM:RADIUS with pixels in [0, 1]; by default linf:2/255 linf:4/255 linf:8/255 l2:0.5 and
+    the bundle's own."""
+
+    transfer_from: tuple[Path, ...] = ()
+    """Bundles of other encoders, of the same images and classes: what fools them is tried here."""
+
+    queries: int = 5000
+    """Of each black-box attack, per image."""
+
+    targets: int = 9
+    """Wrong classes that are targeted one by one, the strongest first."""
+
+    curve_images: int = 300
+    """Images that the curves of accuracy against epsilon and some of the gates look at."""
+
+    plants: int = 40
+    """Images beside which an adversary is planted, to see whether it is found."""
+
+    minutes: float = 0.0
+    """Stop at the first batch after so many minutes of this invocation, with exit status 75; 0 does not stop. The same command
+    goes on from there, and comes to what it would have come to at one go."""
+
+    work: Path | None = None
+    """Where what is done is kept until all is; by default BUNDLE.evaluation beside the bundle."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How a bundle is measured."""
+
+    bundle: Annotated[Path, tyro.conf.Positional]
+    """Directory of a complete bundle."""
+
+    full: bool = False
+    """Every attack, every ball, the gates and the report, instead of the quick table."""
+
+    data_dir: Path | None = None
+    """Where the data set lies, if no longer where the manifest says."""
+
+    images: int = 1000
+    """Test images to attack, drawn by the seed; 0 takes all. At 1,000 the interval is +-3.1 points around 50 %."""
+
+    norm: Norm | None = None
+    """Norm of the ball; by default the bundle's threat model. With --full: see --balls."""
+
+    epsilon: float | None = None
+    """Radius of the ball in pixels of [0, 1]; by default the bundle's threat model. With --full: see --balls."""
+
+    steps: int | None = None
+    """Gradients per restart; by default 40, with --full 100."""
+
+    restarts: int | None = None
+    """Random starts per loss; by default 1, with --full 5."""
+
+    batch_size: int = 128
+    """Images attacked at once."""
+
+    seed: int = 0
+    """Of the draw of images and of the random starts."""
+
+    threads: int = 1
+    """Batches attacked side by side, each in a CPU thread of its own, and threads of ONNX Runtime; whatever the number, the
+    same is found."""
+
+    serve_on: Choice = "cpu"
+    """Where the answers that decide are computed, encoder.onnx and the index: cuda takes the GPU that python -m server --device
+    cuda would, or ends; auto may take the CPU instead, and says so. Gradients are another matter: --gradients, --device."""
+
+    serve_in: Precision = "float32"
+    """What a GPU's encoder computes these answers in, as python -m server --precision does."""
+
+    record: bool = False
+    """Write the accuracy within the bundle's own ball (without --full: within the one attacked) into its manifest."""
+
+    source: Annotated[GradientOptions, tyro.conf.arg(name="")] = field(default_factory=GradientOptions)
+    options: Annotated[FullOptions, tyro.conf.arg(name="")] = FullOptions()
+
+
+def settings_of(config: EvaluateConfig, manifest: Manifest) -> Settings:
+    """What a full evaluation is asked to do by the command line."""
+    options = config.options
+    wanted = [ball(text) for text in options.balls or STANDARD]
+    effort = Effort(
+        steps=config.steps or 100,
+        restarts=config.restarts or 5,
+        queries=options.queries,
+        targets=options.targets,
+        batch_size=config.batch_size,
+    )
+    return Settings(
+        balls=in_order([*wanted, *([] if options.balls else [manifest.threat_model.model()])]),
+        images=config.images or None,
+        curve_images=options.curve_images,
+        plants=options.plants,
+        effort=effort,
+        seed=config.seed,
+        threads=config.threads,
+        serve_on=config.serve_on,
+        serve_in=config.serve_in,
+    )
+
+
+def check(config: EvaluateConfig) -> None:
+    """Refuse numbers that mean nothing, and options that would do nothing."""
+    options = config.options
+    least = {"--images": (config.images, 0), "--batch-size": (config.batch_size, 1), "--threads": (config.threads, 1)}
+    least |= {"--steps": (config.steps or 1 if config.steps is None else config.steps, 1)}
+    least |= {"--restarts": (1 if config.restarts is None else config.restarts, 1)}
+    least |= {"--queries": (options.queries, 1), "--targets": (options.targets, 1)}
+    least |= {"--curve-images": (options.curve_images, 1), "--plants": (options.plants, 1)}
+    for flag, (value, smallest) in least.items():
+        if value < smallest:
+            raise HoldfastError(f"{flag} must be at least {smallest}, not {value}")
+    if not options.minutes >= 0:
+        raise HoldfastError(f"--minutes must be at least 0, not {options.minutes}")
+    if config.epsilon is not None and not 0 <= config.epsilon < float("inf"):
+        raise HoldfastError(f"--epsilon must be a finite number of at least 0 (pixels in [0, 1]), not {config.epsilon}")
+    if config.full and (config.norm is not None or config.epsilon is not None):
+        raise HoldfastError("--full takes its balls by --balls, for instance --balls linf:8/255; --norm and --epsilon name one")
+    if not config.full and options != FullOptions():
+        changed = [name for name, value in vars(options).items() if value != getattr(FullOptions(), name)]
+        raise HoldfastError(f"--{changed[0].replace('_', '-')} needs --full: the quick table has no use for it")

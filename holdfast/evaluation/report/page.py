@@ -1,0 +1,142 @@
+"""The page: a report as one HTML file that needs nothing else."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from typing import get_args
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
+
+from holdfast.bundle.threat_model import Norm
+from holdfast.evaluation.report import plots, words
+from holdfast.evaluation.report.cloud_plots import clouds
+from holdfast.evaluation.report.results import Measured, Report, SelectivePoint, StepResult, ThreatResult
+from holdfast.intervals import Rate
+
+SHORT = 12
+"""A ladder of at most so many steps stands open on the page."""
+
+
+def render(report: Report) -> str:
+    """The page as HTML: the same report, the same bytes (with the same matplotlib). It loads nothing and runs nothing."""
+    folder = files(__package__)
+    template, css = (folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.html.j2", "page.css"))
+    environment = Environment(
+        loader=DictLoader({"page": template}), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    named = partial(words.class_name, names=report.subject.class_names)
+    environment.filters |= {
+        "percent": words.percent,
+        "interval": words.interval,
+        "duration": words.duration,
+        "size": words.size,
+        "sentence": words.sentence,
+        "named": named,
+    }
+    environment.globals["ball"] = words.ball
+    return environment.get_template("page").render(
+        report=report,
+        css=Markup(css),  # noqa: S704 - our own file
+        state=state(report),
+        failed=[gate for gate in report.gates if not gate.passed],
+        balls=balls(report.threats),
+        ladder=ladder,
+        short=SHORT,
+        served=served(report),
+        at_or_below=dict(plots.at_or_below(report.reliability)),
+        **_drawn(report),
+    )
+
+
+def state(report: Report) -> str:
+    """One of "passed", "failed" and "unchecked", where no gate was tried."""
+    if not report.gates:
+        return "unchecked"
+    return "passed" if report.passed else "failed"
+
+
+@dataclass(frozen=True)
+class Ball:
+    """All ladders that were climbed within one ball.
+
+    Attributes:
+        name: for instance "L-inf 8/255".
+        results: the attacker who knows the bank first.
+
+    """
+
+    name: str
+    results: tuple[ThreatResult, ...]
+
+
+def balls(threats: Iterable[ThreatResult]) -> list[Ball]:
+    """Results of the same ball together; L-inf before L2, small before large."""
+    found: dict[tuple[bool, float, Norm], list[ThreatResult]] = {}
+    for threat in threats:
+        found.setdefault((threat.norm != "linf", threat.epsilon, threat.norm), []).append(threat)
+    return [
+        Ball(words.ball(key[2], key[1]), tuple(sorted(found[key], key=lambda result: result.knowledge)))
+        for key in sorted(found)
+    ]
+
+
+@dataclass(frozen=True)
+class LadderRow:
+    """One step of a ladder, and what it left: how many of all images are still answered rightly after it."""
+
+    number: int
+    step: StepResult
+    after: Measured
+
+
+def ladder(threat: ThreatResult) -> list[LadderRow]:
+    """The steps of a ladder with the robust accuracy after each."""
+    images = threat.clean.trials
+    return [
+        LadderRow(number, step, Measured.of(Rate(step.tried - step.found, images)))
+        for number, step in enumerate(threat.steps, start=1)
+    ]
+
+
+def served(report: Report) -> list[tuple[str, SelectivePoint, SelectivePoint]]:
+    """For each set of images its name, the point of the server's own threshold, and the point at which all are answered.
+
+    Sets of which no image reaches the threshold, and points that do not say their credibility, are left out.
+    """
+    threshold = report.subject.abstain_below
+    if threshold is None:
+        return []
+    found = []
+    for one in report.selective:
+        answered = [p for p in one.points if p.credibility is not None and p.credibility >= threshold]
+        if answered:
+            found.append((one.name, max(answered, key=_coverage), max(one.points, key=_coverage)))
+    return found
+
+
+def _coverage(point: SelectivePoint) -> float:
+    return point.coverage
+
+
+def _drawn(report: Report) -> dict[str, Sequence[Markup] | Sequence[Sequence[Markup]]]:
+    """Every plot of the page, by the name that the template calls it."""
+    accuracy = []
+    for norm in get_args(Norm):
+        curves = [curve for curve in report.curves if curve.norm == norm and curve.points]
+        threats = [threat for threat in report.threats if threat.norm == norm]
+        if curves:
+            accuracy.append(plots.accuracy(norm, curves, threats))
+    series = [one for one in report.selective if one.points]
+    confidence = []
+    if any(one.accuracy.trials for one in report.reliability):
+        shares = plots.at_or_below(report.reliability)
+        confidence = [plots.accuracy_by_credibility(report.reliability), plots.validity(shares)]
+    return {
+        "accuracy": accuracy,
+        "selective": [plots.selective(series)] if series else [],
+        "confidence": confidence,
+        "clouds": clouds(report.cloud, report.subject.class_names) if report.cloud and report.cloud.labels else [],
+        "training": [plots.training(curve, number) for number, curve in enumerate(report.training)],
+    }

@@ -1,0 +1,282 @@
+"""What a full evaluation leaves in a bundle: report/report.json, in a schema with a version.
+
+Fractions are in [0, 1], epsilons in pixels of [0, 1], times in seconds. Nothing here is computed; that is done by the
+modules beside this one.
+"""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from holdfast.attacks.search.journal import Tried
+from holdfast.bundle.threat_model import Norm
+from holdfast.intervals import Rate
+
+REPORT_VERSION: Literal[1] = 1
+
+
+class Part(BaseModel):
+    """A part of the report: immutable, and nothing unknown in it. NaN is refused: JSON has none; say None."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Measured(Part):
+    """How often something happened, with its 95 % Wilson interval."""
+
+    successes: int = Field(ge=0)
+    trials: int = Field(ge=0)
+    value: float | None = Field(description="successes / trials; null where it was never tried")
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, rate: Rate) -> Self:
+        """As a rate computes it."""
+        low, high = rate.interval
+        value = rate.value if rate.trials else None
+        return cls(successes=rate.successes, trials=rate.trials, value=value, low=low, high=high)
+
+    @property
+    def rate(self) -> Rate:
+        """The counts alone; `str` of it is how a person reads it."""
+        return Rate(self.successes, self.trials)
+
+
+class StepResult(Part):
+    """One step of the ladder: what it was, how many stood before it, how many it fooled."""
+
+    name: str
+    kind: str
+    tried: int
+    found: int
+    seconds: float
+
+    @classmethod
+    def of(cls, tried: Tried) -> Self:
+        """As the ladder tells it."""
+        return cls(name=tried.name, kind=str(tried.kind), tried=tried.tried, found=tried.found, seconds=tried.seconds)
+
+
+Knowledge = Literal["bank known", "bank unknown"]
+
+
+class ThreatResult(Part):
+    """The per-sample worst case of a ladder within one ball.
+
+    Attributes:
+        norm: of the ball.
+        epsilon: its radius.
+        knowledge: whether the attacker knew the exemplars; weights were known in any case.
+        clean: accuracy on the attacked images before the attack.
+        robust: accuracy after it: answered rightly when clean and after every step.
+        dsr: of those answered rightly when clean, the ones that still are.
+        inherited: images that were fooled already within a smaller ball of the same norm, and so were not tried again.
+        steps: what was tried, in order, each on the survivors of those before.
+
+    """
+
+    norm: Norm
+    epsilon: float
+    knowledge: Knowledge
+    clean: Measured
+    robust: Measured
+    dsr: Measured
+    inherited: int
+    steps: tuple[StepResult, ...]
+
+
+class CurvePoint(Part):
+    """Accuracy at one epsilon, measured by itself: nothing carried over from other epsilons."""
+
+    epsilon: float
+    robust: Measured
+
+
+class Curve(Part):
+    """Accuracy against epsilon under one quick white-box attack."""
+
+    norm: Norm
+    attack: str
+    points: tuple[CurvePoint, ...]
+
+
+class Gate(Part):
+    """One way in which an evaluation can fool itself, and whether it did.
+
+    Attributes:
+        name: for instance "no vanishing gradients".
+        asks: what must hold, with its number.
+        measured: what was found, with its number.
+        passed: whether it held.
+        why: what it would mean if it did not, for the reader of the report.
+
+    """
+
+    name: str
+    asks: str
+    measured: str
+    passed: bool
+    why: str
+
+
+class AlarmResult(Part):
+    """How an alarm fares against an attacker who knows of it.
+
+    Attributes:
+        name: of the alarm, for instance "credibility".
+        false_positives: clean images, answered rightly, on which it goes off at its threshold.
+        detected: of the adversarial images that ignore the alarm and fool the vote, those on which it goes off.
+        evaded: of the images attacked with the alarm in the loss, those answered wrongly without an alarm.
+        threat: the ball, as text.
+
+    """
+
+    name: str
+    false_positives: Measured
+    detected: Measured
+    evaded: Measured
+    threat: str
+
+
+class SelectivePoint(Part):
+    """Error among the images answered when those of the least credibility are kept back."""
+
+    coverage: float
+    error: float
+    credibility: float | None = Field(default=None, description="the least that is still answered")
+
+
+class Selective(Part):
+    """Error against coverage; abstention by credibility."""
+
+    name: str = Field(description='"clean", or the ball, for instance "linf 4/255"')
+    points: tuple[SelectivePoint, ...]
+
+
+class Bin(Part):
+    """Images whose credibility lies in (low, high], and how many of them are answered rightly."""
+
+    low: float
+    high: float
+    accuracy: Measured
+
+
+class Neighbour(Part):
+    """One exemplar near an image."""
+
+    exemplar: int = Field(description="id in the index")
+    label: int
+    similarity: float
+
+
+class Example(Part):
+    """An attacked image with its neighbours before and after. Images are PNG files in base64."""
+
+    image: int = Field(description="row in the test set")
+    label: int
+    clean_answer: int
+    attacked_answer: int
+    clean_credibility: float | None
+    attacked_credibility: float | None
+    found_by: str
+    threat: str
+    clean_png: str | None = Field(description="null where the images may not travel with the report")
+    attacked_png: str | None
+    difference_png: str = Field(description="attacked less clean, stretched to the full range around grey")
+    clean_neighbours: tuple[Neighbour, ...]
+    attacked_neighbours: tuple[Neighbour, ...]
+    neighbour_pngs: dict[int, str] = Field(description="exemplar id -> PNG, where the data set is at hand")
+
+
+class Cloud(Part):
+    """Clean and attacked embeddings on the first two principal components of the clean ones."""
+
+    explained: tuple[float, float] = Field(description="shares of the variance")
+    threat: str
+    labels: tuple[int, ...]
+    clean: tuple[tuple[float, float], ...]
+    attacked: tuple[tuple[float, float], ...]
+    fooled: tuple[bool, ...]
+
+
+class TrainingCurve(Part):
+    """One stage of log.csv, thinned to a few hundred points; None where a value was not written, or not finite."""
+
+    stage: str
+    steps: tuple[int, ...]
+    seconds: tuple[float, ...]
+    values: dict[str, tuple[float | None, ...]]
+
+
+class Subject(Part):
+    """What was evaluated."""
+
+    name: str
+    encoder: str
+    objective: str
+    training_command: str
+    training_seconds: float
+    training_commit: str
+    parameters: int
+    encoder_bytes: int
+    index_bytes: int
+    encoder_sha256: str
+    index_sha256: str
+    embedding_dim: int
+    exemplars: int
+    vote: str = Field(description="k, weighting and temperature, as a person reads them")
+    class_names: tuple[str, ...]
+    data: str
+    data_sha256: str
+    training_seed: int | None = None
+    index_command: str = ""
+    abstain_below: float | None = Field(default=None, description="credibility below which the server abstains")
+
+
+class Circumstances(Part):
+    """How it was evaluated."""
+
+    command: str
+    commit: str
+    seed: int
+    created: str
+    seconds: float
+    cpu: str
+    cores: int
+    memory_bytes: int
+    accelerator: str = Field(description="of the attacks' gradients")
+    served_on: str = Field(default="cpu", description="where the answers that decided were computed")
+    versions: dict[str, str]
+
+
+class Report(Part):
+    """The whole report."""
+
+    report_version: Literal[1] = REPORT_VERSION
+    subject: Subject
+    circumstances: Circumstances
+    clean: Measured = Field(description="accuracy on the whole test set")
+    attacked_images: int
+    threats: tuple[ThreatResult, ...]
+    curves: tuple[Curve, ...]
+    gates: tuple[Gate, ...]
+    alarms: tuple[AlarmResult, ...]
+    selective: tuple[Selective, ...]
+    reliability: tuple[Bin, ...]
+    examples: tuple[Example, ...]
+    cloud: Cloud | None
+    training: tuple[TrainingCurve, ...]
+
+    def without_pictures(self) -> Self:
+        """The same report without any image of the data set, for a bundle that goes where these may not.
+
+        What the attacks changed stays, as do labels, answers and neighbours.
+        """
+        bare: dict[str, object] = {"clean_png": None, "attacked_png": None, "neighbour_pngs": {}}
+        return self.model_copy(update={"examples": tuple(example.model_copy(update=bare) for example in self.examples)})
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate held; where none was tried, nothing is passed."""
+        return bool(self.gates) and all(gate.passed for gate in self.gates)

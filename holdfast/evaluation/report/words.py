@@ -1,0 +1,66 @@
+"""Numbers as a person reads them."""
+
+from collections.abc import Sequence
+
+from holdfast.attacks.victim import ABSTAINED
+from holdfast.bundle.threat_model import Norm, ThreatModel
+from holdfast.evaluation.report.results import Measured
+
+BYTES = 1024
+
+
+def percent(fraction: float | None) -> str:
+    """.5 -> "50.0 %"; "not measured" without a value."""
+    return "not measured" if fraction is None else f"{100 * fraction:.1f} %"
+
+
+def interval(measured: Measured) -> str:
+    """The 95 % interval alone: "43.1 to 56.9"; nothing where nothing was tried."""
+    return f"{100 * measured.low:.1f} to {100 * measured.high:.1f}" if measured.trials else ""
+
+
+def ball(norm: Norm, epsilon: float) -> str:
+    """As in "L-inf 8/255"."""
+    return str(ThreatModel(norm, epsilon))
+
+
+def level(norm: Norm, epsilon: float, *, unit: bool = True) -> str:
+    """An epsilon alone: grey levels for L-inf, "8/255" or "8"; length for L2, "0.5"."""
+    if norm == "l2":
+        return f"{epsilon:g}"
+    return f"{round(epsilon * 255, 2):g}" + ("/255" if unit else "")
+
+
+def plain_norm(norm: Norm) -> str:
+    """The norm as "L-inf" or "L2"."""
+    return {"linf": "L-inf", "l2": "L2"}[norm]
+
+
+def duration(seconds: float) -> str:
+    """3725 -> "1 h 2 min"; under a minute to a tenth of a second."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
+
+
+def sentence(text: str) -> str:
+    """With a capital at its beginning and a full stop at its end; other modules write clauses."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) or not text else ".")
+
+
+def class_name(label: int, names: Sequence[str]) -> str:
+    """The name of a class; "no answer" for `ABSTAINED`, and a number for a label that has no name."""
+    if label == ABSTAINED:
+        return "no answer"
+    return names[label] if 0 <= label < len(names) else f"class {label}"
+
+
+def size(count: int) -> str:
+    """Bytes in the unit that suits: "24.0 MiB"."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < BYTES or unit == "GiB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= BYTES
+    raise AssertionError

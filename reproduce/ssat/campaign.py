@@ -1,0 +1,127 @@
+"""All rows, one after the other, and what they come to. What an earlier call has done is not done again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from demo.pipeline import complete
+from holdfast.bundle.reader import read_manifest
+from holdfast.data import Splits
+from holdfast.evaluation.progress import ProgressEstimate
+from holdfast.files import write_atomically
+from reproduce.ssat.claims import Row, claims_of, verdicts_of
+from reproduce.ssat.curve import draw
+from reproduce.ssat.making import is_made, train_row
+from reproduce.ssat.measured import ATTACKS, TITLES
+from reproduce.ssat.measuring import Measuring
+from reproduce.ssat.record import write_results
+from reproduce.ssat.runs import AMDIM, Run, runs_of
+from reproduce.ssat.scales import Scale
+from reproduce.ssat.tables import Result, accuracy_table, caption, claims_table, markdown, method, percent, sentences
+
+
+@dataclass
+class Campaign:
+    """The whole table.
+
+    Attributes:
+        scale: how large.
+        out: where everything goes.
+        splits: the data.
+        command: as a person types it again.
+        console: where progress goes.
+        data_dir: where the labelled set lies, for the bundles' manifests.
+        amdim: a finished run to take the AMDIM training from.
+
+    """
+
+    scale: Scale
+    out: Path
+    splits: Splits
+    command: str
+    console: Console
+    data_dir: Path | None = None
+    amdim: Path | None = None
+
+    def run(self) -> Result:
+        """Every row, then what they come to: on the terminal, results.json, table.md, curve.png."""
+        runs = runs_of(self.scale, self.out, self.data_dir)
+        outlook = ProgressEstimate(self._minutes(runs))
+        rows = {}
+        for number, run in enumerate(runs, start=1):
+            self.console.rule(f"{number} of {len(runs)}: {run.title} ({told_left(outlook)})", align="left")
+            self._make(run, outlook)
+            rows[run.name] = self._measure(run, outlook)
+        verdicts = verdicts_of(claims_of(self.scale.checkpoints), rows, self.scale.balls)
+        seconds = {run.name: read_manifest(run.directory).training.seconds for run in runs}
+        result = Result(self.scale, runs, rows, seconds, verdicts)
+        self._tell(result)
+        return result
+
+    def _minutes(self, runs: Sequence[Run]) -> dict[str, float]:
+        """What is expected of each part."""
+        scale = self.scale
+        parts = {run.name: {"train": run.minutes, "index": scale.index_minutes, "attack": scale.attack_minutes} for run in runs}
+        left = {f"{part} {name}": minutes for name, inner in parts.items() for part, minutes in inner.items()}
+        for run in runs:
+            if is_made(run, self.splits):
+                left[f"train {run.name}"] = left[f"index {run.name}"] = 0.0
+        if self.amdim is not None:
+            left[f"train {AMDIM}"] = 0.0
+        return left
+
+    def _make(self, run: Run, outlook: ProgressEstimate) -> None:
+        if is_made(run, self.splits):
+            self.console.print("trained and indexed already")
+            return
+        trained = train_row(run, self.splits, self.console, source=self._source(run))
+        outlook.finish(f"train {run.name}")
+        complete(run.config, self.splits, trained, self.command, self.console)
+        outlook.finish(f"index {run.name}")
+
+    def _source(self, run: Run) -> Path | None:
+        if run.name == AMDIM:
+            return self.amdim
+        return None if run.after is None else self.out / run.after
+
+    def _measure(self, run: Run, outlook: ProgressEstimate) -> Row:
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            measuring = Measuring(run, self.splits, self.scale, self.out, progress)
+            was_done = measuring.done
+            row = Row(
+                measuring.clean(),
+                tuple(measuring.attacked(attack, ball) for ball in self.scale.balls for attack in ATTACKS),
+            )
+        (outlook.close if was_done else outlook.finish)(f"attack {run.name}")
+        self.console.print(f"clean {percent(row.clean.rate)} %", highlight=False, markup=False)
+        for attacked in row.attacked:
+            words = f"{TITLES[attacked.attack]}, {attacked.threat}: DSR {percent(attacked.dsr)} %"
+            self.console.print(words, highlight=False, markup=False)
+        return row
+
+    def _tell(self, result: Result) -> None:
+        self.console.rule("result", align="left")
+        for ball in self.scale.balls:
+            self.console.print(accuracy_table(result, ball))
+        self.console.print(caption(result), style="italic", markup=False, highlight=False)
+        self.console.print(claims_table(result))
+        self.console.print(method(), style="italic", markup=False, highlight=False)
+        for sentence in sentences(result):
+            self.console.print(sentence, highlight=False, markup=False)
+        draw(self.out / "curve.png", result)
+        write_atomically(self.out / "table.md", markdown(result).encode())
+        write_results(self.out / "results.json", result, self.command, self.splits.sha256)
+        names = " ".join(str(self.out / name) for name in ("curve.png", "table.md", "results.json"))
+        self.console.print(f"written: {names}", highlight=False, markup=False, soft_wrap=True)
+
+
+def told_left(outlook: ProgressEstimate) -> str:
+    """As in "about 80 minutes left": what is expected of what is left, at the pace so far."""
+    expected = 60 * sum(outlook.left.values())
+    measured = outlook.seconds_left
+    minutes = (expected if measured is None else measured) / 60
+    return "less than a minute left" if minutes < 1 else f"about {minutes:.0f} minutes left"

@@ -1,0 +1,68 @@
+"""A run that goes on from another's last step, weights, heads and the optimiser's moments included.
+
+The checkpoints of one fine-tuning are rows of the table, and each a bundle of its own. Under a constant learning rate
+the first 50 steps of 100 are those of 50, so what trained for 50 becomes a checkpoint of what trains for 100, and the
+row at step 100 is exactly what an uninterrupted run would have been at step 100.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from holdfast.trainer.config import TrainConfig
+from holdfast.trainer.loop.log import FILE as LOG
+from holdfast.trainer.state import checkpoint
+from holdfast.trainer.state.checkpoint import FREE_AT_START, Checkpoint, CheckpointError
+from holdfast.trainer.state.record import plain
+
+
+def hand_over(source: Path, config: TrainConfig, data_sha256: str) -> None:
+    """Write the last checkpoint of the run in `source` into `config.out`, as one that `config` can be resumed from.
+
+    Raises:
+        CheckpointError: `source` has none, is not finished, or was trained for something that does not begin `config`.
+
+    """
+    found = checkpoint.load(source)
+    checkpoint.refuse_another(found, config, data_sha256, free=FREE_AT_START)
+    before = found.config["stages"]
+    now = plain(config)["stages"][: len(before)]
+    if len(now) < len(before) or before[:-1] != now[:-1] or not _begins(before[-1], now[-1]):
+        raise CheckpointError(f"what {source} was trained for is not how {config.out} begins")
+    if (found.position.stage + 1, found.position.step) != (len(before), before[-1]["steps"]):
+        raise CheckpointError(f"{source} is not finished: finish it first")
+    config.out.mkdir(parents=True, exist_ok=True)
+    if (source / LOG).is_file():
+        shutil.copyfile(source / LOG, config.out / LOG)
+    checkpoint.save(config, data_sha256, found.position, _parts(found))
+
+
+def is_finished(config: TrainConfig, data_sha256: str) -> bool:
+    """Whether `config.out` holds the last checkpoint of this training; False where it holds an earlier one, or none.
+
+    Raises:
+        CheckpointError: it holds a checkpoint of another training, or a damaged one.
+
+    """
+    if not (config.out / checkpoint.FILE).is_file():
+        return False
+    found = checkpoint.load(config.out)
+    checkpoint.refuse_another(found, config, data_sha256)
+    return (found.position.stage + 1, found.position.step) == (len(config.stages), config.stages[-1].steps)
+
+
+def _begins(short: dict[str, Any], long: dict[str, Any]) -> bool:
+    """Whether a stage is another's beginning: the same, or shorter at the same constant rate."""
+    if short == long:
+        return True
+    return long["schedule"] == "constant" and short["steps"] < long["steps"] and short == long | {"steps": short["steps"]}
+
+
+def _parts(found: Checkpoint) -> dict[str, dict[str, Tensor]]:
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in found.tensors.items():
+        part, rest = name.split(".", 1)
+        parts.setdefault(part, {})[rest] = tensor
+    return parts

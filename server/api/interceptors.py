@@ -1,0 +1,166 @@
+"""What happens around every call: it is measured, its errors become statuses, and none begins while the server drains."""
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from inspect import isasyncgenfunction
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from holdfast.server.core.drain import Drain
+from holdfast.server.core.errors import to_status, trailing_metadata
+from holdfast.server.monitor.metrics import Metrics
+
+Context = Any  # grpc.aio.ServicerContext of whatever messages the method has
+Behaviour = Callable[[Any, Context], Awaitable[Any]]
+"""A method: takes a request (or an iterator of them) and a context; returns a response, or writes several and returns None."""
+
+_MAKERS = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+_KINDS = {
+    (False, False): "unary",
+    (False, True): "server_stream",
+    (True, False): "client_stream",
+    (True, True): "bidi_stream",
+}
+_CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+def _ran_out(given: float | None, left: float | None) -> bool:
+    """Whether a call that was cancelled had come to its deadline: seconds given at its start, and left when it ended.
+
+    On the wire a deadline is rounded up by up to one in a hundred, so the caller gives up a little before it passes here.
+    """
+    return given is not None and left is not None and left <= 0.01 + given / 100
+
+
+class Around(grpc.aio.ServerInterceptor, ABC):
+    """Puts something around each method, once per method and not once per call."""
+
+    def __init__(self) -> None:
+        self._wrapped: dict[str, Any] = {}
+
+    @abstractmethod
+    def around(self, inner: Behaviour, method: str, kind: str) -> Behaviour:
+        """The method with something around it. `method` is "/package.Service/Method"; `kind` as metrics name it."""
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
+        """What gRPC asks for each call."""
+        method: str = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:  # no such method; not kept, for anybody can invent names
+                return None
+            wrapped = self._wrapped[method] = self._wrap(handler, method)
+        return wrapped
+
+    def _wrap(self, handler: Any, method: str) -> Any:
+        shape = (bool(handler.request_streaming), bool(handler.response_streaming))
+        behaviours = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
+        inner = _as_coroutine(next(b for b in behaviours if b is not None))
+        around = self.around(inner, method, _KINDS[shape])
+        return _MAKERS[shape](around, handler.request_deserializer, handler.response_serializer)
+
+
+class Measure(Around):
+    """Counts and times every call, by method and status code."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        super().__init__()
+        self._metrics = metrics
+
+    def around(self, inner: Behaviour, method: str, kind: str) -> Behaviour:
+        """Measure one method."""
+        service, name = method.strip("/").rsplit("/", 1)
+        call = self._metrics.call(kind, service, name)
+
+        async def measured(request: Any, context: Context) -> Any:
+            began, given = time.perf_counter(), context.time_remaining()
+            call.started.inc()
+            code = "UNKNOWN"
+            try:
+                response = await inner(request, context)
+                code = _code_name(context, "OK")
+            except asyncio.CancelledError:
+                code = "DEADLINE_EXCEEDED" if _ran_out(given, context.time_remaining()) else "CANCELLED"
+                raise
+            except grpc.aio.AbortError:
+                code = _code_name(context, "UNKNOWN")
+                raise
+            finally:
+                call.handled(code).inc()
+                call.seconds.observe(time.perf_counter() - began)
+            return response
+
+        return measured
+
+
+class Translate(Around):
+    """Turns exceptions into google.rpc.Status, by the table in server.errors."""
+
+    def around(self, inner: Behaviour, method: str, kind: str) -> Behaviour:
+        """Translate one method's errors."""
+        del method, kind
+
+        async def translated(request: Any, context: Context) -> Any:
+            try:
+                return await inner(request, context)
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the table sorts them, and logs what is not in it
+                status = to_status(error)
+                code = next(c for c in grpc.StatusCode if c.value[0] == status.code)
+                await context.abort(code, status.message, trailing_metadata(error, status))
+
+        return translated
+
+
+class Admit(Around):
+    """Counts one service's calls in flight, and refuses new ones while the server drains."""
+
+    def __init__(self, drain: Drain, service: str) -> None:
+        super().__init__()
+        self._drain, self._prefix = drain, f"/{service}/"
+
+    def around(self, inner: Behaviour, method: str, kind: str) -> Behaviour:
+        """Guard one method; those of other services (health, reflection) go on to the end."""
+        del kind
+        if not method.startswith(self._prefix):
+            return inner
+        drain = self._drain
+
+        async def admitted(request: Any, context: Context) -> Any:
+            drain.enter()
+            try:
+                return await inner(request, context)
+            finally:
+                drain.leave()
+
+        return admitted
+
+
+def _as_coroutine(behaviour: Callable[[Any, Context], Any]) -> Behaviour:
+    """Streams of responses come in two shapes, that yields and that writes; everything here is of the one that writes."""
+    if not isasyncgenfunction(behaviour):
+        return behaviour
+
+    async def write_all(request: Any, context: Context) -> None:
+        async for response in behaviour(request, context):
+            await context.write(response)
+
+    return write_all
+
+
+def _code_name(context: Context, otherwise: str) -> str:
+    code = context.code()
+    if isinstance(code, grpc.StatusCode):
+        return code.name
+    return _CODE_NAMES.get(code, otherwise) if code else otherwise

@@ -1,0 +1,96 @@
+"""The answers to one batch, and each of them as what a reply needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import repeat
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.model.answers import Answers
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """One exemplar that voted: its id and class, and its cosine similarity to the image."""
+
+    id: int
+    label: int
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server holds one image to be; the fields are those of bundle.answers.Answers, as plain numbers."""
+
+    label: int
+    probabilities: list[float]
+    credibility: float
+    confidence: float
+    abstain: bool
+    soft_margin: float
+    kth_distance: float
+    batch: Answers
+    row: int
+
+    @property
+    def embedding(self) -> NDArray[np.float32]:
+        """float32 [D], L2-normalised."""
+        embedding: NDArray[np.float32] = self.batch.embeddings[self.row]
+        return embedding
+
+    def neighbours(self, count: int) -> list[Neighbour]:
+        """The nearest exemplars, at most `count` and at most the k of the vote, nearest first."""
+        found = self.batch.neighbours
+        columns = (found.ids, self.batch.neighbour_labels, found.similarities)
+        return [Neighbour(*row) for row in zip(*(c[self.row, :count].tolist() for c in columns), strict=True)]
+
+
+@cache
+def row_type(classes: int) -> "np.dtype[np.void]":
+    """One image's figures side by side: all of bundle.answers.Answers but embedding and neighbours, by the same names."""
+    return np.dtype(
+        [
+            ("labels", np.int64),
+            ("probabilities", np.float32, (classes,)),
+            ("credibility", np.float64),
+            ("confidence", np.float64),
+            ("abstain", np.bool_),
+            ("soft_margin", np.float32),
+            ("kth_distance", np.float32),
+        ]
+    )
+
+
+class Batch:
+    """The answers to one batch, as arrays; in another form only for who asks."""
+
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
+
+    def __len__(self) -> int:
+        return len(self.answers.labels)
+
+    @cached_property
+    def rows(self) -> "NDArray[np.void]":
+        """[N] of `row_type`: a call's figures are one slice of it, which another process can be sent."""
+        rows = np.empty(len(self), row_type(self.answers.probabilities.shape[1]))
+        for name in rows.dtype.names or ():
+            rows[name] = getattr(self.answers, name)
+        return rows
+
+    @cached_property
+    def one_by_one(self) -> Sequence[Answer]:
+        """All answers: whole columns become lists at once, which is what makes it cheap."""
+        answers, count = self.answers, len(self)
+        columns = (
+            answers.labels,
+            answers.probabilities,
+            answers.credibility,
+            answers.confidence,
+            answers.abstain,
+            answers.soft_margin,
+            answers.kth_distance,
+        )
+        return list(map(Answer, *(column.tolist() for column in columns), repeat(answers, count), range(count)))

@@ -1,0 +1,211 @@
+"""Every metric of the server, each with its unit. Labels are bounded: none comes from what a caller sends."""
+
+from collections.abc import Callable, Iterable
+from math import isfinite
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    start_http_server,
+)
+
+from holdfast.errors import HoldfastError
+from holdfast.server.monitor.weighted import WeightedHistogram
+
+if TYPE_CHECKING:  # each of them brings faiss or onnxruntime, which a worker process does without
+    from holdfast.model.classifier import Classifier
+    from holdfast.server.monitor.probes.flip_rate import Interval
+    from holdfast.server.monitor.probes.results import Outcome
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+NATS = (-5, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20)
+DISTANCE = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5)
+P_VALUE = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+POWERS_OF_TWO = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+class CallMetrics:
+    """The three standard metrics of one gRPC method, its label children looked up once."""
+
+    def __init__(self, started: Counter, handled: Counter, handling: Histogram, labels: tuple[str, str, str]) -> None:
+        self.started = started.labels(*labels)
+        self.seconds = handling.labels(*labels)
+        self._handled, self._labels = handled, labels
+        self._codes: dict[str, Counter] = {}
+        self.handled("OK")  # so that the series is there from the start
+
+    def handled(self, code: str) -> Counter:
+        """The counter of calls that ended with this status code, such as "OK"."""
+        child = self._codes.get(code)
+        if child is None:
+            child = self._codes[code] = self._handled.labels(*self._labels, code)
+        return child
+
+
+class Metrics:
+    """One process's metrics, in a registry of their own.
+
+    Args:
+        calls: whether this process takes calls. Metrics of what a process does not do can be moved, and are not shown.
+        engine: whether this process runs the model.
+
+    """
+
+    def __init__(self, *, calls: bool = True, engine: bool = True) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self._shown: CollectorRegistry | None = self.registry
+        self._make_admission()
+        self._shown = self.registry if calls else None
+        self._make_grpc()
+        self._make_answers()
+        self._shown = self.registry if engine else None
+        self._make_batching()
+        self._make_bundle()
+        self._make_probes()
+
+    def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> Counter:
+        return Counter(name, text, labels, registry=self._shown)
+
+    def _gauge(self, name: str, text: str, labels: Iterable[str] = ()) -> Gauge:
+        return Gauge(name, text, labels, registry=self._shown)
+
+    def _histogram(self, name: str, text: str, buckets: Iterable[float], labels: Iterable[str] = ()) -> Histogram:
+        return Histogram(name, text, labels, buckets=tuple(buckets), registry=self._shown)
+
+    def _make_admission(self) -> None:
+        self.refused = self._counter("holdfast_refused_images_total", "Images refused because the queue was full.")
+        self._admitted = self._gauge("holdfast_admitted_images", "Images admitted and not yet answered now.")
+
+    def _make_grpc(self) -> None:
+        method = ("grpc_type", "grpc_service", "grpc_method")
+        self._started = self._counter("grpc_server_started_total", "Calls begun.", method)
+        self._handled = self._counter("grpc_server_handled_total", "Calls ended, by status code.", (*method, "grpc_code"))
+        self._handling = self._histogram(
+            "grpc_server_handling_seconds", "Seconds from a call's begin to its end.", SECONDS, method
+        )
+
+    def _make_batching(self) -> None:
+        self.batch_images = self._histogram("holdfast_batch_images", "Images per batch.", POWERS_OF_TWO)
+        self.engine_seconds = self._histogram("holdfast_engine_seconds", "Seconds of the model per batch.", SECONDS)
+        self.queue_wait = WeightedHistogram("holdfast_queue_wait_seconds", "Seconds an image waited.", SECONDS, self._shown)
+        self.engine_failures = self._counter("holdfast_engine_failures_total", "Batches on which the model failed.")
+        self.late = self._counter("holdfast_late_images_total", "Images whose deadline passed in the queue.")
+        self.cancelled = self._counter("holdfast_cancelled_images_total", "Images whose caller left them in the queue.")
+        self._queued = self._gauge("holdfast_queue_images", "Images waiting for the model now.")
+
+    def _make_answers(self) -> None:
+        self._rejected = self._counter(
+            "holdfast_rejected_images_total", "Images refused as bad, by the field at fault.", ("field",)
+        )
+        self._soft_margin = self._histogram(
+            "holdfast_soft_margin", "Lead of the answer in the soft vote, nats; small or negative is easily flipped.", NATS
+        )
+        self._kth_distance = self._histogram(
+            "holdfast_kth_neighbour_distance", "Cosine distance to the k-th neighbour; large is unlike the index.", DISTANCE
+        )
+        self._credibility = self._histogram("holdfast_credibility", "Conformal p-value of the vote, 0 to 1.", P_VALUE)
+        self._abstained = self._counter("holdfast_abstain_total", "Answers too doubtful to rely on.")
+
+    def _make_bundle(self) -> None:
+        self._disagreement = self._gauge(
+            "holdfast_index_disagreement_ratio", "Share of exemplars whose own neighbours have another label, 0 to 1."
+        )
+        self._bundle = Info("holdfast_bundle", "The bundle that is served.", registry=self._shown)
+        self._device = Info("holdfast_device", "Where encoder and index run.", registry=self._shown)
+
+    def _make_probes(self) -> None:
+        self._probes = self._counter(
+            "holdfast_probe_total",
+            "Probes ended, by attack, radius in pixels of [0, 1], and outcome.",
+            ("attack", "epsilon", "outcome"),
+        )
+        self._probe_seconds = self._counter("holdfast_probe_cpu_seconds_total", "CPU seconds of probes.", ("attack",))
+        self._probe_shed = self._counter("holdfast_probe_shed_total", "Samples not probed for want of time.")
+        self._flip_rate = self._gauge(
+            "holdfast_flip_rate",
+            "Share of recent probes that changed the answer, with a 95 % interval: one minus it bounds the stability under"
+            " this attack from above; it is not robust accuracy.",
+            ("attack", "epsilon", "bound"),
+        )
+
+    def call(self, kind: str, service: str, method: str) -> CallMetrics:
+        """The metrics of one gRPC method. `kind`: unary, client_stream, server_stream or bidi_stream."""
+        return CallMetrics(self._started, self._handled, self._handling, (kind, service, method))
+
+    def watch_queue(self, queued: Callable[[], int]) -> None:
+        """Read its depth whenever somebody scrapes."""
+        self._queued.set_function(queued)
+
+    def watch_admission(self, admitted: Callable[[], int]) -> None:
+        """Read the number of images in the house whenever somebody scrapes."""
+        self._admitted.set_function(admitted)
+
+    def image_rejected(self, field: str) -> None:
+        """One image was refused as bad; `field` is below the image, such as "raw.shape"."""
+        self._rejected.labels(field).inc()
+
+    def answered(self, soft_margin: float, kth_distance: float, credibility: float, abstain: bool) -> None:
+        """One image was classified. Values that are not finite (a bundle without calibration) are left out."""
+        if isfinite(soft_margin):
+            self._soft_margin.observe(soft_margin)
+        if isfinite(credibility):
+            self._credibility.observe(credibility)
+        self._kth_distance.observe(kth_distance)
+        if abstain:
+            self._abstained.inc()
+
+    def serves(self, classifier: "Classifier") -> None:
+        """Say what is served."""
+        manifest, placement = classifier.bundle.manifest, classifier.bundle.placement
+        encoder = manifest.files["encoder.onnx"][:16]
+        self._bundle.info({"name": manifest.name, "created": manifest.created, "encoder_sha256": encoder})
+        self._device.info({"device": placement.device, "gpu": placement.gpu})
+        if manifest.index is not None:
+            self._disagreement.set(manifest.index.disagreement_ratio)
+
+    def probe_shed(self) -> None:
+        """One sample was dropped because the prober had no room."""
+        self._probe_shed.inc()
+
+    def probe_done(self, attack: str, epsilon: float, outcome: "Outcome", seconds: float) -> None:
+        """One probe ended, after that many seconds of CPU."""
+        self._probes.labels(attack, f"{epsilon:.6g}", outcome).inc()
+        self._probe_seconds.labels(attack).inc(seconds)
+
+    def flip_rate(self, attack: str, epsilon: float, rate: "Interval") -> None:
+        """The flip rate of one attack at one epsilon is now this."""
+        for bound, value in (("estimate", rate.estimate), ("low", rate.low), ("high", rate.high)):
+            self._flip_rate.labels(attack, f"{epsilon:.6g}", bound).set(value)
+
+
+class MetricsEndpoint:
+    """http://HOST:PORT/metrics, on a thread of its own."""
+
+    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
+        """Raises HoldfastError where the port is taken."""
+        self._host = host
+        try:
+            self._server, self._thread = start_http_server(port, host.strip("[]"), registry)
+        except OSError as error:
+            raise HoldfastError(f"cannot listen on {host}: {error}") from None
+
+    @property
+    def url(self) -> str:
+        """Where it is, also where port 0 was asked for."""
+        port = self._server.server_port if isinstance(self._server, WSGIServer) else 0
+        return f"http://{self._host}:{port}/metrics"
+
+    def close(self) -> None:
+        """Stop answering and give the port back."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

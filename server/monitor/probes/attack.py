@@ -1,0 +1,50 @@
+"""What an attack is, for a probe: a search that asks the served encoder, one candidate at a time."""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.model.encoder.onnx import OnnxGradient
+from holdfast.model.surrogate import SoftKNN
+
+Candidate = NDArray[np.uint8]
+Embedding = NDArray[np.float32]
+
+Search = Generator[Candidate, Embedding, None]
+"""Yields candidates uint8 [H, W, C] inside the ball; is sent, for each, its embedding float32 [D] as served.
+
+The search never judges itself: the prober asks the served classifier about every candidate and stops at the first flip.
+Between two candidates the prober waits for budget and for an idle server, so each stretch of work is short.
+"""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One answered request, and what an attacker with the whole bundle knows about it.
+
+    image: uint8 [H, W, C], as the encoder saw it. label: the served answer. radius: L-infinity radius in grey levels.
+    """
+
+    image: NDArray[np.uint8]
+    label: int
+    radius: int
+    steps: int
+    surrogate: SoftKNN
+    gradient: OnnxGradient
+
+    def inside(self, candidate: NDArray[np.signedinteger]) -> Candidate:
+        """The nearest point of the integer grid that is a picture and lies in the ball: int [H, W, C] -> uint8."""
+        centre = self.image.astype(np.int16)
+        low, high = np.maximum(centre - self.radius, 0), np.minimum(centre + self.radius, 255)
+        nearest: Candidate = np.clip(candidate, low, high).astype(np.uint8)
+        return nearest
+
+
+Attack = Callable[[Question, np.random.Generator], Search]
+
+
+def radius_in_levels(epsilon: float) -> int:
+    """The largest whole number of grey levels within epsilon (pixels in [0, 1]): .0314 (8/255) -> 8."""
+    return int(np.floor(epsilon * 255 + 1e-3))

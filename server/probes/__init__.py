@@ -1,5 +1,0 @@
-"""The server attacks a sample of its own traffic, after the answer, to tell its operator how stable that answer was."""
-
-from server.probes.prober import Prober
-
-__all__ = ["Prober"]

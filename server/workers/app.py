@@ -1,0 +1,84 @@
+"""The server in several processes: the engine here, workers that take the calls."""
+
+import asyncio
+
+from prometheus_client import CollectorRegistry
+
+from holdfast.bundle.reader import Bundle
+from holdfast.server.api.grpc_server import CLOSE_GRACE_S
+from holdfast.server.app import write_ports
+from holdfast.server.core.engine import Engine
+from holdfast.server.monitor.metrics import Metrics, MetricsEndpoint
+from holdfast.server.settings import Settings
+from holdfast.server.workers.control import Begin
+from holdfast.server.workers.pool import WorkerPool
+from holdfast.server.workers.port import Port
+from holdfast.server.workers.samples import EveryProcess
+from holdfast.server.workers.worker_connection import WorkerConnection
+from holdfast.server.workers.worker_process import WorkerProcess
+
+MARGIN = 5.0
+"""Seconds beyond its own grace that a worker gets to end."""
+
+
+class WorkersApp:
+    """One server over one bundle, whose calls are taken by worker processes. Make, start and drain it on one event loop."""
+
+    def __init__(self, settings: Settings, bundle: Bundle) -> None:
+        self.settings = settings
+        self.metrics = Metrics(calls=False)
+        self._engine = Engine(settings, bundle, self.metrics)
+        self._workers = WorkerPool(settings.workers, self._child)
+        self._port: Port | None = None
+        self._endpoint: MetricsEndpoint | None = None
+
+    @property
+    def address(self) -> str:
+        """host:port of gRPC, once started."""
+        return f"{self.settings.host}:{self._port.number if self._port else 0}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Where the metrics are, once started."""
+        return self._endpoint.url if self._endpoint else ""
+
+    async def start(self) -> None:
+        """Take the ports, start the workers, and wait until each has had its canaries answered.
+
+        Raises:
+            HoldfastError: a port is taken, or a worker does not become ready.
+
+        """
+        self._port = Port.take(self.settings.host, self.settings.port)
+        every = CollectorRegistry()
+        every.register(EveryProcess(self.metrics.registry, self._workers.scrape, asyncio.get_running_loop()))
+        self._endpoint = MetricsEndpoint(every, self.settings.host, self.settings.metrics_port)
+        self._engine.batcher.start()
+        await self._workers.start()
+        if self._engine.prober is not None:
+            self._engine.prober.start()
+        if self.settings.port_file is not None:
+            write_ports(self.settings.port_file, self.address, self.metrics_url)
+
+    async def watch(self) -> None:
+        """Raises HoldfastError where a worker is gone and cannot be replaced; never returns before."""
+        await self._workers.watch()
+
+    async def drain(self) -> bool:
+        """Go down: the workers finish their calls and end, then the engine. Returns whether all calls were finished."""
+        patience = max(self.settings.drain_notice, self.settings.drain_grace) + CLOSE_GRACE_S + MARGIN
+        finished = await self._workers.drain(patience)
+        self._engine.stop()
+        if self._endpoint is not None:
+            await asyncio.to_thread(self._endpoint.close)  # a scrape under way asks this loop
+        if self._port is not None:
+            self._port.close()
+        return finished
+
+    def _child(self, name: str) -> WorkerProcess:
+        assert self._port is not None  # noqa: S101 - taken before any worker is made
+        settings, engine = self.settings, self._engine
+        most = max(settings.max_images, settings.max_batch)
+        desk = WorkerConnection(name, engine.batcher, engine.prober, engine.served.contract.shape, most)
+        here = settings.model_copy(update={"port": self._port.number})
+        return WorkerProcess(Begin(name, here, engine.served), desk)

@@ -1,0 +1,124 @@
+"""Keeps the workers alive: starts them, replaces those that end, drains them in the end."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from holdfast.errors import HoldfastError
+from holdfast.server.workers.samples import Told
+from holdfast.server.workers.worker_process import WorkerProcess
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+"""Seconds between a worker's end and its replacement; doubled each time, until one has lived for a while."""
+STABLE_AFTER_S = 10.0
+ATTEMPTS = 3
+"""So many in a row that end before they are ready are the end of the server."""
+
+
+class WorkerPool:
+    """Worker processes by the names "worker-0", "worker-1" and so on.
+
+    Args:
+        count: how many.
+        make: a worker of that name that is not started.
+
+    """
+
+    def __init__(self, count: int, make: Callable[[str], WorkerProcess]) -> None:
+        self._make = make
+        self._names = [f"worker-{number}" for number in range(count)]
+        self._children: dict[str, WorkerProcess] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+        self._draining = asyncio.Event()
+
+    async def start(self) -> None:
+        """Start all, and wait until all are warm.
+
+        Raises:
+            HoldfastError: one of them cannot be; the message says why.
+
+        """
+        warm = [asyncio.Event() for _ in self._names]
+        self._keepers = [asyncio.create_task(self._keep(*each)) for each in zip(self._names, warm, strict=True)]
+        waiting = asyncio.create_task(_all(warm))
+        try:
+            await asyncio.wait({waiting, *self._keepers}, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                await self.watch()
+        finally:
+            waiting.cancel()
+
+    async def watch(self) -> None:
+        """Wait for what nobody wants.
+
+        Raises:
+            HoldfastError: a worker ended, and its replacements did not become ready.
+
+        """
+        # Not gather, whose cancellation would be the keepers' too: they are still needed for the drain.
+        ended, _ = await asyncio.wait(self._keepers, return_when=asyncio.FIRST_EXCEPTION)
+        for keeper in ended:
+            keeper.result()
+
+    async def scrape(self, patience: float) -> dict[str, Told]:
+        """What each worker that answers within `patience` seconds tells of its metrics, by name."""
+        children = dict(self._children)
+        told = await asyncio.gather(*(child.scrape(patience) for child in children.values()))
+        return {name: metrics for name, metrics in zip(children, told, strict=True) if metrics}
+
+    async def drain(self, patience: float) -> bool:
+        """Let all finish their calls and end, within `patience` seconds. Returns whether all calls were finished."""
+        self._draining.set()
+        alive = [child for child in self._children.values() if not child.over.is_set()]
+        for child in alive:
+            child.drain()
+        if self._keepers:
+            _, late = await asyncio.wait(self._keepers, timeout=patience)
+            if late:
+                log.error("worker processes did not end in time, and are killed")
+                for child in self._children.values():
+                    child.kill()
+                await asyncio.wait(late)
+            for keeper in self._keepers:
+                keeper.exception()  # told already, by whoever watched
+        # One that never was ready had no calls to cut off.
+        return all(child.finished or not child.was_ready for child in alive)
+
+    async def _keep(self, name: str, warm: asyncio.Event) -> None:
+        """One worker and all that take its place, until the server drains."""
+        unready, pause = 0, FIRST_PAUSE
+        while not self._draining.is_set():
+            child = self._children[name] = self._make(name)
+            await child.start()
+            if self._draining.is_set():  # since this one began
+                child.drain()
+            if await child.ready:
+                log.info("%s takes calls, as process %d", name, child.pid)
+                warm.set()
+            await child.over.wait()
+            end = await child.reap()
+            if self._draining.is_set():
+                return
+            unready = 0 if child.was_ready else unready + 1
+            if unready == ATTEMPTS:
+                why = child.failure or f"{end}; what it said is above"
+                raise HoldfastError(f"{name} ended {ATTEMPTS} times before it was ready: {why}")
+            if time.monotonic() - child.began > STABLE_AFTER_S:
+                pause = FIRST_PAUSE
+            log.warning("%s ended (%s); another takes its place in %.1f s", name, child.failure or end, pause)
+            await self._nap(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _nap(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._draining.wait()
+
+
+async def _all(events: list[asyncio.Event]) -> None:
+    for event in events:
+        await event.wait()

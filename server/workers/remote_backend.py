@@ -1,0 +1,102 @@
+"""What a worker has in the place of a batcher: the engine, over the data link."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from itertools import count
+
+from holdfast.server.core.admission import Admission
+from holdfast.server.core.errors import EngineGoneError
+from holdfast.server.core.request import LABELS, NO_DEADLINE, BatchSlice, Images, Wanted
+from holdfast.server.core.result import Batch
+from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.workers.frames import MOST, Link
+from holdfast.server.workers.messages import decode_reply, encode_cancel, encode_request
+
+
+class RemoteEngine:
+    """A server.answering.InferenceBackend whose model runs in another process.
+
+    Args:
+        most: images that this worker admits and has not answered, at most. The engine bounds those of all workers.
+        classes: how many there are.
+        metrics: of this process.
+        lost: called when the engine is gone.
+
+    """
+
+    def __init__(self, most: int, classes: int, metrics: Metrics, lost: Callable[[], None]) -> None:
+        self._classes, self._tell = classes, lost
+        self._admission = Admission(most, metrics, lambda: self._pause)
+        self._pause = 0.0
+        self._numbers = count()
+        self._open: dict[int, asyncio.Future[Batch]] = {}
+        self._link = Link("the data link to the engine", MOST, self._receive, self._lost)
+        self.last_success = 0.0
+        metrics.watch_admission(lambda: self._admission.admitted)
+
+    async def open(self, end: socket.socket) -> None:
+        """Begin, on the loop that will submit. `end` is this one's from now on."""
+        await self._link.open(end)
+
+    def close(self) -> None:
+        """End the link."""
+        self._link.close()
+
+    def alive(self) -> bool:
+        """Whether the engine process is there."""
+        return self._link.is_open
+
+    def idle(self) -> bool:
+        """Whether nobody waits for anything. Any thread may ask."""
+        return self._admission.admitted == 0
+
+    def admit(self, images: int, deadline: float = NO_DEADLINE) -> AbstractContextManager[None]:
+        """Hold room for a call's images, from before they are decoded until they are answered. Raises as Admission does."""
+        return self._admission.hold(images, deadline)
+
+    async def submit(self, images: Images, deadline: float = NO_DEADLINE, wanted: Wanted = LABELS) -> list[BatchSlice[Batch]]:
+        """The answers to admitted images, in their order.
+
+        Raises:
+            DeadlineError: the deadline passed while they waited.
+            EngineError: the model failed on a batch of theirs.
+            QueueFullError, DrainingError: the engine had no room, or was going down.
+            EngineGoneError: it is not there any more.
+
+        """
+        if not len(images):
+            return []
+        if not self._link.is_open:
+            raise EngineGoneError
+        number, future = next(self._numbers), asyncio.get_running_loop().create_future()
+        self._open[number] = future
+        self._link.send(encode_request(number, wanted, deadline, images))
+        try:
+            batch = await future
+        except asyncio.CancelledError:
+            self._link.send(encode_cancel(number))
+            raise
+        finally:
+            self._open.pop(number, None)
+        return [BatchSlice(batch, 0, len(batch))]
+
+    def _receive(self, body: memoryview) -> None:
+        reply = decode_reply(body, self._classes)
+        self._pause = reply.pause
+        future = self._open.get(reply.number)
+        if isinstance(reply.outcome, Exception):
+            if future is not None and not future.done():
+                future.set_exception(reply.outcome)
+            return
+        self.last_success = time.monotonic()
+        if future is not None and not future.done():
+            future.set_result(Batch(reply.outcome))
+
+    def _lost(self) -> None:
+        for future in self._open.values():
+            if not future.done():
+                future.set_exception(EngineGoneError())
+        self._tell()

@@ -1,0 +1,99 @@
+"""What a worker process does, from its start to its end."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from contextlib import suppress
+from typing import Any
+
+from holdfast.errors import HoldfastError
+from holdfast.server.api.grpc_server import CLOSE_GRACE_S, GrpcServer
+from holdfast.server.core.errors import DrainingError, EngineError, EngineGoneError
+from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.process import loop_factory, quiet_collector, unless, until_told_to_stop
+from holdfast.server.workers.control import MOST_BYTES, Begin, decode, encode, receive_begin
+from holdfast.server.workers.frames import Link
+from holdfast.server.workers.remote_backend import RemoteEngine
+from holdfast.server.workers.samples import tell
+
+log = logging.getLogger(__name__)
+
+LOST = "the loss of the engine"
+
+
+def run(data: socket.socket, control: socket.socket) -> int:
+    """Serve calls until the engine says that it is enough, or is gone. Returns the exit status."""
+    # Ctrl-C is meant for the engine, which drains its workers. The engine started this process with SIGINT held back.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    try:
+        begin = receive_begin(control)
+    except (EOFError, ConnectionError):
+        return 1
+    form = f"%(asctime)s %(levelname)s {begin.name} %(name)s: %(message)s"
+    logging.basicConfig(level=logging.INFO, format=form)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        status = runner.run(Worker(begin).serve(data, control))
+    if status:
+        # Threads that still decode would hold the process back, and nobody is left to hear of them.
+        os._exit(status)
+    return status
+
+
+class Worker:
+    """One worker on one event loop."""
+
+    def __init__(self, begin: Begin) -> None:
+        self._begin = begin
+        self._metrics = Metrics(engine=False)
+        self._control = Link("the control link to the engine", MOST_BYTES, self._receive, self._lost)
+        self._told: asyncio.Future[str] | None = None
+
+    async def serve(self, data: socket.socket, control: socket.socket) -> int:
+        """Start, be ready, drain. Returns the exit status: 0 unless it could not start or has lost the engine."""
+        self._told = told = until_told_to_stop(signal.SIGTERM)
+        settings, served = self._begin.settings, self._begin.served
+        engine = RemoteEngine(settings.queue_images, len(served.info.class_names), self._metrics, self._lost)
+        await engine.open(data)
+        await self._control.open(control)
+        skin = GrpcServer(settings, served, engine, self._metrics, shares_port=True)
+        try:
+            skin.listen()
+            if await unless(told, skin.start()):
+                quiet_collector()
+                self._control.send(encode(ready=True))
+                await told
+        except (HoldfastError, EngineError, EngineGoneError, DrainingError) as error:
+            if not told.done():
+                self._control.send(encode(failed=str(error)))
+                return await self._end(skin, engine, status=1)
+        if told.result() == LOST:
+            return await self._end(skin, engine, status=1)
+        self._control.send(encode(drained=await skin.drain()))
+        return await self._end(skin, engine, status=0)
+
+    async def _end(self, skin: GrpcServer, engine: RemoteEngine, status: int) -> int:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(4 * CLOSE_GRACE_S):
+                self._control.close()
+                await self._control.closed.wait()  # once what was written last has left the house
+                engine.close()
+                if status:
+                    await skin.close()
+        return status
+
+    def _receive(self, body: memoryview) -> None:
+        message: dict[str, Any] = decode(body)
+        if "scrape" in message:
+            self._control.send(encode(samples=tell(self._metrics.registry), number=message["scrape"]))
+        elif "drain" in message:
+            self._tell("the engine's word")
+
+    def _lost(self) -> None:
+        self._tell(LOST)
+
+    def _tell(self, why: str) -> None:
+        if self._told is not None and not self._told.done():
+            self._told.set_result(why)

@@ -1,0 +1,149 @@
+"""One worker process, as the engine sees it."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from itertools import count
+from typing import Any
+
+from holdfast.server.workers.control import MOST_BYTES, Begin, decode, encode
+from holdfast.server.workers.frames import Link
+from holdfast.server.workers.samples import Told
+from holdfast.server.workers.worker_connection import WorkerConnection
+
+EXIT_TIMEOUT_S = 5.0
+"""Seconds that a process has to end once its control link is closed."""
+
+
+class WorkerProcess:
+    """Starts a worker and keeps its links; `over` is set when it is gone or as good as that.
+
+    Attributes:
+        ready: set once it is warm; a result of False: it never will be.
+        failure: why it could not become ready, in its own words; "" where it said nothing.
+        finished: whether it ended after a drain with all its calls answered.
+
+    """
+
+    def __init__(self, begin: Begin, desk: WorkerConnection) -> None:
+        self.name, self._begin, self._desk = begin.name, begin, desk
+        self._control = Link(f"the control link of {self.name}", MOST_BYTES, self._receive, self._lost)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._scrapes: dict[int, asyncio.Future[Told]] = {}
+        self._numbers = count()
+        self.ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.over = asyncio.Event()
+        self.failure, self.finished = "", False
+        self.began = time.monotonic()
+
+    async def start(self) -> None:
+        """Start the process and tell it what to do; where there can be none, it is over at once."""
+        data, far_data = socket.socketpair()
+        control, far_control = socket.socketpair()
+        with far_data, far_control:
+            try:
+                self._process = _spawn(far_data, far_control)
+            except OSError as error:  # no memory, no more processes
+                data.close()
+                control.close()
+                self.failure = f"cannot start a process: {error}"
+                self._lost()
+                return
+        await self._desk.open(data)
+        await self._control.open(control)
+        self._control.send(self._begin.encode())
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        return self._process.pid if self._process is not None else 0
+
+    @property
+    def was_ready(self) -> bool:
+        """Whether it has been warm."""
+        return self.ready.done() and self.ready.result()
+
+    def drain(self) -> None:
+        """Ask it to finish its calls and to end; one that is not warm is not waited for."""
+        self._control.send(encode(drain=True))
+        if not self.ready.done() and self._process is not None:
+            self._process.terminate()  # a drain too, but for one that has not even begun to listen
+
+    async def scrape(self, patience: float) -> Told:
+        """Its metrics now; none where it does not tell them within `patience` seconds, or is not warm yet."""
+        if not self.was_ready or self.over.is_set():
+            return []
+        number = next(self._numbers)
+        told: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
+        self._scrapes[number] = told
+        self._control.send(encode(scrape=number))
+        try:
+            async with asyncio.timeout(patience):
+                return await told
+        except TimeoutError:
+            return []
+        finally:
+            del self._scrapes[number]
+
+    async def reap(self) -> str:
+        """Wait for its end, and see to it where it takes too long. Returns how it ended, in words."""
+        process = self._process
+        if process is None:
+            return "it was not started"
+        try:
+            status = await asyncio.to_thread(process.wait, EXIT_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            status = await asyncio.to_thread(process.wait)
+        return f"exit status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+
+    def _receive(self, body: memoryview) -> None:
+        message: dict[str, Any] = decode(body)
+        if "ready" in message and not self.ready.done():
+            self.ready.set_result(True)
+        elif "failed" in message:
+            self.failure = str(message["failed"])
+        elif "samples" in message:
+            told = self._scrapes.get(message["number"])
+            if told is not None and not told.done():
+                told.set_result(message["samples"])
+        elif "drained" in message:
+            self.finished = bool(message["drained"])
+
+    def _lost(self) -> None:
+        self._desk.close()
+        if not self.ready.done():
+            self.ready.set_result(False)
+        for told in self._scrapes.values():
+            if not told.done():
+                told.set_result([])
+        self.over.set()
+
+
+def _spawn(*ends: socket.socket) -> "subprocess.Popen[bytes]":
+    """A fresh interpreter, not a fork: gRPC and CUDA do not survive one.
+
+    Ctrl-C reaches every process of the terminal. A worker is told by the engine when to go, so it begins with SIGINT held
+    back, and ignores it as soon as it can.
+    """
+    numbers = [end.fileno() for end in ends]
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return subprocess.Popen(  # noqa: S603 - ourselves
+            [sys.executable, "-m", "holdfast.server.workers", *map(str, numbers)],
+            pass_fds=numbers,
+            stdin=subprocess.DEVNULL,
+            # It computes nothing that BLAS could share among threads, and each of them would cost memory.
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)

@@ -1,0 +1,165 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from holdfast.bundle import Bundle, BundleWriter, Classifier, read_manifest
+from holdfast.errors import (
+    BundleError,
+    ContractMismatchError,
+    HashMismatchError,
+    MissingFileError,
+    SchemaMismatchError,
+)
+from holdfast.model.retrieval.flat import FlatIndex
+from tests.holdfast.bundle.tiny import DIM, images_of, manifest, write_encoder
+
+
+def rewrite(directory: Path, **changes: object) -> None:
+    path = directory / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_opens_and_classifies(tiny: Path) -> None:
+    answers = Classifier(Bundle.open(tiny)).classify(images_of(7, seed=1))
+    assert answers.labels.shape == (7,)
+    assert answers.neighbours.ids.shape == (7, 5)
+    np.testing.assert_allclose(np.linalg.norm(answers.embeddings, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(answers.probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_an_exemplar_is_its_own_nearest_neighbour(tiny: Path) -> None:
+    answers = Classifier(Bundle.open(tiny)).classify(images_of(40))
+    assert (answers.neighbours.ids[:, 0] == np.arange(40)).all()
+
+
+def test_the_same_image_gets_the_same_answer_at_every_batch_size(tiny: Path) -> None:
+    classifier, images = Classifier(Bundle.open(tiny)), images_of(32, seed=2)
+    together = classifier.classify(images)
+    for i in range(32):
+        alone = classifier.classify(images[i : i + 1])
+        assert alone.labels[0] == together.labels[i]
+        np.testing.assert_array_equal(alone.neighbours.ids[0], together.neighbours.ids[i])
+
+
+def test_no_images_give_no_answers(tiny: Path) -> None:
+    assert len(Classifier(Bundle.open(tiny)).classify(images_of(0)).labels) == 0
+
+
+@pytest.mark.parametrize("name", ["encoder.onnx", "index.faiss", "exemplars.npz"])
+def test_a_changed_file_is_refused_before_it_is_parsed(tiny: Path, name: str) -> None:
+    data = bytearray((tiny / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (tiny / name).write_bytes(data)
+    with pytest.raises(HashMismatchError, match=name):
+        Bundle.open(tiny)
+
+
+@pytest.mark.parametrize("name", ["encoder.onnx", "index.faiss", "manifest.json"])
+def test_a_missing_file_is_named(tiny: Path, name: str) -> None:
+    (tiny / name).unlink()
+    with pytest.raises(MissingFileError, match=name):
+        Bundle.open(tiny)
+
+
+def test_another_schema_version_says_which(tiny: Path) -> None:
+    rewrite(tiny, schema_version=2)
+    with pytest.raises(SchemaMismatchError, match="schema version 2.*reads version 1"):
+        Bundle.open(tiny)
+
+
+def test_unknown_and_missing_fields_are_named(tiny: Path) -> None:
+    rewrite(tiny, surprise=1, name="")
+    with pytest.raises(SchemaMismatchError, match=r"name.*surprise|surprise.*name"):
+        Bundle.open(tiny)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "\x00", '"x"'])
+def test_a_manifest_that_is_not_an_object(tiny: Path, text: str) -> None:
+    (tiny / "manifest.json").write_text(text)
+    with pytest.raises(SchemaMismatchError, match="JSON"):
+        Bundle.open(tiny)
+
+
+def test_index_of_another_dimension(tiny: Path) -> None:
+    writer = BundleWriter.open(tiny)
+    wrong = np.eye(40, DIM + 1, dtype=np.float32)
+    writer.add("index.faiss", FlatIndex.build(wrong, np.arange(40)).save)
+    writer.commit(read_manifest(tiny))
+    with pytest.raises(ContractMismatchError, match=f"{DIM + 1} dimensions.*{DIM}"):
+        Bundle.open(tiny)
+
+
+def test_encoder_with_another_input_contract(tiny: Path) -> None:
+    writer = BundleWriter.open(tiny)
+    writer.add("encoder.onnx", lambda path: write_encoder(path, side=16))
+    writer.commit(read_manifest(tiny))
+    with pytest.raises(ContractMismatchError, match="16"):
+        Bundle.open(tiny)
+
+
+def test_encoder_that_takes_floats(tiny: Path) -> None:
+    writer = BundleWriter.open(tiny)
+    writer.add("encoder.onnx", lambda path: write_encoder(path, dtype=TensorProto.FLOAT))
+    writer.commit(read_manifest(tiny))
+    with pytest.raises(ContractMismatchError, match="uint8"):
+        Bundle.open(tiny)
+
+
+def test_a_file_that_is_no_graph(tiny: Path) -> None:
+    writer = BundleWriter.open(tiny)
+    writer.add("encoder.onnx", lambda path: path.write_bytes(b"not a graph"))
+    writer.commit(read_manifest(tiny))
+    with pytest.raises(BundleError, match="cannot be loaded"):
+        Bundle.open(tiny)
+
+
+def test_without_an_index_one_is_told_how_to_build_it(tmp_path: Path) -> None:
+    writer = BundleWriter.create(tmp_path / "b")
+    writer.add("encoder.onnx", write_encoder)
+    writer.commit(manifest())
+    assert Bundle.open_encoder(tmp_path / "b").encoder.dim == DIM
+    with pytest.raises(MissingFileError, match="python -m index_build"):
+        Bundle.open(tmp_path / "b")
+
+
+def test_a_writer_that_fails_leaves_no_file(tmp_path: Path) -> None:
+    writer = BundleWriter.create(tmp_path / "b")
+
+    def fail(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        writer.add("encoder.onnx", fail)
+    assert list((tmp_path / "b").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/../../b", ""])
+def test_files_stay_inside_the_bundle(tiny: Path, name: str) -> None:
+    rewrite(tiny, files={"encoder.onnx": "0" * 64, name: "0" * 64})
+    with pytest.raises((BundleError, HashMismatchError)):
+        Bundle.open(tiny)
+    with pytest.raises(BundleError, match="inside"):
+        BundleWriter.open(tiny).add(name, lambda path: path.write_bytes(b""))
+
+
+def test_a_directory_of_somebody_elses_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(BundleError, match="not a bundle"):
+        BundleWriter.create(tmp_path)
+    with pytest.raises(MissingFileError, match="not a bundle"):
+        Bundle.open(tmp_path)
+
+
+def test_a_bundle_is_the_same_after_moving(tiny: Path, tmp_path: Path) -> None:
+    shutil.move(tiny, tmp_path / "elsewhere")
+    assert Bundle.open(tmp_path / "elsewhere").manifest.name == "tiny"
+
+
+def test_manifest_round_trip() -> None:
+    original = manifest(files={"encoder.onnx": "ab"})
+    assert type(original).from_json(original.to_json(), "here") == original

@@ -1,0 +1,348 @@
+"""Both clients against a real gRPC server whose answers are known, with every error the real one gives."""
+
+import asyncio
+import json
+import time
+from concurrent import futures
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+import holdfast.client as holdfast
+from holdfast.client.__main__ import main
+from holdfast.client.messages import CALL_BYTES, in_calls
+from holdfast.protos.holdfast.v1 import answer_pb2, holdfast_pb2, holdfast_pb2_grpc, image_pb2, model_pb2
+
+PIXELS = np.zeros((2, 2, 3), np.uint8)
+BAD, FULL, SLOW = b"bad", b"full", b"slow"
+
+
+def status_of(code, message, detail):
+    packed = AnyMessage()
+    packed.Pack(detail)
+    return status_pb2.Status(code=code, message=message, details=[packed])
+
+
+BAD_STATUS = status_of(
+    code_pb2.INVALID_ARGUMENT,
+    "bad image",
+    error_details_pb2.BadRequest(
+        field_violations=[{"field": "images[0].encoded", "description": "is not a PNG, JPEG or WebP image"}]
+    ),
+)
+FULL_STATUS = status_of(
+    code_pb2.RESOURCE_EXHAUSTED, "queue full", error_details_pb2.RetryInfo(retry_delay=Duration(nanos=250_000_000))
+)
+
+
+class Known(holdfast_pb2_grpc.HoldfastServiceServicer):
+    """Labels an image by its number of bytes, so that order can be checked."""
+
+    def __init__(self):
+        self.calls = []
+        self.streamed = 0
+
+    def _result(self, image, neighbours):
+        data = image.encoded or image.raw.data
+        if data == BAD:
+            return answer_pb2.ClassifyResult(error=BAD_STATUS)
+        near = [answer_pb2.Neighbour(id=n, label={"index": 1, "name": "dog"}, similarity=0.5) for n in range(neighbours)]
+        answer = answer_pb2.Classification(
+            label=answer_pb2.Label(index=1, name=f"{len(data)} bytes"),
+            probabilities=[0.25, 0.75],
+            credibility=None if data == b"uncalibrated" else 0.5,
+            abstain=True,
+            soft_margin=-1.5,
+            neighbours=near,
+        )
+        return answer_pb2.ClassifyResult(answer=answer)
+
+    def Classify(self, request, context):  # noqa: N802
+        self.calls.append(len(request.images))
+        first = request.images[0].encoded
+        if first == FULL:
+            context.abort_with_status(rpc_status.to_status(FULL_STATUS))
+        if first == SLOW:
+            time.sleep(0.5)
+        if len(request.images) == 1 and first == BAD:
+            context.abort_with_status(rpc_status.to_status(BAD_STATUS))
+        results = [self._result(image, request.neighbours) for image in request.images]
+        return holdfast_pb2.ClassifyResponse(results=results)
+
+    def ClassifyStream(self, request_iterator, context):  # noqa: N802
+        held = None
+        for request in request_iterator:
+            self.streamed += 1
+            if request.images[0].encoded == FULL:
+                yield holdfast_pb2.ClassifyStreamResponse(sequence=request.sequence, error=FULL_STATUS)
+                continue
+            results = [self._result(image, request.neighbours) for image in request.images]
+            reply = holdfast_pb2.ClassifyStreamResponse(sequence=request.sequence, results=results)
+            if held is None:  # the first reply comes after the second: order is not promised
+                held = reply
+                continue
+            yield reply
+            if held != ():
+                yield held
+                held = ()
+        if held:
+            yield held
+
+    def Embed(self, request, context):  # noqa: N802
+        results = [
+            answer_pb2.EmbedResult(error=BAD_STATUS)
+            if i.encoded == BAD
+            else answer_pb2.EmbedResult(embedding=answer_pb2.Embedding(values=[0.6, 0.8]))
+            for i in request.images
+        ]
+        return holdfast_pb2.EmbedResponse(results=results)
+
+    def GetModelInfo(self, request, context):  # noqa: N802
+        return holdfast_pb2.GetModelInfoResponse(
+            name="known",
+            encoder_sha256="ab" * 32,
+            input=model_pb2.ImageShape(height=32, width=32, channels=3),
+            embedding_dim=2,
+            class_names=["cat", "dog"],
+            exemplars=1234,
+            vote=model_pb2.Vote(k=75, weighting=model_pb2.VOTE_WEIGHTING_UNIFORM),
+            threat_model=model_pb2.ThreatModel(norm=model_pb2.NORM_LINF, epsilon=8 / 255),
+            accuracy=model_pb2.Accuracy(
+                clean=0.95, robust=0.5, norm=model_pb2.NORM_LINF, epsilon=8 / 255, attack="PGD", images=300
+            ),
+            limits=model_pb2.Limits(images_per_call=64),
+        )
+
+
+@pytest.fixture
+def servicer():
+    return Known()
+
+
+@pytest.fixture
+def healthy():
+    return health.HealthServicer()
+
+
+@pytest.fixture
+def address(servicer, healthy):
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    holdfast_pb2_grpc.add_HoldfastServiceServicer_to_server(servicer, server)
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None).wait()
+
+
+class Blocking:
+    """The asynchronous client, driven from tests of the blocking one: both keep the same promises."""
+
+    def __init__(self, address, timeout=10.0):
+        self.loop = asyncio.new_event_loop()
+        self.client = self.loop.run_until_complete(self._make(address, timeout))
+
+    async def _make(self, address, timeout):  # noqa: ASYNC109 - of each call, not of this
+        return await holdfast.AsyncClient(address, timeout=timeout).__aenter__()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.loop.run_until_complete(self.client.__aexit__(*exception))
+        self.loop.close()
+
+    def __getattr__(self, name):
+        if name == "stream":
+            return lambda *a, **k: iter(self.loop.run_until_complete(self._drain(self.client.stream(*a, **k))))
+        return lambda *a, **k: self.loop.run_until_complete(getattr(self.client, name)(*a, **k))
+
+    async def _drain(self, stream):
+        return [item async for item in stream]
+
+
+@pytest.fixture(params=[holdfast.Client, Blocking], ids=["sync", "async"])
+def connect(request):
+    return request.param
+
+
+def test_one_image_in_each_form(connect, address, tmp_path):
+    path = tmp_path / "image.png"
+    path.write_bytes(b"12345")
+    with connect(address) as c:
+        assert [c.classify(i).label for i in (b"123", path, PIXELS)] == ["3 bytes", "5 bytes", "12 bytes"]
+        answer = c.classify(PIXELS, neighbours=2)
+    assert answer.probability == 0.75
+    assert answer.abstain
+    assert answer.soft_margin == -1.5
+    assert answer.neighbours == (holdfast.Neighbour(0, "dog", 0.5), holdfast.Neighbour(1, "dog", 0.5))
+
+
+def test_what_is_no_image_is_refused_before_it_is_sent(connect, address, servicer):
+    with connect(address) as c:
+        with pytest.raises(TypeError, match="float64"):
+            c.classify(np.zeros((2, 2)))
+        with pytest.raises(TypeError, match="uint8"):
+            c.classify("cat.png")
+    assert servicer.calls == []
+
+
+def test_many_images_keep_their_order_over_several_calls_and_a_bad_one_fails_alone(connect, address, servicer):
+    sent = [b"x" * n for n in range(1, 8)]
+    sent[2] = BAD
+    with connect(address) as c:
+        outcomes = c.classify_many(sent, per_call=3)
+        assert servicer.calls == [3, 3, 1]
+        bad = outcomes.pop(2)
+        assert [o.label for o in outcomes] == [f"{n} bytes" for n in (1, 2, 4, 5, 6, 7)]
+        assert isinstance(bad, holdfast.ImageRefusedError)
+        assert bad.violations == (("images[0].encoded", "is not a PNG, JPEG or WebP image"),)
+        alone = c.classify_many([BAD, b"12"], per_call=1)
+    assert isinstance(alone[0], holdfast.ImageRefusedError)
+    assert alone[1].label == "2 bytes"
+
+
+def test_calls_stay_below_the_message_limit():
+    call_sizes = [len(c) for c in in_calls([bytes(CALL_BYTES // 3)] * 7, per_call=100)]
+    assert sum(call_sizes) == 7
+    assert max(call_sizes) == 2
+    assert [len(c) for c in in_calls([bytes(2 * CALL_BYTES)] * 2, per_call=100)] == [1, 1]
+    assert list(in_calls([], per_call=3)) == []
+
+
+def test_stream_matches_answers_to_images(connect, address):
+    sent = [b"x" * n for n in range(1, 101)]
+    sent[50], sent[60] = BAD, FULL
+    with connect(address) as c:
+        outcomes = dict(c.stream(sent, in_flight=8))
+    assert sorted(outcomes) == list(range(100))
+    assert isinstance(outcomes.pop(50), holdfast.ImageRefusedError)
+    assert outcomes.pop(60).retry_after == 0.25
+    assert all(answer.label == f"{position + 1} bytes" for position, answer in outcomes.items())
+
+
+def test_stream_tells_of_an_unreadable_file(connect, address, tmp_path):
+    with connect(address) as c, pytest.raises(FileNotFoundError):
+        list(c.stream([b"1", b"22", tmp_path / "absent.png"]))
+
+
+def test_a_stream_may_be_left_early(address, servicer):
+    def endless():
+        while True:
+            yield b"1"
+
+    with holdfast.Client(address) as c:
+        for _position, _outcome in c.stream(endless(), in_flight=4):
+            break
+        assert c.classify(b"1").label == "1 bytes"
+    assert servicer.streamed < 20
+
+
+async def test_an_async_stream_may_be_left_early(address):
+    async with holdfast.AsyncClient(address) as c:
+        stream = c.stream([b"1"] * 1000, in_flight=4)
+        async for _ in stream:
+            break
+        await stream.aclose()
+        assert (await c.classify(b"1")).label == "1 bytes"
+
+
+def test_embeddings(connect, address):
+    with connect(address) as c:
+        embeddings = c.embed([b"1", b"2", PIXELS], per_call=2)
+        assert embeddings.dtype == np.float32
+        assert np.allclose(embeddings, [[0.6, 0.8]] * 3)
+        assert c.embed([]).shape == (0, 2)
+        with pytest.raises(holdfast.ImageRefusedError, match="not a PNG"):
+            c.embed([b"1", BAD])
+
+
+def test_model_info(connect, address):
+    with connect(address) as c:
+        info = c.model_info()
+    assert (info.name, info.class_names, info.k, info.weighting, info.norm) == ("known", ("cat", "dog"), 75, "uniform", "linf")
+    assert info.accuracy == holdfast.Accuracy(0.95, 0.5, "linf", 8 / 255, "PGD", 300)
+
+
+def test_errors_say_what_to_do(connect, address):
+    with connect(address, timeout=0.1) as c:
+        with pytest.raises(holdfast.ImageRefusedError, match=r"images\[0\].encoded: is not a PNG"):
+            c.classify(BAD)
+        with pytest.raises(holdfast.OverloadedError, match=r"try again in 0.25 s") as full:
+            c.classify(FULL)
+        assert full.value.retry_after == 0.25
+        with pytest.raises(holdfast.TooLateError, match="longer timeout"):
+            c.classify(SLOW)
+    with connect("127.0.0.1:1") as c, pytest.raises(holdfast.UnreachableError, match="python -m server --bundle DIR"):
+        c.model_info()
+
+
+def run(capsys, *arguments):
+    code = main([str(a) for a in arguments])
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
+
+
+def test_the_command_prints_a_table(address, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    path = tmp_path / "cat.png"
+    path.write_bytes(b"uncalibrated")
+    code, out, _ = run(capsys, "classify", path, "--address", address, "--neighbours", 1)
+    assert code == 0
+    for cell in ("cat.png", "12 bytes", "75%", "abstain", "-1.50", "dog #0 (0.50)"):
+        assert cell in out
+
+
+def test_the_command_prints_json_that_is_json(address, tmp_path, capsys):
+    (tmp_path / "a").write_bytes(b"uncalibrated")
+    (tmp_path / "b").write_bytes(BAD)
+    code, out, _ = run(capsys, "classify", tmp_path / "a", tmp_path / "b", "--address", address, "--json")
+    assert code == 1
+    good, bad = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert good["label"] == "12 bytes"
+    assert good["credibility"] is None
+    assert bad["code"] == "INVALID_ARGUMENT"
+
+
+def test_the_command_shows_the_model(address, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, _ = run(capsys, "info", "--address", address)
+    assert code == 0
+    assert "linf 8/255" in out
+    assert "robust 50.0% at linf 8/255 by PGD, 300 images" in out
+    assert json.loads(run(capsys, "info", "--address", address, "--json")[1])["exemplars"] == 1234
+
+
+def test_health_is_the_exit_code(address, healthy, capsys):
+    healthy.set("", health_pb2.HealthCheckResponse.SERVING)
+    assert run(capsys, "health", "--address", address)[:2] == (0, "SERVING\n")
+    healthy.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    assert run(capsys, "health", "--address", address)[:2] == (1, "NOT_SERVING\n")
+
+
+def test_exit_codes_of_what_goes_wrong(capsys, tmp_path):
+    with pytest.raises(SystemExit) as usage:
+        main(["classify", str(tmp_path / "absent.png")])
+    assert usage.value.code == 2
+    assert "absent.png" in capsys.readouterr().err
+    code, _, err = run(capsys, "info", "--address", "127.0.0.1:1")
+    assert code == 3
+    assert "python -m server --bundle DIR" in err
+
+
+def test_the_package_imports_neither_server_nor_bundle():
+    for path in Path(holdfast.__file__).parent.glob("*.py"):
+        lines = [line.split() for line in path.read_text().splitlines() if line.startswith(("import ", "from "))]
+        assert not {words[1].split(".")[0] for words in lines} & {"bundle", "server", "torch", "PIL"}
+
+
+def test_raw_images_say_what_they_are():
+    (call,) = in_calls([PIXELS], per_call=1)
+    assert call[0] == image_pb2.Image(raw=image_pb2.RawImage(data=bytes(12), shape=[2, 2, 3], dtype=image_pb2.DATA_TYPE_UINT8))

@@ -1,0 +1,111 @@
+"""The client against the real server in a process of its own, with probing on."""
+
+import io
+import json
+import time
+import urllib.request
+
+import numpy as np
+import pytest
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+
+import holdfast.client as holdfast
+from bench.server_process import running_server
+from bench.synthetic import images, write_bundle
+from holdfast.client.__main__ import main
+from holdfast.model.classifier import Classifier
+
+PROBING = ("--probe-rate", "1", "--probe-budget", "0.5", "--probe-epsilons", "2/255,32/255")
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    return Classifier(write_bundle(tmp_path_factory.mktemp("real") / "bundle"))
+
+
+@pytest.fixture(scope="module")
+def server(classifier):
+    with running_server(classifier.bundle.directory, *PROBING) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return images(3, seed=21)[0]
+
+
+def samples(server, name):
+    with urllib.request.urlopen(server.metrics) as reply:  # noqa: S310 - our own http address
+        families = text_string_to_metric_families(reply.read().decode())
+    # Labels come in the order of their names.
+    return {tuple(s.labels.values()): s.value for f in families for s in f.samples if s.name == name}
+
+
+def png(picture):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_answers_are_the_classifiers_own_in_every_form(classifier, server, pictures):
+    expected = classifier.classify(pictures)
+    with holdfast.Client(server.address) as c:
+        raw = c.classify_many(pictures, neighbours=3, per_call=5)
+        encoded = dict(c.stream([png(picture) for picture in pictures]))
+        embeddings = c.embed(pictures)
+        info = c.model_info()
+    assert np.allclose(embeddings, expected.embeddings, atol=1e-6)
+    for row, answer in enumerate(raw):
+        assert answer.index == encoded[row].index == expected.labels[row]
+        assert answer.label == info.class_names[answer.index]
+        assert answer.credibility == pytest.approx(expected.credibility[row])
+        assert answer.soft_margin == pytest.approx(float(expected.soft_margin[row]), abs=1e-3)
+        assert [n.id for n in answer.neighbours] == expected.neighbours.ids[row, :3].tolist()
+    assert info.exemplars == 200
+    assert info.input_shape == (32, 32, 3)
+
+
+async def test_the_async_client_too(server, pictures):
+    async with holdfast.AsyncClient(server.address) as c:
+        outcomes = await c.classify_many([png(pictures[0]), b"no image"])
+        assert isinstance(outcomes[0], holdfast.Answer)
+        assert isinstance(outcomes[1], holdfast.ImageRefusedError)
+        assert outcomes[1].violations[0][0] == "images[1].encoded"
+        with pytest.raises(holdfast.ImageRefusedError, match="not a PNG, JPEG or WebP"):
+            await c.classify(b"no image")
+        streamed = {position: outcome async for position, outcome in c.stream([b"no image", pictures[0]])}
+    assert isinstance(streamed[0], holdfast.ImageRefusedError)
+    assert isinstance(streamed[1], holdfast.Answer)
+
+
+def test_the_commands(server, pictures, tmp_path, capsys):
+    path = tmp_path / "picture.png"
+    path.write_bytes(png(pictures[0]))
+    assert main(["classify", str(path), "--address", server.address, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["label"] in "abcd"
+    assert main(["classify", str(path), "--address", server.address, "--neighbours", "3"]) == 0
+    assert main(["info", "--address", server.address]) == 0
+    assert main(["health", "--address", server.address]) == 0
+
+
+def test_probes_end_up_in_the_metrics_and_nowhere_else(server, pictures):
+    with holdfast.Client(server.address) as c:
+        before = c.classify(pictures[0])
+        c.classify_many(pictures)
+        end = time.monotonic() + 15
+        while samples(server, "holdfast_probe_total").get(("pgd", f"{32 / 255:.6g}", "flip"), 0) < 3:
+            assert time.monotonic() < end, samples(server, "holdfast_probe_total")
+            time.sleep(0.1)
+        after = c.classify(pictures[0])
+    assert (after.label, after.soft_margin) == (before.label, before.soft_margin)
+    probes = samples(server, "holdfast_probe_total")
+    assert {attack for attack, _, _ in probes} == {"noise", "pgd"}
+    assert not any(outcome == "error" for _, _, outcome in probes)
+    rates = samples(server, "holdfast_flip_rate")
+    for attack in ("noise", "pgd"):
+        for epsilon in (2 / 255, 32 / 255):
+            low, estimate, high = (rates[attack, bound, f"{epsilon:.6g}"] for bound in ("low", "estimate", "high"))
+            assert 0 <= low <= estimate <= high <= 1
+    assert rates["noise", "estimate", f"{2 / 255:.6g}"] == 0
+    assert rates["pgd", "estimate", f"{32 / 255:.6g}"] > 0.5

@@ -1,0 +1,59 @@
+"""A faiss that does not load, as faiss-gpu-cuvs without its CUDA wheels: told in one line by whoever needs it."""
+
+import copy
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from holdfast.errors import DeviceError
+from holdfast.model.retrieval.faiss_library import Unloadable, load
+
+REPOSITORY = Path(__file__).parents[4]
+FAILURES = {
+    "a fix-it of faiss": 'raise RuntimeError("the CUDA 13 runtime wheels\\nare missing")',
+    "a library of CUDA": 'raise ImportError("libcudart.so.13: cannot open shared object file")',
+    "the driver": 'raise OSError("libcuda.so.1: cannot open shared object file")',
+}
+
+
+@pytest.fixture(params=list(FAILURES))
+def broken(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """An environment whose faiss fails at its import."""
+    (tmp_path / "faiss").mkdir()
+    (tmp_path / "faiss/__init__.py").write_text(FAILURES[request.param])
+    return os.environ | {"PYTHONPATH": str(tmp_path)}
+
+
+def run(module: str, *arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_server_says_it_in_one_line_on_either_device(broken: dict[str, str], tiny: Path) -> None:
+    for device in ("cpu", "cuda", "auto"):
+        ended = run("server", "--bundle", str(tiny), "--device", device, environment=broken)
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr.count("\n") == 1, ended.stderr
+        assert ended.stderr.startswith("holdfast: ")
+        assert "faiss cannot be loaded: " in ended.stderr
+        assert "missing" in ended.stderr or "cannot open shared object file" in ended.stderr
+        assert "pip install '.[gpu]' again" in ended.stderr
+
+
+def test_so_does_who_looks_at_a_bundle(broken: dict[str, str], tiny: Path) -> None:
+    ended = run("bundle", "check", str(tiny), environment=broken)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("bundle: faiss cannot be loaded: ")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_what_loads_is_the_module_and_what_is_not_there_is_told_when_asked() -> None:
+    assert load("json") is sys.modules["json"]
+    absent = load("no_such_library")
+    assert isinstance(absent, Unloadable)
+    assert isinstance(copy.copy(absent), Unloadable)
+    with pytest.raises(DeviceError, match=r"^no_such_library cannot be loaded: No module named 'no_such_library': pip install"):
+        absent.read_index("x")

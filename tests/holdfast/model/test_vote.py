@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from holdfast.model.vote import VoteParameters, vote
+
+UNIFORM = VoteParameters(k=5)
+EXPONENTIAL = VoteParameters(k=5, weighting="exponential", temperature=0.1)
+batches = st.integers(1, 6).flatmap(
+    lambda n: st.tuples(
+        hnp.arrays(np.float32, (n, 5), elements=st.floats(-1, 1, width=32)),
+        hnp.arrays(np.int64, (n, 5), elements=st.integers(0, 3)),
+    )
+)
+
+
+@given(batches, st.sampled_from([UNIFORM, EXPONENTIAL]))
+def test_shares_sum_to_one_and_the_winner_has_the_most(batch, parameters) -> None:
+    similarities, labels = batch
+    outcome = vote(similarities, labels, 4, parameters)
+    np.testing.assert_allclose(outcome.probabilities.sum(axis=1), 1, rtol=1e-5)
+    assert (outcome.counts.sum(axis=1) == 5).all()
+    winning = outcome.probabilities[np.arange(len(labels)), outcome.labels]
+    assert (winning >= outcome.probabilities.max(axis=1) - 2e-5).all()
+
+
+@given(batches, st.sampled_from([UNIFORM, EXPONENTIAL]))
+def test_the_order_of_the_neighbours_does_not_matter(batch, parameters) -> None:
+    similarities, labels = batch
+    backwards = vote(similarities[:, ::-1].copy(), labels[:, ::-1].copy(), 4, parameters)
+    np.testing.assert_array_equal(backwards.counts, vote(similarities, labels, 4, parameters).counts)
+    np.testing.assert_array_equal(backwards.labels, vote(similarities, labels, 4, parameters).labels)
+
+
+@given(batches, st.sampled_from([UNIFORM, EXPONENTIAL]))
+def test_each_row_is_voted_alone(batch, parameters) -> None:
+    similarities, labels = batch
+    together = vote(similarities, labels, 4, parameters)
+    for i in range(len(labels)):
+        assert vote(similarities[i : i + 1], labels[i : i + 1], 4, parameters).labels[0] == together.labels[i]
+
+
+def test_a_tie_goes_to_the_larger_summed_similarity() -> None:
+    similarities = np.array([[0.9, 0.8, 0.8, 0.6]], dtype=np.float32)
+    assert vote(similarities, np.array([[2, 1, 1, 2]]), 3, UNIFORM).labels[0] == 1  # 1.6 against 1.5
+
+
+def test_then_to_the_smaller_label() -> None:
+    similarities = np.array([[0.9, 0.9, 0.5, 0.5]], dtype=np.float32)
+    assert vote(similarities, np.array([[2, 1, 1, 2]]), 3, UNIFORM).labels[0] == 1
+
+
+def test_exponential_weights_follow_the_formula() -> None:
+    similarities = np.array([[0.9, 0.7, 0.7]], dtype=np.float32)
+    shares = vote(similarities, np.array([[0, 1, 1]]), 2, EXPONENTIAL).probabilities[0]
+    weights = np.exp(np.array([0.9, 0.7, 0.7]) / 0.1)
+    np.testing.assert_allclose(shares, [weights[0] / weights.sum(), weights[1:].sum() / weights.sum()], rtol=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1e-3])
+def test_small_temperatures_do_not_overflow(temperature: float) -> None:
+    parameters = VoteParameters(k=2, weighting="exponential", temperature=temperature)
+    shares = vote(np.array([[1, -1]], dtype=np.float32), np.array([[0, 1]]), 2, parameters).probabilities
+    np.testing.assert_allclose(shares, [[1, 0]])

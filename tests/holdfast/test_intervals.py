@@ -1,0 +1,43 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.intervals import Rate, wilson
+
+
+@given(st.integers(0, 500), st.integers(1, 500))
+def test_the_interval_holds_the_rate_and_mirrors(successes, trials):
+    successes = min(successes, trials)
+    low, high = wilson(successes, trials)
+    assert 0 <= low <= successes / trials <= high <= 1
+    assert wilson(trials - successes, trials) == pytest.approx((1 - high, 1 - low), abs=1e-12)
+
+
+@given(st.integers(1, 200), st.integers(2, 50))
+def test_more_trials_narrow_it(trials, times):
+    low, high = wilson(trials // 2, trials)
+    narrow_low, narrow_high = wilson(trials // 2 * times, trials * times)
+    assert narrow_high - narrow_low < high - low
+
+
+def test_known_values():
+    # Newcombe (1998), Statistics in Medicine 17, table I, method 3.
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(0, 20) == pytest.approx((0, 0.1611), abs=5e-5)
+    assert wilson(0, 0) == (0, 1)
+    half = wilson(500, 1000)
+    assert half[1] - half[0] == pytest.approx(0.062, abs=0.001)
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(-1, 3), (4, 3)])
+def test_impossible_counts_are_refused(successes, trials):
+    with pytest.raises(ValueError, match="cannot be"):
+        wilson(successes, trials)
+
+
+def test_a_rate_reads_well():
+    assert str(Rate(81, 263)) == "30.8 % [25.5, 36.6]"
+    assert Rate(1, 4).value == 0.25
+    assert math.isnan(Rate(0, 0).value)

@@ -1,0 +1,85 @@
+"""Serving on another device: what is said at the start, and that the answers are the same."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from holdfast.errors import DeviceError
+from holdfast.model.encoder import bucketed as bucketed_encoder
+from holdfast.model.encoder.device import find_gpu
+from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
+from tests.holdfast.model.encoder.stand_in import NAME, pretend_gpu
+from tests.server.running import REPOSITORY, Process, Serve, Served
+from tests.server.tiny import coloured, raw
+
+IMAGES = [raw(image) for label in range(3) for image in coloured(label, 7, seed=label)]
+
+
+def fault() -> str:
+    """What keeps this machine from serving on a GPU; "" where nothing does."""
+    try:
+        find_gpu()
+    except DeviceError as error:
+        return str(error)
+    return ""
+
+
+def test_a_server_on_the_gpu_answers_as_one_on_the_cpu(served: Served, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = pretend_gpu(monkeypatch)
+    runs: list[tuple[int, int]] = []
+    run = bucketed_encoder._Bucket.run
+    monkeypatch.setattr(
+        bucketed_encoder._Bucket, "run", lambda bucket, images: runs.append((bucket.size, len(images))) or run(bucket, images)
+    )
+    fast = serve(device="cuda", max_batch=12, probe_rate=1.0, probe_budget=1.0, probe_steps=1)
+    # Every bucket before anyone listens, 16 pictures to compare with the CPU, then the canaries through the engine thread.
+    assert runs[:9] == [(12, 12), (8, 8), (4, 4), (2, 2), (1, 1), (12, 12), (4, 4), (1, 1), (12, 12)]
+    assert health_pb2_grpc.HealthStub(fast.channel).Check(health_pb2.HealthCheckRequest()).status == 1
+    request = pb.ClassifyRequest(images=IMAGES, neighbours=5)
+    expected, answers = served.stub.Classify(request).results, fast.stub.Classify(request).results
+    for mine, theirs in zip(answers, expected, strict=True):
+        assert mine.answer.label == theirs.answer.label
+        assert [n.id for n in mine.answer.neighbours] == [n.id for n in theirs.answer.neighbours]
+        assert mine.answer.soft_margin == pytest.approx(theirs.answer.soft_margin, abs=1e-4)
+    assert max(count for _, count in runs) <= 12
+    assert gpu.made[-1]._resources.alone.entries > 0
+    assert gpu.gradients == ["cpu"]  # the prober's: out of the answers' way
+    assert fast.metric("holdfast_device_info", device="cuda", gpu=NAME) == 1
+    assert served.metric("holdfast_device_info", device="cpu", gpu="") == 1
+
+
+def test_a_gpu_that_is_not_there_is_one_line(tiny_bundle: Path) -> None:
+    if not fault():
+        pytest.skip("there is a GPU here")
+    command = [sys.executable, "-m", "server", "--bundle", str(tiny_bundle), "--device", "cuda"]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr == f"holdfast: {fault()}\n"
+    assert result.stdout == ""
+
+
+def test_auto_says_which_device_it_took_and_why(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
+    missing = fault()
+    process = Process(tiny_bundle, tmp_path, None, "--device", "auto")
+    processes.append(process)
+    assert process.stub.Classify(pb.ClassifyRequest(images=IMAGES[:1])).results[0].answer.label.name == "red"
+    status, output = process.end()
+    assert status == 0, output
+    assert (f"  on cpu: {missing}\n" if missing else "  on cuda: ") in output
+
+
+@pytest.mark.gpu
+def test_it_serves_on_a_real_gpu(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
+    if missing := fault():
+        pytest.skip(missing)
+    process = Process(tiny_bundle, tmp_path, None, "--device", "cuda")
+    processes.append(process)
+    results = process.stub.Classify(pb.ClassifyRequest(images=IMAGES)).results
+    assert [result.answer.label.index for result in results] == [0] * 7 + [1] * 7 + [2] * 7
+    assert 'holdfast_device_info{device="cuda"' in process.scrape()
+    status, output = process.end()
+    assert status == 0, output
+    assert f"  on cuda: {find_gpu()}\n" in output

@@ -1,0 +1,174 @@
+"""python -m server as a process: starting, signals, and an environment without torch."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
+from tests.server.running import REPOSITORY, Process, free_port
+from tests.server.tiny import coloured, raw
+
+REQUEST = pb.ClassifyRequest(images=[raw(coloured(1, 1, seed=1)[0])])
+
+# Makes torch and everything that trains unimportable, as in an environment of the serve extra alone.
+WITHOUT_TORCH = """
+    import sys
+    class Absent:
+        def find_spec(self, name, path=None, target=None):
+            if name.split(".")[0] in {"torch", "torchvision", "trainer", "index_build", "onnx", "sklearn", "tyro"}:
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    sys.meta_path.insert(0, Absent())
+    import runpy
+    sys.argv = ["server", *sys.argv[1:]]
+    runpy.run_module("server", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_it_starts_says_where_it_is_and_ends(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
+    process = Process(tiny_bundle, tmp_path)
+    processes.append(process)
+    assert process.stub.Classify(REQUEST).results[0].answer.label.name == "green"
+    text = process.scrape()
+    assert "process_resident_memory_bytes" in text
+    assert "holdfast_bundle_info{" in text
+    status, output = process.end(signal.SIGINT)
+    assert status == 0, output
+    assert "holdfast serves tiny: 3 classes, 60 exemplars" in output
+    assert process.metrics_url in output
+    assert "Traceback" not in output
+
+
+def test_sigterm_finishes_what_is_in_flight(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
+    # One image waits a second for company that never comes: it is in flight when the signal arrives.
+    process = Process(tiny_bundle, tmp_path, None, "--max-wait", "1", "--drain-notice", "1.5")
+    processes.append(process)
+    held = process.stub.Classify.future(REQUEST)
+    stream_open = threading.Event()
+
+    def requests() -> Iterator[pb.ClassifyStreamRequest]:
+        yield pb.ClassifyStreamRequest(sequence=5, images=REQUEST.images)
+        stream_open.wait(20)
+
+    replies = process.stub.ClassifyStream(requests())
+    time.sleep(0.3)
+    process.popen.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    assert process.health() == health_pb2.HealthCheckResponse.NOT_SERVING
+    with pytest.raises(grpc.RpcError) as refused:
+        process.stub.Classify(REQUEST)
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert "draining" in (refused.value.details() or "")
+    assert held.result(5).results[0].answer.label.name == "green"
+    assert next(replies).sequence == 5
+    with pytest.raises(grpc.RpcError) as ended:
+        next(replies)
+    assert ended.value.code() == grpc.StatusCode.UNAVAILABLE
+    stream_open.set()
+    output, _ = process.popen.communicate(timeout=10)
+    assert process.popen.returncode == 0, output
+    assert "drained" in output
+
+
+def test_a_signal_may_come_as_soon_as_the_ports_are_told(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
+    process = Process(tiny_bundle, tmp_path, None, "--drain-notice", "0")
+    processes.append(process)
+    status, output = process.end()
+    assert status == 0, output
+    assert output.endswith("draining on SIGTERM\ndrained\n")
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_it_warms_up_ends_it_cleanly(tiny_bundle: Path, tmp_path: Path, how: signal.Signals) -> None:
+    # The first canary waits a second for company that never comes: until then the server is up, and not warm.
+    command = [sys.executable, "-m", "server", "--bundle", str(tiny_bundle), "--max-wait", "1", "--drain-notice", "0"]
+    port, ports = free_port(), tmp_path / "ports.json"
+    with (
+        subprocess.Popen(
+            [*command, "--port", str(port), "--metrics-port", "0", "--port-file", str(ports)],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as popen,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        request = health_pb2.HealthCheckRequest()
+        status = health_pb2_grpc.HealthStub(channel).Check(request, wait_for_ready=True, timeout=20).status
+        popen.send_signal(how)
+        output, _ = popen.communicate(timeout=20)
+    assert status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert popen.returncode == 0, output
+    assert output == f"ending on {how.name}, while it was warming up\n"
+    assert not ports.exists()
+
+
+def test_a_bundle_that_will_not_do_is_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "server", "--bundle", str(tmp_path / "nowhere")]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "nowhere" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_taken_port_is_one_line(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
+    process = Process(tiny_bundle, tmp_path)
+    processes.append(process)
+    port = json.loads((tmp_path / "ports.json").read_text())["address"].split(":")[1]
+    command = [sys.executable, "-m", "server", "--bundle", str(tiny_bundle), "--port", port, "--metrics-port", "0"]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=30)
+    assert result.returncode == 2, result.stderr
+    assert "holdfast: cannot listen" in result.stderr
+
+
+def test_it_serves_without_torch(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(WITHOUT_TORCH)]
+    process = Process(tiny_bundle, tmp_path, command, "--probe-rate", "1", "--probe-budget", "1")
+    processes.append(process)
+    assert process.stub.Classify(REQUEST).results[0].answer.label.name == "green"
+    give_up = time.monotonic() + 10
+    while 'holdfast_probe_total{attack="pgd"' not in process.scrape():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    status, output = process.end()
+    assert status == 0, output
+
+
+def test_libraries_are_loaded_after_their_environment_is_set() -> None:
+    # An OpenMP thread of faiss that spins would take a whole core from the others.
+    code = """
+        import contextlib, runpy, sys
+        sys.argv = ["server", "--help"]
+        with contextlib.suppress(SystemExit):
+            runpy.run_module("server", run_name="__main__", alter_sys=True)
+        import faiss
+        print(faiss.omp_get_max_threads())
+    """
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "HOLDFAST_"))}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    result = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout.split()[-1] == "1"
+
+
+@pytest.mark.slow
+def test_it_serves_from_the_serve_extra_alone(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
+    """A fresh virtual environment with the serve extra and nothing else: torch is not there to be imported."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "-q", f"{REPOSITORY}[serve]"], check=True)
+    assert subprocess.run([python, "-c", "import torch"], cwd=tmp_path, capture_output=True, check=False).returncode != 0
+    process = Process(tiny_bundle, tmp_path, [str(python), "-m", "server"], cwd=tmp_path)
+    processes.append(process)
+    assert process.stub.Classify(REQUEST).results[0].answer.label.name == "green"
+    assert process.end()[0] == 0

@@ -1,0 +1,218 @@
+"""What goes between engine and workers: everything comes back as it was, and what is no message closes the link."""
+
+import asyncio
+import logging
+import socket
+import struct
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from holdfast.model.answers import Answers, Neighbours
+from holdfast.model.preprocess import InputContract
+from holdfast.protos.holdfast.v1.holdfast_pb2 import GetModelInfoResponse
+from holdfast.server.api.grpc_server import Served
+from holdfast.server.core.errors import DeadlineError, DrainingError, EngineError, QueueFullError
+from holdfast.server.core.request import BatchSlice, Kind, Wanted
+from holdfast.server.core.result import Batch
+from holdfast.server.settings import Settings
+from holdfast.server.workers.control import Begin, decode, receive_begin
+from holdfast.server.workers.frames import FrameReader, Link, WireError, frame
+from holdfast.server.workers.messages import (
+    Cancel,
+    Reply,
+    Request,
+    decode_reply,
+    decode_request,
+    encode_answers,
+    encode_cancel,
+    encode_refusal,
+    encode_request,
+)
+
+SHAPE = (4, 5, 3)
+numbers = st.integers(0, 2**64 - 1)
+wishes = st.builds(Wanted, st.sampled_from(Kind), st.integers(0, 2**32 - 1))
+
+
+def body_of(data: bytes) -> memoryview:
+    (body,) = FrameReader(2**20).feed(data)
+    return body
+
+
+def answers_of(rng: np.random.Generator, count: int, classes: int, dim: int, k: int) -> Answers:
+    def floats(*shape: int) -> Any:
+        return rng.normal(size=shape).astype(np.float32)
+
+    return Answers(
+        embeddings=floats(count, dim),
+        labels=rng.integers(0, classes, count),
+        probabilities=floats(count, classes),
+        credibility=np.where(rng.random(count) < 0.5, np.nan, rng.random(count)),
+        confidence=rng.random(count),
+        abstain=rng.random(count) < 0.5,
+        soft_margin=floats(count),
+        kth_distance=floats(count),
+        neighbours=Neighbours(floats(count, k), rng.integers(0, 2**60, (count, k))),
+        neighbour_labels=rng.integers(0, classes, (count, k)),
+    )
+
+
+@given(bodies=st.lists(st.binary(max_size=40), max_size=12), cuts=st.lists(st.integers(0, 400), max_size=12).map(sorted))
+def test_frames_come_out_whole_however_they_are_cut(bodies: list[bytes], cuts: list[int]) -> None:
+    stream, reader = b"".join(frame(body) for body in bodies), FrameReader(40)
+    pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    assert [bytes(body) for piece in pieces for body in reader.feed(piece)] == bodies
+
+
+def test_a_frame_that_cannot_be_is_refused_before_it_is_there() -> None:
+    with pytest.raises(WireError, match="41 bytes, where 40 are the most"):
+        FrameReader(40).feed(struct.pack("=I", 41))
+
+
+@given(
+    number=numbers,
+    wanted=wishes,
+    deadline=st.floats(allow_nan=False),
+    images=st.integers(1, 5).flatmap(lambda n: arrays(np.uint8, (n, *SHAPE))),
+    as_list=st.booleans(),
+)
+def test_a_request_comes_out_as_it_went_in(number: int, wanted: Wanted, deadline: float, images: Any, as_list: bool) -> None:
+    sent = encode_request(number, wanted, deadline, list(images) if as_list else images)
+    request = decode_request(body_of(sent), SHAPE)
+    assert isinstance(request, Request)
+    assert (request.number, request.wanted, request.deadline) == (number, wanted, deadline)
+    np.testing.assert_array_equal(request.images, images)
+
+
+@given(numbers)
+def test_a_cancellation_comes_out_as_it_went_in(number: int) -> None:
+    assert decode_request(body_of(encode_cancel(number)), SHAPE) == Cancel(number)
+
+
+@given(
+    head=st.tuples(numbers, st.floats(0, 100)),
+    wanted=wishes,
+    sizes=st.tuples(st.integers(2, 12), st.integers(1, 6)),
+    seed=st.integers(0, 1000),
+    parts=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4), st.integers(0, 3)), min_size=1, max_size=3),
+)
+def test_answers_come_out_as_their_shares_went_in(
+    head: tuple[int, float], wanted: Wanted, sizes: tuple[int, int], seed: int, parts: list[tuple[int, int, int]]
+) -> None:
+    rng, (classes, k) = np.random.default_rng(seed), sizes
+    shares = [
+        BatchSlice(Batch(answers_of(rng, before + count + after, classes, 7, k)), before, before + count)
+        for before, count, after in parts
+    ]
+    reply = decode_reply(body_of(encode_answers(*head, shares, wanted)), classes)
+    assert (reply.number, reply.pause) == head
+    assert isinstance(reply.outcome, Answers)
+    found = Batch(reply.outcome).one_by_one
+    expected = [answer for share in shares for answer in share.batch.one_by_one[share.start : share.stop]]
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_equal(
+            [ours.label, ours.probabilities, ours.credibility, ours.confidence, ours.abstain, ours.soft_margin],
+            [theirs.label, theirs.probabilities, theirs.credibility, theirs.confidence, theirs.abstain, theirs.soft_margin],
+        )
+        assert ours.kth_distance == theirs.kth_distance
+        assert ours.neighbours(wanted.neighbours) == theirs.neighbours(wanted.neighbours)
+        wide = theirs.embedding if wanted.kind == Kind.EMBED else theirs.embedding[:0]
+        np.testing.assert_array_equal(ours.embedding, wide)
+
+
+def test_an_answer_carries_what_was_asked_for_and_no_more() -> None:
+    (share,) = (BatchSlice(Batch(answers_of(np.random.default_rng(0), 1, 10, 512, 1000)), 0, 1),)
+    size = {wanted: len(encode_answers(0, 0, [share], wanted)) for wanted in map(Wanted, Kind, (0, 0, 0))}
+    assert size[Wanted(Kind.CLASSIFY)] == size[Wanted(Kind.CANARY)] < 150
+    assert size[Wanted(Kind.EMBED)] == size[Wanted(Kind.CLASSIFY)] + 512 * 4
+    assert len(encode_answers(0, 0, [share], Wanted(Kind.CLASSIFY, 3))) == size[Wanted(Kind.CLASSIFY)] + 3 * 20
+
+
+@pytest.mark.parametrize("error", [EngineError(), DeadlineError(), DrainingError(), QueueFullError(1.5), KeyError("x")])
+def test_a_refusal_comes_out_as_it_went_in(error: Exception) -> None:
+    reply = decode_reply(body_of(encode_refusal(7, 0.25, error)), 3)
+    assert reply.number == 7
+    assert isinstance(reply.outcome, EngineError if isinstance(error, KeyError) else type(error))
+    assert reply.pause == (1.5 if isinstance(error, QueueFullError) else 0.25)
+    if isinstance(reply.outcome, QueueFullError):
+        assert reply.outcome.retry_after == 1.5
+
+
+def request_of(body: bytes) -> Request | Cancel:
+    return decode_request(memoryview(body), SHAPE)
+
+
+def reply_of(body: bytes) -> Reply:
+    return decode_reply(memoryview(body), 3)
+
+
+IMAGES = np.zeros((2, *SHAPE), dtype=np.uint8)
+SHARE = BatchSlice(Batch(answers_of(np.random.default_rng(0), 2, 3, 4, 5)), 0, 2)
+WHOLE = {
+    "request": (request_of, encode_request(1, Wanted(Kind.CLASSIFY, 3), 9.0, IMAGES)),
+    "cancel": (request_of, encode_cancel(1)),
+    "answers": (reply_of, encode_answers(1, 0.0, [SHARE], Wanted(Kind.EMBED, 2))),
+    "refusal": (reply_of, encode_refusal(1, 0.0, EngineError())),
+}
+
+
+@given(st.sampled_from(sorted(WHOLE)), st.data())
+def test_what_is_cut_short_or_too_long_is_no_message(name: str, data: st.DataObject) -> None:
+    decoder, sent = WHOLE[name]
+    body = bytes(body_of(sent))
+    decoder(body)
+    wrong = data.draw(
+        st.integers(0, len(body) - 1).map(lambda length: body[:length]) | st.binary(min_size=1).map(lambda more: body + more)
+    )
+    with pytest.raises(WireError):
+        decoder(wrong)
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_read_or_refused(noise: bytes) -> None:
+    for decoder in (request_of, reply_of, decode):
+        with suppress(WireError):
+            decoder(noise)
+
+
+def test_a_worker_is_told_all_that_it_needs() -> None:
+    settings = Settings(bundle="there", workers=2, probe_epsilons=(0.1, 0.25), port_file="ports.json", max_wait=0.5)
+    info = GetModelInfoResponse(name="tiny", class_names=["Äpfel", "梨"], exemplars=7)
+    begin = Begin("worker-1", settings, Served(info, InputContract(height=8, width=9)))
+    near, far = socket.socketpair()
+    with near, far:
+        near.sendall(begin.encode() + b"what comes next")
+        assert receive_begin(far) == begin
+        assert far.recv(100) == b"what comes next"
+        near.shutdown(socket.SHUT_WR)
+        with pytest.raises(EOFError):
+            receive_begin(far)
+
+
+@pytest.mark.parametrize("sent", [struct.pack("=I", 101), frame(b"bad"), frame(b"odd")])
+async def test_a_link_that_carries_something_else_is_closed(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    def receive(body: memoryview) -> None:
+        if body == b"bad":
+            raise WireError("bad is no word")
+        raise ZeroDivisionError
+
+    near, far = socket.socketpair()
+    lost = asyncio.Event()
+    link = Link("the link", 100, receive, lost.set)
+    await link.open(near)
+    assert link.is_open
+    with caplog.at_level(logging.ERROR):
+        far.sendall(sent)
+        await asyncio.wait_for(lost.wait(), 5)
+    assert not link.is_open
+    assert "the link is closed, for" in caplog.text
+    link.send(frame(b"nobody hears this"))
+    far.settimeout(5)
+    assert far.recv(1) == b""
+    far.close()

@@ -1,0 +1,394 @@
+"""python -m server --workers N as processes: the same answers, and what happens when one of them dies."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
+
+from holdfast.bundle.reader import Bundle
+from holdfast.errors import HoldfastError
+from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
+from holdfast.protos.holdfast.v1 import image_pb2
+from holdfast.protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceStub
+from holdfast.server.settings import ConfigurationError, Settings, load_settings
+from holdfast.server.workers import worker_process as child
+from holdfast.server.workers.app import WorkersApp
+from holdfast.server.workers.port import Port
+from tests.server.running import REPOSITORY, LoopThread, Process, Serve
+from tests.server.tiny import K, coloured, png, raw
+
+REQUEST = pb.ClassifyRequest(images=[raw(coloured(1, 1, seed=1)[0])])
+FRONTS = "--workers", "2", "--drain-notice", "0"
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers share a port as Linux does it")
+
+
+@pytest.fixture(scope="module")
+def fronted(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """One server with two workers, for tests that leave it as it was."""
+    process = Process(tiny_bundle, tmp_path_factory.mktemp("fronted"), None, *FRONTS)
+    yield process
+    process.discard()
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """The same server in one process."""
+    process = Process(tiny_bundle, tmp_path_factory.mktemp("alone"), None, "--drain-notice", "0")
+    yield process
+    process.discard()
+
+
+def connections(process: Process, count: int = 16) -> list[grpc.Channel]:
+    """Connections of their own: the kernel spreads them over the workers."""
+    return [grpc.insecure_channel(process.address, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(count)]
+
+
+@contextmanager
+def connection_to_each(process: Process) -> Iterator[dict[str, grpc.Channel]]:
+    """A connection to every worker, by its name."""
+    found: dict[str, grpc.Channel] = {}
+    with ExitStack() as stack:
+        while len(found) < 2:
+            (channel,) = connections(process, 1)
+            stack.enter_context(channel)
+            before = samples(process, "grpc_server_started_total")
+            HoldfastServiceStub(channel).GetModelInfo(pb.GetModelInfoRequest())
+            after = samples(process, "grpc_server_started_total")
+            (name,) = (name for name in after if after[name] > before.get(name, 0))
+            found.setdefault(name, channel)
+        yield found
+
+
+def samples(process: Process, name: str) -> dict[str, float]:
+    """The sum of a sample over its labels, by process."""
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(process.scrape()):
+        for sample in family.samples:
+            if sample.name == name:
+                where = sample.labels["process"]
+                found[where] = found.get(where, 0) + sample.value
+    return found
+
+
+def workers_of(engine: int) -> set[int]:
+    """The processes whose parent is this one."""
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # pid (name) state ppid ...; the name may hold anything, parentheses too
+            state, parent = status.read_text().rpartition(")")[2].split()[:2]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(parent) == engine and state != "Z":
+            found.add(int(status.parent.name))
+    return found
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 15) -> None:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, "it did not come to pass"
+        time.sleep(0.02)
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_workers_answer_as_one_process_does(fronted: Process, alone: Process) -> None:
+    images = [image for label in range(3) for image in coloured(label, 7, seed=40 + label)]
+    large = np.repeat(np.repeat(images[0], 20, axis=0), 20, axis=1)  # decoded on a thread
+    sent = [
+        *map(raw, images),
+        *(image_pb2.Image(encoded=png(image, kind)) for image in images[::5] for kind in ("PNG", "JPEG")),
+    ]
+    sent += [raw(large), image_pb2.Image(encoded=png(large)), image_pb2.Image(encoded=b"no image"), image_pb2.Image()]
+    requests = [
+        *(pb.ClassifyRequest(images=sent, neighbours=count) for count in (0, 2, K, 1000)),
+        *(pb.ClassifyRequest(images=[image], neighbours=3) for image in sent[::6]),
+        pb.ClassifyRequest(images=sent * 5),  # more than two batches
+    ]
+    with connection_to_each(fronted) as channels:
+        assert sorted(channels) == ["worker-0", "worker-1"]
+        for channel in channels.values():
+            stub = HoldfastServiceStub(channel)
+            for request in requests:
+                assert stub.Classify(request) == alone.stub.Classify(request)
+            assert stub.Embed(pb.EmbedRequest(images=sent)) == alone.stub.Embed(pb.EmbedRequest(images=sent))
+            assert stub.GetModelInfo(pb.GetModelInfoRequest()) == alone.stub.GetModelInfo(pb.GetModelInfoRequest())
+            messages = [pb.ClassifyStreamRequest(sequence=n, images=[sent[n]], neighbours=n) for n in range(len(sent))]
+            streamed = [{r.sequence: r for r in s.ClassifyStream(iter(messages), timeout=20)} for s in (stub, alone.stub)]
+            assert streamed[0].keys() == streamed[1].keys() == set(range(len(sent)))
+
+
+@pytest.mark.parametrize("which", ["alone", "fronted"])
+def test_a_stream_goes_on_after_a_bad_message(which: str, request: pytest.FixtureRequest) -> None:
+    process: Process = request.getfixturevalue(which)
+    messages = [
+        pb.ClassifyStreamRequest(sequence=1, images=REQUEST.images),
+        pb.ClassifyStreamRequest(sequence=2, images=[image_pb2.Image(encoded=b"no image")]),
+        pb.ClassifyStreamRequest(sequence=3),
+        pb.ClassifyStreamRequest(sequence=4, images=REQUEST.images, neighbours=1),
+    ]
+    replies = {reply.sequence: reply for reply in process.stub.ClassifyStream(iter(messages))}
+    assert replies[1].results[0].answer.label.name == replies[4].results[0].answer.label.name == "green"
+    assert "not a PNG" in replies[2].results[0].error.message
+    assert "images" in replies[3].error.message
+    assert len(replies[4].results[0].answer.neighbours) == 1
+
+
+@pytest.mark.parametrize("which", ["alone", "fronted"])
+@pytest.mark.parametrize("images", [0, 1, 257])
+def test_what_is_wrong_with_a_call_is_said(which: str, images: int, request: pytest.FixtureRequest) -> None:
+    process: Process = request.getfixturevalue(which)
+    with pytest.raises(grpc.RpcError) as caught:
+        process.stub.Classify(pb.ClassifyRequest(images=[image_pb2.Image(encoded=b"no image")] * images))
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert ("images[0].encoded" if images == 1 else f"has {images} images") in (caught.value.details() or "")
+
+
+def test_every_worker_is_healthy(fronted: Process) -> None:
+    for channel in connections(fronted):
+        with channel:
+            for service in ("", "holdfast.v1.HoldfastService"):
+                status = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service)).status
+                assert status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_every_series_says_of_which_process_it_is(fronted: Process) -> None:
+    for channel in connections(fronted):
+        with channel:
+            HoldfastServiceStub(channel).Classify(REQUEST)
+    families = {family.name: family for family in text_string_to_metric_families(fronted.scrape())}
+    everybody = {"engine", "worker-0", "worker-1"}
+    assert all(sample.labels["process"] in everybody for family in families.values() for sample in family.samples)
+    assert all(family.documentation for family in families.values())
+    whose = {name: {sample.labels["process"] for sample in family.samples} for name, family in families.items()}
+    for name in ("process_resident_memory_bytes", "holdfast_admitted_images", "holdfast_refused_images"):
+        assert whose[name] == everybody, name
+    for name in ("grpc_server_handled", "holdfast_soft_margin", "holdfast_credibility", "holdfast_abstain"):
+        assert whose[name] == {"worker-0", "worker-1"}, name
+    for name in ("holdfast_bundle_info", "holdfast_device_info", "holdfast_batch_images", "holdfast_queue_wait_seconds"):
+        assert whose[name] == {"engine"}, name
+    answered = samples(fronted, "holdfast_soft_margin_count")
+    assert sum(answered.values()) >= 16
+    # Twice two canaries, of 1 and of a full batch, and what was answered.
+    assert sum(samples(fronted, "holdfast_batch_images_sum").values()) >= 2 * (1 + 64) + sum(answered.values())
+
+
+def test_a_worker_has_loaded_neither_model_nor_index(fronted: Process) -> None:
+    for channel in connections(fronted):
+        with channel:
+            HoldfastServiceStub(channel).Classify(pb.ClassifyRequest(images=REQUEST.images, neighbours=3))
+    workers = workers_of(fronted.popen.pid)
+    assert len(workers) == 2
+    loaded = {pid: Path(f"/proc/{pid}/maps").read_text() for pid in {fronted.popen.pid, *workers}}
+    for name in ("onnxruntime", "faiss"):
+        assert name in loaded[fronted.popen.pid]
+        assert not any(name in loaded[pid] for pid in workers)
+    assert not any("libtorch" in maps for maps in loaded.values())
+
+
+def test_a_workers_modules_are_few() -> None:
+    code = "import sys, server.workers.worker; print({'onnxruntime', 'faiss', 'torch', 'bundle.bundle'} & sys.modules.keys())"
+    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert result.stdout == "set()\n"
+
+
+def test_workers_that_end_are_replaced(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
+    probing = "--probe-rate", "1", "--probe-budget", "1", "--probe-steps", "1"
+    process = Process(tiny_bundle, tmp_path, None, *FRONTS, *probing, session=True)
+    processes.append(process)
+    before = workers_of(process.popen.pid)
+    for victim, how in zip(sorted(before), (signal.SIGKILL, signal.SIGTERM), strict=True):
+        os.kill(victim, how)
+    wait_for(lambda: len(workers_of(process.popen.pid) - before) == 2)
+    wait_for(lambda: samples(process, "process_start_time_seconds").keys() == {"engine", "worker-0", "worker-1"})
+    for channel in connections(process):
+        with channel:
+            assert HoldfastServiceStub(channel).Classify(REQUEST).results[0].answer.label.name == "green"
+    wait_for(lambda: samples(process, "holdfast_probe_total").get("engine", 0) > 0)
+    os.killpg(process.popen.pid, signal.SIGINT)  # Ctrl-C reaches every process of the terminal
+    output, _ = process.popen.communicate(timeout=15)
+    assert process.popen.returncode == 0, output
+    assert f"  gRPC     {process.address}, by 2 worker processes\n" in output
+    assert "ended (killed by SIGKILL); another takes its place" in output
+    assert "ended (exit status 0); another takes its place" in output
+    assert output.endswith("draining on SIGINT\ndrained\n")
+    assert "Traceback" not in output
+    assert all(gone(pid) for pid in before)
+
+
+def test_workers_do_not_outlive_their_engine(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
+    process = Process(tiny_bundle, tmp_path, None, *FRONTS, "--max-wait", "1")
+    processes.append(process)
+    workers = workers_of(process.popen.pid)
+    held = process.stub.Classify.future(REQUEST)  # waits a second for company
+    time.sleep(0.2)
+    process.popen.kill()
+    process.popen.communicate()
+    wait_for(lambda: all(map(gone, workers)), 3)
+    assert held.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_what_is_in_flight_is_finished(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
+    process = Process(tiny_bundle, tmp_path, None, "--workers", "2", "--max-wait", "1", "--drain-notice", "0.5")
+    processes.append(process)
+    workers = workers_of(process.popen.pid)
+    channels = connections(process, 6)
+    held = [HoldfastServiceStub(channel).Classify.future(REQUEST) for channel in channels]
+    stream_open = threading.Event()
+
+    def requests() -> Iterator[pb.ClassifyStreamRequest]:
+        yield pb.ClassifyStreamRequest(sequence=5, images=REQUEST.images)
+        stream_open.wait(20)
+
+    replies = process.stub.ClassifyStream(requests())
+    time.sleep(0.3)
+    process.popen.terminate()
+    time.sleep(0.2)
+    assert process.health() == health_pb2.HealthCheckResponse.NOT_SERVING
+    with pytest.raises(grpc.RpcError) as refused:
+        process.stub.Classify(REQUEST)
+    assert "draining" in (refused.value.details() or "")
+    assert [call.result(5).results[0].answer.label.name for call in held] == ["green"] * len(held)
+    assert next(replies).sequence == 5
+    stream_open.set()
+    output, _ = process.popen.communicate(timeout=15)
+    for channel in channels:
+        channel.close()
+    assert process.popen.returncode == 0, output
+    assert output.endswith("drained\n")
+    assert "Traceback" not in output
+    assert all(map(gone, workers))
+
+
+def test_calls_beyond_the_grace_are_cut_off(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
+    process = Process(tiny_bundle, tmp_path, None, *FRONTS, "--max-wait", "1", "--drain-grace", "0.1")
+    processes.append(process)
+    held = process.stub.Classify.future(REQUEST)
+    time.sleep(0.2)
+    status, output = process.end()
+    assert (status, held.code()) != (0, grpc.StatusCode.OK), output
+    assert "calls were cut off after the grace period" in output
+
+
+def test_it_can_be_ended_while_its_workers_warm_up(tiny_bundle: Path, tmp_path: Path) -> None:
+    flags = ["--bundle", str(tiny_bundle), "--port", "0", "--metrics-port", "0", *FRONTS]
+    with subprocess.Popen(
+        [sys.executable, "-m", "server", *flags],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as popen:
+        wait_for(lambda: len(workers_of(popen.pid)) == 2)
+        workers = workers_of(popen.pid)
+        os.killpg(popen.pid, signal.SIGINT)
+        output, _ = popen.communicate(timeout=20)
+    assert popen.returncode == 0, output
+    assert output == "ending on SIGINT, while it was warming up\n"
+    assert all(map(gone, workers))
+
+
+def test_a_port_is_no_secret_between_servers(fronted: Process, tiny_bundle: Path, serve: Serve) -> None:
+    port = fronted.address.split(":")[1]
+    command = [sys.executable, "-m", "server", "--bundle", str(tiny_bundle), "--port", port, "--workers", "2"]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=30)
+    assert result.returncode == 2, result.stderr
+    assert result.stderr == f"holdfast: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    with pytest.raises(HoldfastError, match="cannot listen on 127.0.0.1"):
+        serve(port=int(port))
+
+
+def test_workers_that_never_become_ready_are_the_end(
+    tiny_bundle: Path, loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(bundle=tiny_bundle, port=0, metrics_port=0, workers=1, drain_notice=0)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        number = other.getsockname()[1]
+
+        class Taken(Port):
+            @classmethod
+            def take(cls, host: str, port: int) -> "Taken":
+                made = cls([socket.socket()])
+                made.number = number
+                return made
+
+        monkeypatch.setattr("holdfast.server.workers.app.Port", Taken)
+        monkeypatch.setattr("holdfast.server.workers.pool.ATTEMPTS", 1)
+        assert failure_of(settings, loop_thread).startswith(
+            "worker-0 ended 1 times before it was ready: cannot listen on 127.0.0.1"
+        )
+    monkeypatch.undo()
+    monkeypatch.setattr("holdfast.server.workers.pool.FIRST_PAUSE", 0)
+    monkeypatch.setattr(child.sys, "executable", "/nowhere/python")
+    assert "cannot start a process: [Errno 2] No such file" in failure_of(settings, loop_thread)
+    monkeypatch.setattr(child.sys, "executable", "/bin/false")
+    said = "worker-0 ended 3 times before it was ready: exit status 1; what it said is above"
+    assert failure_of(settings, loop_thread) == said
+
+
+def test_a_worker_that_cannot_be_replaced_is_the_end(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
+    code = """
+        import sys
+        from holdfast.server import __main__
+        from holdfast.server.workers import worker_process as child
+        spawn, spawned = child._spawn, []
+        def once(*ends):
+            if spawned:
+                child.sys.executable = "/bin/false"
+            spawned.append(1)
+            return spawn(*ends)
+        child._spawn = once
+        sys.exit(__main__.main())
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    process = Process(tiny_bundle, tmp_path, command, "--workers", "1", "--drain-notice", "0")
+    processes.append(process)
+    (worker,) = workers_of(process.popen.pid)
+    os.kill(worker, signal.SIGKILL)
+    output, _ = process.popen.communicate(timeout=15)
+    assert process.popen.returncode == 2, output
+    assert output.endswith("holdfast: worker-0 ended 3 times before it was ready: exit status 1; what it said is above\n")
+    assert "Traceback" not in output
+
+
+def failure_of(settings: Settings, loop: LoopThread) -> str:
+    app = loop.call(lambda: WorkersApp(settings, Bundle.open(settings.bundle)))
+    with pytest.raises(HoldfastError) as caught:
+        loop.run(app.start())
+    loop.run(app.drain())
+    return str(caught.value)
+
+
+def test_workers_are_refused_where_they_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast.server.settings.sys.platform", "win32")
+    with pytest.raises(ConfigurationError, match="workers need Linux"):
+        load_settings(["--bundle", "x", "--workers", "2"], {})
+
+
+def test_the_module_of_a_worker_explains_itself() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "holdfast.server.workers"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert "python -m server --workers N" in result.stderr

@@ -1,0 +1,168 @@
+"""From a trained encoder to the graphs of a bundle, which are held against torch before anything is written."""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from onnx import ModelProto
+from torch import fx, nn
+
+from holdfast.bundle.reader import ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS
+from holdfast.bundle.writer import BundleWriter
+from holdfast.files import write_atomically
+from holdfast.model.encoder.agreement import FLOAT16_TOLERANCE
+from holdfast.model.preprocess import InputContract, Pixels
+from holdfast.trainer.export.float16_graph import BeyondFloat16Error, in_float16
+from holdfast.trainer.export.gradient_graph import Untraceable, prepare, trace_gradient
+from holdfast.trainer.export.half_weights import halve
+from holdfast.trainer.export.parity import EMULATED, ExportError, Parity, check_parity, float16_distance
+from holdfast.trainer.export.shared_weights import share
+
+IMAGES = 33
+
+
+def export(
+    encoder: nn.Module,
+    destination: BundleWriter | Path,
+    contract: InputContract,
+    images: Pixels | None = None,
+    *,
+    half: bool = False,
+) -> Parity:
+    """Write encoder.onnx and gradient.onnx, if both compute what the encoder computes in torch.
+
+    With `half` also encoder_float16.onnx, for GPUs, unless float16 takes embeddings too far away; all of them over one file
+    weights.bin. The encoder itself is left as it is, on its device and in its mode.
+
+    Args:
+        encoder: float [N, 3, H, W] in [0, 1] -> float [N, D], not yet of unit length.
+        destination: a bundle's writer, or a directory.
+        contract: height and width that the graphs are fixed to; the batch stays free.
+        images: some real images, uint8 [n, H, W, 3], to compare on besides random ones.
+        half: store weights that float16 holds exactly as float16 (see `rounded`); what the two graphs compute is the same.
+
+    Returns:
+        The differences found, all within tolerance, and why there is no encoder_float16.onnx where it was not written.
+
+    Raises:
+        ExportError: an operator that has no ONNX form here.
+        ExportMismatchError: a graph differs from torch by more than 1e-4. Nothing has been written.
+
+    """
+    reference = deepcopy(encoder).cpu().float().eval().requires_grad_(requires_grad=False)
+    with tempfile.TemporaryDirectory(prefix="holdfast-export-") as name:
+        folder = Path(name)
+        try:
+            lacking = write_graphs(reference, folder, contract, half=half)
+        except (Untraceable, fx.proxy.TraceError, torch.onnx.OnnxExporterError) as error:
+            raise ExportError(f"{type(encoder).__name__} cannot be exported: {error}") from error
+        samples = _samples(contract, images)
+        parity = replace(check_parity(reference, folder, samples), lacking=lacking)
+        if (folder / ENCODER_FLOAT16).exists():
+            parity = _judge_float16(parity, reference, folder, samples)
+        for file in (WEIGHTS, ENCODER, GRADIENT, ENCODER_FLOAT16):
+            if not (folder / file).exists():
+                continue
+            content = (folder / file).read_bytes()
+            if isinstance(destination, BundleWriter):
+                destination.add(file, partial(Path.write_bytes, data=content))
+            else:
+                write_atomically(destination / file, content)
+    return parity
+
+
+def _judge_float16(parity: Parity, reference: nn.Module, folder: Path, samples: dict[str, Pixels]) -> Parity:
+    """Keep encoder_float16.onnx if it is near enough; what is served in float32 is none the worse without it."""
+    distance = float16_distance(reference, folder, samples)
+    if distance <= FLOAT16_TOLERANCE:
+        return replace(parity, float16=distance)
+    (folder / ENCODER_FLOAT16).unlink()
+    lacking = f"float16 moves an embedding by a cosine distance of {distance:.1e}; {FLOAT16_TOLERANCE:.0e} is allowed"
+    return replace(parity, lacking=lacking)
+
+
+def write_graphs(encoder: nn.Module, folder: Path, contract: InputContract, *, half: bool = False) -> str:
+    """Write all graphs into `folder`, unchecked; with `half` also `EMULATED`, for `float16_distance`.
+
+    Returns:
+        Why there is none in float16, where one was asked for.
+
+    """
+    # Folded into a weight, BatchNorm would make of a number that float16 holds one that it does not.
+    served = prepare(encoder, fold=not half)
+    blank = torch.zeros(3, *contract.shape, dtype=torch.uint8)
+    with torch.no_grad():
+        dim = served(blank).shape[1]
+    gradient = trace_gradient(served, contract.shape, dim).eval()
+    pixels, cotangents = torch.zeros(blank.shape), torch.zeros(len(blank), dim)
+    models = {
+        ENCODER: _exported(served, {"images": blank}, "embeddings"),
+        GRADIENT: _exported(gradient, {"pixels": pixels, "cotangents": cotangents}, "gradients"),
+    }
+    lacking = ""
+    if half:
+        try:
+            (folder / EMULATED).write_bytes(in_float16(models[ENCODER], emulated=True).SerializeToString())
+            models[ENCODER_FLOAT16] = in_float16(models[ENCODER])
+        except BeyondFloat16Error as error:
+            lacking = str(error)
+        for model in models.values():
+            halve(model)
+        (folder / WEIGHTS).write_bytes(share(models.values(), WEIGHTS))
+    for name, model in models.items():
+        (folder / name).write_bytes(model.SerializeToString(deterministic=True))
+    return lacking
+
+
+def _exported(module: nn.Module, inputs: dict[str, torch.Tensor], output: str) -> ModelProto:
+    with _quiet():
+        program = torch.onnx.export(
+            module,
+            tuple(inputs.values()),
+            dynamo=True,
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_shapes=tuple({0: "batch"} for _ in inputs),
+            verbose=False,
+        )
+    if program is None:
+        raise ExportError("torch.onnx.export returned nothing")
+    model: Any = program.model_proto
+    # The exporter notes each operator's Python stack: paths of this machine, which no bundle should carry.
+    for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]
+    exported: ModelProto = model
+    return exported
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what the exporter says about itself; anything else it warns of is still heard."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registration.level
+    registration.setLevel(logging.ERROR)  # says that torchvision is not installed
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
+            warnings.filterwarnings("ignore", "# The axis name: batch will not be used", UserWarning)
+            yield
+    finally:
+        registration.setLevel(level)
+
+
+def _samples(contract: InputContract, images: Pixels | None) -> dict[str, Pixels]:
+    random = np.random.default_rng(0)
+    samples = {"random": random.integers(0, 256, (IMAGES, *contract.shape), dtype=np.uint8)}
+    if images is not None and len(images):
+        # Repeated where there are fewer: every batch size is tried in any case.
+        samples["real"] = np.resize(images, (IMAGES, *contract.shape))
+    return samples

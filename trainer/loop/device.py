@@ -1,0 +1,81 @@
+"""CPU and GPU by one code path: where tensors live, and in which precision they are multiplied."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+
+from holdfast.data import LabelledImages
+from holdfast.errors import HoldfastError
+from holdfast.trainer.config import TrainConfig
+from holdfast.trainer.objectives import Batch
+
+
+def device_of(config: TrainConfig) -> torch.device:
+    """Where to train. Raises as `device_named`."""
+    return device_named(config.device)
+
+
+def device_named(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """The device that is asked for by `name`; auto takes a GPU if there is one.
+
+    Raises:
+        HoldfastError: a GPU was asked for and there is none.
+
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise HoldfastError("--device cuda was asked for, but torch sees no GPU here")
+    wanted = "cuda" if name == "auto" and torch.cuda.is_available() else name
+    return torch.device("cpu" if wanted == "auto" else wanted)
+
+
+def shares_of(config: TrainConfig, device: torch.device) -> int:
+    """In how many parts a batch is learned from at once: one for each CPU thread; a GPU takes it whole."""
+    return config.threads if device.type == "cpu" else 1
+
+
+def precision_of(config: TrainConfig, device: torch.device) -> torch.autocast:
+    """Mixed precision, where the hardware multiplies bfloat16 itself: emulated, it would be slower than float32."""
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        fast = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+    else:
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16" and fast)
+
+
+def multiplied(precision: torch.autocast) -> torch.dtype:
+    """What convolutions multiply under a mixed precision: float32 where it is switched off."""
+    enabled: bool = precision._enabled  # noqa: SLF001 - there is no other way to ask
+    return precision.fast_dtype if enabled else torch.float32
+
+
+def everything_of(images: LabelledImages, device: torch.device) -> Batch:
+    """The whole set as tensors where the training runs: uint8, so 50,000 CIFAR images are 150 MB."""
+    return Batch(torch.from_numpy(images.images).to(device), torch.from_numpy(images.labels).to(device))
+
+
+def looks_every(device: torch.device) -> int:
+    """Steps between two looks at what was measured: each one on a CPU; fewer on a GPU, which stands still meanwhile."""
+    return 1 if device.type == "cpu" else 25
+
+
+@contextmanager
+def fast_kernels(device: torch.device) -> Iterator[None]:
+    """On a GPU: try cuDNN's convolutions at each shape and keep the fastest; and float32 means float32, without TF32.
+
+    What wants to be fast is bfloat16. What is float32 beside it, similarities over a small temperature above all, is so for
+    its digits, of which TF32 has as few as float16. As the fastest differ from run to run, so do last digits. Afterwards the
+    settings are what they were.
+    """
+    if device.type == "cpu":
+        yield
+        return
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False
+    try:
+        yield
+    finally:
+        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before

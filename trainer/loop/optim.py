@@ -1,0 +1,117 @@
+"""One step along the gradient: the optimiser, its schedule, and what was measured, for which a GPU is not kept waiting."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from holdfast.errors import HoldfastError
+from holdfast.trainer.config import Stage
+from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.loop.averaging import MeanWeights
+from holdfast.trainer.objectives import Objective
+
+
+class DivergedError(HoldfastError):
+    """The loss or its gradient is no longer a number."""
+
+
+def optimiser_of(stage: Stage, encoder: ImageEncoder, objective: Objective, *, fused: bool = False) -> torch.optim.Optimizer:
+    """Adam or SGD over the encoder and what the objective learns.
+
+    A fused one takes a step in a kernel or two, and can be told on the device not to take it: see `learn`.
+    """
+    everything = [*encoder.parameters(), *objective.parameters()]
+    parameters = [parameter for parameter in everything if parameter.requires_grad]
+    rate, decay = stage.learning_rate, stage.weight_decay
+    if stage.optimiser == "sgd":
+        optimiser: torch.optim.Optimizer = torch.optim.SGD(
+            parameters, rate, momentum=0.9, nesterov=True, weight_decay=decay, fused=fused
+        )
+    else:
+        optimiser = torch.optim.Adam(parameters, rate, betas=stage.betas, weight_decay=decay, fused=fused)
+    if fused:
+        # Where fused optimisers look for it; torch's own GradScaler puts it there, too.
+        optimiser.found_inf = torch.zeros((), device=parameters[0].device)  # type: ignore[attr-defined]
+    return optimiser
+
+
+def learn(terms: dict[str, Tensor], optimiser: torch.optim.Optimizer, stage: Stage) -> dict[str, Tensor]:
+    """Follow the gradients that there are, unless something is not finite; either way return what was measured, 0-d tensors.
+
+    A fused optimiser is not asked what it did: a step that is not finite, and every one after it, moves no weight. The first
+    alone would not do. SGD's momentum, had it been skipped at its first step, would be whatever lay in memory.
+    """
+    loss = torch.stack(list(terms.values())).sum()
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    norm = torch.nn.utils.clip_grad_norm_(parameters, stage.clip)
+    finite = loss.isfinite() & norm.isfinite()
+    found: Tensor | None = getattr(optimiser, "found_inf", None)
+    if found is not None:
+        found.copy_(torch.maximum(found, (~finite).to(found.dtype)))
+        optimiser.step()
+    elif finite:
+        optimiser.step()
+    return {"loss": loss, "gradient_norm": norm, **terms}
+
+
+class Watch:
+    """What was measured at steps that the host has not looked at yet: to look is to wait for the device."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._waiting: list[tuple[int, float, dict[str, Tensor]]] = []
+
+    def add(self, step: int, measured: dict[str, Tensor], rate: float) -> None:
+        """Keep what `learn` measured at a step, and the learning rate."""
+        self._waiting.append((step, rate, measured))
+
+    def look(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """Each step that has been added since the last look, and its values.
+
+        Raises:
+            DivergedError: at the first that is NaN or infinite, with the stage, the step and all values.
+
+        """
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        numbers = torch.stack([value.float() for _, _, measured in waiting for value in measured.values()]).tolist()
+        for step, rate, measured in waiting:
+            values = {name: numbers.pop(0) for name in measured} | {"learning_rate": rate}
+            refuse_nonsense(values, self._stage, step)
+            yield step, values
+
+
+def refuse_nonsense(values: dict[str, float], stage: Stage, step: int) -> None:
+    """Stop a run whose loss or gradient is NaN or infinite.
+
+    Raises:
+        DivergedError: with the stage, the step and all values.
+
+    """
+    if not all(math.isfinite(value) for value in values.values()):
+        told = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
+        raise DivergedError(
+            f"the training diverged at step {step} of stage {stage.name!r}: {told}."
+            " The last checkpoint is intact; try a smaller learning rate, or --precision float32."
+        )
+
+
+def mean_of(stage: Stage, encoder: ImageEncoder) -> MeanWeights | None:
+    """The running mean of the weights and of BatchNorm's statistics, if the stage wants one."""
+    return MeanWeights(encoder, stage.average) if stage.average else None
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, stage: Stage, step: int) -> None:
+    """Set it for a step, counted from 1."""
+    for group in optimiser.param_groups:
+        group["lr"] = stage.learning_rate * (one_cycle(stage, step) if stage.schedule == "one-cycle" else 1.0)
+
+
+def one_cycle(stage: Stage, step: int) -> float:
+    """Share of the peak: a cosine up to it over the warm-up, a cosine down to nothing after it."""
+    up = max(1.0, stage.warmup * stage.steps)
+    through = step / up if step <= up else 1 + (step - up) / max(1.0, stage.steps - up)
+    return max(0.5 - 0.5 * math.cos(math.pi * through), 1e-3)

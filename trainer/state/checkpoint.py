@@ -1,0 +1,193 @@
+"""What a run can go on from: safetensors for the tensors, JSON in its header for the rest.
+
+One file, or one that names its parts, because two could be of different moments after a crash (trainer/tensor_file.py). No
+random state is kept: every step draws from a generator seeded with the run's seed and the step's number, so the position is
+the state.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from holdfast.errors import HoldfastError
+from holdfast.trainer.config import TrainConfig
+from holdfast.trainer.encoders import EncoderConfig, ImageEncoder, build_encoder
+from holdfast.trainer.state import tensor_file
+from holdfast.trainer.state.compact import compacted, restored
+from holdfast.trainer.state.record import completed, flat, plain
+
+FILE = Path("checkpoint") / "latest.safetensors"
+
+# These may differ between a run and its continuation: they say where, how to go on and what to do after, not what is trained.
+FREE = {
+    *("out", "data_dir", "device", "compile", "checkpoint_every", "log_every", "whitening", "half"),
+    *("checkpoint_part", "checkpoint_precision", "resume", "resume_if_any", "minutes", "start_from", "plan"),
+}
+# And these besides between a run and another that starts from its stages: they only describe the bundle.
+FREE_AT_START = FREE | {"threads", "stages", "norm", "epsilon", "k", "weighting", "temperature", "surrogate_tau"}
+
+
+class CheckpointError(HoldfastError):
+    """There is no checkpoint, it is damaged, or it belongs to another run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a run has come: `step` steps of stage number `stage` are done, after `seconds` of training."""
+
+    stage: int
+    step: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint as read: where it stands, what was asked for (see `completed`), and all tensors by name."""
+
+    position: Position
+    config: dict[str, Any]
+    data_sha256: str
+    tensors: dict[str, Tensor]
+
+    def restore(
+        self,
+        encoder: nn.Module,
+        objective: nn.Module,
+        optimiser: torch.optim.Optimizer | None = None,
+        mean: nn.Module | None = None,
+    ) -> None:
+        """Load the weights; and the optimiser's moments and the mean of the weights, where they are given."""
+        encoder.load_state_dict(self.part("encoder."))
+        objective.load_state_dict(self.part("objective."))
+        if optimiser is not None:
+            restore_moments(optimiser, self.part("optimiser."))
+        if mean is not None:
+            mean.load_state_dict(self.part("mean."))
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with `prefix`, without it."""
+        return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
+
+
+def save(config: TrainConfig, data_sha256: str, position: Position, parts: dict[str, dict[str, Tensor]]) -> None:
+    """Write the checkpoint into `config.out`, whole or not at all.
+
+    `parts` are the states by name of "encoder", "objective", "optimiser" (see `moments`), and perhaps "mean".
+    """
+    header = {"position": asdict(position), "config": plain(config), "data_sha256": data_sha256}
+    part = int(config.checkpoint_part * 2**20)
+    tensor_file.write(config.out / FILE, named(parts, config.checkpoint_precision), header, part=part)
+
+
+def named(parts: dict[str, dict[str, Tensor]], precision: Literal["float32", "float16"]) -> dict[str, Tensor]:
+    """The tensors that a checkpoint of such a precision holds, by their names in it."""
+    tensors = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
+    return tensors if precision == "float32" else compacted(tensors)
+
+
+def as_kept(encoder: nn.Module, precision: Literal["float32", "float16"]) -> dict[str, Tensor]:
+    """The encoder's state as it comes back from a checkpoint of such a precision."""
+    kept = restored(named({"encoder": encoder.state_dict()}, precision))
+    return {name.removeprefix("encoder."): tensor for name, tensor in kept.items()}
+
+
+def load(directory: Path) -> Checkpoint:
+    """Read `directory`/checkpoint/latest.safetensors, and its parts if it has any.
+
+    Raises:
+        CheckpointError: it is not there, is not whole, or is not one of ours.
+
+    """
+    path = directory / FILE
+    if not path.is_file():
+        raise CheckpointError(f"there is nothing to go on from: {path} does not exist")
+    try:
+        header, tensors = tensor_file.read(path)
+        config = completed(header["config"])
+        return Checkpoint(Position(**header["position"]), config, header["data_sha256"], restored(tensors))
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or not a checkpoint of holdfast: {error}") from error
+
+
+def load_encoder(directory: Path) -> ImageEncoder:
+    """The encoder that the run in `directory` has come to: on the CPU, in evaluation mode, frozen.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or it is not one of ours.
+
+    """
+    found = load(directory)
+    fields = dict(found.config["encoder"])
+    try:
+        kind = {kind.__name__: kind for kind in get_args(EncoderConfig)}[fields.pop("type")]
+        encoder = build_encoder(kind(**fields))
+        encoder.load_state_dict(found.part("encoder."))
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"the checkpoint in {directory} holds no encoder that this holdfast can build: {error}"
+        ) from error
+    return encoder.eval().requires_grad_(requires_grad=False)
+
+
+def to_go_on_from(config: TrainConfig, data_sha256: str) -> Checkpoint | None:
+    """The checkpoint that `config` asks to resume or to start from; None for a run of its own.
+
+    Raises:
+        CheckpointError: it does not exist, or is of another training.
+
+    """
+    if config.resume and config.start_from:
+        raise CheckpointError("--resume goes on from the run itself, --start-from from another: choose one")
+    if config.resume or (config.resume_if_any and (config.out / FILE).is_file()):
+        found = load(config.out)
+        refuse_another(found, config, data_sha256)
+        return found
+    if config.start_from is None:
+        return None
+    found = load(config.start_from)
+    refuse_another(found, config, data_sha256, free=FREE_AT_START)
+    stages = found.config["stages"]
+    if stages != plain(config)["stages"][: len(stages)]:
+        raise CheckpointError(f"the stages of {config.start_from} are not the first of this run's")
+    if found.position.stage + 1 != len(stages) or found.position.step != stages[-1]["steps"]:
+        raise CheckpointError(f"{config.start_from} is not finished: finish it with --resume")
+    return found
+
+
+def refuse_another(found: Checkpoint, config: TrainConfig, data_sha256: str, *, free: set[str] = FREE) -> None:
+    """Compare what a checkpoint was trained for with what is asked for now.
+
+    Raises:
+        CheckpointError: naming each field that differs, with both values.
+
+    """
+    before, now = (flat({k: v for k, v in c.items() if k not in free}) for c in (found.config, plain(config)))
+    before["data.sha256"], now["data.sha256"] = found.data_sha256, data_sha256
+    lines = [
+        f"  {name}: {before.get(name, 'absent')} there, {now.get(name, 'absent')} now"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+    if lines:
+        raise CheckpointError("\n".join(["the checkpoint is of another training:", *lines]))
+
+
+def moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as named tensors: "7.exp_avg" belongs to parameter 7 in the order of its groups."""
+    state = optimiser.state_dict()["state"]
+    return {f"{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
+
+
+def restore_moments(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Inverse of `moments`, in the memory layout of the parameters: fused optimisers walk all of them side by side."""
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        alike = name != "step" and value.shape == parameters[int(index)].shape
+        state.setdefault(int(index), {})[name] = torch.empty_like(parameters[int(index)]).copy_(value) if alike else value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
