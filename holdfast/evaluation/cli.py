@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
@@ -23,34 +24,25 @@ from holdfast.evaluation.quick import Evaluation, evaluate
 from holdfast.evaluation.recorded import record, record_accuracy, recorded_splits, unseen_images
 from holdfast.evaluation.report import write_report
 from holdfast.evaluation.report.writing import PAGE
-from holdfast.interrupts import TIME_UP, TimeUpError, sigterm_interrupts, status_of
-
-WRONG, GATE_FAILED = 1, 3
+from holdfast.exit_status import CHECKS_FAILED, DONE, GOES_ON, exit_status
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, load_encoder: Any = None) -> int:  # noqa: ARG001 - to come
     """Run the command line; returns the exit status."""
     begun = time.monotonic()
     config = tyro.cli(EvaluateConfig, args=arguments, prog=PROGRAM, description=TEACHING)
     words = sys.argv[1:] if arguments is None else arguments
     console = Console()
-    try:
+
+    def measure() -> int:
         check(config)
         torch.set_num_threads(config.threads)
-        with sigterm_interrupts():
-            if config.full:
-                return run_full(config, console, shlex.join([*PROGRAM.split(), *words]), begun)
-            run(config, console)
-    except TimeUpError as error:
-        console.print(f"{error}; the same command goes on from there", markup=False, highlight=False)
-        return TIME_UP
-    except HoldfastError as error:
-        console.print(str(error), style="red", markup=False, highlight=False)
-        return WRONG
-    except KeyboardInterrupt as interruption:
-        console.print("interrupted" + ("; the same command goes on from here" if config.full else ""), style="red")
-        return status_of(interruption)
-    return 0
+        if config.full:
+            return run_full(config, console, shlex.join([*PROGRAM.split(), *words]), begun)
+        run(config, console)
+        return DONE
+
+    return exit_status("holdfast evaluate", measure, again=GOES_ON if config.full else "")
 
 
 def run(config: EvaluateConfig, console: Console) -> Evaluation:
@@ -111,7 +103,7 @@ def run_full(config: EvaluateConfig, console: Console, command: str, begun: floa
         record_accuracy(config.bundle, evaluated.accuracy)
     tell(evaluated.report, console)
     console.print(f"report: {config.bundle / PAGE}    work, no longer needed: {work}", markup=False, highlight=False)
-    return 0 if evaluated.report.passed else GATE_FAILED
+    return DONE if evaluated.report.passed else CHECKS_FAILED
 
 
 def _progress(console: Console) -> Progress:

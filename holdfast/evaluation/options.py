@@ -13,11 +13,12 @@ from holdfast.evaluation.balls import STANDARD, in_order
 from holdfast.evaluation.gradients import GradientOptions
 from holdfast.evaluation.settings import Settings
 from holdfast.evaluation.suites import Effort
+from holdfast.exit_status import explain_statuses
 from holdfast.model.choice import Choice, Precision
 
 PROGRAM = "python -m holdfast.evaluation"
 
-TEACHING = """Measure the clean and robust accuracy of a bundle by attacks that know how it answers, judged on the served vote.
+TEACHING = f"""Measure the clean and robust accuracy of a bundle by attacks that know how it answers, judged on the served vote.
 
   python -m holdfast.evaluation runs/digits                       a table, by nine white-box attacks in one ball
   python -m holdfast.evaluation runs/digits --epsilon 0.03        the same in another ball than the bundle's own
@@ -39,8 +40,7 @@ The bundle is all it takes: embeddings come from its encoder.onnx, gradients fro
 data set that its manifest names. --gradients torch takes gradients from the training run instead, on a GPU if there is one;
 --serve-on cuda has the answers computed there, too; then try a larger --batch-size, which is part of what is repeated.
 
-exit status: 0 measured, and with --full every gate held; 1 it could not be measured; 2 a wrong option; 3 a gate failed;
-75 its --minutes are over; 130 interrupted; 143 ended by SIGTERM.
+{explain_statuses()}
 """
 
 

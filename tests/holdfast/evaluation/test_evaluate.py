@@ -100,5 +100,5 @@ def test_the_command_measures_and_records(exported, capsys):
 
 
 def test_the_command_says_what_is_wrong(tmp_path, capsys):
-    assert main([str(tmp_path)]) == 1
-    assert "not a bundle" in capsys.readouterr().out.replace(" \n", " ").replace("\n", " ")
+    assert main([str(tmp_path)]) == 2
+    assert "not a bundle" in capsys.readouterr().err.replace(" \n", " ").replace("\n", " ")

@@ -271,8 +271,8 @@ def test_the_command_attacks_with_everything_and_reports(bundle, exported, tmp_p
     accuracy = Bundle.open(bundle).manifest.accuracy
     assert (accuracy.images, accuracy.norm, accuracy.epsilon) == (6, "linf", 32 / 255)
     assert accuracy.robust == report.threats[0].robust.value
-    assert main([*arguments, "--seed", "1"]) == 1
-    assert "seed: there 0, now 1" in " ".join(capsys.readouterr().out.split())
+    assert main([*arguments, "--seed", "1"]) == 2
+    assert "seed: there 0, now 1" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_command_succeeds_where_every_gate_holds(bundle, tmp_path, short, monkeypatch):
@@ -289,7 +289,7 @@ def test_an_interrupted_command_says_how_to_go_on(bundle, short, monkeypatch, ca
 
     monkeypatch.setattr(WorstCase, "judge", interrupted)
     assert main([str(bundle), "--full", "--images", "4", "--balls", "linf:32/255"]) == 130
-    assert "the same command goes on from here" in capsys.readouterr().out
+    assert "the same command goes on" in capsys.readouterr().err
 
 
 def test_a_slice_ends_with_a_status_of_its_own_and_the_same_command_goes_on(bundle, short, monkeypatch, capsys):
@@ -297,7 +297,7 @@ def test_a_slice_ends_with_a_status_of_its_own_and_the_same_command_goes_on(bund
     flags = ["--full", "--images", "4", "--steps", "1", "--restarts", "1", "--balls", "linf:32/255"]
     for _ in range(2):
         assert main([str(bundle), *flags, "--minutes", "1e-9"]) == 75
-        told = " ".join(capsys.readouterr().out.split())
+        told = " ".join(capsys.readouterr().err.split())
         assert "the minutes are over, at curve-1-steps-linf-" in told
         assert "the same command goes on from there" in told
     assert not (bundle / "report").exists()
@@ -318,7 +318,7 @@ def test_sigterm_ends_it_as_ctrl_c_does(bundle, short, monkeypatch, capsys):
     monkeypatch.setattr(WorstCase, "judge", judge)
     assert main([str(bundle), "--full", "--images", "4", "--batch-size", "2", "--balls", "linf:32/255"]) == 143
     assert signal.getsignal(signal.SIGTERM) == handler
-    assert "the same command goes on from here" in capsys.readouterr().out
+    assert "the same command goes on" in capsys.readouterr().err
     work = bundle.with_name(f"{bundle.name}.evaluation")
     assert (work / "seconds.json").is_file()
     assert list(work.glob("curve-*.npz"))
@@ -342,23 +342,23 @@ def test_sigterm_ends_it_as_ctrl_c_does(bundle, short, monkeypatch, capsys):
     ],
 )
 def test_the_command_says_what_is_wrong(exported, capsys, flags, told):
-    assert main([str(exported), *flags]) == 1
-    assert told in " ".join(capsys.readouterr().out.split())
+    assert main([str(exported), *flags]) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_missing_library_is_named_before_anything_is_attacked(exported, capsys, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "pyautoattack", None)
-    assert main([str(exported), "--full", "--images", "4"]) == 1
-    assert "holdfast[eval]" in " ".join(capsys.readouterr().out.split())
+    assert main([str(exported), "--full", "--images", "4"]) == 2
+    assert "holdfast[eval]" in " ".join(capsys.readouterr().err.split())
 
 
 def test_help_teaches(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     told = " ".join(capsys.readouterr().out.split())
-    for word in ("--full", "--balls", "--transfer-from", "runs/digits --full", "exit status", "3 a gate failed"):
+    for word in ("--full", "--balls", "--transfer-from", "runs/digits --full", "exit status", "3 an evaluation failed"):
         assert word in told
 
 

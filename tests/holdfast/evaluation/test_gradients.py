@@ -62,7 +62,7 @@ def test_options_that_would_do_nothing_are_refused(tmp_path, monkeypatch, export
     with pytest.raises(HoldfastError, match="no GPU"):
         GradientOptions("torch", device="cuda").open(tmp_path)
     assert main([str(exported), "--precision", "bfloat16"]) != 0
-    assert "--gradients torch" in capsys.readouterr().out
+    assert "--gradients torch" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
