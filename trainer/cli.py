@@ -47,7 +47,7 @@ def parse(arguments: list[str]) -> TrainConfig:
     """The preset with its flags overridden; without a preset, the default one."""
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in {"-h", "--help"}):
         arguments = [DEFAULT, *arguments]
-    return tyro.extras.overridable_config_cli(PRESETS, prog="python -m trainer", description=TEACHING, args=arguments)
+    return tyro.extras.overridable_config_cli(PRESETS, prog="holdfast train", description=TEACHING, args=arguments)
 
 
 def run(config: TrainConfig, command: str, console: Console, begun: float) -> None:

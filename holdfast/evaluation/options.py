@@ -16,7 +16,7 @@ from holdfast.evaluation.suites import Effort
 from holdfast.exit_status import explain_statuses
 from holdfast.model.choice import Choice, Precision
 
-PROGRAM = "python -m holdfast.evaluation"
+PROGRAM = "holdfast evaluate"
 
 TEACHING = f"""Measure the clean and robust accuracy of a bundle by attacks that know how it answers, judged on the served vote.
 
