@@ -266,7 +266,7 @@ def test_the_command_attacks_with_everything_and_reports(bundle, exported, tmp_p
     kinds = {step.kind for step in report.threats[0].steps}
     assert kinds == {"white box", "transfer", "black box", "random"}
     assert any("transfer from other" in step.name for step in report.threats[0].steps)
-    assert report.circumstances.command.startswith("python -m holdfast.evaluation ")
+    assert report.circumstances.command.startswith("holdfast evaluate ")
     assert (bundle / "report" / "index.html").is_file()
     accuracy = Bundle.open(bundle).manifest.accuracy
     assert (accuracy.images, accuracy.norm, accuracy.epsilon) == (6, "linf", 32 / 255)
