@@ -1,4 +1,4 @@
-"""Attacks on one row. What is measured is kept on disk as soon as it is known, and half a ladder is gone on with."""
+"""Attacks on one row. What is measured is kept on disk as soon as it is known, and half a ladder is continued."""
 
 import hashlib
 import json
@@ -23,14 +23,14 @@ from holdfast.evaluation.cache import Work
 from holdfast.evaluation.quick import served
 from holdfast.model.classifier import Classifier
 from holdfast.model.preprocess import Pixels
-from reproduce.ssat.making import encoder_on_gpu
-from reproduce.ssat.measured import ATTACKS, Attacked, AttackName, Clean, written
-from reproduce.ssat.runs import Run
+from reproduce.ssat.results import ATTACKS, Attacked, AttackName, Clean, written
+from reproduce.ssat.rows import Run
 from reproduce.ssat.scales import Scale
+from reproduce.ssat.training import encoder_on_gpu
 
 
 @dataclass(frozen=True, eq=False)
-class GoingOn:
+class ResumableSuite:
     """A ladder that begins with what other attacks have found, and can be interrupted.
 
     Attributes:
@@ -66,8 +66,8 @@ class GoingOn:
 
 
 @dataclass
-class Measuring:
-    """Attacks on one complete row; what an earlier call has measured is read, and half a ladder is gone on with.
+class RowAttacks:
+    """Attacks on one complete row; what an earlier call has measured is read, and half a ladder is continued.
 
     Attributes:
         run: the row.
@@ -120,7 +120,7 @@ class Measuring:
 
     def _evaluation(self, attack: AttackName, ball: ThreatModel) -> Evaluation:
         if (attack, ball) not in self._evaluations:
-            climbing = GoingOn(self._ladder(attack), self._earlier(attack, ball), self.work.file(_name(attack, ball)))
+            climbing = ResumableSuite(self._ladder(attack), self._earlier(attack, ball), self.work.file(_name(attack, ball)))
             self._evaluations[attack, ball] = evaluate(
                 self.run.directory,
                 self.splits.test,
