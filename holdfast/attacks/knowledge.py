@@ -1,6 +1,6 @@
 """The attacker who has the encoder's weights but not the bank: the exemplars are the operator's, and stay there.
 
-Such an attacker labels images of their own and lets those stand in for the exemplars. Answers are judged as ever.
+Such an attacker labels images of their own and lets those stand in for the exemplars. Answers are those of the server, as ever.
 """
 
 from collections.abc import Iterable
@@ -49,7 +49,7 @@ def bank_unknown(victim: Victim, images: Pixels, labels: NDArray[np.int64], *, a
         attacked: uint8 [N, H, W, 3], what will be attacked.
 
     Returns:
-        A victim whose surrogate is over the embeddings of `images`; encoder and judge are those of `victim`.
+        A victim whose surrogate is over the embeddings of `images`; encoder and answers are those of `victim`.
 
     Raises:
         HoldfastError: an attacked image is among `images`, or a class of the bank is not.

@@ -1,4 +1,4 @@
-"""Rungs on other classifiers over the same embeddings: what fools them may fool the vote. As steps they are `Kind.TRANSFER`."""
+"""Losses on other classifiers over the same embeddings: what fools them may fool the vote. They are `AttackKind.TRANSFER`."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -103,7 +103,7 @@ class Ridge:
 
 
 _heads: WeakKeyDictionary[Victim, dict[float, Ridge]] = WeakKeyDictionary()
-"""A rung is called for every batch; a head, once fitted, lives as long as its victim."""
+"""A loss is made for every batch; a head, once fitted, lives as long as its victim."""
 
 
 def _head_of(victim: Victim, ridge: float) -> Ridge:

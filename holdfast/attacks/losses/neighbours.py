@@ -1,4 +1,4 @@
-"""Rungs on distances to exemplars near an image: toward some, away from others, or only away from where it was.
+"""Losses on distances to exemplars near an image: toward some, away from others, or only away from where it was.
 
 Embeddings and exemplars have length 1, so |z - b|^2 = 2 - 2 <z, b>, and the nearest are the most similar.
 """

@@ -1,4 +1,4 @@
-"""Rungs on the whole-bank soft kNN, L_c(z) = logsumexp over i with y_i = c of <z, b_i> / tau."""
+"""Losses on the whole-bank soft kNN, L_c(z) = logsumexp over i with y_i = c of <z, b_i> / tau."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class RelativeMargin:
     """`Margin` with a temperature that follows the embeddings: `share` of the spread of an image's similarities.
 
     Where embeddings lie in a narrow cone (a collapsed or uncentred encoder), all similarities are nearly equal, any
-    fixed temperature sees one straight line, and PGD overshoots what is close by. This rung sees every scale alike.
+    fixed temperature sees one straight line, and PGD overshoots what is close by. This loss sees every scale alike.
     """
 
     share: float = 0.1

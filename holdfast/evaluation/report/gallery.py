@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.attacks.victim import Outcome
+from holdfast.attacks.search.worst_case import Outcome
 from holdfast.bundle.exemplars import Exemplars, Flag
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.data import LabelledImages

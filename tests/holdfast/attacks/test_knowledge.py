@@ -29,9 +29,9 @@ def scene():
     return EvaluationContext()
 
 
-def test_the_surrogate_is_over_the_attackers_images_and_the_judge_is_the_served_one(scene):
+def test_the_surrogate_is_over_the_attackers_images_and_the_answers_are_the_served_ones(scene):
     victim = bank_unknown(scene.victim, scene.own, scene.own_labels, attacked=scene.images)
-    assert (victim.embed, victim.judge) == (scene.victim.embed, scene.victim.judge)
+    assert (victim.embed, victim.answer) == (scene.victim.embed, scene.victim.answer)
     assert (victim.surrogate.tau, victim.surrogate.classes) == (0.05, 3)
     order = np.argsort(scene.own_labels, kind="stable")
     with torch.no_grad():
@@ -47,15 +47,15 @@ def test_nothing_of_the_bank_is_left(scene):
 
 def test_it_still_finds_much_and_claims_nothing_the_server_does_not_answer(scene):
     victim = bank_unknown(scene.victim, scene.own, scene.own_labels, attacked=scene.images)
-    attack = AdaptiveAttack(rungs=(Margin(0.05), Margin(0.2)), steps=10)
+    attack = AdaptiveAttack(losses=(Margin(0.05), Margin(0.2)), steps=10)
     outcome = attack(victim, scene.images, scene.labels, ThreatModel("linf", 40 / 255))
     assert outcome.success.mean() > 0.5
-    np.testing.assert_array_equal(outcome.clean_labels, scene.victim.judge(scene.images))
-    np.testing.assert_array_equal(outcome.adversarial_labels, scene.victim.judge(outcome.adversarial))
+    np.testing.assert_array_equal(outcome.clean_labels, scene.victim.answer(scene.images))
+    np.testing.assert_array_equal(outcome.adversarial_labels, scene.victim.answer(outcome.adversarial))
 
 
 def test_an_attack_that_asks_no_bank_is_the_same_without_it(scene):
-    attack, threat = AdaptiveAttack(rungs=(LatentDistance(),), steps=6), ThreatModel("linf", 40 / 255)
+    attack, threat = AdaptiveAttack(losses=(LatentDistance(),), steps=6), ThreatModel("linf", 40 / 255)
     unknown = bank_unknown(scene.victim, scene.own, scene.own_labels, attacked=scene.images)
     known, unaware = (attack(victim, scene.images, scene.labels, threat) for victim in (scene.victim, unknown))
     np.testing.assert_array_equal(known.adversarial, unaware.adversarial)

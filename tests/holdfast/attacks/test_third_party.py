@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from holdfast.attacks.attack import Kind
+from holdfast.attacks.attack import AttackKind
 from holdfast.attacks.noise import NoiseAttack
-from holdfast.attacks.planted import knn_judge
+from holdfast.attacks.planted import knn_answers
 from holdfast.attacks.quantise import to_images, to_pixels
 from holdfast.attacks.search.suite import AttackSuite
 from holdfast.attacks.surrogate import SoftKNN
@@ -94,8 +94,8 @@ def test_one_image_or_none_will_do(scene, step):
 
 
 def test_names_and_kinds():
-    assert {step.kind for step in WHITE} == {Kind.WHITE_BOX}
-    assert {step.kind for step in BLACK} == {Kind.BLACK_BOX}
+    assert {step.kind for step in WHITE} == {AttackKind.WHITE_BOX}
+    assert {step.kind for step in BLACK} == {AttackKind.BLACK_BOX}
     names = [str(step) for step in [*STEPS, ApgdCE(0.2), ApgdTargeted(0.1, 2), FabTargeted(0.2, 15, 3), HopSkip(900)]]
     assert len(set(names)) == len(names)
     assert max(map(len, names)) <= 60
@@ -147,7 +147,7 @@ class TestApgd:
             propose(ApgdTargeted(0.1, rank), scene, BALLS["linf"])
 
     @pytest.mark.parametrize("classes", [2, 3])
-    def test_with_few_classes_the_difference_of_logits_is_climbed(self, scene, classes):
+    def test_with_few_classes_the_difference_of_logits_is_maximised(self, scene, classes):
         few = with_classes(scene, classes)
         assert AttackSuite((ApgdTargeted(0.1, 1, 20),))(*few, BALLS["linf"]).success.mean() >= 0.7
 
@@ -157,8 +157,8 @@ def with_classes(scene, classes):
     victim, images, labels = scene
     kept = victim.surrogate.labels < classes
     bank, names = victim.surrogate.bank[kept], victim.surrogate.labels[kept]
-    judge = knn_judge(victim.embed, bank, names, 5, VoteParameters(k=5))
-    return Victim(victim.embed, SoftKNN(bank, names, 5, 0.05), judge), images[labels < classes], labels[labels < classes]
+    answer = knn_answers(victim.embed, bank, names, 5, VoteParameters(k=5))
+    return Victim(victim.embed, SoftKNN(bank, names, 5, 0.05), answer), images[labels < classes], labels[labels < classes]
 
 
 @pytest.mark.parametrize("step", STEPS, ids=str)
@@ -218,7 +218,7 @@ class TestSquare:
             return np.full(len(shown), labels[0])
 
         logits, own = SurrogateLogits(victim), labels[0]
-        stays = replace(victim, judge=stubborn)
+        stays = replace(victim, answer=stubborn)
         found, pixels = propose(SquareScores(60), (stays, images[:1], labels[:1]), BALLS[norm])
         further, _ = propose(SquareScores(240), (stays, images[:1], labels[:1]), BALLS[norm])
 
@@ -236,11 +236,11 @@ class TestHopSkip:
         victim, images, labels = scene
         asked = []
 
-        def judge(shown):
+        def answer(shown):
             asked.append(len(shown))
-            return victim.judge(shown)
+            return victim.answer(shown)
 
-        spied = (replace(victim, judge=judge), images[:1], labels[:1])
+        spied = (replace(victim, answer=answer), images[:1], labels[:1])
         propose(HopSkip(333), spied, ThreatModel("linf", 0.5 / 255))
         assert sum(asked) == 333
         asked.clear()
@@ -251,10 +251,10 @@ class TestHopSkip:
         victim, images, labels = scene
         near = []
         for queries in (100, 400, 1600):
-            walk = hop_skip._Walk(victim, images[:1], int(labels[0]), ThreatModel("l2", 0.01), queries)
+            walk = hop_skip.BoundaryWalk(victim, images[:1], int(labels[0]), ThreatModel("l2", 0.01), queries)
             with seeded(torch.Generator().manual_seed(0)):
-                hop_skip._walk(walk, hop_skip._starts(to_pixels(images), torch.from_numpy(labels), 0))
-            assert victim.judge(walk.nearest)[0] != labels[0]
+                hop_skip.walk_boundary(walk, hop_skip.starting_points(to_pixels(images), torch.from_numpy(labels), 0))
+            assert victim.answer(walk.nearest)[0] != labels[0]
             near.append(walk.distance)
         assert near[0] > near[1] > near[2]
         assert near[2] < 0.5 * near[0]
@@ -262,7 +262,7 @@ class TestHopSkip:
     def test_where_nothing_is_ever_wrong_the_clean_image_comes_back(self, scene):
         victim, images, labels = scene
         for answer in (labels[0], ABSTAINED):
-            silent = replace(victim, judge=lambda shown, answer=answer: np.full(len(shown), answer))
+            silent = replace(victim, answer=lambda shown, answer=answer: np.full(len(shown), answer))
             found, pixels = propose(HopSkip(200), (silent, images[:1], labels[:1]), BALLS["linf"])
             assert torch.equal(found, pixels)
 
@@ -276,7 +276,7 @@ class TestHopSkip:
         hop.curr_iter = 1
         clean, rim = np.zeros((3, 32, 32)), np.full((3, 32, 32), epsilon if norm == "linf" else epsilon / d**0.5)
         noise = []
-        for theta in (hop.theta, hop_skip._theta(threat, d)):
+        for theta in (hop.theta, hop_skip.precision(threat, d)):
             hop.theta = theta
             noise.append(255 * hop._compute_delta(rim, clean, 0.0, 1.0) / d**0.5)
         assert noise[0] < 0.05
@@ -284,21 +284,21 @@ class TestHopSkip:
 
 
 class TestServedAsArtClassifier:
-    def test_it_answers_as_the_judge_does_on_the_rounded_image(self, scene):
+    def test_it_answers_as_the_server_does_on_the_rounded_image(self, scene):
         victim, images, _ = scene
-        art = served_as_art_classifier(victim.judge, classes=5, size=(10, 10))
+        art = served_as_art_classifier(victim.answer, classes=5, size=(10, 10))
         pixels = (to_pixels(images) + torch.empty(len(images), 3, 10, 10).uniform_(-0.3, 0.3)).clamp(0, 1)
         predicted = art.predict(pixels.numpy())
-        np.testing.assert_array_equal(predicted.argmax(1), victim.judge(to_images(pixels)))
+        np.testing.assert_array_equal(predicted.argmax(1), victim.answer(to_images(pixels)))
         np.testing.assert_array_equal(predicted.sum(1), 1)
         assert (art.nb_classes, art.input_shape) == (5, (3, 10, 10))
 
     def test_no_answer_is_a_class_of_its_own_or_an_error(self):
-        def judge(shown):
+        def answer(shown):
             return np.array([1, ABSTAINED])
 
         zeros = np.zeros((2, 3, 4, 4), np.float32)
-        art = served_as_art_classifier(judge, classes=3, size=(4, 4), abstains=True)
+        art = served_as_art_classifier(answer, classes=3, size=(4, 4), abstains=True)
         np.testing.assert_array_equal(art.predict(zeros).argmax(1), [1, 3])
         with pytest.raises(HoldfastError, match="abstains=True"):
-            served_as_art_classifier(judge, classes=3, size=(4, 4)).predict(zeros)
+            served_as_art_classifier(answer, classes=3, size=(4, 4)).predict(zeros)
