@@ -10,7 +10,8 @@ from torch.nn.functional import interpolate
 
 from holdfast.attacks.attack import Attack, AttackBatch, AttackKind
 from holdfast.attacks.geometry import geometry_of
-from holdfast.attacks.quantise import SLACK, to_images, to_pixels
+from holdfast.attacks.quantise import to_images, to_pixels
+from holdfast.attacks.rounding import SLACK
 from holdfast.attacks.third_party.library import load, seeded
 from holdfast.attacks.third_party.served import served_as_art_classifier
 from holdfast.attacks.victim import Victim, is_fooled
