@@ -64,13 +64,13 @@ def test_an_attack_that_asks_no_bank_is_the_same_without_it(scene):
 def test_an_attacked_image_among_the_attackers_own_is_refused(scene):
     own = np.concatenate([scene.own, scene.images[3:5]])
     labels = np.concatenate([scene.own_labels, scene.labels[3:5]])
-    with pytest.raises(HoldfastError, match="2 of the attacked images"):
+    with pytest.raises(HoldfastError, match="^2 "):
         bank_unknown(scene.victim, own, labels, attacked=scene.images)
 
 
 def test_a_class_the_attacker_has_never_seen_is_refused(scene):
     some = scene.own_labels != 1
-    with pytest.raises(HoldfastError, match="no image of the classes 1"):
+    with pytest.raises(HoldfastError, match="classes 1,"):
         bank_unknown(scene.victim, scene.own[some], scene.own_labels[some], attacked=scene.images)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from holdfast.attacks.adaptive import AdaptiveAttack
+from holdfast.attacks.adaptive import LOSSES, AdaptiveAttack
 from holdfast.attacks.attack import AttackKind, PGDAttack
 from holdfast.attacks.losses import (
     CrossEntropy,
@@ -28,7 +28,6 @@ from holdfast.attacks.search.suite import AttackSuite
 from holdfast.attacks.surrogate import SoftKNN
 from holdfast.attacks.victim import Victim
 from holdfast.bundle.threat_model import ThreatModel
-from holdfast.evaluation.suites import Effort, white_box
 from tests.holdfast.attacks.small import small_setup
 
 CLASSES, SIZES = 4, (14, 9, 11, 3)
@@ -147,9 +146,9 @@ def test_feature_matching_goes_to_the_middle_of_the_ranked_class(seed, rank, num
 
 def test_there_are_only_so_many_wrong_classes():
     toy = Toy(0)
-    with pytest.raises(ValueError, match="no wrong class of rank 4"):
+    with pytest.raises(ValueError, match="rank 4"):
         toy.values(FeatureMatching(4), toy.pixels)
-    with pytest.raises(ValueError, match="count from 1"):
+    with pytest.raises(ValueError, match="1, not 0"):
         FeatureMatching(0)
     with pytest.raises(ValueError, match="even"):
         SitawarinWagner(5, 3)
@@ -324,14 +323,11 @@ class AskedOfTheDevice(TorchDispatchMode):
 def test_more_steps_ask_the_device_for_nothing_more(scene, norm):
     victim, images, labels = scene
     pixels, truth = to_pixels(images[:4]), torch.from_numpy(labels[:4])
-    plan = white_box(Effort(steps=1), classes=victim.surrogate.classes, k=5)
-    attacks = [planned.step for planned in plan if isinstance(planned.step, PGDAttack)]
-    assert {type(attack.loss) for attack in attacks} >= {Margin, SitawarinWagner, FeatureMatching, CrossEntropy, Targeted}
-    for attack in (*attacks, PGDAttack(Prototypes(0.1)), PGDAttack(LinearHead())):
+    for loss in (*LOSSES, *EVERY, CrossEntropy(0.1)):
         asked = []
         for steps in (2, 5):
             with AskedOfTheDevice() as mode:
-                replace(attack, steps=steps)(victim, pixels, truth, ThreatModel(norm, 0.1), torch.Generator().manual_seed(0))
+                PGDAttack(loss, steps)(victim, pixels, truth, ThreatModel(norm, 0.1), torch.Generator().manual_seed(0))
             asked.append(len(mode.found))
         # What is asked once in an attack may be; the first one on a linear head also fits it.
-        assert asked[1] <= asked[0], str(attack)
+        assert asked[1] <= asked[0], str(loss)

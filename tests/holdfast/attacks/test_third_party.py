@@ -32,7 +32,7 @@ from tests.holdfast.attacks.small import small_setup
 
 WHITE = [ApgdCE(0.1, 20), ApgdTargeted(0.1, 1, 20), FabTargeted(0.1, 15, 3)]
 BLACK = [SquareScores(300), HopSkip(800)]
-STEPS = [*WHITE, *BLACK]
+ATTACKS = [*WHITE, *BLACK]
 BALLS = {"linf": ThreatModel("linf", 32 / 255), "l2": ThreatModel("l2", 2.0)}
 
 
@@ -42,10 +42,10 @@ def scene():
     return small_setup(classes=5, exemplars=120, others=16).attacked
 
 
-def propose(step, scene, threat, seed=0, rows=slice(None)):
+def propose(attack, scene, threat, seed=0, rows=slice(None)):
     victim, images, labels = scene
     pixels, truth = to_pixels(images[rows]), torch.from_numpy(labels[rows])
-    return step(victim, pixels, truth, threat, torch.Generator().manual_seed(seed)), pixels
+    return attack(victim, pixels, truth, threat, torch.Generator().manual_seed(seed)), pixels
 
 
 def global_randomness():
@@ -54,10 +54,10 @@ def global_randomness():
 
 
 @pytest.mark.parametrize("norm", BALLS)
-@pytest.mark.parametrize("step", STEPS, ids=str)
-def test_candidates_lie_in_the_ball_and_repeat_by_the_seed(scene, step, norm, capfd):
+@pytest.mark.parametrize("attack", ATTACKS, ids=str)
+def test_candidates_lie_in_the_ball_and_repeat_by_the_seed(scene, attack, norm, capfd):
     before = global_randomness()
-    found, pixels = propose(step, scene, BALLS[norm], rows=slice(6))
+    found, pixels = propose(attack, scene, BALLS[norm], rows=slice(6))
     moves = (found - pixels).flatten(1)
     size = moves.abs().amax(1) if norm == "linf" else moves.norm(dim=1)
     assert found.shape == pixels.shape
@@ -67,48 +67,48 @@ def test_candidates_lie_in_the_ball_and_repeat_by_the_seed(scene, step, norm, ca
     assert found.max() <= 1
     assert global_randomness() == before
     torch.manual_seed(9)
-    assert torch.equal(found, propose(step, scene, BALLS[norm], rows=slice(6))[0])
+    assert torch.equal(found, propose(attack, scene, BALLS[norm], rows=slice(6))[0])
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("step", [ApgdCE(0.1, 2), ApgdTargeted(0.1, 1, 2), SquareScores(3)], ids=str)
-def test_another_seed_is_another_start(scene, step):
+@pytest.mark.parametrize("attack", [ApgdCE(0.1, 2), ApgdTargeted(0.1, 1, 2), SquareScores(3)], ids=str)
+def test_another_seed_is_another_start(scene, attack):
     tiny = ThreatModel("linf", 1 / 255)
-    assert not torch.equal(propose(step, scene, tiny, 0)[0], propose(step, scene, tiny, 1)[0])
+    assert not torch.equal(propose(attack, scene, tiny, 0)[0], propose(attack, scene, tiny, 1)[0])
 
 
 @pytest.mark.parametrize("norm", BALLS)
-@pytest.mark.parametrize("step", STEPS, ids=str)
-def test_each_alone_finds_what_noise_does_not(scene, step, norm):
+@pytest.mark.parametrize("attack", ATTACKS, ids=str)
+def test_each_alone_finds_what_noise_does_not(scene, attack, norm):
     victim, images, labels = scene
-    outcome = AttackSuite((step,))(victim, images, labels, BALLS[norm])
+    outcome = AttackSuite((attack,))(victim, images, labels, BALLS[norm])
     assert outcome.success.mean() >= 0.7
     assert NoiseAttack(draws=5)(victim, images, labels, BALLS[norm]).success.mean() < outcome.success.mean() / 2
 
 
-@pytest.mark.parametrize("step", STEPS, ids=str)
-def test_one_image_or_none_will_do(scene, step):
-    assert AttackSuite((step,))(*(scene[0], *(part[:1] for part in scene[1:])), BALLS["linf"]).success.tolist() == [True]
-    found, pixels = propose(step, scene, BALLS["linf"], rows=slice(0))
+@pytest.mark.parametrize("attack", ATTACKS, ids=str)
+def test_one_image_or_none_will_do(scene, attack):
+    assert AttackSuite((attack,))(*(scene[0], *(part[:1] for part in scene[1:])), BALLS["linf"]).success.tolist() == [True]
+    found, pixels = propose(attack, scene, BALLS["linf"], rows=slice(0))
     assert found.shape == pixels.shape
 
 
 def test_names_and_kinds():
-    assert {step.kind for step in WHITE} == {AttackKind.WHITE_BOX}
-    assert {step.kind for step in BLACK} == {AttackKind.BLACK_BOX}
-    names = [str(step) for step in [*STEPS, ApgdCE(0.2), ApgdTargeted(0.1, 2), FabTargeted(0.2, 15, 3), HopSkip(900)]]
+    assert {attack.kind for attack in WHITE} == {AttackKind.WHITE_BOX}
+    assert {attack.kind for attack in BLACK} == {AttackKind.BLACK_BOX}
+    names = [str(attack) for attack in [*ATTACKS, ApgdCE(0.2), ApgdTargeted(0.1, 2), FabTargeted(0.2, 15, 3), HopSkip(900)]]
     assert len(set(names)) == len(names)
     assert max(map(len, names)) <= 60
 
 
-@pytest.mark.parametrize("step", STEPS, ids=str)
-def test_without_the_library_it_says_what_to_install(scene, step, monkeypatch):
+@pytest.mark.parametrize("attack", ATTACKS, ids=str)
+def test_without_the_library_it_says_what_to_install(scene, attack, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] in ("pyautoattack", "art")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pyautoattack", None)
     monkeypatch.setitem(sys.modules, "art", None)
-    with pytest.raises(HoldfastError, match=r"pip install 'holdfast\[eval\]'"):
-        propose(step, scene, ThreatModel("linf", 0.5 / 255), rows=slice(1))
+    with pytest.raises(HoldfastError, match=r"holdfast\[eval\]"):
+        propose(attack, scene, ThreatModel("linf", 0.5 / 255), rows=slice(1))
 
 
 class TestApgd:
@@ -143,7 +143,7 @@ class TestApgd:
 
     @pytest.mark.parametrize("rank", [0, 5])
     def test_a_rank_that_is_none_is_refused(self, scene, rank):
-        with pytest.raises(HoldfastError, match="ranks run from 1 to 4"):
+        with pytest.raises(HoldfastError, match="1 to 4"):
             propose(ApgdTargeted(0.1, rank), scene, BALLS["linf"])
 
     @pytest.mark.parametrize("classes", [2, 3])
@@ -161,9 +161,9 @@ def with_classes(scene, classes):
     return Victim(victim.embed, SoftKNN(bank, names, 5, 0.05), answer), images[labels < classes], labels[labels < classes]
 
 
-@pytest.mark.parametrize("step", STEPS, ids=str)
-def test_classes_without_an_exemplar_do_no_harm(scene, step):
-    outcome = AttackSuite((step,))(*with_classes(scene, 3), BALLS["linf"])
+@pytest.mark.parametrize("attack", ATTACKS, ids=str)
+def test_classes_without_an_exemplar_do_no_harm(scene, attack):
+    outcome = AttackSuite((attack,))(*with_classes(scene, 3), BALLS["linf"])
     assert outcome.success.mean() >= 0.7
     assert outcome.adversarial_labels.max() < 3
 
