@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from holdfast.attacks.quantise import to_pixels
-from holdfast.attacks.surrogate import SoftKNN
+from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.victim import Embed, Victim
 from holdfast.data import LabelledImages
 from holdfast.errors import HoldfastError
@@ -68,7 +68,7 @@ def bank_unknown(victim: Victim, images: Pixels, labels: NDArray[np.int64], *, a
         )
     bank = _embedded(victim.embed, images, victim.device)
     theirs = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(victim.device)
-    return replace(victim, surrogate=SoftKNN(bank, theirs, classes, victim.surrogate.tau))
+    return replace(victim, surrogate=TorchSoftKNN(bank, theirs, classes, victim.surrogate.tau))
 
 
 def _embedded(embed: Embed, images: Pixels, device: torch.device) -> Tensor:

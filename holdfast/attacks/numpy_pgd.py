@@ -24,7 +24,7 @@ Slopes = Callable[[Floats, Floats], Floats]
 """(pixels float32 [n, H, W, 3] in [0, 1], embeddings float32 [n, D] of the candidate images) -> gradient of what is maximised
 with respect to the pixels, float32 [n, H, W, 3]."""
 
-Candidates = Generator[Pixels, Floats, None]
+CandidateBatches = Generator[Pixels, Floats, None]
 """Yields candidates uint8 [n, H, W, 3] inside the ball; is sent the embeddings float32 [n, D] of each, as served."""
 
 
@@ -123,7 +123,7 @@ def numpy_pgd(
     step_size: float,
     start: Floats | None = None,
     on_grid: bool = False,
-) -> Candidates:
+) -> CandidateBatches:
     """Images within `threat` of `images` at which a loss is large: `steps` + 1 candidates, one after the other.
 
     Args:

@@ -18,7 +18,7 @@ from torch import Tensor
 from holdfast.attacks.noise import noisy
 from holdfast.attacks.quantise import to_images_within, to_pixels
 from holdfast.attacks.search.worst_case import WorstCaseAttack
-from holdfast.attacks.surrogate import SoftKNN
+from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.victim import AnswerFunction, Embed, Victim
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.intervals import wilson
@@ -109,7 +109,7 @@ def _case(
         around = embed(noisy(clean.expand(crowd, -1, -1, -1), inner, generator))
         bank = torch.cat([around, embed(to_pixels(plant, generator.device)).expand(k, -1)])
     labels = torch.tensor([CROWD] * crowd + [PLANT] * k, device=generator.device)
-    surrogate = SoftKNN(bank, labels, 2, tau=0.05)
+    surrogate = TorchSoftKNN(bank, labels, 2, tau=0.05)
     return Victim(embed, surrogate, knn_answers(embed, bank, labels, 2, VoteParameters(k=k))), plant
 
 

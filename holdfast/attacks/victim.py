@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from holdfast.attacks.surrogate import SoftKNN
+from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.model.preprocess import Pixels
 
 Embed = Callable[[Tensor], Tensor]
@@ -38,7 +38,7 @@ class Victim:
     """
 
     embed: Embed
-    surrogate: SoftKNN
+    surrogate: TorchSoftKNN
     answer: AnswerFunction
     scores: ScoreFunction | None = None
     threads: int = 1

@@ -15,7 +15,7 @@ from holdfast.attacks.adaptive import AdaptiveAttack
 from holdfast.attacks.onnx_embedding import OnnxEmbedding
 from holdfast.attacks.pgd import frozen
 from holdfast.attacks.quantise import to_pixels
-from holdfast.attacks.search.worst_case import Outcome, WorstCaseAttack
+from holdfast.attacks.search.worst_case import AttackOutcome, WorstCaseAttack
 from holdfast.attacks.surrogate import surrogate_of
 from holdfast.attacks.victim import AnswerFunction, Embed, Victim
 from holdfast.bundle.manifest import Accuracy
@@ -57,7 +57,7 @@ class Evaluation:
     attack: str
     images: Pixels
     labels: NDArray[np.int64]
-    outcome: Outcome
+    outcome: AttackOutcome
     agreement: Rate
     seconds: float
     served_on: Placement = CPU

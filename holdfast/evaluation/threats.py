@@ -7,7 +7,7 @@ import numpy as np
 
 from holdfast.attacks.attack import Attack
 from holdfast.attacks.search.journal import Tried
-from holdfast.attacks.search.worst_case import NAME, Outcome, WorstCase
+from holdfast.attacks.search.worst_case import NAME, AttackOutcome, WorstCase
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.evaluation import suites as plans
 from holdfast.evaluation.balls import slug
@@ -54,7 +54,7 @@ class Hunted:
     """What a ladder came to: per image, and in the words of the report."""
 
     part: Part
-    outcome: Outcome
+    outcome: AttackOutcome
     result: ThreatResult
 
 
@@ -90,7 +90,7 @@ def alike(one: Part, other: Part) -> bool:
     return (one.threat.norm, one.knowledge) == (other.threat.norm, other.knowledge)
 
 
-def _climb(part: Part, smaller: Outcome | None, run: Run) -> Hunted:
+def _climb(part: Part, smaller: AttackOutcome | None, run: Run) -> Hunted:
     scene = run.scene
     victim = scene.victim if part.knowledge == "bank known" else scene.without_bank
     worst_case = WorstCase(victim, scene.images, scene.labels, part.threat)

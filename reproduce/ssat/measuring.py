@@ -12,7 +12,7 @@ import torch
 from rich.progress import Progress
 
 from holdfast.attacks.search.suite import AttackSuite
-from holdfast.attacks.search.worst_case import NAME, Outcome, WorstCase, WorstCaseAttack
+from holdfast.attacks.search.worst_case import NAME, AttackOutcome, WorstCase, WorstCaseAttack
 from holdfast.bundle.reader import ENCODER, EXEMPLARS, GRADIENT, INDEX, Bundle, read_manifest
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.data import Splits
@@ -39,7 +39,7 @@ class GoingOn(WorstCaseAttack):
     """
 
     ladder: AttackSuite
-    earlier: tuple[Outcome, ...] = ()
+    earlier: tuple[AttackOutcome, ...] = ()
     store: Path | None = None
 
     def __str__(self) -> str:
@@ -120,7 +120,7 @@ class Measuring:
             )
         return self._evaluations[attack, ball]
 
-    def _earlier(self, attack: AttackName, ball: ThreatModel) -> tuple[Outcome, ...]:
+    def _earlier(self, attack: AttackName, ball: ThreatModel) -> tuple[AttackOutcome, ...]:
         """(a) is as published, each ball for itself; (b) begins with all that is known to fool within the ball."""
         if attack == "pgd-knn":
             return ()

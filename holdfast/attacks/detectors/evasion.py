@@ -14,8 +14,8 @@ from holdfast.attacks.attack import PGDAttack
 from holdfast.attacks.detectors.detector import Detector
 from holdfast.attacks.losses import AttackLoss, Loss
 from holdfast.attacks.search.journal import Tried
-from holdfast.attacks.search.suite import AttackSuite, Watch
-from holdfast.attacks.search.worst_case import NAME, Outcome, WorstCase
+from holdfast.attacks.search.suite import AfterBatch, AttackSuite
+from holdfast.attacks.search.worst_case import NAME, AttackOutcome, WorstCase
 from holdfast.attacks.victim import ABSTAINED, AnswerFunction, Victim
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.intervals import Rate
@@ -91,7 +91,7 @@ class AttackedSet:
     images: Pixels
     labels: NDArray[np.int64]
     threat: ThreatModel
-    outcome: Outcome
+    outcome: AttackOutcome
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def evasion(
     seed: int = 0,
     progress: Progress | None = None,
     store: Path | None = None,
-    watch: Watch | None = None,
+    watch: AfterBatch | None = None,
 ) -> Evasion:
     """Attack a vote and its detector at once.
 

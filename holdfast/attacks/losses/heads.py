@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from holdfast.attacks.losses.base import Loss
-from holdfast.attacks.surrogate import SoftKNN
+from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.victim import Victim
 
 
@@ -84,7 +84,7 @@ class Ridge:
         return z @ self.weight + self.offset
 
     @classmethod
-    def fit(cls, surrogate: SoftKNN, ridge: float) -> Self:
+    def fit(cls, surrogate: TorchSoftKNN, ridge: float) -> Self:
         """Minimise mean_i |h(b_i) - onehot(y_i)|^2 + ridge v |W|^2, v the mean variance of a dimension of the bank.
 
         In closed form, (Cov + ridge v I) W = Cov(b, onehot), and h(mean b) = mean onehot. A class without an exemplar

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from holdfast.attacks.losses.base import Loss
-from holdfast.attacks.surrogate import SoftKNN
+from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.victim import Victim
 
 
@@ -45,7 +45,7 @@ class RelativeMargin:
         # tiny differences between similarities near 1 are then no longer lost to rounding.
         centred = bank - bank.mean(0)
         covariance = centred.T @ centred / len(bank)
-        surrogate = SoftKNN(centred, victim.surrogate.labels, victim.surrogate.classes, tau=1.0)
+        surrogate = TorchSoftKNN(centred, victim.surrogate.labels, victim.surrogate.classes, tau=1.0)
 
         def loss(attacked: Tensor) -> Tensor:
             z = victim.embed(attacked).float()

@@ -18,7 +18,7 @@ from holdfast.attacks.search.threads import Map, side_by_side
 from holdfast.attacks.search.worst_case import WorstCase, WorstCaseAttack, batches
 from holdfast.model.preprocess import Pixels
 
-Watch = Callable[[int, int, int], None]
+AfterBatch = Callable[[int, int, int], None]
 """Called after each batch: (number of the attack, images it has just tried, images it still has to try)."""
 
 SAVE_EVERY_S = 2.0
@@ -50,7 +50,7 @@ class AttackSuite(WorstCaseAttack):
         seed: int = 0,
         progress: Progress | None = None,
         store: Path | None = None,
-        watch: Watch | None = None,
+        watch: AfterBatch | None = None,
     ) -> tuple[Tried, ...]:
         """Let every attack try the survivors of `worst_case`, which keeps what they find.
 

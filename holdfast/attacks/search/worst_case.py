@@ -25,7 +25,7 @@ NAME = "<U80"
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class AttackOutcome:
     """What attacks on N images came to.
 
     Attributes:
@@ -160,9 +160,9 @@ class WorstCase:
         self._adversarial, self._adversarial_labels = state["adversarial"].copy(), state["adversarial_labels"].copy()
         self._found_by, self._survives = state["found_by"].astype(NAME), state["survives"].copy()
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> AttackOutcome:
         """The worst found so far."""
-        return Outcome(
+        return AttackOutcome(
             clean_labels=self._clean_labels,
             success=(self._clean_labels == self._labels) & ~self._survives,
             adversarial=self._adversarial,
@@ -190,7 +190,7 @@ class WorstCaseAttack(ABC):
         *,
         seed: int = 0,
         progress: Progress | None = None,
-    ) -> Outcome:
+    ) -> AttackOutcome:
         """Attack every image.
 
         Args:

@@ -13,7 +13,7 @@ from torch import Tensor
 from holdfast.attacks.adaptive import AdaptiveAttack
 from holdfast.attacks.planted import planted_adversary
 from holdfast.attacks.quantise import to_pixels
-from holdfast.attacks.search.suite import Watch
+from holdfast.attacks.search.suite import AfterBatch
 from holdfast.attacks.search.worst_case import WorstCase, WorstCaseAttack
 from holdfast.attacks.victim import Victim
 from holdfast.bundle.threat_model import ThreatModel
@@ -75,7 +75,7 @@ def robust(
     seed: int = 0,
     progress: Progress | None = None,
     store: Path | None = None,
-    watch: Watch | None = None,
+    watch: AfterBatch | None = None,
 ) -> Rate:
     """Images answered rightly, clean and under `attack`; measured by itself, with nothing carried over.
 

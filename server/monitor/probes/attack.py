@@ -10,10 +10,7 @@ from holdfast.bundle.threat_model import ThreatModel
 from holdfast.model.encoder.onnx import OnnxGradient
 from holdfast.model.surrogate import SoftKNN
 
-Candidate = NDArray[np.uint8]
-Embedding = NDArray[np.float32]
-
-Search = Generator[Candidate, Embedding, None]
+Search = Generator[NDArray[np.uint8], NDArray[np.float32], None]
 """Yields candidates uint8 [H, W, C] inside the ball; is sent, for each, its embedding float32 [D] as served.
 
 The search never judges itself: the prober asks the served classifier about every candidate and stops at the first flip.

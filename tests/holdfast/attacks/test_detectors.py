@@ -23,7 +23,7 @@ from holdfast.attacks.losses import Margin, SitawarinWagner
 from holdfast.attacks.quantise import to_pixels
 from holdfast.attacks.search.suite import AttackSuite
 from holdfast.attacks.search.worst_case import WorstCase
-from holdfast.attacks.surrogate import SoftKNN
+from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.victim import ABSTAINED, Victim
 from holdfast.bundle.exemplars import Exemplars, Flag
 from holdfast.bundle.threat_model import ThreatModel
@@ -69,7 +69,7 @@ class EvaluationContext:
         if calibrated:
             counts = np.stack([np.bincount(row, minlength=3) for row in answers.neighbour_labels])
             self.bundle.manifest.calibration = calibrate(counts, self.clean_labels, coverage=0.9)
-        surrogate = SoftKNN(torch.from_numpy(bank), torch.from_numpy(labels[:120]), 3, 0.05)
+        surrogate = TorchSoftKNN(torch.from_numpy(bank), torch.from_numpy(labels[:120]), 3, 0.05)
         self.victim = Victim(self.embed, surrogate, lambda images: self.classifier.classify(images).labels)
 
     def numpy_embed(self, images):

@@ -25,7 +25,7 @@ from holdfast.attacks.losses import (
 )
 from holdfast.attacks.quantise import to_pixels
 from holdfast.attacks.search.suite import AttackSuite
-from holdfast.attacks.surrogate import SoftKNN
+from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.victim import Victim
 from holdfast.bundle.threat_model import ThreatModel
 from tests.holdfast.attacks.small import small_setup
@@ -47,7 +47,7 @@ class Toy:
         matrix = torch.from_numpy(self.matrix).float()
         self.victim = Victim(
             lambda pixels: F.normalize(pixels.flatten(1) @ matrix, dim=1),
-            SoftKNN(torch.from_numpy(self.bank).float(), torch.from_numpy(self.labels), CLASSES, 0.05),
+            TorchSoftKNN(torch.from_numpy(self.bank).float(), torch.from_numpy(self.labels), CLASSES, 0.05),
             lambda images: np.zeros(len(images), np.int64),
         )
 
@@ -121,7 +121,7 @@ def test_sitawarin_wagner_would_differ_with_the_first_guides():
 
 def test_sitawarin_wagner_rests_once_its_half_is_in_and_the_other_out():
     bank = F.normalize(torch.tensor([[1.0, 0.1], [1.0, 0.2], [-1.0, 0.1], [-1.0, 0.2]]), dim=1)
-    surrogate = SoftKNN(bank, torch.tensor([1, 1, 0, 0]), 2, 0.05)
+    surrogate = TorchSoftKNN(bank, torch.tensor([1, 1, 0, 0]), 2, 0.05)
     victim = Victim(lambda pixels: F.normalize(pixels.flatten(1)[:, :2], dim=1), surrogate, lambda images: images)
     home, goal = (torch.tensor([x, 0.0, 0.0]).reshape(1, 3, 1, 1) for x in (-1.0, 1.0))
     loss = SitawarinWagner(k=3, number=4)(victim, home, torch.tensor([0]))
@@ -156,7 +156,7 @@ def test_there_are_only_so_many_wrong_classes():
 
 def test_classes_without_exemplars_are_no_goal():
     toy = Toy(0)
-    wider = SoftKNN(toy.victim.surrogate.bank, toy.victim.surrogate.labels, CLASSES + 3, 0.05)
+    wider = TorchSoftKNN(toy.victim.surrogate.bank, toy.victim.surrogate.labels, CLASSES + 3, 0.05)
     for loss in (SitawarinWagner(5, 6), FeatureMatching(3, 4), Prototypes(), LinearHead()):
         before = toy.values(loss, toy.other)
         toy.victim, kept = replace(toy.victim, surrogate=wider), toy.victim

@@ -12,7 +12,7 @@ from holdfast.attacks.noise import NoiseAttack
 from holdfast.attacks.planted import knn_answers
 from holdfast.attacks.quantise import to_images, to_pixels
 from holdfast.attacks.search.suite import AttackSuite
-from holdfast.attacks.surrogate import SoftKNN
+from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.third_party import (
     ApgdCE,
     ApgdTargeted,
@@ -158,7 +158,7 @@ def with_classes(scene, classes):
     kept = victim.surrogate.labels < classes
     bank, names = victim.surrogate.bank[kept], victim.surrogate.labels[kept]
     answer = knn_answers(victim.embed, bank, names, 5, VoteParameters(k=5))
-    return Victim(victim.embed, SoftKNN(bank, names, 5, 0.05), answer), images[labels < classes], labels[labels < classes]
+    return Victim(victim.embed, TorchSoftKNN(bank, names, 5, 0.05), answer), images[labels < classes], labels[labels < classes]
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=str)

@@ -11,7 +11,7 @@ from holdfast.attacks.losses import LatentDistance, Margin
 from holdfast.attacks.planted import knn_answers
 from holdfast.attacks.quantise import to_pixels
 from holdfast.attacks.search.suite import AttackSuite
-from holdfast.attacks.surrogate import SoftKNN
+from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.transfer import FromBundle
 from holdfast.attacks.victim import Victim
 from holdfast.bundle.exemplars import Exemplars
@@ -52,7 +52,7 @@ def scene():
         with torch.no_grad():
             bank = embed(to_pixels(images[:96]))
         answer = knn_answers(embed, bank, bank_labels, 3, VoteParameters(k=5))
-        return Victim(embed, SoftKNN(bank, bank_labels, 3, 0.05), answer)
+        return Victim(embed, TorchSoftKNN(bank, bank_labels, 3, 0.05), answer)
 
     return victim(0), victim(1), images[96:], labels[96:]
 

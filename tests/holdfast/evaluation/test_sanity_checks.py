@@ -12,7 +12,7 @@ from holdfast.attacks.planted import knn_answers
 from holdfast.attacks.search.journal import Tried
 from holdfast.attacks.search.suite import AttackSuite
 from holdfast.attacks.search.worst_case import WorstCase
-from holdfast.attacks.surrogate import SoftKNN
+from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.third_party import SquareScores
 from holdfast.attacks.victim import Victim
 from holdfast.bundle.threat_model import ThreatModel
@@ -178,7 +178,7 @@ def test_an_attack_that_overshoots_is_not_monotone():
 
     bank = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     labels = torch.arange(2)
-    victim = Victim(embed, SoftKNN(bank, labels, 2, 0.2), knn_answers(embed, bank, labels, 2, VoteParameters(k=1)))
+    victim = Victim(embed, TorchSoftKNN(bank, labels, 2, 0.2), knn_answers(embed, bank, labels, 2, VoteParameters(k=1)))
     grey = np.full((20, 8, 8, 3), 128, dtype=np.uint8)
     measured = curve(victim, grey, np.zeros(20, dtype=np.int64), ONE, epsilons=(0.0, 0.105, 0.21))
     assert [point.robust.successes for point in measured.points] == [20, 0, 20]
@@ -189,7 +189,7 @@ def test_an_attack_that_overshoots_is_not_monotone():
 
 def test_a_surrogate_of_another_bank_fails(scene):
     victim, images, labels = scene
-    other = SoftKNN(victim.surrogate.bank, (victim.surrogate.labels + 1) % 3, 3, 0.05)
+    other = TorchSoftKNN(victim.surrogate.bank, (victim.surrogate.labels + 1) % 3, 3, 0.05)
     assert not agreeing(replace(victim, surrogate=other), images, labels).passed
 
 
