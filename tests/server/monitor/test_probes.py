@@ -254,7 +254,9 @@ def test_the_flip_rate_forgets():
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="thread priorities are Linux's")
 def test_only_the_calling_thread_becomes_nicer():
-    nice = {}
+    nice, before = {}, os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    if before > BACKGROUND:
+        pytest.skip("these tests run at a lower priority already")
 
     def work():
         nice["done"] = lower_thread_priority()
@@ -264,4 +266,4 @@ def test_only_the_calling_thread_becomes_nicer():
     thread.start()
     thread.join()
     assert nice == {"done": True, "thread": BACKGROUND}
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < BACKGROUND
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
