@@ -10,6 +10,7 @@ from holdfast.bundle.threat_model import Norm, ThreatModel
 from holdfast.errors import SchemaMismatchError
 from holdfast.model.credibility import Calibration
 from holdfast.model.preprocess import InputContract
+from holdfast.model.retrieval.table import retriever_kind
 from holdfast.model.vote import VoteParameters
 
 SCHEMA_VERSION: Literal[2] = 2
@@ -109,6 +110,11 @@ class Manifest(Record):
     def index_kind(self) -> str:
         """The kind of the index; flat where nothing is recorded of it."""
         return self.index.kind if self.index else FLAT
+
+    @property
+    def index_file(self) -> str:
+        """The name of the index's file. Raises BundleError where this holdfast has no such kind of index."""
+        return retriever_kind(self.index_kind).file
 
     def to_json(self) -> bytes:
         """UTF-8 JSON that a person can read, the same bytes for the same manifest."""

@@ -36,7 +36,7 @@ def migrated(values: Values, newest: int, where: str) -> Values:
     version = values.get("schema_version")
     if type(version) is int and version > newest:
         raise SchemaMismatchError(
-            f"{where} was written by a newer holdfast (schema {version}); this one reads up to schema {newest}: upgrade holdfast"
+            f"{where} was written by a newer holdfast (schema {version}); this one reads up to {newest}: upgrade holdfast"
         )
     if type(version) is not int or version not in {*MIGRATIONS, newest}:
         raise SchemaMismatchError(

@@ -17,14 +17,13 @@ from holdfast.model.encoder.bucketed import BucketedEncoder
 from holdfast.model.encoder.device import CPU, Device, Placement, place
 from holdfast.model.encoder.onnx import OnnxEncoder, OnnxGradient
 from holdfast.model.retrieval.base import SPARE, Retriever
-from holdfast.model.retrieval.table import open_retriever, retriever_kind
+from holdfast.model.retrieval.table import open_retriever
 
 MANIFEST = "manifest.json"
 ENCODER = "encoder.onnx"
 ENCODER_FLOAT16 = "encoder_float16.onnx"
 GRADIENT = "gradient.onnx"
 WEIGHTS = "weights.bin"
-INDEX = "index.faiss"
 EXEMPLARS = "exemplars.npz"
 
 MAX_BATCH = 64
@@ -144,18 +143,13 @@ class Bundle:
             )
         return gradient
 
-    @property
-    def index_file(self) -> str:
-        """The name of the index's file, which goes by its kind."""
-        return retriever_kind(self.manifest.index_kind).file
-
     @cached_property
     def index(self) -> Retriever:
         """The exemplars, searchable; of the kind that the manifest names."""
-        kind = self.manifest.index_kind
-        self._require(self.index_file, f"run python -m index_build {self.directory}")
-        exemplars, path = self.exemplars, self.directory / self.index_file
-        return open_retriever(kind, path, exemplars.ids, exemplars.labels, self.placement.device)
+        manifest, exemplars = self.manifest, self.exemplars
+        self._require(manifest.index_file, f"run python -m index_build {self.directory}")
+        path = self.directory / manifest.index_file
+        return open_retriever(manifest.index_kind, path, exemplars.ids, exemplars.labels, self.placement.device)
 
     @cached_property
     def exemplars(self) -> Exemplars:

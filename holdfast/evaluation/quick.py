@@ -135,10 +135,10 @@ def evaluate(
     bundle = open_served(directory, threads, serve_on, serve_in)
     check_fit(bundle, test)
     test = sample(test, limit, seed)
-    classifier, attack = Classifier(bundle), attack or AdaptiveAttack()
+    classifier, attack = bundle.classifier(), attack or AdaptiveAttack()
     threat = threat or bundle.manifest.threat_model.model()
     with frozen(*([encoder] if encoder is not None else [])):
-        victim = victim_of(classifier, encoder, test.images[:16], threads)
+        victim = victim_of(bundle, classifier, encoder, test.images[:16], threads)
         outcome = attack(victim, test.images, test.labels, threat, seed=seed, progress=progress)
         agreed = agreement(victim, test.images, outcome.clean_labels)
     seconds = time.monotonic() - began
@@ -162,20 +162,21 @@ def open_served(directory: Path, threads: int, serve_on: Choice, serve_in: Preci
     return Bundle.open(directory, threads=threads, device=serve_on, max_batch=JUDGED_AT_ONCE, precision=serve_in)
 
 
-def victim_of(classifier: Classifier, encoder: nn.Module | None, some: Pixels, threads: int = 1) -> Victim:
+def victim_of(bundle: Bundle, classifier: Classifier, encoder: nn.Module | None, some: Pixels, threads: int = 1) -> Victim:
     """All that a white-box attacker knows of a served classifier: its weights, its whole bank, its labels.
 
     Args:
-        classifier: over an open bundle.
+        bundle: a complete one.
+        classifier: over it.
         encoder: see `evaluate`; it must be frozen meanwhile.
         some: uint8 [n, H, W, 3], a few images on which `encoder` is held against the bundle.
         threads: see `Victim`; a GPU takes a batch whole.
 
     Raises:
         ContractMismatchError: `encoder` does not embed `some` as the bundle does.
+        BundleError: the bundle's index cannot export its exemplars.
 
     """
-    bundle = classifier.bundle
     device = torch.device("cpu") if encoder is None else next(encoder.parameters()).device
     embed = OnnxEmbedding(bundle) if encoder is None else _torch_embedding(encoder)
     with torch.no_grad():

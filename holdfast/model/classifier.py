@@ -117,8 +117,6 @@ def _distance_of_the_last(neighbours: Neighbours) -> Floats:
     distances: Floats = 1 - neighbours.similarities[:, -1]
     fewer = np.flatnonzero(neighbours.ids[:, -1] < 0)
     if len(fewer):
-        distances[fewer] = (1 - neighbours.similarities[fewer]).max(
-            axis=1, where=neighbours.ids[fewer] >= 0, initial=-np.inf
-        )
+        distances[fewer] = (1 - neighbours.similarities[fewer]).max(axis=1, where=neighbours.ids[fewer] >= 0, initial=-np.inf)
         distances[neighbours.ids[:, 0] < 0] = FARTHEST
     return distances

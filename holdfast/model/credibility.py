@@ -57,9 +57,7 @@ def calibrate(counts: NDArray[np.int64], labels: NDArray[np.int64], k: int, cove
     return Calibration(nonconformity=open_threshold.nonconformity, abstain_below=threshold, coverage=covered)
 
 
-def credibility(
-    counts: NDArray[np.int64], calibration: Calibration, k: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def credibility(counts: NDArray[np.int64], calibration: Calibration, k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Credibility and confidence of each image.
 
     Args:

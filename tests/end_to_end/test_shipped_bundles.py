@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from holdfast.bundle import Bundle, Classifier
+from holdfast.bundle import Bundle
 from holdfast.evaluation.report import read_report
 from holdfast.trainer.presets import PRESETS
 
@@ -68,6 +68,6 @@ def test_it_is_as_accurate_as_it_says(small, shared_data) -> None:
                 strips.append(np.asarray(Image.open(file).convert("RGB")).reshape(-1, 32, 32, 3))
     images = np.concatenate(strips)
     labels = np.load(shared_data / "cifar10" / "labels.npz")["test"][: len(images)]
-    answers = Classifier(small).classify(images)
+    answers = small.classifier().classify(images)
     stated = small.manifest.accuracy.clean
     assert abs(np.mean(answers.labels == labels) - stated) < 4 * math.sqrt(stated * (1 - stated) / len(images))

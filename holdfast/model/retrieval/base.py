@@ -147,7 +147,7 @@ def canonical(neighbours: Neighbours, k: int) -> Neighbours:
         equals = follows.copy()
         equals[:, :-1] |= tied
         places = np.flatnonzero(equals)
-        group = np.cumsum(~follows.ravel()[places])
+        group: Ints = np.cumsum(~follows.ravel()[places], dtype=np.int64)
         ids, labels = ids.copy(), labels.copy()
         ids.ravel()[places], labels.ravel()[places] = _by_group_and_id(
             group, neighbours.ids.ravel()[places], neighbours.labels.ravel()[places]

@@ -112,7 +112,7 @@ class FlatIndex:
             index: Any = faiss.read_index(str(path))
         except RuntimeError as error:
             raise BundleError(f"{path} is not a faiss index: {error}; {AGAIN}") from None
-        inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexIDMap2) else None
+        inner: Any = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexIDMap2) else None
         half = isinstance(inner, faiss.IndexScalarQuantizer) and inner.sq.qtype == faiss.ScalarQuantizer.QT_fp16
         if not half and not isinstance(inner, faiss.IndexFlatIP):
             raise BundleError(f"{path} is not an IndexIDMap2 over IndexFlatIP or over float16; {AGAIN}")

@@ -88,8 +88,8 @@ class GpuFlatIndex:
         fetched = min(k, self.size)
         if fetched > MOST_SELECTED:
             raise DeviceError(
-                f"{k} neighbours are more than the {MOST_SELECTED} that a GPU finds: vote with k = {MAX_K} at most, or search on"
-                " the CPU"
+                f"{k} neighbours are more than the {MOST_SELECTED} that a GPU finds: vote with k = {MAX_K} at most,"
+                " or search on the CPU"
             )
         if len(queries) == 0:
             nothing = np.zeros((0, k), dtype=np.int64)

@@ -1,6 +1,5 @@
 """The kinds of index that there are. A new one is a file that keeps `Retriever`, and a line here."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +10,8 @@ from holdfast.model.answers import Ints
 from holdfast.model.retrieval.base import Bank, Retriever
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from holdfast.model.encoder.device import Device
 
 
@@ -61,8 +62,8 @@ def retriever_kind(name: str) -> RetrieverKind:
     """The kind of that name. Raises BundleError where there is none."""
     if name not in RETRIEVERS:
         raise BundleError(
-            f"there is no index of kind {name!r} in this holdfast, which knows {', '.join(sorted(RETRIEVERS))}: upgrade holdfast,"
-            " or build the index again with python -m index_build"
+            f"there is no index of kind {name!r} in this holdfast, which knows {', '.join(sorted(RETRIEVERS))}:"
+            " upgrade holdfast, or build the index again with python -m index_build"
         )
     return RETRIEVERS[name]
 
@@ -74,11 +75,17 @@ def build_retriever(name: str, bank: Bank, *, half: bool = False) -> StoredRetri
         BundleError: there is no such kind, its package is not installed, or it does not round.
 
     """
+    check_buildable(name, half=half)
+    built: StoredRetriever = _load(name, RETRIEVERS[name].implementation).build(bank, **({"half": True} if half else {}))
+    return built
+
+
+def check_buildable(name: str, *, half: bool = False) -> None:
+    """Find out, before anything is embedded, whether such an index can be built. Raises as `build_retriever`."""
     kind = retriever_kind(name)
     if half and not kind.rounds:
         raise BundleError(f"an index of kind {name!r} does not round embeddings to float16: leave --half away")
-    built: StoredRetriever = _load(name, kind.implementation).build(bank, **({"half": True} if half else {}))
-    return built
+    _load(name, kind.implementation)
 
 
 def open_retriever(name: str, path: Path, ids: Ints, labels: Ints, device: "Device" = "cpu") -> Retriever:

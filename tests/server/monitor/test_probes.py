@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.synthetic import images, write_bundle
+from holdfast.bundle.reader import Bundle
 from holdfast.model.classifier import Classifier
+from holdfast.model.encoder.onnx import OnnxGradient
 from holdfast.server.monitor.probes.attack import Question, radius_in_levels
 from holdfast.server.monitor.probes.budget import CpuBudget
 from holdfast.server.monitor.probes.flip_rate import FlipRate, wilson
@@ -26,8 +28,18 @@ from holdfast.server.settings import ConfigurationError
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    return Classifier(write_bundle(Path(tmp_path_factory.mktemp("probes")) / "bundle"))
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_bundle(Path(tmp_path_factory.mktemp("probes")) / "bundle")
+
+
+@pytest.fixture(scope="module")
+def classifier(bundle: Bundle) -> Classifier:
+    return bundle.classifier()
+
+
+@pytest.fixture(scope="module")
+def gradient(bundle: Bundle) -> OnnxGradient:
+    return bundle.gradient
 
 
 @dataclass
@@ -63,8 +75,8 @@ def wait_for(condition, seconds=10.0):
         time.sleep(0.005)
 
 
-def question_of(classifier, image, label, radius, steps=8):
-    return Question(image, label, radius, steps, classifier.surrogate, classifier.bundle.gradient)
+def question_of(classifier, gradient, image, label, radius):
+    return Question(image, label, radius, 8, classifier.surrogate, gradient)
 
 
 def candidates_of(classifier, attack, question, seed=0):
@@ -80,23 +92,23 @@ def candidates_of(classifier, attack, question, seed=0):
 
 @pytest.mark.parametrize("name", ATTACKS)
 @pytest.mark.parametrize("radius", [1, 8, 255])
-def test_every_candidate_is_a_picture_inside_the_ball(classifier, name, radius):
+def test_every_candidate_is_a_picture_inside_the_ball(classifier, gradient, name, radius):
     for image, label in zip(*images(1, seed=5), strict=True):
-        found = candidates_of(classifier, ATTACKS[name], question_of(classifier, image, int(label), radius))
+        found = candidates_of(classifier, ATTACKS[name], question_of(classifier, gradient, image, int(label), radius))
         assert found.dtype == np.uint8
         assert np.abs(found.astype(int) - image).max() <= radius
 
 
-def test_noise_fills_the_ball(classifier):
+def test_noise_fills_the_ball(classifier, gradient):
     image = np.full((32, 32, 3), 128, np.uint8)
-    (found,) = candidates_of(classifier, noise, question_of(classifier, image, 0, 8))
+    (found,) = candidates_of(classifier, noise, question_of(classifier, gradient, image, 0, 8))
     assert set(np.unique(found.astype(int) - 128)) == set(range(-8, 9))
 
 
-def test_pgd_lowers_the_margin_where_noise_of_the_same_size_does_not(classifier):
+def test_pgd_lowers_the_margin_where_noise_of_the_same_size_does_not(classifier, gradient):
     pixels, labels = images(3, seed=6)
     for image, label in zip(pixels, labels, strict=True):
-        question = question_of(classifier, image, int(label), 8)
+        question = question_of(classifier, gradient, image, int(label), 8)
         clean = classifier.classify(image[None]).soft_margin[0]
         attacked = classifier.classify(candidates_of(classifier, pgd, question)[-1:])
         noisy = classifier.classify(candidates_of(classifier, noise, question))
@@ -105,9 +117,9 @@ def test_pgd_lowers_the_margin_where_noise_of_the_same_size_does_not(classifier)
         assert abs(margin_of(noisy) - clean) < 1
 
 
-def test_results_are_counted_and_pgd_flips_what_noise_does_not(classifier):
+def test_results_are_counted_and_pgd_flips_what_noise_does_not(classifier, gradient):
     recorder = Recorder()
-    prober = Prober(Settings(), classifier, classifier.bundle.gradient, recorder, lambda: True)
+    prober = Prober(Settings(), classifier, gradient, recorder, lambda: True)
     prober.start()
     pixels, _ = images(5, seed=7)
     answers = classifier.classify(pixels)
@@ -140,9 +152,9 @@ def test_a_probe_that_raises_is_counted_and_the_next_one_runs(classifier):
     assert set(recorder.rates) == {("noise", 24 / 255)}
 
 
-def test_a_busy_server_is_never_probed_and_the_queue_sheds(classifier):
+def test_a_busy_server_is_never_probed_and_the_queue_sheds(classifier, gradient):
     recorder = Recorder()
-    prober = Prober(Settings(), classifier, classifier.bundle.gradient, recorder, lambda: False)
+    prober = Prober(Settings(), classifier, gradient, recorder, lambda: False)
     prober.start()
     image = images(1, seed=9)[0][0]
     for _ in range(3 * QUEUE):
@@ -155,8 +167,8 @@ def test_a_busy_server_is_never_probed_and_the_queue_sheds(classifier):
     assert time.monotonic() - started < 1
 
 
-def test_offer_does_not_wait(classifier):
-    prober = Prober(Settings(), classifier, classifier.bundle.gradient, Recorder(), lambda: False)  # never started
+def test_offer_does_not_wait(classifier, gradient):
+    prober = Prober(Settings(), classifier, gradient, Recorder(), lambda: False)  # never started
     image = images(1, seed=9)[0][0]
     started = time.perf_counter()
     for _ in range(2000):
@@ -166,17 +178,17 @@ def test_offer_does_not_wait(classifier):
 
 
 @pytest.mark.parametrize(("rate", "low", "high"), [(0.0, 0, 0), (0.25, 350, 650), (1.0, 2000, 2000)])
-def test_the_rate_is_the_share_that_is_sampled(classifier, rate, low, high):
+def test_the_rate_is_the_share_that_is_sampled(classifier, gradient, rate, low, high):
     recorder = Recorder()
-    prober = Prober(Settings(probe_rate=rate), classifier, classifier.bundle.gradient, recorder, lambda: False)
+    prober = Prober(Settings(probe_rate=rate), classifier, gradient, recorder, lambda: False)
     image = images(1, seed=9)[0][0]
     for _ in range(2000):
         prober.offer(image, 0, 1.0)
     assert low <= recorder.shed + (QUEUE if rate else 0) <= high
 
 
-def test_the_sample_is_a_copy(classifier):
-    prober = Prober(Settings(), classifier, classifier.bundle.gradient, Recorder(), lambda: True)
+def test_the_sample_is_a_copy(classifier, gradient):
+    prober = Prober(Settings(), classifier, gradient, Recorder(), lambda: True)
     batch = images(1, seed=9)[0]
     before = batch[0].copy()
     prober.offer(batch[0], 0, 1.0)
@@ -184,15 +196,15 @@ def test_the_sample_is_a_copy(classifier):
     assert np.array_equal(prober._samples.get_nowait().image, before)
 
 
-def test_epsilons_must_change_a_grey_level(classifier):
-    arguments = (classifier, classifier.bundle.gradient, Recorder(), lambda: True)
+def test_epsilons_must_change_a_grey_level(classifier, gradient):
+    arguments = (classifier, gradient, Recorder(), lambda: True)
     with pytest.raises(ConfigurationError, match="no grey level"):
         Prober(Settings(probe_epsilons=(0.001,)), *arguments)
 
 
-def test_a_search_uses_no_more_than_its_budget(classifier):
+def test_a_search_uses_no_more_than_its_budget(classifier, gradient):
     recorder = Recorder()
-    prober = Prober(Settings(probe_budget=0.02), classifier, classifier.bundle.gradient, recorder, lambda: True)
+    prober = Prober(Settings(probe_budget=0.02), classifier, gradient, recorder, lambda: True)
     prober.start()
     image = images(1, seed=9)[0][0]
     end = time.monotonic() + 1.0
