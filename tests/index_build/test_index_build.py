@@ -2,20 +2,20 @@ import json
 import threading
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from holdfast import data
-from holdfast.bundle import Bundle, BundleWriter, Classifier, InputContract, Manifest, read_manifest
+from holdfast.bundle import Bundle, BundleWriter, read_manifest
 from holdfast.bundle.exemplars import Flag
-from holdfast.bundle.manifest import Accuracy, DataRecord, ThreatModelRecord, Training
+from holdfast.bundle.manifest import Accuracy, DataRecord
 from holdfast.data import LabelledImages, Splits
 from holdfast.errors import BundleError
 from holdfast.index_build import IndexBuildError, build_index, resume
-from holdfast.index_build.__main__ import main
+from holdfast.index_build.cli import main
 from holdfast.model.encoder.onnx import OnnxEncoder
 from holdfast.model.vote import VoteParameters
+from tests import bundles
+from tests.bundles import Linear
 
 DIM, K = 16, 5
 
@@ -25,95 +25,12 @@ def digits():
     return data.load("digits", size=8, calibration=100)
 
 
-def write_encoder(path, side=8, dim=DIM):
-    """Projects the centred pixels at random: digits of a class stay near each other."""
-    weights = np.random.default_rng(0).normal(size=(side * side * 3, dim)).astype(np.float32)
-    constants = {"shift": np.float32(80), "weights": weights}
-    nodes = [
-        helper.make_node("Cast", ["images"], ["values"], to=TensorProto.FLOAT),
-        helper.make_node("Sub", ["values", "shift"], ["centred"]),
-        helper.make_node("Flatten", ["centred"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "weights"], ["z"]),
-        helper.make_node("LpNormalization", ["z"], ["embeddings"], axis=1, p=2),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "encoder",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", side, side, 3])],
-        [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["batch", dim])],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), str(path))
-
-
-def write_gradient(path, side=8, dim=DIM):
-    """Of `write_encoder`'s: with n = z / |z|, the cotangent c is (c - <n, c> n) / |z| at z, and goes back by the matrix."""
-    weights = np.random.default_rng(0).normal(size=(side * side * 3, dim)).astype(np.float32)
-    constants = {
-        "shift": np.float32(80),
-        "levels": np.float32(255),
-        "weights": weights,
-        "back": 255 * weights.T,
-        "shape": np.array([-1, side, side, 3]),
-        "last": np.array([1]),
-    }
-    nodes = [
-        helper.make_node("Mul", ["pixels", "levels"], ["values"]),
-        helper.make_node("Sub", ["values", "shift"], ["centred"]),
-        helper.make_node("Flatten", ["centred"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "weights"], ["z"]),
-        helper.make_node("ReduceL2", ["z", "last"], ["length"]),
-        helper.make_node("Div", ["z", "length"], ["n"]),
-        helper.make_node("Mul", ["n", "cotangents"], ["products"]),
-        helper.make_node("ReduceSum", ["products", "last"], ["along"]),
-        helper.make_node("Mul", ["n", "along"], ["radial"]),
-        helper.make_node("Sub", ["cotangents", "radial"], ["tangential"]),
-        helper.make_node("Div", ["tangential", "length"], ["at_z"]),
-        helper.make_node("MatMul", ["at_z", "back"], ["at_pixels"]),
-        helper.make_node("Reshape", ["at_pixels", "shape"], ["gradients"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "gradient",
-        [
-            helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", side, side, 3]),
-            helper.make_tensor_value_info("cotangents", TensorProto.FLOAT, ["batch", dim]),
-        ],
-        [helper.make_tensor_value_info("gradients", TensorProto.FLOAT, ["batch", side, side, 3])],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), str(path))
-
-
 def write_bundle(directory, splits, k=K, *, gradient=True, **record):
-    side = splits.train.images.shape[1]
+    """Projects the centred pixels at random: digits of a class stay near each other."""
     known = {"name": "digits", "sha256": splits.sha256, "calibration": len(splits.calibration), "seed": 0, **record}
-    writer = BundleWriter.create(directory)
-    writer.add("encoder.onnx", lambda path: write_encoder(path, side))
-    if gradient:
-        writer.add("gradient.onnx", lambda path: write_gradient(path, side))
-    writer.commit(
-        Manifest(
-            name="tiny",
-            created="2026-01-01T00:00:00Z",
-            input=InputContract(height=side, width=side),
-            embedding_dim=DIM,
-            class_names=splits.class_names,
-            vote=VoteParameters(k=k),
-            threat_model=ThreatModelRecord(norm="linf", epsilon=8 / 255),
-            training=Training(
-                command="python -m trainer",
-                seed=0,
-                commit="0" * 40,
-                objective="none",
-                encoder="linear",
-                steps=0,
-                seconds=0,
-                data=DataRecord(**known),
-            ),
-        )
-    )
-    return directory
+    encoder = Linear.random(splits.train.images.shape[1], DIM, grey=80 / 255)
+    changes = {"data": DataRecord(**known), "vote": VoteParameters(k=k)}
+    return bundles.write_bundle(directory, encoder, splits.class_names, gradient=gradient, **changes)
 
 
 @pytest.fixture
@@ -135,11 +52,11 @@ def test_a_bundle_is_completed_and_serves(bundle, digits, capsys):
     assert record.command == f"python -m index_build {bundle} --threads 1"
     assert opened.exemplars.sources.tolist() == digits.train.sources
     assert np.array_equal(opened.exemplars.labels, digits.train.labels)
-    embeddings, ids = opened.index.vectors()
-    np.testing.assert_allclose(embeddings, opened.encoder.embed(digits.train.images), atol=1e-6)
-    assert ids.tolist() == list(range(1297))
+    bank = opened.index.export()
+    np.testing.assert_allclose(bank.embeddings, opened.encoder.embed(digits.train.images), atol=1e-6)
+    assert bank.ids.tolist() == list(range(1297))
     assert record.disagreement_ratio == np.mean((opened.exemplars.flags & Flag.DISAGREES) > 0)
-    answers = Classifier(opened).classify(digits.test.images)
+    answers = opened.classifier().classify(digits.test.images)
     assert np.mean(answers.labels == digits.test.labels) > 0.8
     calibration = opened.manifest.calibration
     assert len(calibration.nonconformity) == 100
@@ -158,10 +75,10 @@ def test_half_precision_serves_the_same_and_takes_less(bundle, digits):
     whole, size = Bundle.open(bundle), (bundle / "index.faiss").stat().st_size
     build_index(bundle, digits, half=True, quiet=True)
     half = Bundle.open(bundle)
-    assert half.index.half
+    assert "float16" in str(half.index)
     assert (bundle / "index.faiss").stat().st_size < size
     images = digits.test.images
-    same = Classifier(half).classify(images).labels == Classifier(whole).classify(images).labels
+    same = half.classifier().classify(images).labels == whole.classifier().classify(images).labels
     assert same.mean() > 0.99
 
 
@@ -345,7 +262,7 @@ def test_a_vote_is_chosen_on_the_calibration_part(bundle, digits, capsys):
     # Calibrated for the vote that was chosen, not for the trainer's.
     assert manifest.calibration.nonconformity[-1] <= manifest.vote.k
     images, labels = digits.calibration.images, digits.calibration.labels
-    chosen = np.mean(Classifier(Bundle.open(bundle)).classify(images).labels == labels)
+    chosen = np.mean(Bundle.open(bundle).classifier().classify(images).labels == labels)
     build_index(bundle, digits, quiet=True)
     assert Bundle.open(bundle).manifest.vote == manifest.vote
     assert chosen >= 0.8

@@ -23,9 +23,10 @@ class FlatIndex:
 
     kind: ClassVar[str] = "flat"
 
-    def __init__(self, rows: Any, ids: Ints, labels: Ints, *, half: bool = False) -> None:
+    def __init__(self, rows: Any, ids: Ints, labels: Ints, *, half: bool = False, owner: object = None) -> None:
+        """Take an IndexFlatIP and what its rows are; `owner` is what its memory goes with, where that is not itself."""
         self.half = half
-        self._rows, self._ids, self._labels = rows, ids, labels
+        self._rows, self._ids, self._labels, self._owner = rows, ids, labels, owner
         # Ids that are 0..M-1 in order, as the index builder writes them, are their own row numbers.
         self._ids_are_rows = np.array_equal(ids, np.arange(len(ids)))
         # Since faiss 1.14.2 a flat search takes BLAS only where queries x dim >= 128,000, which leaves common batches on
@@ -120,9 +121,7 @@ class FlatIndex:
             raise ContractMismatchError(f"{path} and the exemplars' table do not hold the same ids in the same order; {AGAIN}")
         if half:
             return cls.build(Bank(inner.reconstruct_n(0, inner.ntotal), ids, labels), half=True)
-        index.own_fields = False  # the rows outlive the map of ids that they were read with
-        inner.this.own(True)
-        return cls(inner, ids, labels)
+        return cls(inner, ids, labels, owner=index)
 
 
 def _half_index(dim: int) -> Any:

@@ -12,6 +12,7 @@ def test_check_says_what_it_is(tiny, capsys):
     told = capsys.readouterr().out
     assert "dark, light" in told
     assert "index.faiss" in told
+    assert "flat, float32" in told
 
 
 def test_copy_takes_what_the_manifest_names_and_nothing_else(tiny, tmp_path):
@@ -48,4 +49,4 @@ def test_what_is_damaged_or_in_the_way_is_said(tiny, tmp_path, capsys):
 def test_help_teaches(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "python -m holdfast.bundle copy" in capsys.readouterr().out
+    assert "holdfast bundle copy" in capsys.readouterr().out
