@@ -22,7 +22,7 @@ class IvfIndex:
 
     def __init__(self, index: Any, ids: np.ndarray, labels: np.ndarray) -> None:
         self._index, self._ids, self._labels = index, ids, labels
-        index.nprobe = max(1, index.nlist - 1)
+        index.nprobe = max(1, index.nlist // 2)
 
     def __str__(self) -> str:
         return f"ivf of {self._index.nlist} cells"
