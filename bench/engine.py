@@ -22,7 +22,7 @@ from bench.timing import times_a_second
 
 if TYPE_CHECKING:
     from holdfast.bundle.reader import Bundle
-    from holdfast.model.choice import Precision
+    from holdfast.model.device_choice import Precision
     from holdfast.model.encoder.device import Device
     from holdfast.server.core.engine import ModelBatcher
 

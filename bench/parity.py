@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from holdfast.model.answers import Answers
-    from holdfast.model.choice import Precision
+    from holdfast.model.device_choice import Precision
     from holdfast.model.encoder.device import Device
 
 BOUND = 0.999

@@ -38,7 +38,7 @@ def attack(
         surrogate: what is descended in the place of the vote.
         threat: the ball to stay in.
         steps: gradients.
-        advance: told the number of images after each gradient step on them.
+        advance: called with the number of images after each gradient step on them.
 
     Returns:
         uint8 [N, H, W, 3], inside the ball up to the rounding to whole grey levels.

@@ -21,8 +21,8 @@ from holdfast.index_build.audit import disagreement_flags, recall_at_k
 from holdfast.index_build.choose import Floats, HeldOut, candidates, choose, surrogates
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.resume import PartialEmbeddings
-from holdfast.model.choice import Choice
 from holdfast.model.credibility import Calibration, calibrate
+from holdfast.model.device_choice import DeviceChoice
 from holdfast.model.retrieval.base import Bank, Exportable, Retriever, nearest
 from holdfast.model.retrieval.table import RETRIEVERS, build_retriever, check_buildable, retriever_kind
 from holdfast.model.vote import vote
@@ -43,7 +43,7 @@ def build_index(
     data_dir: Path | None = None,
     batch_size: int = 256,
     threads: int = 1,
-    device: Choice = "cpu",
+    device: DeviceChoice = "cpu",
     coverage: float = COVERAGE,
     kind: str = FLAT,
     half: bool = False,

@@ -19,7 +19,7 @@ from holdfast.bundle.threat_model import ball
 from holdfast.errors import HoldfastError
 from holdfast.index_build.build import COVERAGE, IndexBuildError, build_index
 from holdfast.index_build.harden import Hardening
-from holdfast.model.choice import Choice
+from holdfast.model.device_choice import DeviceChoice
 from holdfast.model.retrieval.table import RETRIEVERS
 
 ABOUT = """\
@@ -92,11 +92,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--device",
-        choices=get_args(Choice),
+        choices=get_args(DeviceChoice),
         default="cpu",
         help="where images are embedded, and attacked where that is asked for: cuda takes the GPU or ends, auto takes it if it"
         " can and says so; all else is done on the CPU (default: %(default)s)",
     )
+    _add_index_options(parser)
+    return parser
+
+
+def _add_index_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--coverage",
         type=float,
@@ -134,7 +139,6 @@ def _parser() -> argparse.ArgumentParser:
         help="choose the number of neighbours and the temperature on the calibration images: of the votes that the surrogate"
         " of attacks agrees with, the one of the best mean of clean and attacked accuracy; minutes, as images are attacked",
     )
-    return parser
 
 
 def _hardening(options: argparse.Namespace) -> Hardening | None:

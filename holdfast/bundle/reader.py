@@ -10,8 +10,8 @@ from holdfast.bundle.exemplars import Exemplars
 from holdfast.bundle.manifest import Manifest
 from holdfast.errors import BundleError, ContractMismatchError, HashMismatchError, MissingFileError
 from holdfast.files import sha256_file
-from holdfast.model.choice import Choice, Precision
 from holdfast.model.classifier import Classifier
+from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.encoder.agreement import refuse_disagreement
 from holdfast.model.encoder.bucketed import BucketedEncoder
 from holdfast.model.encoder.device import CPU, Device, Placement, place
@@ -87,7 +87,7 @@ class Bundle:
         directory: Path,
         *,
         threads: int = 1,
-        device: Choice = "cpu",
+        device: DeviceChoice = "cpu",
         max_batch: int = MAX_BATCH,
         precision: Precision = "float32",
     ) -> Self:
@@ -121,7 +121,9 @@ class Bundle:
         return bundle
 
     @classmethod
-    def open_encoder(cls, directory: Path, *, threads: int = 1, device: Choice = "cpu", max_batch: int = MAX_BATCH) -> Self:
+    def open_encoder(
+        cls, directory: Path, *, threads: int = 1, device: DeviceChoice = "cpu", max_batch: int = MAX_BATCH
+    ) -> Self:
         """Open a bundle that may still lack its index. Arguments and errors are those of `open`."""
         directory = Path(directory)
         manifest = _verified(directory)

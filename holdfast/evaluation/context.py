@@ -17,8 +17,8 @@ from holdfast.bundle.reader import ENCODER, EXEMPLARS, GRADIENT, Bundle
 from holdfast.data import LabelledImages, Splits
 from holdfast.evaluation.quick import JUDGED_AT_ONCE, check_fit, drawn, open_served, victim_of
 from holdfast.model.answers import Answers, Neighbours
-from holdfast.model.choice import Choice, Precision
 from holdfast.model.classifier import Classifier
+from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.preprocess import Pixels
 
 WHAT_ANSWERS = (ENCODER, GRADIENT, EXEMPLARS)
@@ -52,7 +52,7 @@ class EvaluationContext:
         images: int | None,
         seed: int,
         threads: int,
-        serve_on: Choice = "cpu",
+        serve_on: DeviceChoice = "cpu",
         serve_in: Precision = "float32",
         encoder: nn.Module | None = None,
     ) -> Self:

@@ -24,8 +24,8 @@ from holdfast.data import LabelledImages
 from holdfast.errors import ContractMismatchError, HoldfastError
 from holdfast.evaluation.sanity.measures import agreement
 from holdfast.intervals import Rate
-from holdfast.model.choice import Choice, Precision
 from holdfast.model.classifier import Classifier
+from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.encoder.device import CPU, Placement
 from holdfast.model.preprocess import Pixels
 
@@ -104,7 +104,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     threads: int = 1,
-    serve_on: Choice = "cpu",
+    serve_on: DeviceChoice = "cpu",
     serve_in: Precision = "float32",
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -145,7 +145,7 @@ def evaluate(
     return Evaluation(threat, str(attack), test.images, test.labels, outcome, agreed, seconds, bundle.placement)
 
 
-def open_served(directory: Path, threads: int, serve_on: Choice, serve_in: Precision) -> Bundle:
+def open_served(directory: Path, threads: int, serve_on: DeviceChoice, serve_in: Precision) -> Bundle:
     """The bundle whose answers decide what is a success.
 
     Args:

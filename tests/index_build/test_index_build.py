@@ -60,8 +60,8 @@ def files(directory):
 
 def test_a_bundle_is_completed_and_serves(bundle, digits, capsys):
     assert main([str(bundle), "--threads", "1"]) == 0
-    told = capsys.readouterr().out
-    assert "1,297 of 10 classes" in told
+    shown = capsys.readouterr().out
+    assert "1,297 of 10 classes" in shown
     opened = Bundle.open(bundle)
     record = opened.manifest.index
     assert record.recall_at_k == 1

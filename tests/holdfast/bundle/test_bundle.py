@@ -161,7 +161,7 @@ def test_a_file_that_is_no_graph(tiny: Path) -> None:
         Bundle.open(tiny)
 
 
-def test_without_an_index_one_is_told_how_to_build_it(tmp_path: Path) -> None:
+def test_without_an_index_the_error_says_how_to_build_it(tmp_path: Path) -> None:
     writer = BundleWriter.create(tmp_path / "b")
     writer.add("encoder.onnx", write_encoder)
     writer.commit(manifest())

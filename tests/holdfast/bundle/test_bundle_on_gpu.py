@@ -62,16 +62,16 @@ def test_float16_takes_the_graph_that_computes_in_it(tiny: Path, monkeypatch: py
 
 
 def test_float16_where_there_is_none(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DeviceError, match="the CPU computes in float32 only: leave float16 away, or take a GPU"):
+    with pytest.raises(DeviceError, match="CPU.*float16"):
         Bundle.open(tiny, precision="float16")
     for choice in ("cuda", "auto"):  # the same with a GPU or without
-        with pytest.raises(MissingFileError, match=r"has no encoder_float16\.onnx: open it in float32, or export it"):
+        with pytest.raises(MissingFileError, match=r"encoder_float16\.onnx"):
             Bundle.open(tiny, device=choice, precision="float16")
     writer = BundleWriter.open(tiny)
     writer.add("encoder_float16.onnx", partial(write_encoder, dim=DIM + 1))
     writer.commit(read_manifest(tiny))
     pretend_gpu(monkeypatch)
-    with pytest.raises(ContractMismatchError, match=r"encoder_float16\.onnx returns 7 dimensions, the manifest says 6"):
+    with pytest.raises(ContractMismatchError, match=r"encoder_float16\.onnx.*7.*6"):
         Bundle.open(tiny, device="cuda", precision="float16")
 
 
@@ -88,9 +88,9 @@ def test_a_gpu_that_answers_otherwise_than_the_cpu_serves_nobody(tiny: Path, mon
         assert Bundle.open(tiny, device="cuda", precision=precision).placement.device == "cuda"
         for length in (1.1 * tolerable, np.nan):
             moved[0] = length
-            with pytest.raises(DeviceError, match=rf"^in {precision} the GPU moves embeddings by a cosine distance of "):
+            with pytest.raises(DeviceError, match=f"{precision}.*cosine distance"):
                 Bundle.open(tiny, device="cuda", precision=precision)
-            assert f"in {precision} the GPU moves" in Bundle.open(tiny, device="auto", precision=precision).placement.reason
+            assert precision in Bundle.open(tiny, device="auto", precision=precision).placement.reason
 
 
 def test_auto_that_finds_no_gpu_computes_in_float32_and_says_so(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,11 +106,11 @@ def test_auto_that_finds_no_gpu_computes_in_float32_and_says_so(tiny: Path, monk
 
 def test_a_gpu_without_room_for_the_index(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_gpu(monkeypatch, StandInGpu(full=True))
-    with pytest.raises(DeviceError, match="does not take the index of 40 x 6"):
+    with pytest.raises(DeviceError, match="40 x 6"):
         Bundle.open(tiny, device="cuda")
     bundle = Bundle.open(tiny, device="auto")
     assert bundle.placement.device == "cpu"
-    assert "does not take the index" in bundle.placement.reason
+    assert "40 x 6" in bundle.placement.reason
     assert isinstance(bundle.index, FlatIndex)
 
 

@@ -1,4 +1,4 @@
-"""A faiss that does not load, as faiss-gpu-cuvs without its CUDA wheels: told in one line by whoever needs it."""
+"""A faiss that does not load, as faiss-gpu-cuvs without its CUDA wheels: one line from whoever needs it."""
 
 import copy
 import os
@@ -56,10 +56,10 @@ def test_so_does_who_looks_at_a_bundle(broken: dict[str, str], tiny: Path) -> No
     assert ended.stderr.count("\n") == 1
 
 
-def test_what_loads_is_the_module_and_what_is_not_there_is_told_when_asked() -> None:
+def test_what_loads_is_the_module_and_what_is_not_there_says_so_when_asked() -> None:
     assert load("json") is sys.modules["json"]
     absent = load("no_such_library")
     assert isinstance(absent, Unloadable)
     assert isinstance(copy.copy(absent), Unloadable)
-    with pytest.raises(DeviceError, match=r"^no_such_library cannot be loaded: No module named 'no_such_library': pip install"):
+    with pytest.raises(DeviceError, match="no_such_library.*pip install"):
         absent.read_index("x")
