@@ -101,7 +101,7 @@ class Bundle:
             precision: what a GPU's encoder computes in; "float16" takes encoder_float16.onnx. Index and vote are the same.
 
         Raises:
-            MissingFileError, HashMismatchError, SchemaMismatchError, ContractMismatchError: see bundle.errors.
+            MissingFileError, HashMismatchError, SchemaMismatchError, ContractMismatchError: see holdfast.errors.
             DeviceError: "cuda", and the GPU cannot be used; or "cpu" and "float16".
 
         """

@@ -147,8 +147,10 @@ def _marked_neighbours(bundle: Bundle, near: SoftNeighbours, marked: Tensor) -> 
     members = marked.float()[:, None]
 
     def score(answers: Answers) -> Scores:
-        flags = bundle.exemplars.flags[bundle.exemplars.rows_of(answers.neighbours.ids)]
-        share: Scores = (flags > 0).mean(axis=1)
+        found = answers.neighbours.ids >= 0
+        flagged = np.zeros(found.shape, dtype=np.bool_)
+        flagged[found] = bundle.exemplars.flags[bundle.exemplars.rows_of(answers.neighbours.ids[found])] > 0
+        share: Scores = flagged.sum(axis=1) / np.maximum(found.sum(axis=1), 1)
         return share
 
     return Alarm("marked neighbours", 1.0, score, lambda z, _: near.shares(z, members)[:, 0])

@@ -157,6 +157,6 @@ def test_exemplars_round_trip_and_look_up(tmp_path: Path) -> None:
     table.save(tmp_path / "e.npz")
     again = Exemplars.load(tmp_path / "e.npz")
     assert again.sources.tolist() == ["a", "bb", "ü"]
-    np.testing.assert_array_equal(again.labels_of(np.array([[5, 7], [3, 3]])), [[2, 0], [1, 1]])
+    np.testing.assert_array_equal(again.rows_of(np.array([[5, 7], [3, 3]])), [[2, 0], [1, 1]])
     with pytest.raises(BundleError, match="belong together"):
-        again.labels_of(np.array([4]))
+        again.rows_of(np.array([4]))
