@@ -145,7 +145,7 @@ def of_every_colour(per_class: int, seed: int, **options: Any) -> tuple[Pixels, 
     return images, np.repeat(np.arange(classes), per_class)
 
 
-def manifest(side: int, dim: int, class_names: Sequence[str], **changes: Any) -> Manifest:
+def manifest(side: int, dim: int, class_names: Sequence[str], /, **changes: Any) -> Manifest:
     """Of a bundle that nobody trained; `changes` are fields in the place of these."""
     training = Training(
         command="python -m trainer",
