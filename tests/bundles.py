@@ -171,7 +171,13 @@ def manifest(side: int, dim: int, class_names: Sequence[str], /, **changes: Any)
 
 
 def add_exemplars(
-    writer: BundleWriter, embeddings: Floats, labels: Labels, *, sources: Sequence[str] | None = None, kind: str = "flat"
+    writer: BundleWriter,
+    embeddings: Floats,
+    labels: Labels,
+    *,
+    sources: Sequence[str] | None = None,
+    kind: str = "flat",
+    disagreement: float = 0,
 ) -> tuple[Retriever, IndexRecord]:
     """Write an index of that kind and the exemplars' table; ids are row numbers."""
     ids = np.arange(len(labels))
@@ -179,7 +185,8 @@ def add_exemplars(
     writer.add(retriever_kind(kind).file, index.save)
     names = np.array([f"tiny/{i}" for i in ids] if sources is None else sources)
     writer.add("exemplars.npz", Exemplars(ids, labels, names, np.zeros(len(ids), dtype=np.uint8)).save)
-    return index, IndexRecord(kind=kind, exemplars=len(ids), recall_at_k=1, disagreement_ratio=0, command="none")
+    record = IndexRecord(kind=kind, exemplars=len(ids), recall_at_k=1, disagreement_ratio=disagreement, command="none")
+    return index, record
 
 
 def write_bundle(
@@ -191,6 +198,7 @@ def write_bundle(
     held_out: tuple[Pixels, Labels] | None = None,
     gradient: bool = True,
     kind: str = "flat",
+    disagreement: float = 0,
     **changes: Any,
 ) -> Path:
     """A bundle of any encoder.
@@ -203,6 +211,7 @@ def write_bundle(
         held_out: labelled images to calibrate on; none leaves it without credibility.
         gradient: whether it has a gradient graph.
         kind: of the index.
+        disagreement: what the manifest says of labels that their neighbours contradict.
         changes: fields of the manifest.
 
     """
@@ -213,7 +222,7 @@ def write_bundle(
     written = manifest(encoder.side, encoder.dim, class_names, **changes)
     if exemplars is not None:
         embed, k = OnnxEncoder(directory / "encoder.onnx").embed, written.vote.k
-        index, record = add_exemplars(writer, embed(exemplars[0]), exemplars[1], kind=kind)
+        index, record = add_exemplars(writer, embed(exemplars[0]), exemplars[1], kind=kind, disagreement=disagreement)
         measured: dict[str, Any] = {"index": record}
         if held_out is not None:
             found = nearest(index, embed(held_out[0]), k)

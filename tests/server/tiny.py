@@ -29,4 +29,4 @@ def raw(image: Pixels) -> image_pb2.Image:
 
 
 def write_bundle(directory: Path, **options: Any) -> None:
-    bundles.write_coloured_bundle(directory, side=SIDE, dim=DIM, **options)
+    bundles.write_coloured_bundle(directory, side=SIDE, dim=DIM, disagreement=0.05, **options)
