@@ -25,8 +25,8 @@ from holdfast.data import LabelledImages
 from holdfast.errors import ContractMismatchError, HoldfastError
 from holdfast.evaluation.sanity.measures import agreement
 from holdfast.intervals import Rate
-from holdfast.model.choice import Choice, Precision
 from holdfast.model.classifier import Classifier
+from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.encoder.device import CPU, Placement
 from holdfast.model.preprocess import Pixels
 
@@ -105,7 +105,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     threads: int = 1,
-    serve_on: Choice = "cpu",
+    serve_on: DeviceChoice = "cpu",
     serve_in: Precision = "float32",
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -136,17 +136,17 @@ def evaluate(
     bundle = open_served(directory, threads, serve_on, serve_in)
     check_fit(bundle, test)
     test = sample(test, limit, seed)
-    classifier, attack = Classifier(bundle), attack or AdaptiveAttack()
+    classifier, attack = bundle.classifier(), attack or AdaptiveAttack()
     threat = threat or bundle.manifest.threat_model.model()
     with frozen(*([encoder] if encoder is not None else [])):
-        victim = victim_of(classifier, encoder, test.images[:16], threads)
+        victim = victim_of(bundle, classifier, encoder, test.images[:16], threads)
         outcome = attack(victim, test.images, test.labels, threat, seed=seed, progress=progress)
         agreed = agreement(victim, test.images, outcome.clean_labels)
     seconds = time.monotonic() - began
     return Evaluation(threat, str(attack), test.images, test.labels, outcome, agreed, seconds, bundle.placement)
 
 
-def open_served(directory: Path, threads: int, serve_on: Choice, serve_in: Precision) -> Bundle:
+def open_served(directory: Path, threads: int, serve_on: DeviceChoice, serve_in: Precision) -> Bundle:
     """The bundle whose answers decide what is a success.
 
     Args:
@@ -163,20 +163,21 @@ def open_served(directory: Path, threads: int, serve_on: Choice, serve_in: Preci
     return Bundle.open(directory, threads=threads, device=serve_on, max_batch=JUDGED_AT_ONCE, precision=serve_in)
 
 
-def victim_of(classifier: Classifier, encoder: nn.Module | None, some: Pixels, threads: int = 1) -> Victim:
+def victim_of(bundle: Bundle, classifier: Classifier, encoder: nn.Module | None, some: Pixels, threads: int = 1) -> Victim:
     """All that a white-box attacker knows of a served classifier: its weights, its whole bank, its labels.
 
     Args:
-        classifier: over an open bundle.
+        bundle: a complete one.
+        classifier: over it.
         encoder: see `evaluate`; it must be frozen meanwhile.
         some: uint8 [n, H, W, 3], a few images on which `encoder` is held against the bundle.
         threads: see `Victim`; a GPU takes a batch whole.
 
     Raises:
         ContractMismatchError: `encoder` does not embed `some` as the bundle does.
+        BundleError: the bundle's index cannot export its exemplars.
 
     """
-    bundle = classifier.bundle
     device = torch.device("cpu") if encoder is None else next(encoder.parameters()).device
     embed = OnnxEmbedding(bundle) if encoder is None else _torch_embedding(encoder)
     with torch.no_grad():

@@ -13,14 +13,13 @@ from rich.progress import Progress
 
 from holdfast.attacks.search.suite import AttackSuite
 from holdfast.attacks.search.worst_case import NAME, AttackOutcome, WorstCase, WorstCaseAttack
-from holdfast.bundle.reader import ENCODER, EXEMPLARS, GRADIENT, INDEX, Bundle, read_manifest
+from holdfast.bundle.reader import ENCODER, EXEMPLARS, GRADIENT, Bundle, read_manifest
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.data import Splits
 from holdfast.evaluation import Evaluation, evaluate, record
 from holdfast.evaluation.balls import slug
 from holdfast.evaluation.cache import Work
 from holdfast.evaluation.quick import served
-from holdfast.model.classifier import Classifier
 from reproduce.ssat.making import encoder_on_gpu
 from reproduce.ssat.measured import ATTACKS, Attacked, AttackName, Clean, written
 from reproduce.ssat.runs import Run
@@ -89,7 +88,7 @@ class Measuring:
         """On the whole test set."""
 
         def compute() -> Clean:
-            answers = served(Classifier(Bundle.open(self.run.directory)))(self.splits.test.images)
+            answers = served(Bundle.open(self.run.directory).classifier())(self.splits.test.images)
             return Clean(written(answers == self.splits.test.labels))
 
         return self.work.once("clean", Clean, compute)
@@ -139,7 +138,7 @@ class Measuring:
     def _identity(self) -> dict[str, Any]:
         manifest = read_manifest(self.run.directory)
         return {
-            "files": {name: manifest.files[name] for name in (ENCODER, GRADIENT, INDEX, EXEMPLARS)},
+            "files": {name: manifest.files[name] for name in (ENCODER, GRADIENT, manifest.index_file, EXEMPLARS)},
             "vote": manifest.vote.model_dump(),
             "surrogate temperature": manifest.surrogate_tau,
             "data": self.splits.sha256,

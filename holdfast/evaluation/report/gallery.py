@@ -90,7 +90,9 @@ def examples(
 def _neighbours(answers: Answers, row: int) -> tuple[Neighbour, ...]:
     columns = answers.neighbours.ids[row], answers.neighbour_labels[row], answers.neighbours.similarities[row]
     nearest = zip(*(column[:SHOWN_NEIGHBOURS].tolist() for column in columns), strict=True)
-    return tuple(Neighbour(exemplar=number, label=label, similarity=similarity) for number, label, similarity in nearest)
+    return tuple(
+        Neighbour(exemplar=number, label=label, similarity=similarity) for number, label, similarity in nearest if number >= 0
+    )
 
 
 def _spread(rows: NDArray[np.int64], labels: NDArray[np.int64]) -> list[int]:

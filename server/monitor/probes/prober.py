@@ -62,6 +62,9 @@ class Prober:
         idle: Callable[[], bool],
     ) -> None:
         self._settings, self._classifier, self._gradient = settings, classifier, gradient
+        if classifier.surrogate is None:
+            raise ConfigurationError("probes attack the exemplars, which this bundle's index cannot export: set --probe-rate 0")
+        self._surrogate = classifier.surrogate
         self._epsilons = _visible(settings.probe_epsilons)
         self._metrics, self._idle = metrics, idle
         self._samples: queue.Queue[Sample] = queue.Queue(QUEUE)
@@ -129,7 +132,7 @@ class Prober:
             sample.label,
             radius_in_levels(epsilon),
             self._settings.probe_steps,
-            self._classifier.surrogate,
+            self._surrogate,
             self._gradient,
         )
         search = attack(target, self._rng)

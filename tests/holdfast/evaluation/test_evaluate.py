@@ -13,7 +13,6 @@ from holdfast.bundle.threat_model import ThreatModel
 from holdfast.errors import ContractMismatchError, HoldfastError
 from holdfast.evaluation import evaluate, found_by
 from holdfast.evaluation.cli import main
-from holdfast.model.classifier import Classifier
 from holdfast.trainer.encoders import ResNetConfig, build_encoder
 
 THREAT = ThreatModel("linf", 32 / 255)
@@ -41,7 +40,7 @@ def test_between_grey_levels_the_graphs_see_the_nearest_image(exported, digits):
 def test_an_evaluation_counts_what_is_served(exported, encoder, digits, with_torch):
     evaluation = evaluate(exported, digits.test, encoder=encoder if with_torch else None, attack=QUICK, limit=40)
     outcome, labels = evaluation.outcome, evaluation.labels
-    served = Classifier(Bundle.open(exported)).classify
+    served = Bundle.open(exported).classifier().classify
     assert evaluation.threat == THREAT
     np.testing.assert_array_equal(served(evaluation.images).labels, outcome.clean_labels)
     np.testing.assert_array_equal(served(outcome.adversarial).labels, outcome.adversarial_labels)

@@ -38,7 +38,7 @@ def test_it_finds_there_what_it_finds_on_the_cpu(exported, encoder, digits, monk
     gpu = pretend_gpu(monkeypatch)
     there = evaluate(exported, digits.test, serve_on="cuda", **given)
     assert (here.served_on, there.served_on) == (CPU, Placement("cuda", NAME))
-    assert gpu.made[-1]._resources.alone.entries > 0
+    assert gpu.made[-1].resources.alone.entries > 0
     np.testing.assert_array_equal(there.outcome.clean_labels, here.outcome.clean_labels)
     np.testing.assert_array_equal(there.outcome.success, here.outcome.success)
     assert here.robust.successes < here.clean.successes

@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.synthetic import images, write_bundle
+from holdfast.bundle.reader import Bundle
 from holdfast.intervals import wilson
 from holdfast.model.classifier import Classifier
+from holdfast.model.encoder.onnx import OnnxGradient
 from holdfast.server.monitor.probes.attack import ProbeTarget, radius_in_levels
 from holdfast.server.monitor.probes.budget import CpuBudget
 from holdfast.server.monitor.probes.flip_rate import FlipRate
@@ -27,8 +29,18 @@ from holdfast.server.settings import ConfigurationError
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    return Classifier(write_bundle(Path(tmp_path_factory.mktemp("probes")) / "bundle"))
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_bundle(Path(tmp_path_factory.mktemp("probes")) / "bundle")
+
+
+@pytest.fixture(scope="module")
+def classifier(bundle: Bundle) -> Classifier:
+    return bundle.classifier()
+
+
+@pytest.fixture(scope="module")
+def gradient(bundle: Bundle) -> OnnxGradient:
+    return bundle.gradient
 
 
 @dataclass
@@ -64,8 +76,8 @@ def wait_for(condition, seconds=10.0):
         time.sleep(0.005)
 
 
-def target_of(classifier, image, label, radius, steps=8):
-    return ProbeTarget(image, label, radius, steps, classifier.surrogate, classifier.bundle.gradient)
+def target_of(classifier, gradient, image, label, radius, *, steps=8):
+    return ProbeTarget(image, label, radius, steps, classifier.surrogate, gradient)
 
 
 def candidates_of(classifier, attack, target, seed=0):
@@ -81,23 +93,23 @@ def candidates_of(classifier, attack, target, seed=0):
 
 @pytest.mark.parametrize("name", ATTACKS)
 @pytest.mark.parametrize("radius", [1, 8, 255])
-def test_every_candidate_is_a_picture_inside_the_ball(classifier, name, radius):
+def test_every_candidate_is_a_picture_inside_the_ball(classifier, gradient, name, radius):
     for image, label in zip(*images(1, seed=5), strict=True):
-        found = candidates_of(classifier, ATTACKS[name], target_of(classifier, image, int(label), radius))
+        found = candidates_of(classifier, ATTACKS[name], target_of(classifier, gradient, image, int(label), radius))
         assert found.dtype == np.uint8
         assert np.abs(found.astype(int) - image).max() <= radius
 
 
-def test_noise_fills_the_ball(classifier):
+def test_noise_fills_the_ball(classifier, gradient):
     image = np.full((32, 32, 3), 128, np.uint8)
-    (found,) = candidates_of(classifier, noise, target_of(classifier, image, 0, 8))
+    (found,) = candidates_of(classifier, noise, target_of(classifier, gradient, image, 0, 8))
     assert set(np.unique(found.astype(int) - 128)) == set(range(-8, 9))
 
 
-def test_pgd_lowers_the_margin_where_noise_of_the_same_size_does_not(classifier):
+def test_pgd_lowers_the_margin_where_noise_of_the_same_size_does_not(classifier, gradient):
     pixels, labels = images(3, seed=6)
     for image, label in zip(pixels, labels, strict=True):
-        target = target_of(classifier, image, int(label), 8)
+        target = target_of(classifier, gradient, image, int(label), 8)
         clean = classifier.classify(image[None]).soft_margin[0]
         attacked = classifier.classify(candidates_of(classifier, pgd, target)[-1:])
         noisy = classifier.classify(candidates_of(classifier, noise, target))
@@ -106,9 +118,9 @@ def test_pgd_lowers_the_margin_where_noise_of_the_same_size_does_not(classifier)
         assert abs(margin_of(noisy) - clean) < 1
 
 
-def test_results_are_counted_and_pgd_flips_what_noise_does_not(classifier):
+def test_results_are_counted_and_pgd_flips_what_noise_does_not(classifier, gradient):
     recorder = Recorder()
-    prober = Prober(Settings(), classifier, classifier.bundle.gradient, recorder, lambda: True)
+    prober = Prober(Settings(), classifier, gradient, recorder, lambda: True)
     prober.start()
     pixels, _ = images(5, seed=7)
     answers = classifier.classify(pixels)
@@ -141,7 +153,7 @@ def test_a_probe_that_raises_is_counted_and_the_next_one_runs(classifier):
     assert set(recorder.rates) == {("noise", 24 / 255)}
 
 
-def test_a_busy_server_is_never_probed_and_the_queue_sheds(classifier):
+def test_a_busy_server_is_never_probed_and_the_queue_sheds(classifier, gradient):
     asked = 0
 
     def idle():
@@ -150,7 +162,7 @@ def test_a_busy_server_is_never_probed_and_the_queue_sheds(classifier):
         return False
 
     recorder = Recorder()
-    prober = Prober(Settings(), classifier, classifier.bundle.gradient, recorder, idle)
+    prober = Prober(Settings(), classifier, gradient, recorder, idle)
     prober.start()
     image = images(1, seed=9)[0][0]
     for _ in range(3 * QUEUE):
@@ -161,9 +173,9 @@ def test_a_busy_server_is_never_probed_and_the_queue_sheds(classifier):
     assert recorder.outcomes == []
 
 
-def test_offers_to_a_full_queue_return_and_are_shed(classifier):
+def test_offers_to_a_full_queue_return_and_are_shed(classifier, gradient):
     recorder = Recorder()
-    prober = Prober(Settings(), classifier, classifier.bundle.gradient, recorder, lambda: False)  # never started
+    prober = Prober(Settings(), classifier, gradient, recorder, lambda: False)  # never started
     image = images(1, seed=9)[0][0]
     for _ in range(2000):
         prober.offer(image, 0, 1.0)
@@ -171,20 +183,20 @@ def test_offers_to_a_full_queue_return_and_are_shed(classifier):
 
 
 @pytest.mark.parametrize(("rate", "low", "high"), [(0.0, 0, 0), (0.25, 350, 650), (1.0, 2000, 2000)])
-def test_the_rate_is_the_share_that_is_sampled(classifier, rate, low, high):
+def test_the_rate_is_the_share_that_is_sampled(classifier, gradient, rate, low, high):
     recorder = Recorder()
-    prober = Prober(Settings(probe_rate=rate), classifier, classifier.bundle.gradient, recorder, lambda: False)
+    prober = Prober(Settings(probe_rate=rate), classifier, gradient, recorder, lambda: False)
     image = images(1, seed=9)[0][0]
     for _ in range(2000):
         prober.offer(image, 0, 1.0)
     assert low <= recorder.shed + (QUEUE if rate else 0) <= high
 
 
-def test_the_sample_is_a_copy(classifier, monkeypatch):
+def test_the_sample_is_a_copy(classifier, gradient, monkeypatch):
     seen = []
     monkeypatch.setitem(ATTACKS, "noise", lambda target, rng: iter(seen.append(target.image) or ()))
     recorder = Recorder()
-    prober = Prober(Settings(), classifier, classifier.bundle.gradient, recorder, lambda: True)
+    prober = Prober(Settings(), classifier, gradient, recorder, lambda: True)
     batch = images(1, seed=9)[0]
     before = batch[0].copy()
     prober.offer(batch[0], 0, 1.0)
@@ -195,15 +207,15 @@ def test_the_sample_is_a_copy(classifier, monkeypatch):
     np.testing.assert_array_equal(seen[0], before)
 
 
-def test_epsilons_must_change_a_grey_level(classifier):
-    arguments = (classifier, classifier.bundle.gradient, Recorder(), lambda: True)
+def test_epsilons_must_change_a_grey_level(classifier, gradient):
+    arguments = (classifier, gradient, Recorder(), lambda: True)
     with pytest.raises(ConfigurationError, match="no grey level"):
         Prober(Settings(probe_epsilons=(0.001,)), *arguments)
 
 
-def test_a_search_uses_no_more_than_its_budget(classifier):
+def test_a_search_uses_no_more_than_its_budget(classifier, gradient):
     recorder, budget = Recorder(), 0.2
-    prober = Prober(Settings(probe_budget=budget), classifier, classifier.bundle.gradient, recorder, lambda: True)
+    prober = Prober(Settings(probe_budget=budget), classifier, gradient, recorder, lambda: True)
     image = images(1, seed=9)[0][0]
     for _ in range(4):
         prober.offer(image, int(classifier.classify(image[None]).labels[0]), 1.0)
