@@ -46,9 +46,9 @@ def measure(
     from rich.progress import Progress  # noqa: PLC0415
 
     from bench.vectors import unit_vectors  # noqa: PLC0415
-    from holdfast.trainer.cost.roofline import measure as ceilings_of  # noqa: PLC0415
+    from holdfast.trainer.cost.roofline import measure_roofline  # noqa: PLC0415
 
-    copied = ceilings_of(torch.device(device), torch.float32, threads=1).bytes
+    copied = measure_roofline(torch.device(device), torch.float32, threads=1).bytes
     found = []
     rng = np.random.default_rng(0)
     with Progress() as progress:

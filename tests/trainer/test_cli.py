@@ -12,7 +12,7 @@ import pytest
 from holdfast.bundle.reader import Bundle
 from holdfast.trainer import cli
 from holdfast.trainer.config import Stage, TrainConfig
-from holdfast.trainer.cost import dry_run_record as rehearsed
+from holdfast.trainer.cost import dry_run_record as cached_dry_run
 from holdfast.trainer.encoders import ResNetConfig
 from holdfast.trainer.export import bundle as write_bundle
 from holdfast.trainer.objectives import AmdimObjectiveConfig, SupervisedConfig
@@ -121,8 +121,8 @@ def test_a_slice_ends_with_a_status_of_its_own_and_the_same_command_goes_on(tmp_
 
 def test_all_slices_are_told_what_the_first_rehearsed(tmp_path, monkeypatch, capsys) -> None:
     rehearsals, reads = [], []
-    really, load = rehearsed.rehearse, checkpoint.load
-    monkeypatch.setattr(rehearsed, "rehearse", lambda *given: rehearsals.append(given) or really(*given))
+    really, load = cached_dry_run.dry_run, checkpoint.load
+    monkeypatch.setattr(cached_dry_run, "dry_run", lambda *given: rehearsals.append(given) or really(*given))
     monkeypatch.setattr(checkpoint, "load", lambda *given: reads.append(given) or load(*given))
     command = [*TINY, "--plan", "--out", str(tmp_path / "x"), "--resume-if-any"]
     told = []
@@ -139,11 +139,11 @@ def test_a_rehearsal_of_another_run_or_a_damaged_one_does_not_count(tmp_path, di
     stage = Stage("s", SupervisedConfig(), steps=1, batch_size=16)
     config = TrainConfig(ResNetConfig(4, 1, 8), (stage,), out=tmp_path / "x", device="cpu")
     calls = []
-    really = rehearsed.rehearse
-    monkeypatch.setattr(rehearsed, "rehearse", lambda *given: calls.append(given) or really(*given))
-    first = rehearsed.rehearsed(config, few)
+    really = cached_dry_run.dry_run
+    monkeypatch.setattr(cached_dry_run, "dry_run", lambda *given: calls.append(given) or really(*given))
+    first = cached_dry_run.cached_dry_run(config, few)
     for same in (config, replace(config, minutes=9.0, resume_if_any=True, log_every=3, whitening=0.1)):
-        assert rehearsed.rehearsed(same, few) == first
+        assert cached_dry_run.cached_dry_run(same, few) == first
     assert len(calls) == 1
     others = (
         replace(config, stages=(replace(stage, batch_size=32),)),
@@ -151,11 +151,11 @@ def test_a_rehearsal_of_another_run_or_a_damaged_one_does_not_count(tmp_path, di
         replace(config, precision="float32"),
     )
     for number, other in enumerate(others, 2):
-        rehearsed.rehearsed(other, few)
+        cached_dry_run.cached_dry_run(other, few)
         assert len(calls) == number
-    rehearsed.rehearsed(others[-1], few.take(range(100)))
-    (config.out / rehearsed.FILE).write_text('{"circumstances": ')
-    rehearsed.rehearsed(config, few)
+    cached_dry_run.cached_dry_run(others[-1], few.take(range(100)))
+    (config.out / cached_dry_run.FILE).write_text('{"circumstances": ')
+    cached_dry_run.cached_dry_run(config, few)
     assert len(calls) == len(others) + 3
 
 

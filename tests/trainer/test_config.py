@@ -4,7 +4,7 @@ import pytest
 
 from holdfast.trainer.cli import parse
 from holdfast.trainer.config import Stage, TrainConfig
-from holdfast.trainer.encoders import AmdimConfig, ResNetConfig, build_encoder, cost_of
+from holdfast.trainer.encoders import AmdimConfig, ResNetConfig, build_encoder, encoder_cost
 from holdfast.trainer.objectives import (
     AmdimObjectiveConfig,
     ClustersConfig,
@@ -103,7 +103,7 @@ def test_values_that_no_run_can_have_are_refused_in_words(flags, capsys) -> None
 
 def test_the_flagship_is_as_large_as_a_bundle_that_travels() -> None:
     config = PRESETS["cifar10-resnet18"][1]
-    parameters = cost_of(build_encoder(config.encoder)).parameters
+    parameters = encoder_cost(build_encoder(config.encoder)).parameters
     index = 49_000 * (2 * config.encoder.dim + 8)  # numbers in float16, and ids
     assert 2 * parameters + index < 28.5e6  # which leaves as much as graphs, table and report take
 

@@ -272,7 +272,7 @@ def test_nan_stops_with_step_and_values_and_the_last_good_checkpoint_stays(confi
     longer = (replace(config.stages[0], steps=9), config.stages[1])
     config = replace(config, stages=longer)
     poison(monkeypatch, 5, value)
-    monkeypatch.setattr(train, "looks_every", lambda _: every)
+    monkeypatch.setattr(train, "sync_every", lambda _: every)
     with pytest.raises(DivergedError, match=rf"step 5 of stage 'amdim': loss {said}.*1to7 {said}"):
         train.train(config, splits())
     kept = checkpoint.load(config.out)
@@ -287,7 +287,7 @@ def test_an_infinite_gradient_moves_no_weight(optimiser, fused) -> None:
     stage = Stage("s", SupervisedConfig(), steps=1, optimiser=optimiser)
     layer = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.zeros_(layer.weight)
-    adam = train.optimiser_of(stage, layer, torch.nn.Module(), fused=fused)
+    adam = train.build_optimiser(stage, layer, torch.nn.Module(), fused=fused)
     root = layer.weight.abs().sqrt().sum()
     root.backward()
     values = train.learn({"root": root.detach()}, adam, stage)
@@ -302,7 +302,7 @@ def test_an_infinite_gradient_moves_no_weight(optimiser, fused) -> None:
 def test_looking_seldom_is_the_same_run_with_the_same_log(config, monkeypatch) -> None:
     """But for the rounding of a fused optimiser, which takes its sums in another order."""
     whole = train.train(config, splits())
-    monkeypatch.setattr(train, "looks_every", lambda _: 3)
+    monkeypatch.setattr(train, "sync_every", lambda _: 3)
     seldom = replace(config, out=config.out.with_name("seldom"))
     found = train.train(seldom, splits())
     for (name, ours), theirs in zip(found.encoder.named_parameters(), whole.encoder.parameters(), strict=True):
@@ -314,7 +314,7 @@ def test_looking_seldom_is_the_same_run_with_the_same_log(config, monkeypatch) -
 
 @pytest.mark.parametrize("optimiser", ["adam", "sgd"])
 def test_a_fused_optimiser_survives_an_interruption(config, monkeypatch, optimiser) -> None:
-    monkeypatch.setattr(train, "looks_every", lambda _: 3)
+    monkeypatch.setattr(train, "sync_every", lambda _: 3)
     stage = Stage("s", SupervisedConfig(SMALL), steps=6, batch_size=16, optimiser=optimiser, learning_rate=1e-2)
     whole, resumed, _ = twice(replace(config, stages=(stage,)), monkeypatch, 5)
     assert same(whole.encoder, resumed.encoder)
@@ -346,8 +346,8 @@ def test_what_comes_back_is_ready_for_export(config) -> None:
 
 
 def test_every_epoch_sees_each_image_at_most_once_and_orders_differ() -> None:
-    everything = train.everything_of(splits(40).train, torch.device("cpu"))
-    numbered = replace(everything, labels=torch.arange(40))
+    train_set = train.to_device(splits(40).train, torch.device("cpu"))
+    numbered = replace(train_set, labels=torch.arange(40))
     stage = Stage("s", SupervisedConfig(), steps=9, batch_size=16)
     epochs = [torch.cat([train.draw(numbered, stage, 0, step).labels for step in pair]) for pair in ((1, 2), (3, 4))]
     assert all(len(epoch.unique()) == 32 for epoch in epochs)
@@ -427,7 +427,7 @@ def test_sgd_survives_an_interruption(config, monkeypatch) -> None:
     config = replace(config, stages=(stage,))
     whole, resumed, _ = twice(config, monkeypatch, 3)
     assert same(whole.encoder, resumed.encoder)
-    optimiser = train.optimiser_of(stage, whole.encoder.requires_grad_(), torch.nn.Linear(1, 1))
+    optimiser = train.build_optimiser(stage, whole.encoder.requires_grad_(), torch.nn.Linear(1, 1))
     assert isinstance(optimiser, torch.optim.SGD)
     assert optimiser.param_groups[0]["nesterov"]
     assert optimiser.param_groups[0]["weight_decay"] == 5e-4

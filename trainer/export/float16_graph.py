@@ -126,7 +126,7 @@ class _Rewriting:
         if tensor.data_type != TensorProto.FLOAT:
             return name
         half = f"{name}{SUFFIX}"
-        with np.errstate(over="ignore"):  # told below
+        with np.errstate(over="ignore"):  # raised below
             values = numpy_helper.to_array(tensor).astype(np.float16)
         if not np.isfinite(values).all():
             raise BeyondFloat16Error(f"{name} holds numbers that float16 cannot")

@@ -25,7 +25,7 @@ from holdfast.trainer.export.float16_graph import BeyondFloat16Error, in_float16
 from holdfast.trainer.export.gradient_graph import Untraceable, prepare, trace_gradient
 from holdfast.trainer.export.half_weights import halve
 from holdfast.trainer.export.parity import EMULATED, ExportError, Parity, check_parity, float16_distance
-from holdfast.trainer.export.shared_weights import share
+from holdfast.trainer.export.shared_weights import share_weights
 
 IMAGES = 33
 
@@ -68,7 +68,7 @@ def export(
         samples = _samples(contract, images)
         parity = replace(check_parity(reference, folder, samples), lacking=lacking)
         if (folder / ENCODER_FLOAT16).exists():
-            parity = _judge_float16(parity, reference, folder, samples)
+            parity = _check_float16(parity, reference, folder, samples)
         for file in (WEIGHTS, ENCODER, GRADIENT, ENCODER_FLOAT16):
             if not (folder / file).exists():
                 continue
@@ -80,7 +80,7 @@ def export(
     return parity
 
 
-def _judge_float16(parity: Parity, reference: nn.Module, folder: Path, samples: dict[str, Pixels]) -> Parity:
+def _check_float16(parity: Parity, reference: nn.Module, folder: Path, samples: dict[str, Pixels]) -> Parity:
     """Keep encoder_float16.onnx if it is near enough; what is served in float32 is none the worse without it."""
     distance = float16_distance(reference, folder, samples)
     if distance <= FLOAT16_TOLERANCE:
@@ -117,7 +117,7 @@ def write_graphs(encoder: nn.Module, folder: Path, contract: InputContract, *, h
             lacking = str(error)
         for model in models.values():
             halve(model)
-        (folder / WEIGHTS).write_bytes(share(models.values(), WEIGHTS))
+        (folder / WEIGHTS).write_bytes(share_weights(models.values(), WEIGHTS))
     for name, model in models.items():
         (folder / name).write_bytes(model.SerializeToString(deterministic=True))
     return lacking

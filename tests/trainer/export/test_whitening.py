@@ -19,7 +19,7 @@ from holdfast.trainer.encoders import ResNetConfig, build_encoder
 from holdfast.trainer.export import whitening
 from holdfast.trainer.export.bundle import write_bundle
 from holdfast.trainer.export.whitening import FLOOR, Whitened, whiten, whitening_of
-from holdfast.trainer.loop.device import everything_of
+from holdfast.trainer.loop.device import to_device
 from holdfast.trainer.objectives import SupervisedConfig
 
 
@@ -64,7 +64,7 @@ def test_the_exported_encoder_is_the_whitened_one_and_gradients_go_through_it(co
     write_bundle(config, few, trained, "python -m trainer")
     bundle = Bundle.open_encoder(config.out)
     assert bundle.manifest.training.encoder.endswith("whitened by 0.25")
-    expected = whiten(trained.encoder, everything_of(few.train, torch.device("cpu")), 0.25)
+    expected = whiten(trained.encoder, to_device(few.train, torch.device("cpu")), 0.25)
     pixels = torch.from_numpy(few.test.images[:5]).permute(0, 3, 1, 2).float() / 255
     embedded = F.normalize(expected(pixels.requires_grad_()), dim=1)
     np.testing.assert_allclose(bundle.encoder.embed(few.test.images[:5]), embedded.detach(), atol=1e-4)

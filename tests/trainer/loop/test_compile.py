@@ -1,4 +1,4 @@
-"""A compiled encoder is the same encoder to everything around it: held still, copied, taken for a teacher, kept, exported."""
+"""A compiled encoder is the same encoder to train_set around it: held still, copied, taken for a teacher, kept, exported."""
 
 import copy
 from dataclasses import replace
@@ -15,7 +15,7 @@ from holdfast.trainer import train
 from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.encoders import ImageEncoder, ResNetConfig
 from holdfast.trainer.export.bundle import write_bundle
-from holdfast.trainer.loop.device import everything_of
+from holdfast.trainer.loop.device import to_device
 from holdfast.trainer.objectives import ClustersConfig, DeaclConfig, SimclrConfig, SsatConfig
 from holdfast.trainer.state import checkpoint
 from holdfast.trainer.train import build
@@ -79,7 +79,7 @@ def test_names_copies_and_holding_still(config, few, eagerly) -> None:
     assert not any("_orig_mod" in name for name in clusters.state_dict())
     assert encoder._compiled_call_impl is not None
     assert copy.deepcopy(encoder)._compiled_call_impl is None
-    pixels = everything_of(few.train, torch.device("cpu")).pixels()
+    pixels = to_device(few.train, torch.device("cpu")).pixels()
     with frozen(encoder, plain):
         for _ in range(2):
             found, expected = (

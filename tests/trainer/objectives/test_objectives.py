@@ -12,7 +12,7 @@ from holdfast.trainer.encoders import ResNetConfig, build_encoder
 from holdfast.trainer.loop.augment import AugmentConfig
 from holdfast.trainer.objectives import (
     AmdimObjectiveConfig,
-    Batch,
+    ImageBatch,
     ClustersConfig,
     DeaclConfig,
     SimclrConfig,
@@ -24,7 +24,7 @@ from holdfast.trainer.objectives import (
 )
 from holdfast.trainer.objectives.clusters import prototypes_of
 from holdfast.trainer.objectives.nce import multiscale_nce, nce, one_location
-from holdfast.trainer.objectives.ssat import voted
+from holdfast.trainer.objectives.ssat import knn_vote
 
 STILL = AugmentConfig(flip=0, translate=0, brightness=0, contrast=0, saturation=0, hue=0, grey=0)
 ALL = [
@@ -91,10 +91,10 @@ def test_the_pairs_of_scales_go_both_ways_and_are_halved() -> None:
     assert terms["scores"].item() == pytest.approx(sum(pair[1].item() for way in by_hand for pair in way) / 2)
 
 
-def batch(n: int = 12) -> Batch:
+def batch(n: int = 12) -> ImageBatch:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (n, 32, 32, 3), dtype=torch.uint8, generator=generator)
-    return Batch(images, torch.arange(n) % 3)
+    return ImageBatch(images, torch.arange(n) % 3)
 
 
 @pytest.mark.parametrize("config", ALL, ids=lambda c: f"{type(c).__name__}-{getattr(c, 'arm', '')}")
@@ -128,7 +128,7 @@ def test_label_free_objectives_do_not_look_at_labels(config) -> None:
     losses = []
     for labels in (batch().labels, torch.full((12,), -7)):
         encoder.load_state_dict(state)
-        terms = objective.terms(encoder, Batch(batch().images, labels), torch.Generator().manual_seed(4))
+        terms = objective.terms(encoder, ImageBatch(batch().images, labels), torch.Generator().manual_seed(4))
         losses.append(sum(term.item() for term in terms.values()))
     assert losses[0] == losses[1]
 
@@ -271,7 +271,7 @@ def test_the_vote_counts_the_k_nearest() -> None:
     directions = F.normalize(torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.8, 0.3], [0.0, 1.0]]), dim=1)
     bank = GuideBank(directions, torch.tensor([2, 1, 1, 0]))
     z = torch.tensor([[1.0, 0.0]])
-    assert [voted(z, bank, k).item() for k in (1, 3, 99)] == [2, 1, 1]
+    assert [knn_vote(z, bank, k).item() for k in (1, 3, 99)] == [2, 1, 1]
 
 
 def test_adversarial_training_has_the_larger_cross_entropy() -> None:
