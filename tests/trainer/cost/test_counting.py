@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from holdfast.trainer.cost.counting import OperationCount, count_operations, count_step_operations
-from holdfast.trainer.encoders import ResNetConfig, build_encoder, encoder_cost
+from holdfast.trainer.cost.encoder_cost import encoder_cost
+from holdfast.trainer.encoders import ResNetConfig, build_encoder
 
 
 @given(n=st.integers(1, 9), m=st.integers(1, 9), k=st.integers(1, 9))

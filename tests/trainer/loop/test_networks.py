@@ -16,6 +16,7 @@ from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.encoders import ImageEncoder, ResNetConfig
 from holdfast.trainer.export.bundle import write_bundle
 from holdfast.trainer.loop.device import to_device
+from holdfast.trainer.loop.recorder import PausedError
 from holdfast.trainer.objectives import ClustersConfig, DeaclConfig, SimclrConfig, SsatConfig
 from holdfast.trainer.state import checkpoint
 from holdfast.trainer.train import build
@@ -67,7 +68,7 @@ def test_a_compiled_run_is_the_run_and_goes_on_from_one_that_is_not(config, few,
     assert same(whole, checkpoint.load_encoder(compiled.out))
     assert same(whole, train.train(replace(config, resume=True, compile=True), few).encoder)
     half = replace(config, out=config.out.with_name("half"), resume_if_any=True)
-    with pytest.raises(train.TimeUpError):
+    with pytest.raises(PausedError):
         train.train(replace(half, minutes=1e-9), few)
     assert same(whole, train.train(replace(half, compile=True), few).encoder)
 
