@@ -10,7 +10,8 @@ from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.encoders import ResNetConfig
 from holdfast.trainer.loop.data_parallel import DataParallel
 from holdfast.trainer.loop.device import precision_of, to_device
-from holdfast.trainer.loop.optim import build_optimiser, learn, set_learning_rate
+from holdfast.trainer.loop.networks import build_networks
+from holdfast.trainer.loop.optim import build_optimiser, set_learning_rate, take_step
 from holdfast.trainer.loop.recorder import PausedError
 from holdfast.trainer.loop.sampling import draw
 from holdfast.trainer.objectives import ClustersConfig, DeaclConfig, SimclrConfig, TradesConfig
@@ -36,18 +37,18 @@ def config(tmp_path) -> TrainConfig:
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
 def test_steps_do_not_wait_for_the_device(config, digits, objective, optimiser) -> None:
     device, stage = torch.device("cuda"), Stage("s", objective, steps=100, batch_size=64, optimiser=optimiser)
-    encoder, (loss,) = train.build(replace(config, stages=(stage,)), digits.train, device)
+    encoder, (loss,) = build_networks(replace(config, stages=(stage,)), digits.train, device)
     train_set, generator = to_device(digits.train, device), torch.Generator(device)
-    descent = build_optimiser(stage, encoder, loss, fused=True)
-    with DataParallel(1, precision_of(config, device)) as shares:
+    built = build_optimiser(stage, encoder, loss, fused=True)
+    with DataParallel(1, precision_of(config, device)) as parallel:
         for step in range(1, 8):
             # The first steps choose kernels, take the teacher and bring the order of the epoch.
             torch.cuda.set_sync_debug_mode("error" if step > 3 else "default")
             try:
-                set_learning_rate(descent, stage, step)
+                set_learning_rate(built, stage, step)
                 loss.prepare(encoder, train_set, step)
-                descent.zero_grad()
-                learn(shares.backward(encoder, loss, draw(train_set, stage, 0, step), [generator]), descent, stage)
+                built.zero_grad()
+                take_step(parallel.backward(encoder, loss, draw(train_set, stage, 0, step), [generator]), built, stage)
             finally:
                 torch.cuda.set_sync_debug_mode("default")
 

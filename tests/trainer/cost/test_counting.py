@@ -45,7 +45,7 @@ def test_passes_of_an_encoder_are_counted_as_its_cost_says() -> None:
     assert count_operations(lambda: torch.autograd.grad(encoder(leaf).sum(), leaf)).operations == 2 * forwards
 
 
-def test_a_large_step_is_told_from_two_small_ones() -> None:
+def test_a_large_step_is_extrapolated_from_two_small_ones() -> None:
     layer = nn.Linear(6, 5, bias=False)
 
     def step(n: int) -> None:

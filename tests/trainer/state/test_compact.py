@@ -108,9 +108,9 @@ def test_a_run_in_slices_of_rounded_states_is_nearly_the_run_in_one_go(config, f
         config, out=config.out.with_name("sliced"), checkpoint_precision="float16", checkpoint_part=0.02, resume_if_any=True
     )
     for stop in (10, 25, 5):
-        told = iter([0.0] * stop)
+        readings = iter([0.0] * stop)
         with monkeypatch.context() as patch:
-            patch.setattr(train, "clock", lambda told=told: next(told, 60.0))
+            patch.setattr(train, "clock", lambda readings=readings: next(readings, 60.0))
             with pytest.raises(PausedError):
                 train.train(replace(sliced, minutes=1.0), few)
     rounded = train.train(sliced, few)
