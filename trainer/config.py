@@ -10,7 +10,7 @@ from holdfast.bundle.threat_model import Norm, ThreatModel
 from holdfast.data import DataName
 from holdfast.trainer.encoders import EncoderConfig
 from holdfast.trainer.objectives import ObjectiveConfig
-from holdfast.trainer.state.tensor_file import SMALLEST
+from holdfast.trainer.state.tensor_file import SMALLEST_PART
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ class TrainConfig:
             raise ValueError(f"--compile is for one thread, or a GPU, not for {self.threads} threads: choose one of the two")
         if self.seed < 0:
             raise ValueError(f"the seed must be at least 0, not {self.seed}")
-        if self.checkpoint_part and not self.checkpoint_part * 2**20 >= SMALLEST:
-            raise ValueError(f"parts of a checkpoint must have at least {SMALLEST} bytes, not {self.checkpoint_part} MiB")
+        if self.checkpoint_part and not self.checkpoint_part * 2**20 >= SMALLEST_PART:
+            raise ValueError(f"parts of a checkpoint must have at least {SMALLEST_PART} bytes, not {self.checkpoint_part} MiB")
         if not self.minutes >= 0:
             raise ValueError(f"minutes must be at least 0, not {self.minutes}")
         if not 0 <= self.whitening <= 0.5:

@@ -23,7 +23,7 @@ from holdfast.trainer.train import Trained
 
 
 def write_bundle(config: TrainConfig, splits: Splits, trained: Trained, command: str) -> Parity:
-    """Export `trained` to `config.out` and say in the manifest where it comes from.
+    """Export `trained` to `config.out` with a manifest that says how it was made.
 
     Args:
         config: what was trained.

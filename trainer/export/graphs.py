@@ -1,4 +1,4 @@
-"""From a trained encoder to the graphs of a bundle, which are held against torch before anything is written."""
+"""From a trained encoder to the graphs of a bundle, which are compared with torch before anything is written."""
 
 import logging
 import tempfile
@@ -81,7 +81,7 @@ def export(
 
 
 def _check_float16(parity: Parity, reference: nn.Module, folder: Path, samples: dict[str, Pixels]) -> Parity:
-    """Keep encoder_float16.onnx if it is near enough; what is served in float32 is none the worse without it."""
+    """Keep encoder_float16.onnx if it is near enough; a bundle can be served in float32 without it."""
     distance = float16_distance(reference, folder, samples)
     if distance <= FLOAT16_TOLERANCE:
         return replace(parity, float16=distance)
@@ -146,7 +146,7 @@ def _exported(module: nn.Module, inputs: dict[str, torch.Tensor], output: str) -
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back what the exporter says about itself; anything else it warns of is still heard."""
+    """Suppress the exporter's notes on itself; its other warnings pass."""
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level
     registration.setLevel(logging.ERROR)  # says that torchvision is not installed

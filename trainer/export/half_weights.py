@@ -19,7 +19,7 @@ def halve(model: ModelProto) -> int:
     """Store large float32 initialisers of `model`, in place, as float16 where that loses nothing.
 
     Args:
-        model: with its weights inside; of at least `SMALL` numbers are looked at.
+        model: with its weights inside; those of fewer than `SMALL` numbers stay float32.
 
     Returns:
         The number of bytes saved.

@@ -1,4 +1,4 @@
-"""An encoder's graphs held against torch, and against how far float16 may take them."""
+"""An encoder's graphs compared with torch, and how far float16 may move an embedding."""
 
 from dataclasses import dataclass
 from pathlib import Path

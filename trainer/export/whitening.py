@@ -31,7 +31,7 @@ FLOOR = 1e-3
 class Whitened(nn.Module):
     """An encoder and the map behind it: float [N, 3, H, W] in [0, 1] -> [N, dim], not yet of unit length.
 
-    The map is of the embedding of unit length, so the length of what the encoder says does not matter here either.
+    The map is applied to the embedding of unit length, so the length of the encoder's output does not matter here either.
     """
 
     def __init__(self, encoder: ImageEncoder) -> None:
@@ -40,7 +40,7 @@ class Whitened(nn.Module):
         self.map = nn.Linear(encoder.dim, encoder.dim).requires_grad_(requires_grad=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Embed, and even out."""
+        """Embed, and apply the map."""
         embeddings = self.encoder(pixels)
         # As F.normalize, but without a branch to be traced; see `ServedEncoder`.
         mapped: Tensor = self.map(embeddings * torch.rsqrt(embeddings.square().sum(dim=1, keepdim=True) + 1e-24))

@@ -1,4 +1,4 @@
-"""Named training runs, one file a family, whose docstring gives command, run time, cost and accuracy. A new one is a line here."""
+"""Named training runs, one file a family, whose docstring gives command, run time, cost and accuracy. One line here each."""
 
 from holdfast.trainer.config import TrainConfig
 from holdfast.trainer.presets.cifar10_label_free import CIFAR10_LABEL_FREE, CIFAR10_SELF_SUPERVISED

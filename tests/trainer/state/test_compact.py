@@ -130,9 +130,3 @@ def test_parts_alone_change_nothing(config, few) -> None:
         train.train(replace(parts, minutes=1e-9), few)
     found = train.train(parts, few).encoder.state_dict()
     assert all(torch.equal(tensor, found[name]) for name, tensor in whole.items())
-
-
-@pytest.mark.parametrize("size", [-1.0, 0.001])
-def test_parts_too_small_for_their_own_header_are_refused(config, size) -> None:
-    with pytest.raises(ValueError, match="at least 4096 bytes"):
-        replace(config, checkpoint_part=size)
