@@ -1,6 +1,6 @@
-"""The training loop: what a run leaves, that it repeats, and that an objective of one's own can be trained."""
+"""The training loop: what a run leaves, and that it repeats."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,42 +9,8 @@ import torch
 from holdfast.errors import HoldfastError
 from holdfast.trainer import train
 from holdfast.trainer.config import Stage
-from holdfast.trainer.loop.recorder import PausedError
-from holdfast.trainer.objectives import ImageBatch, Objective, SupervisedConfig
+from holdfast.trainer.objectives import SupervisedConfig
 from tests.trainer.tiny_runs import SMALL, rows, same, splits
-
-
-@dataclass(frozen=True)
-class SpreadConfig:
-    """A toy objective: embeddings of length `length`. This file is all that it takes."""
-
-    length: float = 2.0
-
-    def build(self, encoder, classes):
-        return Spread(self)
-
-
-class Spread(Objective):
-    names = ("spread",)
-
-    def __init__(self, config):
-        super().__init__()
-        self.config = config
-        self.scale = torch.nn.Parameter(torch.ones(()))
-
-    def terms(self, encoder, batch: ImageBatch, generator):
-        lengths = encoder(batch.pixels()).float().norm(dim=1) * self.scale
-        return {"spread": (lengths - self.config.length).square().mean()}
-
-
-def test_a_new_objective_is_trained_logged_and_resumed(two_stage_run, tmp_path) -> None:
-    config = replace(two_stage_run, stages=(Stage("spread", SpreadConfig(), steps=2, batch_size=16),))
-    whole = train.train(config, splits())
-    assert [float(row["spread"]) == float(row["loss"]) for row in rows(config)] == [True, True]
-    sliced = replace(config, out=tmp_path / "sliced", resume_if_any=True)
-    with pytest.raises(PausedError):
-        train.train(replace(sliced, minutes=1e-9), splits())
-    assert same(whole.encoder, train.train(sliced, splits()).encoder)
 
 
 def test_the_mean_of_the_weights_is_what_a_stage_leaves(two_stage_run, monkeypatch) -> None:

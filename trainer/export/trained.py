@@ -1,4 +1,4 @@
-"""The encoder of a finished run as it was exported: with the rounding and the whitening that were asked for."""
+"""The encoder of a training run as it was exported."""
 
 from pathlib import Path
 
@@ -9,17 +9,13 @@ from holdfast.trainer.state.checkpoint import load_encoder
 
 
 def load_trained(directory: Path) -> nn.Module:
-    """The encoder that the graphs of the bundle in `directory` were traced from.
+    """The encoder that the run in `directory` exported: on the CPU, in evaluation mode, frozen, rounded and whitened.
 
-    Args:
-        directory: of the run, with its checkpoint.
-
-    Returns:
-        Float [N, 3, H, W] in [0, 1] -> float [N, D], not yet of unit length; on the CPU, in evaluation mode, frozen.
+    An evaluation takes gradients from it (`holdfast.evaluation.gradients.EncoderLoader`).
 
     Raises:
-        CheckpointError: there is no checkpoint, or it is damaged.
-        HoldfastError: the notes of the export beside it are damaged.
+        CheckpointError: the training run does not lie there.
+        HoldfastError: its whitening or rounding is damaged.
 
     """
     return whitening.load(rounding.load(load_encoder(directory), directory), directory)

@@ -19,8 +19,3 @@ def test_what_is_done_after_the_training_is_described() -> None:
     both = write_bundle.describe_postprocessing(replace(DIGITS, half=True, whitening=0.25))
     assert "float16" in both[0]
     assert "0.25" in both[1]
-
-
-def test_outside_a_repository_the_commit_is_unknown(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(write_bundle, "__file__", str(tmp_path / "module.py"))
-    assert write_bundle.commit() == "unknown"
