@@ -73,7 +73,7 @@ def test_resuming_a_finished_run_writes_the_same_encoder(run: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--resume"], "no checkpoint to resume from"),
+        (["--resume"], "no checkpoint"),
         (["cifar10-small", "--data-dir", "absent"], "absent"),
     ],
 )

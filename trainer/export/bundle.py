@@ -38,7 +38,7 @@ def write_bundle(config: TrainConfig, splits: Splits, trained: Trained, command:
     """
     size = config.encoder.image_size
     contract = InputContract(height=size, width=size)
-    encoder = finished(config, splits, trained)
+    encoder = exported_encoder(config, splits, trained)
     writer = BundleWriter.create(config.out)
     parity = export(encoder, writer, contract, splits.train.images[:33], half=config.half)
     writer.commit(
@@ -57,7 +57,7 @@ def write_bundle(config: TrainConfig, splits: Splits, trained: Trained, command:
     return parity
 
 
-def finished(config: TrainConfig, splits: Splits, trained: Trained) -> nn.Module:
+def exported_encoder(config: TrainConfig, splits: Splits, trained: Trained) -> nn.Module:
     """What is exported: the encoder, rounded and whitened where that is asked for; either is kept beside the checkpoint."""
     trunk = rounding.rounded(trained.encoder) if config.half else trained.encoder
     encoder: nn.Module = trunk

@@ -112,7 +112,7 @@ def load(directory: Path) -> Checkpoint:
     """
     path = directory / FILE
     if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint to resume from: {path} does not exist")
+        raise CheckpointError(f"there is no checkpoint: {path} does not exist")
     try:
         header, tensors = tensor_file.read(path)
         config = completed(header["config"])

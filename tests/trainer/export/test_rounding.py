@@ -14,7 +14,7 @@ from holdfast.trainer import train
 from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.encoders import ResNetConfig
 from holdfast.trainer.export import rounding
-from holdfast.trainer.export.bundle import finished, write_bundle
+from holdfast.trainer.export.bundle import exported_encoder, write_bundle
 from holdfast.trainer.export.trained import load_trained
 from holdfast.trainer.objectives import SupervisedConfig
 
@@ -57,7 +57,7 @@ def test_a_finished_run_can_have_either(config, few) -> None:
     trained = train.train(config, few)
     weights = []
     for half in (True, False):
-        finished(replace(config, half=half, whitening=0.0), few, trained)
+        exported_encoder(replace(config, half=half, whitening=0.0), few, trained)
         opened = load_trained(config.out)
         weights.append(opened.to5[0].conv1.weight.contiguous())
     own = trained.encoder.to5[0].conv1.weight
