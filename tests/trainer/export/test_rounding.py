@@ -27,7 +27,7 @@ def few(digits):
 @pytest.fixture
 def config(tmp_path) -> TrainConfig:
     stage = Stage("s", SupervisedConfig(), steps=3, batch_size=16)
-    encoder = ResNetConfig(12, 1, 40, activation="silu", stages=4)
+    encoder = ResNetConfig(12, 1, 40, activation="silu")
     return TrainConfig(encoder, (stage,), out=tmp_path / "run", k=5, device="cpu", half=True, whitening=0.25)
 
 
