@@ -47,9 +47,9 @@ def measure(
 
     from bench.vectors import unit_vectors  # noqa: PLC0415
     from holdfast.model.retrieval.base import nearest  # noqa: PLC0415
-    from holdfast.trainer.cost.roofline import measure as ceilings_of  # noqa: PLC0415
+    from holdfast.trainer.cost.roofline import measure_roofline  # noqa: PLC0415
 
-    copied = ceilings_of(torch.device(device), torch.float32, threads=1).bytes
+    copied = measure_roofline(torch.device(device), torch.float32, threads=1).bytes
     found = []
     rng = np.random.default_rng(0)
     with Progress() as progress:
