@@ -22,7 +22,7 @@ from bench.timing import times_a_second
 
 if TYPE_CHECKING:
     from holdfast.bundle.reader import Bundle
-    from holdfast.model.choice import Precision
+    from holdfast.model.device_choice import Precision
     from holdfast.model.encoder.device import Device
     from holdfast.server.core.engine import ModelBatcher
 
@@ -40,7 +40,6 @@ def measure(
     from rich.progress import track  # noqa: PLC0415
 
     from holdfast.bundle.reader import Bundle  # noqa: PLC0415
-    from holdfast.model.classifier import Classifier  # noqa: PLC0415
     from holdfast.server.core.batching import Limits  # noqa: PLC0415
     from holdfast.server.core.engine import batcher_of  # noqa: PLC0415
     from holdfast.server.monitor.metrics import Metrics  # noqa: PLC0415
@@ -51,7 +50,7 @@ def measure(
     ours: list[float] = []
     theirs: list[float] = []
     with asyncio.Runner() as runner:
-        engine = batcher_of(Classifier(bundle), Limits(batch, 0.0, CALLS * batch), Metrics())
+        engine = batcher_of(bundle.classifier(), Limits(batch, 0.0, CALLS * batch), Metrics(), bundle.placement.device)
         turns: list[tuple[Callable[[], float], list[float]]] = [
             (lambda: runner.run(_answers(engine, images, seconds)), ours),
             (lambda: times_a_second(bare, seconds), theirs),
@@ -72,11 +71,12 @@ def bare_loop(bundle: "Bundle", images: Any) -> Callable[[], object]:
 
     from holdfast.bundle.reader import ENCODER, ENCODER_FLOAT16  # noqa: PLC0415
     from holdfast.model.encoder.session import open_session  # noqa: PLC0415
+    from holdfast.model.retrieval.base import bank_of  # noqa: PLC0415
 
     graph = ENCODER_FLOAT16 if bundle.placement.precision == "float16" else ENCODER
     session = open_session(bundle.directory / graph, device=bundle.placement.device)
     rows: Any = faiss.IndexFlatIP(bundle.index.dim)
-    rows.add(bundle.index.vectors()[0])
+    rows.add(bank_of(bundle.index).embeddings)
     k = bundle.manifest.vote.k
     if bundle.placement.device == "cpu":
         return lambda: rows.search(session.run(None, {"images": images})[0], k)

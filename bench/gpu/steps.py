@@ -138,7 +138,7 @@ def _measured(written: Path) -> tuple[Numbers, list[Target]]:
 
 
 def _trained(bundle: Path) -> tuple[Numbers, list[Target]]:
-    """How long it took, and, where the trainer recorded a dry run, how well it used the device: over all of its slices."""
+    """How long it took, and, where the trainer made a dry run, how well it used the device: over all of its slices."""
     training = read_manifest(bundle).training
     return {
         "command": training.command,
@@ -146,22 +146,22 @@ def _trained(bundle: Path) -> tuple[Numbers, list[Target]]:
         "encoder": training.encoder,
         "objective": training.objective,
         "training_seconds": training.seconds,
-        **utilisation(bundle / "checkpoint" / "rehearsal.json", training.seconds),
+        **utilisation(bundle / "checkpoint" / "dry_run.json", training.seconds),
         "megabytes": {path.name: path.stat().st_size / 1e6 for path in sorted(bundle.glob("*.onnx"))},
     }, []
 
 
-def utilisation(rehearsal: Path, seconds: float) -> Numbers:
+def utilisation(dry_run: Path, seconds: float) -> Numbers:
     """Rates of a training of so many seconds, as shares of what its dry run measured; nothing where there was none."""
-    if not rehearsal.is_file():
+    if not dry_run.is_file():
         return {}
-    found = json.loads(rehearsal.read_text())
-    steps = [stage["steps"] for stage in found["circumstances"]["asked"]["stages"]]
+    found = json.loads(dry_run.read_text())
+    steps = [stage["steps"] for stage in found["provenance"]["config"]["stages"]]
     rate = sum(n * each["step"]["operations"] for n, each in zip(steps, found["stages"], strict=True)) / seconds
     return {
         "images_per_second": sum(n * each["images"] for n, each in zip(steps, found["stages"], strict=True)) / seconds,
         "teraflops_per_second": rate / 1e12,
-        "model_flop_utilisation": rate / found["ceilings"]["operations"],
+        "model_flop_utilisation": rate / found["roofline"]["operations"],
     }
 
 

@@ -72,7 +72,8 @@ def table(bundle: Bundle, directory: Path) -> Table:
     shown.add_row("name", manifest.name)
     shown.add_row("classes", ", ".join(manifest.class_names))
     shown.add_row("images", f"{manifest.input.height} x {manifest.input.width}")
-    shown.add_row("exemplars", f"{bundle.index.size:,}" + (", float16" if bundle.index.half else ""))
+    shown.add_row("exemplars", f"{bundle.index.size:,}")
+    shown.add_row("index", str(bundle.index))
     how = "" if manifest.vote.weighting == "uniform" else f", exponential, temperature {manifest.vote.temperature:g}"
     shown.add_row("vote", f"the {manifest.vote.k} nearest{how}")
     shown.add_row("threat model", str(manifest.threat_model.model()))

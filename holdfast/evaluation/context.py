@@ -13,15 +13,15 @@ from torch import nn
 
 from holdfast.attacks.knowledge import attackers_images, bank_unknown
 from holdfast.attacks.victim import Victim
-from holdfast.bundle.reader import ENCODER, EXEMPLARS, GRADIENT, INDEX, Bundle
+from holdfast.bundle.reader import ENCODER, EXEMPLARS, GRADIENT, Bundle
 from holdfast.data import LabelledImages, Splits
 from holdfast.evaluation.quick import JUDGED_AT_ONCE, check_fit, drawn, open_served, victim_of
 from holdfast.model.answers import Answers, Neighbours
-from holdfast.model.choice import Choice, Precision
 from holdfast.model.classifier import Classifier
+from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.preprocess import Pixels
 
-WHAT_ANSWERS = (ENCODER, GRADIENT, INDEX, EXEMPLARS)
+WHAT_ANSWERS = (ENCODER, GRADIENT, EXEMPLARS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class EvaluationContext:
         images: int | None,
         seed: int,
         threads: int,
-        serve_on: Choice = "cpu",
+        serve_on: DeviceChoice = "cpu",
         serve_in: Precision = "float32",
         encoder: nn.Module | None = None,
     ) -> Self:
@@ -67,8 +67,8 @@ class EvaluationContext:
         """
         bundle = open_served(directory, threads, serve_on, serve_in)
         check_fit(bundle, splits.test)
-        classifier = Classifier(bundle)
-        victim = victim_of(classifier, encoder, splits.test.images[:16], threads)
+        classifier = bundle.classifier()
+        victim = victim_of(bundle, classifier, encoder, splits.test.images[:16], threads)
         return cls(bundle, classifier, victim, splits, drawn(len(splits.test), images, seed))
 
     @cached_property
@@ -122,7 +122,7 @@ class EvaluationContext:
         manifest = self.bundle.manifest
         elsewhere = {} if self.bundle.placement.device == "cpu" else {"served on": self.served_on}
         return elsewhere | {
-            "files": {name: manifest.files.get(name) for name in WHAT_ANSWERS},
+            "files": {name: manifest.files.get(name) for name in (*WHAT_ANSWERS, manifest.index_file)},
             "vote": manifest.vote.model_dump(),
             "surrogate temperature": manifest.surrogate_tau,
             "abstain below": manifest.calibration.abstain_below if manifest.calibration else None,
@@ -146,6 +146,9 @@ def answers_of(classify: Callable[[Pixels], Answers], images: Pixels) -> Answers
         abstain=joined(lambda a: a.abstain),
         soft_margin=joined(lambda a: a.soft_margin),
         kth_distance=joined(lambda a: a.kth_distance),
-        neighbours=Neighbours(similarities=joined(lambda a: a.neighbours.similarities), ids=joined(lambda a: a.neighbours.ids)),
-        neighbour_labels=joined(lambda a: a.neighbour_labels),
+        neighbours=Neighbours(
+            ids=joined(lambda a: a.neighbours.ids),
+            labels=joined(lambda a: a.neighbours.labels),
+            similarities=joined(lambda a: a.neighbours.similarities),
+        ),
     )

@@ -14,7 +14,7 @@ from holdfast.evaluation.gradients import GradientOptions
 from holdfast.evaluation.settings import Settings
 from holdfast.evaluation.suites import Effort
 from holdfast.exit_status import explain_statuses
-from holdfast.model.choice import Choice, Precision
+from holdfast.model.device_choice import DeviceChoice, Precision
 
 PROGRAM = "holdfast evaluate"
 
@@ -113,7 +113,7 @@ class EvaluateConfig:
     """Batches attacked side by side, each in a CPU thread of its own, and threads of ONNX Runtime; whatever the number, the
     same is found."""
 
-    serve_on: Choice = "cpu"
+    serve_on: DeviceChoice = "cpu"
     """Where the answers that decide are computed, encoder.onnx and the index: cuda takes the GPU that python -m server --device
     cuda would, or ends; auto may take the CPU instead, and says so. Gradients are another matter: --gradients, --device."""
 

@@ -11,7 +11,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 
-from holdfast.bundle.reader import ENCODER, INDEX, WEIGHTS, Bundle
+from holdfast.bundle.reader import ENCODER, WEIGHTS, Bundle
 from holdfast.evaluation.report.results import Circumstances, Subject
 from holdfast.model.vote import VoteParameters
 from holdfast.trainer.export.bundle import commit
@@ -44,9 +44,9 @@ def subject_of(bundle: Bundle) -> Subject:
         training_seed=training.seed,
         parameters=parameters_of(directory / ENCODER),
         encoder_bytes=sum((directory / name).stat().st_size for name in (ENCODER, WEIGHTS) if name in manifest.files),
-        index_bytes=(directory / INDEX).stat().st_size,
+        index_bytes=(directory / manifest.index_file).stat().st_size,
         encoder_sha256=manifest.files[ENCODER],
-        index_sha256=manifest.files[INDEX],
+        index_sha256=manifest.files[manifest.index_file],
         embedding_dim=manifest.embedding_dim,
         exemplars=bundle.index.size,
         index_command=manifest.index.command if manifest.index else "",

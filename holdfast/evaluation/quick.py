@@ -15,8 +15,9 @@ from holdfast.attacks.adaptive import AdaptiveAttack
 from holdfast.attacks.onnx_embedding import OnnxEmbedding
 from holdfast.attacks.pgd import frozen
 from holdfast.attacks.quantise import to_pixels
+from holdfast.attacks.search.worst_case import AttackOutcome, WorstCaseAttack
 from holdfast.attacks.surrogate import surrogate_of
-from holdfast.attacks.victim import Attack, Embed, Judge, Outcome, Victim
+from holdfast.attacks.victim import AnswerFunction, Embed, Victim
 from holdfast.bundle.manifest import Accuracy
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.threat_model import ThreatModel
@@ -24,8 +25,8 @@ from holdfast.data import LabelledImages
 from holdfast.errors import ContractMismatchError, HoldfastError
 from holdfast.evaluation.sanity.measures import agreement
 from holdfast.intervals import Rate
-from holdfast.model.choice import Choice, Precision
 from holdfast.model.classifier import Classifier
+from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.encoder.device import CPU, Placement
 from holdfast.model.preprocess import Pixels
 
@@ -56,7 +57,7 @@ class Evaluation:
     attack: str
     images: Pixels
     labels: NDArray[np.int64]
-    outcome: Outcome
+    outcome: AttackOutcome
     agreement: Rate
     seconds: float
     served_on: Placement = CPU
@@ -100,11 +101,11 @@ def evaluate(
     *,
     encoder: nn.Module | None = None,
     threat: ThreatModel | None = None,
-    attack: Attack | None = None,
+    attack: WorstCaseAttack | None = None,
     limit: int | None = None,
     seed: int = 0,
     threads: int = 1,
-    serve_on: Choice = "cpu",
+    serve_on: DeviceChoice = "cpu",
     serve_in: Precision = "float32",
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -135,17 +136,17 @@ def evaluate(
     bundle = open_served(directory, threads, serve_on, serve_in)
     check_fit(bundle, test)
     test = sample(test, limit, seed)
-    classifier, attack = Classifier(bundle), attack or AdaptiveAttack()
+    classifier, attack = bundle.classifier(), attack or AdaptiveAttack()
     threat = threat or bundle.manifest.threat_model.model()
     with frozen(*([encoder] if encoder is not None else [])):
-        victim = victim_of(classifier, encoder, test.images[:16], threads)
+        victim = victim_of(bundle, classifier, encoder, test.images[:16], threads)
         outcome = attack(victim, test.images, test.labels, threat, seed=seed, progress=progress)
         agreed = agreement(victim, test.images, outcome.clean_labels)
     seconds = time.monotonic() - began
     return Evaluation(threat, str(attack), test.images, test.labels, outcome, agreed, seconds, bundle.placement)
 
 
-def open_served(directory: Path, threads: int, serve_on: Choice, serve_in: Precision) -> Bundle:
+def open_served(directory: Path, threads: int, serve_on: DeviceChoice, serve_in: Precision) -> Bundle:
     """The bundle whose answers decide what is a success.
 
     Args:
@@ -162,20 +163,21 @@ def open_served(directory: Path, threads: int, serve_on: Choice, serve_in: Preci
     return Bundle.open(directory, threads=threads, device=serve_on, max_batch=JUDGED_AT_ONCE, precision=serve_in)
 
 
-def victim_of(classifier: Classifier, encoder: nn.Module | None, some: Pixels, threads: int = 1) -> Victim:
+def victim_of(bundle: Bundle, classifier: Classifier, encoder: nn.Module | None, some: Pixels, threads: int = 1) -> Victim:
     """All that a white-box attacker knows of a served classifier: its weights, its whole bank, its labels.
 
     Args:
-        classifier: over an open bundle.
+        bundle: a complete one.
+        classifier: over it.
         encoder: see `evaluate`; it must be frozen meanwhile.
         some: uint8 [n, H, W, 3], a few images on which `encoder` is held against the bundle.
         threads: see `Victim`; a GPU takes a batch whole.
 
     Raises:
         ContractMismatchError: `encoder` does not embed `some` as the bundle does.
+        BundleError: the bundle's index cannot export its exemplars.
 
     """
-    bundle = classifier.bundle
     device = torch.device("cpu") if encoder is None else next(encoder.parameters()).device
     embed = OnnxEmbedding(bundle) if encoder is None else _torch_embedding(encoder)
     with torch.no_grad():
@@ -195,14 +197,14 @@ def _apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float(np.linalg.norm(one - other, axis=1).max(initial=0)) / max(spread, 1e-6)
 
 
-def served(classifier: Classifier) -> Judge:
+def served(classifier: Classifier) -> AnswerFunction:
     """The labels that a server over this bundle would answer."""
 
-    def judge(images: Pixels) -> NDArray[np.int64]:
+    def answer(images: Pixels) -> NDArray[np.int64]:
         parts = [images[i : i + JUDGED_AT_ONCE] for i in range(0, len(images), JUDGED_AT_ONCE)]
         return np.concatenate([classifier.classify(part).labels for part in parts] or [np.zeros(0, np.int64)])
 
-    return judge
+    return answer
 
 
 def sample(test: LabelledImages, limit: int | None, seed: int) -> LabelledImages:

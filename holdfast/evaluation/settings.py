@@ -6,7 +6,7 @@ from typing import Any
 from holdfast.attacks.adaptive import AdaptiveAttack
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.evaluation.suites import Effort
-from holdfast.model.choice import Choice, Precision
+from holdfast.model.device_choice import DeviceChoice, Precision
 
 CURVE_STEPS, PROBE_STEPS = 20, 40
 
@@ -34,7 +34,7 @@ class Settings:
     effort: Effort = field(default_factory=Effort)
     seed: int = 0
     threads: int = 1
-    serve_on: Choice = "cpu"
+    serve_on: DeviceChoice = "cpu"
     serve_in: Precision = "float32"
 
     @property

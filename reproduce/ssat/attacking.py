@@ -9,20 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.progress import Progress
 
 from holdfast.attacks.search.suite import AttackSuite
-from holdfast.attacks.victim import NAME, Outcome, Victim, WorstCase
-from holdfast.bundle.reader import ENCODER, EXEMPLARS, GRADIENT, INDEX, Bundle, read_manifest
+from holdfast.attacks.search.worst_case import NAME, AttackOutcome, WorstCase, WorstCaseAttack
+from holdfast.bundle.reader import ENCODER, EXEMPLARS, GRADIENT, Bundle, read_manifest
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.data import Splits
 from holdfast.evaluation import Evaluation, evaluate, record
 from holdfast.evaluation.balls import slug
 from holdfast.evaluation.cache import Work
 from holdfast.evaluation.quick import served
-from holdfast.model.classifier import Classifier
-from holdfast.model.preprocess import Pixels
 from reproduce.ssat.results import ATTACKS, Attacked, AttackName, Clean, written
 from reproduce.ssat.rows import Run
 from reproduce.ssat.scales import Scale
@@ -30,7 +27,7 @@ from reproduce.ssat.training import encoder_on_gpu
 
 
 @dataclass(frozen=True, eq=False)
-class ResumableSuite:
+class ResumableSuite(WorstCaseAttack):
     """A ladder that begins with what other attacks have found, and can be interrupted.
 
     Attributes:
@@ -41,28 +38,17 @@ class ResumableSuite:
     """
 
     ladder: AttackSuite
-    earlier: tuple[Outcome, ...] = ()
+    earlier: tuple[AttackOutcome, ...] = ()
     store: Path | None = None
 
     def __str__(self) -> str:
         return str(self.ladder)
 
-    def __call__(
-        self,
-        victim: Victim,
-        images: Pixels,
-        labels: NDArray[np.int64],
-        threat: ThreatModel,
-        *,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> Outcome:
-        """Per-sample worst case; see `Attack`."""
-        worst_case = WorstCase(victim, images, labels, threat)
+    def run(self, worst_case: WorstCase, *, seed: int = 0, progress: Progress | None = None) -> None:
+        """Begin with what was found earlier, then run the suite."""
         for outcome in self.earlier:
             worst_case.inherit(np.array(outcome.found_by, dtype=NAME), outcome.adversarial)
-        self.ladder.climb(worst_case, seed=seed, progress=progress, store=self.store)
-        return worst_case.outcome()
+        self.ladder.run(worst_case, seed=seed, progress=progress, store=self.store)
 
 
 @dataclass
@@ -102,7 +88,7 @@ class RowAttacks:
         """On the whole test set."""
 
         def compute() -> Clean:
-            answers = served(Classifier(Bundle.open(self.run.directory)))(self.splits.test.images)
+            answers = served(Bundle.open(self.run.directory).classifier())(self.splits.test.images)
             return Clean(written(answers == self.splits.test.labels))
 
         return self.work.once("clean", Clean, compute)
@@ -133,7 +119,7 @@ class RowAttacks:
             )
         return self._evaluations[attack, ball]
 
-    def _earlier(self, attack: AttackName, ball: ThreatModel) -> tuple[Outcome, ...]:
+    def _earlier(self, attack: AttackName, ball: ThreatModel) -> tuple[AttackOutcome, ...]:
         """(a) is as published, each ball for itself; (b) begins with all that is known to fool within the ball."""
         if attack == "pgd-knn":
             return ()
@@ -152,14 +138,14 @@ class RowAttacks:
     def _identity(self) -> dict[str, Any]:
         manifest = read_manifest(self.run.directory)
         return {
-            "files": {name: manifest.files[name] for name in (ENCODER, GRADIENT, INDEX, EXEMPLARS)},
+            "files": {name: manifest.files[name] for name in (ENCODER, GRADIENT, manifest.index_file, EXEMPLARS)},
             "vote": manifest.vote.model_dump(),
             "surrogate temperature": manifest.surrogate_tau,
             "data": self.splits.sha256,
             "images": self.scale.images,
             "seed": self.run.config.seed,
             "balls": [str(ball) for ball in self.scale.balls],
-            "attacks": {name: [repr(self._ladder(name).steps), self._ladder(name).batch_size] for name in ATTACKS},
+            "attacks": {name: [repr(self._ladder(name).attacks), self._ladder(name).batch_size] for name in ATTACKS},
         }
 
 

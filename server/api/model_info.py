@@ -1,6 +1,6 @@
 """What GetModelInfo answers."""
 
-from holdfast.model.classifier import Classifier
+from holdfast.bundle.reader import Bundle
 from holdfast.protos.holdfast.v1 import holdfast_pb2, model_pb2
 from holdfast.server.settings import Settings
 
@@ -11,9 +11,9 @@ _WEIGHTINGS = {
 }
 
 
-def model_info(classifier: Classifier, settings: Settings) -> holdfast_pb2.GetModelInfoResponse:
+def model_info(bundle: Bundle, settings: Settings) -> holdfast_pb2.GetModelInfoResponse:
     """What GetModelInfo answers."""
-    bundle, manifest = classifier.bundle, classifier.bundle.manifest
+    manifest = bundle.manifest
     shape, vote, threat = manifest.input, manifest.vote, manifest.threat_model
     info = holdfast_pb2.GetModelInfoResponse(
         name=manifest.name,

@@ -44,7 +44,7 @@ class Answer:
         """The nearest exemplars, at most `count` and at most the k of the vote, nearest first."""
         found = self.batch.neighbours
         columns = (found.ids, self.batch.neighbour_labels, found.similarities)
-        return [Neighbour(*row) for row in zip(*(c[self.row, :count].tolist() for c in columns), strict=True)]
+        return [Neighbour(*row) for row in zip(*(c[self.row, :count].tolist() for c in columns), strict=True) if row[0] >= 0]
 
 
 @cache

@@ -20,7 +20,7 @@ from holdfast.errors import HoldfastError
 from holdfast.server.monitor.weighted import WeightedHistogram
 
 if TYPE_CHECKING:  # each of them brings faiss or onnxruntime, which a worker process does without
-    from holdfast.model.classifier import Classifier
+    from holdfast.bundle.reader import Bundle
     from holdfast.server.monitor.probes.flip_rate import Interval
     from holdfast.server.monitor.probes.results import Outcome
 
@@ -163,9 +163,9 @@ class Metrics:
         if abstain:
             self._abstained.inc()
 
-    def serves(self, classifier: "Classifier") -> None:
+    def serves(self, bundle: "Bundle") -> None:
         """Say what is served."""
-        manifest, placement = classifier.bundle.manifest, classifier.bundle.placement
+        manifest, placement = bundle.manifest, bundle.placement
         encoder = manifest.files["encoder.onnx"][:16]
         self._bundle.info({"name": manifest.name, "created": manifest.created, "encoder_sha256": encoder})
         self._device.info({"device": placement.device, "gpu": placement.gpu})

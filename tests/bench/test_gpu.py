@@ -280,9 +280,9 @@ def test_utilisation_is_of_all_slices(tmp_path):
     """Two stages of 10 and 20 steps of 8 images, 1 and 2 GFLOP a step, in 5 seconds, on a device of 100 GFLOP/s."""
     stages = [{"images": 8, "step": {"operations": 1e9 * number}} for number in (1, 2)]
     asked = {"stages": [{"steps": 10}, {"steps": 20}]}
-    record = {"circumstances": {"asked": asked}, "ceilings": {"operations": 1e11}, "stages": stages}
-    (tmp_path / "rehearsal.json").write_text(json.dumps(record))
-    found = utilisation(tmp_path / "rehearsal.json", 5.0)
+    record = {"provenance": {"config": asked}, "roofline": {"operations": 1e11}, "stages": stages}
+    (tmp_path / "dry_run.json").write_text(json.dumps(record))
+    found = utilisation(tmp_path / "dry_run.json", 5.0)
     assert found == pytest.approx({"images_per_second": 48.0, "teraflops_per_second": 0.01, "model_flop_utilisation": 0.1})
     assert utilisation(tmp_path / "none.json", 5.0) == {}
 

@@ -30,9 +30,9 @@ def fault() -> str:
 def test_a_server_on_the_gpu_answers_as_one_on_the_cpu(served: Served, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = pretend_gpu(monkeypatch)
     runs: list[tuple[int, int]] = []
-    run = bucketed_encoder._Bucket.run
+    run = bucketed_encoder.Bucket.run
     monkeypatch.setattr(
-        bucketed_encoder._Bucket, "run", lambda bucket, images: runs.append((bucket.size, len(images))) or run(bucket, images)
+        bucketed_encoder.Bucket, "run", lambda bucket, images: runs.append((bucket.size, len(images))) or run(bucket, images)
     )
     fast = serve(device="cuda", max_batch=12, probe_rate=1.0, probe_budget=1.0, probe_steps=1)
     # Every bucket before anyone listens, 16 pictures to compare with the CPU, then the canaries through the engine thread.
@@ -45,7 +45,7 @@ def test_a_server_on_the_gpu_answers_as_one_on_the_cpu(served: Served, serve: Se
         assert [n.id for n in mine.answer.neighbours] == [n.id for n in theirs.answer.neighbours]
         assert mine.answer.soft_margin == pytest.approx(theirs.answer.soft_margin, abs=1e-4)
     assert max(count for _, count in runs) <= 12
-    assert gpu.made[-1]._resources.alone.entries > 0
+    assert gpu.made[-1].resources.alone.entries > 0
     assert gpu.gradients == ["cpu"]  # the prober's: out of the answers' way
     assert fast.metric("holdfast_device_info", device="cuda", gpu=NAME) == 1
     assert served.metric("holdfast_device_info", device="cpu", gpu="") == 1

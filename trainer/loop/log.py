@@ -13,7 +13,7 @@ FIXED = ("stage", "step", "seconds", "learning_rate", "loss", "gradient_norm")
 
 
 class Log:
-    """Writes what was measured; a run that goes on drops the lines of steps that it is going to take again."""
+    """Writes what was measured; a resumed run drops the lines of steps that it is going to take again."""
 
     def __init__(self, directory: Path, names: tuple[str, ...], *, seconds: float, console: Console | None) -> None:
         self._path = directory / FILE
@@ -50,7 +50,7 @@ class Log:
             writer.writerows(kept)
 
     def stage(self, name: str, steps: int, done: int) -> None:
-        """Show a bar for a stage, `done` steps of which lie behind."""
+        """Show a bar for a stage, `done` steps of which have been taken."""
         self._task = self._progress.add_task(name, total=steps, completed=done, loss="")
 
     def advance(self, step: int, loss: float) -> None:

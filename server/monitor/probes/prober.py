@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from holdfast.model.classifier import Classifier
 from holdfast.model.encoder.onnx import OnnxGradient
-from holdfast.server.monitor.probes.attack import Attack, Question, radius_in_levels
+from holdfast.server.monitor.probes.attack import ProbeAttack, ProbeTarget, radius_in_levels
 from holdfast.server.monitor.probes.budget import CpuBudget
 from holdfast.server.monitor.probes.flip_rate import FlipRate
 from holdfast.server.monitor.probes.priority import lower_thread_priority
@@ -62,6 +62,9 @@ class Prober:
         idle: Callable[[], bool],
     ) -> None:
         self._settings, self._classifier, self._gradient = settings, classifier, gradient
+        if classifier.surrogate is None:
+            raise ConfigurationError("probes attack the exemplars, which this bundle's index cannot export: set --probe-rate 0")
+        self._surrogate = classifier.surrogate
         self._epsilons = _visible(settings.probe_epsilons)
         self._metrics, self._idle = metrics, idle
         self._samples: queue.Queue[Sample] = queue.Queue(QUEUE)
@@ -106,7 +109,7 @@ class Prober:
             except Stopped:
                 return
 
-    def _probe(self, sample: Sample, name: str, attack: Attack, epsilon: float) -> None:
+    def _probe(self, sample: Sample, name: str, attack: ProbeAttack, epsilon: float) -> None:
         """Runs one attack on one sample and counts what came of it, whatever came of it."""
         started = time.thread_time()
         outcome: Outcome
@@ -122,17 +125,17 @@ class Prober:
             rate = self._rates.setdefault((name, epsilon), FlipRate()).add(outcome == "flip")
             self._metrics.flip_rate(name, epsilon, rate)
 
-    def _flips(self, sample: Sample, attack: Attack, epsilon: float) -> bool:
+    def _flips(self, sample: Sample, attack: ProbeAttack, epsilon: float) -> bool:
         """Whether any candidate of the search gets another label from the classifier as served."""
-        question = Question(
+        target = ProbeTarget(
             sample.image,
             sample.label,
             radius_in_levels(epsilon),
             self._settings.probe_steps,
-            self._classifier.surrogate,
+            self._surrogate,
             self._gradient,
         )
-        search = attack(question, self._rng)
+        search = attack(target, self._rng)
         try:
             candidate = next(search)
             while True:

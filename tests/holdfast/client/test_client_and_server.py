@@ -14,19 +14,23 @@ import holdfast.client as holdfast
 from bench.server_process import running_server
 from bench.synthetic import images, write_bundle
 from holdfast.client.__main__ import main
-from holdfast.model.classifier import Classifier
 
 PROBING = ("--probe-rate", "1", "--probe-budget", "0.5", "--probe-epsilons", "2/255,32/255")
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory):
-    return Classifier(write_bundle(tmp_path_factory.mktemp("real") / "bundle"))
+def bundle(tmp_path_factory):
+    return write_bundle(tmp_path_factory.mktemp("real") / "bundle")
 
 
 @pytest.fixture(scope="module")
-def server(classifier):
-    with running_server(classifier.bundle.directory, *PROBING) as server:
+def classifier(bundle):
+    return bundle.classifier()
+
+
+@pytest.fixture(scope="module")
+def server(bundle):
+    with running_server(bundle.directory, *PROBING) as server:
         yield server
 
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from holdfast import data
-from holdfast.attacks.adaptive import LADDER, AdaptiveAttack
+from holdfast.attacks.adaptive import LOSSES, AdaptiveAttack
 from holdfast.attacks.noise import NoiseAttack
 from holdfast.attacks.onnx_embedding import OnnxEmbedding
 from holdfast.attacks.quantise import to_pixels
@@ -13,11 +13,10 @@ from holdfast.bundle.threat_model import ThreatModel
 from holdfast.errors import ContractMismatchError, HoldfastError
 from holdfast.evaluation import evaluate, found_by
 from holdfast.evaluation.cli import main
-from holdfast.model.classifier import Classifier
 from holdfast.trainer.encoders import ResNetConfig, build_encoder
 
 THREAT = ThreatModel("linf", 32 / 255)
-QUICK = AdaptiveAttack(rungs=LADDER[1:2], steps=8)
+QUICK = AdaptiveAttack(losses=LOSSES[1:2], steps=8)
 
 
 def test_the_graphs_are_the_torch_encoder_and_its_gradient(exported, encoder, digits):
@@ -41,7 +40,7 @@ def test_between_grey_levels_the_graphs_see_the_nearest_image(exported, digits):
 def test_an_evaluation_counts_what_is_served(exported, encoder, digits, with_torch):
     evaluation = evaluate(exported, digits.test, encoder=encoder if with_torch else None, attack=QUICK, limit=40)
     outcome, labels = evaluation.outcome, evaluation.labels
-    served = Classifier(Bundle.open(exported)).classify
+    served = Bundle.open(exported).classifier().classify
     assert evaluation.threat == THREAT
     np.testing.assert_array_equal(served(evaluation.images).labels, outcome.clean_labels)
     np.testing.assert_array_equal(served(outcome.adversarial).labels, outcome.adversarial_labels)

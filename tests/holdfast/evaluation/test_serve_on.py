@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from holdfast.attacks.adaptive import LADDER, AdaptiveAttack
-from holdfast.attacks.attack import Noise, PGDAttack
+from holdfast.attacks.adaptive import LOSSES, AdaptiveAttack
+from holdfast.attacks.attack import PGDAttack
 from holdfast.attacks.losses import Margin
+from holdfast.attacks.noise import Noise
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.errors import DeviceError, HoldfastError
@@ -25,7 +26,7 @@ from holdfast.model.encoder.bucketed import BucketedEncoder
 from holdfast.model.encoder.device import CPU, Placement, find_gpu
 from tests.holdfast.model.encoder.stand_in import NAME, pretend_gpu
 
-QUICK = AdaptiveAttack(rungs=LADDER[1:2], steps=8)
+QUICK = AdaptiveAttack(losses=LOSSES[1:2], steps=8)
 BALLS = (ThreatModel("linf", 32 / 255),)
 EFFORT = Effort(steps=3, restarts=1, queries=10, batch_size=8)
 
@@ -37,7 +38,7 @@ def test_it_finds_there_what_it_finds_on_the_cpu(exported, encoder, digits, monk
     gpu = pretend_gpu(monkeypatch)
     there = evaluate(exported, digits.test, serve_on="cuda", **given)
     assert (here.served_on, there.served_on) == (CPU, Placement("cuda", NAME))
-    assert gpu.made[-1]._resources.alone.entries > 0
+    assert gpu.made[-1].resources.alone.entries > 0
     np.testing.assert_array_equal(there.outcome.clean_labels, here.outcome.clean_labels)
     np.testing.assert_array_equal(there.outcome.success, here.outcome.success)
     assert here.robust.successes < here.clean.successes

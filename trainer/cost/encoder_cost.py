@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from holdfast.trainer.encoders.base import ImageEncoder
+from holdfast.trainer.encoders import ImageEncoder
 
 
 @dataclass(frozen=True)
-class Cost:
+class EncoderCost:
     """Size of an encoder and price of one image."""
 
     parameters: int
@@ -22,7 +22,7 @@ class Cost:
         return f"{self.parameters / 1e6:.2f} M parameters, {self.macs / 1e6:.1f} MMAC an image"
 
 
-def cost_of(encoder: ImageEncoder) -> Cost:
+def encoder_cost(encoder: ImageEncoder) -> EncoderCost:
     """Count parameters, and multiply-accumulates by passing one black image through."""
     macs = 0
 
@@ -41,4 +41,4 @@ def cost_of(encoder: ImageEncoder) -> Cost:
         encoder.train(mode)
         for handle in handles:
             handle.remove()
-    return Cost(sum(parameter.numel() for parameter in encoder.parameters()), macs)
+    return EncoderCost(sum(parameter.numel() for parameter in encoder.parameters()), macs)

@@ -1,6 +1,7 @@
-"""A compiled encoder is the same encoder to everything around it: held still, copied, taken for a teacher, kept, exported."""
+"""A compiled encoder is the same encoder to train_set around it: held still, copied, taken for a teacher, kept, exported."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +14,14 @@ from holdfast.attacks.pgd import frozen
 from holdfast.bundle import Bundle
 from holdfast.trainer import train
 from holdfast.trainer.config import Stage, TrainConfig
-from holdfast.trainer.encoders import ImageEncoder, ResNetConfig
+from holdfast.trainer.encoders import ResNetConfig
 from holdfast.trainer.export.bundle import write_bundle
-from holdfast.trainer.loop.device import everything_of
+from holdfast.trainer.loop.device import to_device
+from holdfast.trainer.loop.networks import build_networks
+from holdfast.trainer.loop.recorder import PausedError
 from holdfast.trainer.objectives import ClustersConfig, DeaclConfig, SimclrConfig, SsatConfig
 from holdfast.trainer.state import checkpoint
-from holdfast.trainer.train import build
+from tests.trainer.tiny_runs import same
 
 # torch's own compiler still uses what it warns of.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
@@ -38,22 +41,33 @@ def config(tmp_path) -> TrainConfig:
     return TrainConfig(ResNetConfig(4, 1, 8, activation="silu"), stages, out=tmp_path / "run", device="cpu", k=5)
 
 
+class Compiled:
+    """What has been compiled, and how often compiled code has run."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.runs = 0
+
+    def backend(self, graph: torch.fx.GraphModule, _inputs: object) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            self.runs += 1
+            return graph(*arguments)
+
+        return run
+
+
 @pytest.fixture
-def eagerly(monkeypatch) -> list[str]:
-    """Compile by torch's tracer alone, without code for it: quick, and of the same numbers. Returns what has been compiled."""
-    compiled: list[str] = []
+def eagerly(monkeypatch) -> Compiled:
+    """Compile by torch's tracer alone, without code for it: quick, and of the same numbers."""
+    compiled = Compiled()
     really = nn.Module.compile
 
     def compile_eagerly(self: nn.Module, **arguments: Any) -> None:
-        compiled.append(type(self).__name__)
-        really(self, backend="eager", **arguments)
+        compiled.names.append(type(self).__name__)
+        really(self, backend=compiled.backend, **arguments)
 
     monkeypatch.setattr(nn.Module, "compile", compile_eagerly)
     return compiled
-
-
-def same(one: ImageEncoder, other: ImageEncoder) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
 def test_a_compiled_run_is_the_run_and_goes_on_from_one_that_is_not(config, few, eagerly) -> None:
@@ -61,25 +75,31 @@ def test_a_compiled_run_is_the_run_and_goes_on_from_one_that_is_not(config, few,
     whole = train.train(config, few).encoder
     compiled = replace(config, out=config.out.with_name("compiled"), compile=True)
     found = train.train(compiled, few).encoder
-    assert eagerly == ["ResNetEncoder"] * 2  # the encoder and the teacher
+    assert eagerly.names == ["ResNetEncoder"] * 2  # the encoder and the teacher
     assert same(whole, found)
-    assert found._compiled_call_impl is None
+    runs = eagerly.runs
+    assert runs
+    found(torch.rand(2, 3, 32, 32))
+    assert eagerly.runs == runs  # what is exported is not compiled
     assert same(whole, checkpoint.load_encoder(compiled.out))
     assert same(whole, train.train(replace(config, resume=True, compile=True), few).encoder)
     half = replace(config, out=config.out.with_name("half"), resume_if_any=True)
-    with pytest.raises(train.TimeUpError):
+    with pytest.raises(PausedError):
         train.train(replace(half, minutes=1e-9), few)
     assert same(whole, train.train(replace(half, compile=True), few).encoder)
 
 
 def test_names_copies_and_holding_still(config, few, eagerly) -> None:
-    encoder, (_, clusters) = build(replace(config, compile=True), few.train, torch.device("cpu"))
-    plain, _ = build(config, few.train, torch.device("cpu"))
+    encoder, (_, clusters) = build_networks(replace(config, compile=True), few.train, torch.device("cpu"))
+    plain, _ = build_networks(config, few.train, torch.device("cpu"))
     assert encoder.state_dict().keys() == plain.state_dict().keys()
     assert not any("_orig_mod" in name for name in clusters.state_dict())
-    assert encoder._compiled_call_impl is not None
-    assert copy.deepcopy(encoder)._compiled_call_impl is None
-    pixels = everything_of(few.train, torch.device("cpu")).pixels()
+    pixels = to_device(few.train, torch.device("cpu")).pixels()
+    copy.deepcopy(encoder)(pixels)
+    assert not eagerly.runs
+    encoder(pixels)
+    assert eagerly.runs
+    encoder.load_state_dict(plain.state_dict())
     with frozen(encoder, plain):
         for _ in range(2):
             found, expected = (
@@ -98,11 +118,6 @@ def test_objectives_that_look_inside_train_as_well(config, few, eagerly) -> None
     config = replace(config, stages=(Stage("ssat", SsatConfig(steps=2), steps=2, batch_size=16),), precision="float32")
     whole = train.train(config, few).encoder
     assert same(whole, train.train(replace(config, out=config.out.with_name("compiled"), compile=True), few).encoder)
-
-
-def test_threads_and_a_compiler_are_refused(config) -> None:
-    with pytest.raises(ValueError, match="for one thread, or a GPU, not for 2 threads"):
-        replace(config, compile=True, threads=2)
 
 
 @pytest.mark.slow

@@ -1,66 +1,22 @@
-"""Weights of half of the bytes: nothing computed changes in storing them, and all sides see the same rounded ones."""
+"""Weights rounded to float16: bundle, gradient and the loaded encoder compute with the same rounded ones."""
 
 from dataclasses import replace
 
 import numpy as np
-import onnx
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
 
 from holdfast.attacks.onnx_embedding import OnnxEmbedding
 from holdfast.bundle import Bundle
 from holdfast.errors import HoldfastError
-from holdfast.evaluation.gradients import GradientOptions
-from holdfast.model.encoder.onnx import open_session
 from holdfast.trainer import train
 from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.encoders import ResNetConfig
 from holdfast.trainer.export import rounding
-from holdfast.trainer.export.bundle import finished, write_bundle
-from holdfast.trainer.export.half_weights import halve
+from holdfast.trainer.export.bundle import exported_encoder, write_bundle
+from holdfast.trainer.export.trained import load_trained
 from holdfast.trainer.objectives import SupervisedConfig
-
-
-def product(weight: np.ndarray) -> onnx.ModelProto:
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "product",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", len(weight)])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", weight.shape[1]])],
-        [numpy_helper.from_array(weight, "w")],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-
-
-def run(model: onnx.ModelProto, x: np.ndarray, folder) -> np.ndarray:
-    onnx.checker.check_model(model, full_check=True)
-    (folder / "model.onnx").write_bytes(model.SerializeToString())
-    return open_session(folder / "model.onnx").run(None, {"x": x})[0]
-
-
-@given(seed=st.integers(0, 9999), scale=st.sampled_from([1e-7, 1e-3, 1.0, 1e4]))
-@settings(max_examples=10, deadline=None)
-def test_what_float16_holds_is_stored_so_and_computed_with_as_before(tmp_path_factory, seed, scale) -> None:
-    random = np.random.default_rng(seed)
-    weight = (scale * random.standard_normal((40, 50))).astype(np.float16).astype(np.float32)
-    x = random.standard_normal((3, 40), dtype=np.float32)
-    folder = tmp_path_factory.mktemp("half")
-    whole, half = product(weight), product(weight)
-    assert halve(half) == 2 * weight.size
-    assert half.ByteSize() < 0.6 * whole.ByteSize()
-    np.testing.assert_array_equal(run(half, x, folder), run(whole, x, folder))
-
-
-@pytest.mark.parametrize("weight", [np.full((40, 50), 0.1), np.full((40, 50), 1e5), np.ones((4, 5)), np.full((40, 50), np.nan)])
-def test_what_float16_does_not_hold_and_what_is_small_stays(weight) -> None:
-    model = product(weight.astype(np.float32))
-    before = model.SerializeToString(deterministic=True)
-    assert halve(model) == 0
-    assert model.SerializeToString(deterministic=True) == before
 
 
 @pytest.fixture
@@ -71,7 +27,7 @@ def few(digits):
 @pytest.fixture
 def config(tmp_path) -> TrainConfig:
     stage = Stage("s", SupervisedConfig(), steps=3, batch_size=16)
-    encoder = ResNetConfig(12, 1, 40, activation="silu", stages=4)
+    encoder = ResNetConfig(12, 1, 40, activation="silu")
     return TrainConfig(encoder, (stage,), out=tmp_path / "run", k=5, device="cpu", half=True, whitening=0.25)
 
 
@@ -79,12 +35,12 @@ def pixels(few) -> torch.Tensor:
     return torch.from_numpy(few.test.images[:5]).permute(0, 3, 1, 2).float() / 255
 
 
-def test_the_exported_encoder_is_the_rounded_one_for_answers_gradients_and_evaluation(config, few) -> None:
+def test_the_exported_encoder_is_the_rounded_one_for_answers_gradients_and_loading(config, few) -> None:
     trained = train.train(config, few)
     write_bundle(config, few, trained, "python -m trainer --half")
     bundle = Bundle.open_encoder(config.out)
     assert bundle.manifest.training.encoder.endswith("weights rounded to float16, whitened by 0.25")
-    opened = GradientOptions("torch", device="cpu").open(config.out)
+    opened = load_trained(config.out)
     for module, original in zip(opened.encoder.modules(), trained.encoder.modules(), strict=True):
         if isinstance(module, torch.nn.Conv2d) and module.weight.numel() >= 1024:
             assert torch.equal(module.weight, original.weight.half().float())
@@ -101,8 +57,8 @@ def test_a_finished_run_can_have_either(config, few) -> None:
     trained = train.train(config, few)
     weights = []
     for half in (True, False):
-        finished(replace(config, half=half, whitening=0.0), few, trained)
-        opened = GradientOptions("torch", device="cpu").open(config.out)
+        exported_encoder(replace(config, half=half, whitening=0.0), few, trained)
+        opened = load_trained(config.out)
         weights.append(opened.to5[0].conv1.weight.contiguous())
     own = trained.encoder.to5[0].conv1.weight
     assert torch.equal(weights[0], own.half().float())

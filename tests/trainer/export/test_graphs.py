@@ -14,7 +14,7 @@ from holdfast.model.preprocess import InputContract
 from holdfast.trainer.encoders import AmdimConfig, ResNetConfig, build_encoder
 from holdfast.trainer.export import graphs as module
 from holdfast.trainer.export.graphs import export
-from holdfast.trainer.export.parity import ExportError, ExportMismatchError, _compare_gradients, check_parity
+from holdfast.trainer.export.parity import ExportError, ExportMismatchError, check_parity
 
 CONTRACT = InputContract(height=32, width=32)
 CONFIGS = {
@@ -83,16 +83,16 @@ def test_graphs_are_standard_and_tell_nothing_of_this_machine(exported):
         assert str(Path(module.__file__).parent).encode() not in (folder / name).read_bytes()
 
 
-def test_another_encoder_than_the_graphs_is_told_by_how_much(exported):
+def test_another_encoder_than_the_graphs_is_refused_with_the_difference(exported):
     encoder, folder, _ = exported
     other = trained(CONFIGS["amdim" if type(encoder).__name__.startswith("Amdim") else "resnet"]).eval()
     samples = {"random": np.random.default_rng(0).integers(0, 256, (33, 32, 32, 3), dtype=np.uint8)}
     check_parity(other, folder, samples)
     with torch.no_grad():
         next(other.parameters()).add_(0.01)
-    with pytest.raises(ExportMismatchError, match=r"encoder.onnx differs from torch by up to .*e-0. on random") as told:
+    with pytest.raises(ExportMismatchError, match=r"encoder.onnx.*e-0") as caught:
         check_parity(other, folder, samples)
-    assert told.value.difference > 1e-4
+    assert caught.value.difference > 1e-4
 
 
 def test_after_a_mismatch_nothing_is_written(exported, tmp_path, monkeypatch):
@@ -114,21 +114,7 @@ def test_after_a_mismatch_nothing_is_written(exported, tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "bundle").iterdir()) == ["encoder.onnx", "gradient.onnx"]
 
 
-def test_a_few_images_at_kinks_are_forgiven_and_a_wrong_graph_is_not():
-    expected = np.random.default_rng(0).standard_normal((20, 4, 4, 3), dtype=np.float32)
-    ours = expected.copy()
-    ours[:5] *= 1.05
-    median, beyond = _compare_gradients(ours, expected, "here")
-    assert median == 0
-    assert beyond == 0.25
-    ours[5] *= 1.05
-    with pytest.raises(ExportMismatchError, match="30% of the images, by up to 5.00e-02"):
-        _compare_gradients(ours, expected, "here")
-    with pytest.raises(ExportMismatchError):
-        _compare_gradients(np.full_like(expected, np.nan), expected, "here")
-
-
-def test_what_cannot_be_exported_is_told(tmp_path):
+def test_what_cannot_be_exported_is_named(tmp_path):
     class Overlapping(nn.Module):
         def forward(self, pixels):
             return F.avg_pool2d(pixels, 3, 2).flatten(1)
