@@ -65,7 +65,7 @@ def test_the_whole_way_interrupted_twice_is_the_whole_way(hasty, splits, tmp_pat
         assert row.under("ladder", TINY.balls[0]).right == row.under("pgd-knn", TINY.balls[1]).right
 
     # The same again: nothing is trained, exported, indexed or attacked.
-    calls = [count(monkeypatch, train, "learn"), count(monkeypatch, pipeline, "complete")]
+    calls = [count(monkeypatch, train, "take_step"), count(monkeypatch, pipeline, "complete")]
     calls += [count(monkeypatch, attacking, "evaluate"), count(monkeypatch, attacking, "served")]
     again = whole.run()
     assert not any(calls)
@@ -74,7 +74,7 @@ def test_the_whole_way_interrupted_twice_is_the_whole_way(hasty, splits, tmp_pat
     # Interrupted in the middle of a row's training, then in the middle of an attack.
     broken = Pipeline(TINY, tmp_path / "broken", splits, "python -m reproduce.ssat", quiet)
     with monkeypatch.context() as patch:
-        interrupt(patch, train, "learn", after=17)
+        interrupt(patch, train, "take_step", after=17)
         with pytest.raises(KeyboardInterrupt):
             broken.run()
     with monkeypatch.context() as patch:

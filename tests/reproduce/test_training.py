@@ -11,7 +11,6 @@ from rich.console import Console
 
 from holdfast.trainer import train
 from holdfast.trainer.encoders import ResNetConfig
-from holdfast.trainer.state import checkpoint
 from holdfast.trainer.state.checkpoint import CheckpointError
 from reproduce.ssat.continuation import continue_from, is_finished
 from reproduce.ssat.rows import table_rows
@@ -65,24 +64,14 @@ def test_only_the_beginning_of_a_run_is_handed_over(splits, tmp_path) -> None:
     refused("not finished", longer, source=runs["ssat-label-free"].out)
 
 
-def test_a_run_of_before_there_were_schedules_can_be_taken(splits, tmp_path, monkeypatch) -> None:
-    """Such a checkpoint names no schedule; and another vote only describes another bundle."""
-    plain = checkpoint.plain
-
-    def plain_then(config):
-        values = plain(config)
-        for stage in values["stages"]:
-            del stage["schedule"]
-        return values
-
+def test_a_finished_run_is_taken_without_a_step_whatever_its_vote(splits, tmp_path, monkeypatch) -> None:
+    """Another vote only describes another bundle."""
     run = next(run for run in table_rows(TINY, tmp_path / "old") if run.name == "amdim")
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "plain", plain_then)
-        train.train(replace(run.config, weighting="exponential", k=3), splits)
+    train.train(replace(run.config, weighting="exponential", k=3), splits)
     new = next(run for run in table_rows(TINY, tmp_path / "new") if run.name == "amdim")
     continue_from(run.directory, new.config, splits.sha256)
     assert is_finished(new.config, splits.sha256)
-    steps = count(monkeypatch, train, "learn")
+    steps = count(monkeypatch, train, "take_step")
     train_row(new, splits, Console(quiet=True), source=run.directory)
     assert not steps
     assert not is_made(new, splits)  # trained, but neither exported nor indexed
