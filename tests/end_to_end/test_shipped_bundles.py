@@ -40,7 +40,7 @@ def test_it_says_how_it_was_made(small) -> None:
     assert training.steps == sum(stage.steps for stage in preset.stages)
     accuracy = small.manifest.accuracy
     assert accuracy is not None
-    assert f"{accuracy.clean:.1%}".replace("%", " %") in text
+    assert f"{accuracy.robust:.1%}".replace("%", " %") in text
 
 
 def test_its_report_is_of_this_bundle_and_travels_without_images(small) -> None:
