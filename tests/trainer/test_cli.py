@@ -166,11 +166,6 @@ def test_stages_are_told_in_words() -> None:
     assert write_bundle.told(ssat).startswith("ssat (label_free, L-inf 24/255), ")
 
 
-def test_outside_a_repository_the_commit_is_unknown(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(write_bundle, "__file__", str(tmp_path / "module.py"))
-    assert write_bundle.commit() == "unknown"
-
-
 def test_the_module_sets_its_threads_to_sleep_before_torch_is_loaded() -> None:
     # In a process of its own, as torch has long been loaded here.
     code = (

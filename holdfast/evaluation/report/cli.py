@@ -19,9 +19,11 @@ TEACHING = """Write the page of a bundle's report again, from the numbers in its
   python -m holdfast.evaluation.report runs/digits --out report.html     a copy to send; the bundle stays as it is
   python -m holdfast.evaluation.report bundles/mine --without-pictures   for a bundle that goes where its images may not
 
-The page is one file that loads nothing: open it in a browser, mail it, print it. A report that holds a failed gate says so
+The page is one file that loads nothing: open it in a browser, mail it, print it. A report with a failed sanity check says so
 at the top. To measure a bundle, see python -m holdfast.evaluation --help.
 """
+
+REFUSED = 2
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_atomically(config.out, render(report).encode())
     except HoldfastError as error:
         console.print(str(error), style="red", markup=False, highlight=False)
-        return 1
+        return REFUSED
     written = config.out or config.bundle / PAGE
-    console.print(f"{written}: {len(report.gates)} gates, {state(report)}", markup=False, highlight=False)
+    console.print(f"{written}: {len(report.sanity_checks)} sanity checks, {state(report)}", markup=False, highlight=False)
     return 0

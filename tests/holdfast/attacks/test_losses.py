@@ -27,7 +27,7 @@ from holdfast.attacks.search.suite import AttackSuite
 from holdfast.attacks.surrogate import SoftKNN
 from holdfast.attacks.victim import Victim
 from holdfast.bundle.threat_model import ThreatModel
-from holdfast.evaluation.suites import Effort, white_box
+from holdfast.evaluation.suites import WHITE_BOX, Effort, SuiteOptions, costed_suite
 from tests.holdfast.attacks.small import small_setup
 
 CLASSES, SIZES = 4, (14, 9, 11, 3)
@@ -323,8 +323,8 @@ class AskedOfTheDevice(TorchDispatchMode):
 def test_more_steps_of_a_climb_ask_the_device_for_nothing_more(scene, norm):
     victim, images, labels = scene
     pixels, truth = to_pixels(images[:4]), torch.from_numpy(labels[:4])
-    plan = white_box(Effort(steps=1), classes=victim.surrogate.classes, k=5)
-    climbs = [planned.step for planned in plan if isinstance(planned.step, PGDAttack)]
+    suite = costed_suite(WHITE_BOX, SuiteOptions(Effort(steps=1), classes=victim.surrogate.classes, k=5))
+    climbs = [costed.attack for costed in suite if isinstance(costed.attack, PGDAttack)]
     assert {type(climb.rung) for climb in climbs} >= {Margin, SitawarinWagner, FeatureMatching, CrossEntropy, Targeted}
     for climb in (*climbs, PGDAttack(Prototypes(0.1)), PGDAttack(LinearHead())):
         asked = []

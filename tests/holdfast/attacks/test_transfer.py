@@ -129,7 +129,8 @@ def test_a_bundle_is_a_source_if_it_speaks_of_the_same(scene, tmp_path):
     assert str(step) == "transfer from theirs, margin tau 0.2"
     assert step.sha256.split() == [mine.manifest.files[name] for name in ("encoder.onnx", "index.faiss")]
     # What it opened is the whole of the other bundle, as an evaluation of that one would see it.
-    expected = victim_of(Classifier(Bundle.open(theirs)), None, images[:4])
+    opened = Bundle.open(theirs)
+    expected = victim_of(opened, Classifier(opened), None, images[:4])
     torch.testing.assert_close(step.source.surrogate.bank, expected.surrogate.bank)
     np.testing.assert_array_equal(step.source.judge(images), expected.judge(images))
     candidates = propose(step, victim, images[:5], labels[:5])

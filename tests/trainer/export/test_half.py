@@ -14,7 +14,6 @@ from onnx import TensorProto, helper, numpy_helper
 from holdfast.attacks.onnx_embedding import OnnxEmbedding
 from holdfast.bundle import Bundle
 from holdfast.errors import HoldfastError
-from holdfast.evaluation.gradients import GradientOptions
 from holdfast.model.encoder.onnx import open_session
 from holdfast.trainer import train
 from holdfast.trainer.config import Stage, TrainConfig
@@ -22,6 +21,7 @@ from holdfast.trainer.encoders import ResNetConfig
 from holdfast.trainer.export import rounding
 from holdfast.trainer.export.bundle import finished, write_bundle
 from holdfast.trainer.export.half_weights import halve
+from holdfast.trainer.export.trained import load_trained
 from holdfast.trainer.objectives import SupervisedConfig
 
 
@@ -84,7 +84,7 @@ def test_the_exported_encoder_is_the_rounded_one_for_answers_gradients_and_evalu
     write_bundle(config, few, trained, "python -m trainer --half")
     bundle = Bundle.open_encoder(config.out)
     assert bundle.manifest.training.encoder.endswith("weights rounded to float16, whitened by 0.25")
-    opened = GradientOptions("torch", device="cpu").open(config.out)
+    opened = load_trained(config.out)
     for module, original in zip(opened.encoder.modules(), trained.encoder.modules(), strict=True):
         if isinstance(module, torch.nn.Conv2d) and module.weight.numel() >= 1024:
             assert torch.equal(module.weight, original.weight.half().float())
@@ -102,7 +102,7 @@ def test_a_finished_run_can_have_either(config, few) -> None:
     weights = []
     for half in (True, False):
         finished(replace(config, half=half, whitening=0.0), few, trained)
-        opened = GradientOptions("torch", device="cpu").open(config.out)
+        opened = load_trained(config.out)
         weights.append(opened.to5[0].conv1.weight.contiguous())
     own = trained.encoder.to5[0].conv1.weight
     assert torch.equal(weights[0], own.half().float())
