@@ -13,7 +13,7 @@ from holdfast.evaluation.report.page import render, state
 from holdfast.evaluation.report.writing import PAGE, read_report, write_report
 from holdfast.files import write_atomically
 
-TEACHING = """Write the page of a bundle's report again, from the numbers in its report/report.json. Nothing is measured.
+DESCRIPTION = """Write the page of a bundle's report again, from the numbers in its report/report.json. Nothing is measured.
 
   python -m holdfast.evaluation.report runs/digits                       after an upgrade: report/index.html anew
   python -m holdfast.evaluation.report runs/digits --out report.html     a copy to send; the bundle stays as it is
@@ -42,7 +42,7 @@ class ReportConfig:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    config = tyro.cli(ReportConfig, args=arguments, prog="python -m holdfast.evaluation.report", description=TEACHING)
+    config = tyro.cli(ReportConfig, args=arguments, prog="python -m holdfast.evaluation.report", description=DESCRIPTION)
     console = Console()
     try:
         report = read_report(config.bundle)
