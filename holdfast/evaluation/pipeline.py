@@ -11,9 +11,9 @@ from rich.progress import Progress
 from torch import nn
 
 from holdfast.attacks.pgd import frozen
+from holdfast.attacks.search.worst_case import WorstCaseAttack
 from holdfast.attacks.third_party.library import load
 from holdfast.attacks.transfer import FromBundle
-from holdfast.attacks.victim import Attack
 from holdfast.bundle.reader import TRAINING_LOG
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.data import LabelledImages, Splits
@@ -44,7 +44,7 @@ def evaluate(
     *,
     encoder: nn.Module | None = None,
     threat: ThreatModel | None = None,
-    attack: Attack | None = None,
+    attack: WorstCaseAttack | None = None,
     limit: int | None = None,
     seed: int = 0,
     threads: int = 1,

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from holdfast.attacks.adaptive import AdaptiveAttack
-from holdfast.attacks.victim import Attack
+from holdfast.attacks.search.worst_case import WorstCaseAttack
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.evaluation.suites import Effort
 from holdfast.model.choice import Choice, Precision
@@ -57,7 +57,7 @@ class EvaluationPlan:
 
     balls: tuple[ThreatModel, ...] = ()
     knowledge: tuple[Knowledge, ...] = ("bank known", "bank unknown")
-    attack: Attack | None = None
+    attack: WorstCaseAttack | None = None
     sections: frozenset[Section] = FULL
     images: int | None = 1000
     curve_images: int = 300
@@ -103,7 +103,7 @@ class EvaluationPlan:
 
 def quick_plan(
     threat: ThreatModel | None = None,
-    attack: Attack | None = None,
+    attack: WorstCaseAttack | None = None,
     *,
     images: int | None = None,
     seed: int = 0,

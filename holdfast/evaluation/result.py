@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.attacks.victim import Outcome
+from holdfast.attacks.search.worst_case import AttackOutcome
 from holdfast.bundle.manifest import Accuracy
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.evaluation.plan import EvaluationPlan
@@ -87,7 +87,7 @@ class Evaluation:
         return self.shown.case.threat
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> AttackOutcome:
         """Per image, of the case shown: served answers clean and attacked, the attacked image, and what fooled it."""
         return self.shown.outcome
 

@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from holdfast.attacks.adaptive import TAUS
-from holdfast.attacks.attack import Kind, Noise, PGDAttack, Step
+from holdfast.attacks.attack import Attack, AttackBatch, AttackKind, PGDAttack
 from holdfast.attacks.losses import (
     AttackLoss,
     CrossEntropy,
@@ -28,11 +27,10 @@ from holdfast.attacks.losses import (
     SitawarinWagner,
     Targeted,
 )
+from holdfast.attacks.noise import Noise
 from holdfast.attacks.search.journal import Tried
 from holdfast.attacks.search.suite import AttackSuite
 from holdfast.attacks.third_party import ApgdCE, ApgdTargeted, FabTargeted, HopSkip, SquareScores
-from holdfast.attacks.victim import Victim
-from holdfast.bundle.threat_model import ThreatModel
 
 GRADIENT = 4.0
 """Forward passes that one gradient costs, its own forward pass included."""
@@ -84,7 +82,7 @@ class SuiteOptions:
     classes: int = 2
     k: int = 1
     tau: float = TAU
-    transfers: tuple[Step, ...] = ()
+    transfers: tuple[Attack, ...] = ()
 
     @property
     def taus(self) -> tuple[float, ...]:
@@ -111,7 +109,7 @@ class SuiteOptions:
 class CostedAttack:
     """An attack with its expected cost for one image, in forward passes of the encoder."""
 
-    attack: Step
+    attack: Attack
     cost: float
 
 
@@ -128,11 +126,11 @@ class SuiteRow:
 
     """
 
-    attacks: Callable[[SuiteOptions], Iterable[Step]]
+    attacks: Callable[[SuiteOptions], Iterable[Attack]]
     cost: Callable[[SuiteOptions], float] = lambda options: options.gradients
 
 
-def _pgd(options: SuiteOptions, losses: Iterable[AttackLoss], kind: Kind = Kind.WHITE_BOX) -> Iterable[Step]:
+def _pgd(options: SuiteOptions, losses: Iterable[AttackLoss], kind: AttackKind = AttackKind.WHITE_BOX) -> Iterable[Attack]:
     return (PGDAttack(loss, options.effort.steps, kind) for loss in losses)
 
 
@@ -161,7 +159,7 @@ WHITE_BOX: tuple[SuiteRow, ...] = (
 """Gradients of the encoder through every view of the vote."""
 
 TRANSFER: tuple[SuiteRow, ...] = (
-    SuiteRow(lambda o: _pgd(o, (Prototypes(TAU), LinearHead()), Kind.TRANSFER)),
+    SuiteRow(lambda o: _pgd(o, (Prototypes(TAU), LinearHead()), AttackKind.TRANSFER)),
     SuiteRow(lambda o: o.transfers),
 )
 """Gradients of something else than what is attacked."""
@@ -196,25 +194,23 @@ def suite_cost(suite: CostedSuite) -> float:
 
 
 @dataclass(frozen=True)
-class RenamedAttack:
+class RenamedAttack(Attack):
     """An attack under another name."""
 
     name: str
-    attack: Step
+    attack: Attack
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> AttackKind:
         """What the attack knows."""
         return self.attack.kind
 
     def __str__(self) -> str:
         return self.name
 
-    def __call__(
-        self, victim: Victim, pixels: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
-    ) -> Tensor:
+    def run(self, batch: AttackBatch) -> Tensor:
         """As the attack."""
-        return self.attack(victim, pixels, labels, threat, generator)
+        return self.attack.run(batch)
 
 
 def strongest_again(suite: CostedSuite, tried: Iterable[Tried], restarts: int) -> CostedSuite:
@@ -229,7 +225,7 @@ def strongest_again(suite: CostedSuite, tried: Iterable[Tried], restarts: int) -
     found: dict[str, int] = {}
     for result in tried:
         found[result.name] = found.get(result.name, 0) + result.found
-    gradual = {str(c.attack): c for c in suite if c.attack.kind == Kind.WHITE_BOX and _has_steps(c.attack)}
+    gradual = {str(c.attack): c for c in suite if c.attack.kind == AttackKind.WHITE_BOX and _has_steps(c.attack)}
     strongest = sorted(gradual, key=lambda name: -found.get(name, 0))[:STRONGEST]
     chosen = [gradual[name] for name in strongest]
     return (
@@ -243,10 +239,10 @@ def strongest_again_cost(effort: Effort) -> float:
     return STRONGEST * (2 + effort.restarts) * effort.steps * GRADIENT
 
 
-def _has_steps(attack: Step) -> bool:
+def _has_steps(attack: Attack) -> bool:
     return is_dataclass(attack) and isinstance(getattr(attack, "steps", None), int)
 
 
-def _with_twice_the_steps(attack: Any) -> Step:
-    doubled: Step = replace(attack, steps=2 * attack.steps)
+def _with_twice_the_steps(attack: Any) -> Attack:
+    doubled: Attack = replace(attack, steps=2 * attack.steps)
     return doubled

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from holdfast.attacks.onnx_embedding import OnnxEmbedding
 from holdfast.attacks.quantise import to_pixels
 from holdfast.attacks.surrogate import surrogate_of
-from holdfast.attacks.victim import Embed, Judge, Victim
+from holdfast.attacks.victim import AnswerFunction, Embed, Victim
 from holdfast.bundle.reader import Bundle
 from holdfast.data import LabelledImages
 from holdfast.errors import ContractMismatchError, HoldfastError
@@ -90,14 +90,14 @@ def victim_of(bundle: Bundle, classifier: Classifier, encoder: nn.Module | None,
     return Victim(embed, surrogate_of(bundle, device), served(classifier), threads=at_once)
 
 
-def served(classifier: Classifier) -> Judge:
+def served(classifier: Classifier) -> AnswerFunction:
     """The labels that a server over this bundle would answer."""
 
-    def judge(images: Pixels) -> NDArray[np.int64]:
+    def answer(images: Pixels) -> NDArray[np.int64]:
         parts = [images[i : i + SERVED_BATCH] for i in range(0, len(images), SERVED_BATCH)]
         return np.concatenate([classifier.classify(part).labels for part in parts] or [np.zeros(0, np.int64)])
 
-    return judge
+    return answer
 
 
 def answers_of(classify: Callable[[Pixels], Answers], images: Pixels) -> Answers:

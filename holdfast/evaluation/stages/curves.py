@@ -37,7 +37,7 @@ def curve_costs(plan: EvaluationPlan, images: int) -> dict[str, float]:
 
 def attack_cost(attack: AdaptiveAttack, images: int) -> float:
     """Forward passes of an attack on so many images at most."""
-    return images * len(attack.rungs) * attack.steps * attack.restarts * GRADIENT
+    return images * len(attack.losses) * attack.steps * attack.restarts * GRADIENT
 
 
 def measure_curves(run: EvaluationRun) -> AccuracyCurves:

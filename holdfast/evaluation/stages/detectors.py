@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from holdfast.attacks.detectors import TAUS, WEIGHTS, Alarm, alarms_of, evasion
+from holdfast.attacks.detectors import TAUS, WEIGHTS, AttackedSet, Detector, EvasionAttack, detectors_of, evasion
 from holdfast.attacks.losses import SitawarinWagner
 from holdfast.errors import HoldfastError
 from holdfast.evaluation.context import EvaluationContext
@@ -28,7 +28,7 @@ def measure_detectors(run: EvaluationRun, plain: CaseResult) -> tuple[DetectorRe
     """Every detector of the bundle, within the ball of `plain`, whose attacks ignored them."""
     context = run.context
     clean = _calibration_answers(context)
-    detectors = alarms_of(
+    detectors = detectors_of(
         context.bundle, clean, context.spare.labels, device=context.victim.device, classifier=context.classifier
     )
     results = [
@@ -44,20 +44,15 @@ def _name(number: int) -> str:
     return f"detector-{number + 1}"
 
 
-def _measure(number: int, detector: Alarm, run: EvaluationRun, plain: CaseResult) -> DetectorResult:
+def _measure(number: int, detector: Detector, run: EvaluationRun, plain: CaseResult) -> DetectorResult:
     context, plan = run.context, run.plan
     k = context.bundle.manifest.vote.k
     evaded = evasion(
         detector,
         context.victim,
         context.classifier.classify,
-        context.images,
-        context.labels,
-        plain.case.threat,
-        plain=plain.outcome,
-        also=(SitawarinWagner(k, number=2 * k),),
-        steps=plan.probe_steps,
-        batch_size=plan.effort.batch_size,
+        AttackedSet(context.images, context.labels, plain.case.threat, plain.outcome),
+        EvasionAttack(also=(SitawarinWagner(k, number=2 * k),), steps=plan.probe_steps, batch_size=plan.effort.batch_size),
         seed=plan.seed,
         progress=run.progress,
         store=run.cache.file(_name(number)),

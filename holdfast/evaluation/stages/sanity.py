@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from holdfast.attacks.adaptive import LADDER, TAUS, AdaptiveAttack
+from holdfast.attacks.adaptive import LOSSES, TAUS, AdaptiveAttack
 from holdfast.attacks.noise import NoiseAttack
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.evaluation.plan import EvaluationPlan
@@ -23,7 +23,7 @@ CROWD = 1000
 def sanity_costs(plan: EvaluationPlan, images: int) -> dict[str, float]:
     """Forward passes of each measurement at most, by its name."""
     looked_at = min(images, plan.curve_images)
-    a_case = CROWD + len(LADDER) * plan.probe_steps * GRADIENT
+    a_case = CROWD + len(LOSSES) * plan.probe_steps * GRADIENT
     return {
         "sanity-vanishing": len(TAUS) * images * GRADIENT,
         "sanity-rounding": images * GRADIENT,

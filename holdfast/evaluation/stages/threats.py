@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from holdfast.attacks.attack import Step
+from holdfast.attacks.attack import Attack
 from holdfast.attacks.search.journal import Tried
-from holdfast.attacks.victim import NAME, Attack, Outcome, WorstCase
+from holdfast.attacks.search.worst_case import NAME, AttackOutcome, WorstCase, WorstCaseAttack
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.evaluation import suites
 from holdfast.evaluation.context import EvaluationContext
@@ -34,7 +34,7 @@ class ThreatCase:
 
     threat: ThreatModel
     knowledge: Knowledge
-    attack: CostedSuite | Attack
+    attack: CostedSuite | WorstCaseAttack
     again_cost: float = 0.0
 
     @property
@@ -57,11 +57,11 @@ class CaseResult:
     """What came of a case: per image, and as the report keeps it."""
 
     case: ThreatCase
-    outcome: Outcome
+    outcome: AttackOutcome
     result: ThreatResult
 
 
-def cases_of(plan: EvaluationPlan, context: EvaluationContext, transfers: Sequence[Step] = ()) -> tuple[ThreatCase, ...]:
+def cases_of(plan: EvaluationPlan, context: EvaluationContext, transfers: Sequence[Attack] = ()) -> tuple[ThreatCase, ...]:
     """What is to be attacked, in this order."""
     balls = plan.balls or (context.own_ball,)
     if plan.attack is not None:
@@ -92,7 +92,7 @@ def attack_all(cases: Sequence[ThreatCase], run: EvaluationRun) -> tuple[CaseRes
     return tuple(done)
 
 
-def _attack(case: ThreatCase, smaller: Outcome | None, run: EvaluationRun) -> CaseResult:
+def _attack(case: ThreatCase, smaller: AttackOutcome | None, run: EvaluationRun) -> CaseResult:
     context = run.context
     victim = context.victim if case.knowledge == "bank known" else context.without_bank
     if not isinstance(case.attack, tuple):
@@ -100,10 +100,10 @@ def _attack(case: ThreatCase, smaller: Outcome | None, run: EvaluationRun) -> Ca
         run.check_deadline(case.name)
         return CaseResult(case, outcome, _result(case, context, outcome))
     worst_case = WorstCase(victim, context.images, context.labels, case.threat)
-    clean = worst_case.standing
+    clean = worst_case.survivors
     if smaller is not None:
         worst_case.inherit(np.array(smaller.found_by, dtype=NAME), smaller.adversarial)
-    inherited = clean - worst_case.standing
+    inherited = clean - worst_case.survivors
     tried = _search(case, case.attack, worst_case, run)
     if case.again_cost:
         again = suites.strongest_again(case.attack, tried, run.plan.effort.restarts)
@@ -113,7 +113,7 @@ def _attack(case: ThreatCase, smaller: Outcome | None, run: EvaluationRun) -> Ca
 
 
 def _result(
-    case: ThreatCase, context: EvaluationContext, outcome: Outcome, inherited: int = 0, tried: Sequence[Tried] = ()
+    case: ThreatCase, context: EvaluationContext, outcome: AttackOutcome, inherited: int = 0, tried: Sequence[Tried] = ()
 ) -> ThreatResult:
     right = outcome.clean_labels == context.labels
     images, clean, robust = len(right), int(right.sum()), int((right & ~outcome.success).sum())
@@ -138,10 +138,10 @@ def _search(
         # What is spent; and, by what survives now, what is left at most.
         after = suites.suite_cost(suite[number + 1 :]) + afterwards
         each = suite[number].cost
-        run.estimate.spend(case.name, each * images, each * waiting + after * worst_case.standing)
+        run.estimate.spend(case.name, each * images, each * waiting + after * worst_case.survivors)
         run.check_deadline(case.name)
 
-    return suites.attack_suite(suite, plan.effort.batch_size).climb(
+    return suites.attack_suite(suite, plan.effort.batch_size).run(
         worst_case,
         seed=plan.seed + (ANOTHER_SEED if again else 0),
         progress=run.progress,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from holdfast.model.classifier import Classifier
 from holdfast.model.encoder.onnx import OnnxGradient
-from holdfast.server.monitor.probes.attack import Attack, Question, radius_in_levels
+from holdfast.server.monitor.probes.attack import ProbeAttack, ProbeTarget, radius_in_levels
 from holdfast.server.monitor.probes.budget import CpuBudget
 from holdfast.server.monitor.probes.flip_rate import FlipRate
 from holdfast.server.monitor.probes.priority import lower_thread_priority
@@ -106,7 +106,7 @@ class Prober:
             except Stopped:
                 return
 
-    def _probe(self, sample: Sample, name: str, attack: Attack, epsilon: float) -> None:
+    def _probe(self, sample: Sample, name: str, attack: ProbeAttack, epsilon: float) -> None:
         """Runs one attack on one sample and counts what came of it, whatever came of it."""
         started = time.thread_time()
         outcome: Outcome
@@ -122,9 +122,9 @@ class Prober:
             rate = self._rates.setdefault((name, epsilon), FlipRate()).add(outcome == "flip")
             self._metrics.flip_rate(name, epsilon, rate)
 
-    def _flips(self, sample: Sample, attack: Attack, epsilon: float) -> bool:
+    def _flips(self, sample: Sample, attack: ProbeAttack, epsilon: float) -> bool:
         """Whether any candidate of the search gets another label from the classifier as served."""
-        question = Question(
+        target = ProbeTarget(
             sample.image,
             sample.label,
             radius_in_levels(epsilon),
@@ -132,7 +132,7 @@ class Prober:
             self._classifier.surrogate,
             self._gradient,
         )
-        search = attack(question, self._rng)
+        search = attack(target, self._rng)
         try:
             candidate = next(search)
             while True:

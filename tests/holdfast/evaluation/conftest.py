@@ -2,8 +2,8 @@ import shutil
 
 import pytest
 
-from holdfast.attacks.attack import Noise
 from holdfast.attacks.losses import Margin
+from holdfast.attacks.noise import Noise
 from holdfast.evaluation import suites
 from holdfast.evaluation.stages import curves
 from holdfast.evaluation.suites import SuiteRow

@@ -5,12 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from holdfast.attacks.attack import Kind, PGDAttack
+from holdfast.attacks.attack import Attack, AttackBatch, AttackKind, PGDAttack
 from holdfast.attacks.losses import AttackLoss
-from holdfast.attacks.victim import Victim
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.evaluation import Evaluation, EvaluationPlan, evaluate_fully, recorded_splits
@@ -44,23 +42,21 @@ class Recorder:
 
 
 @dataclass(frozen=True)
-class RecordedAttack:
+class RecordedAttack(Attack):
     """PGD that tells a recorder of every batch."""
 
     loss: AttackLoss
     steps: int = 3
-    kind: Kind = Kind.WHITE_BOX
+    kind: AttackKind = AttackKind.WHITE_BOX
     recorder: Recorder = field(default_factory=Recorder, repr=False)
 
     def __str__(self) -> str:
         return str(self.loss)
 
-    def __call__(
-        self, victim: Victim, pixels: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
-    ) -> Tensor:
-        images = pixels.numpy().tobytes()
-        self.recorder.record((str(threat), len(victim.surrogate.labels), f"{self.loss} {self.steps}", images))
-        return PGDAttack(self.loss, self.steps, self.kind)(victim, pixels, labels, threat, generator)
+    def run(self, batch: AttackBatch) -> Tensor:
+        known, images = len(batch.victim.surrogate.labels), batch.pixels.numpy().tobytes()
+        self.recorder.record((str(batch.threat), known, f"{self.loss} {self.steps}", images))
+        return PGDAttack(self.loss, self.steps, self.kind).run(batch)
 
 
 def evaluated(bundle, cache, plan: EvaluationPlan = TINY, **options: Any) -> Evaluation:

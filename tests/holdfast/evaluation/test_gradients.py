@@ -3,7 +3,7 @@ import shutil
 import pytest
 import torch
 
-from holdfast.attacks.adaptive import LADDER, AdaptiveAttack
+from holdfast.attacks.adaptive import LOSSES, AdaptiveAttack
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.errors import HoldfastError
 from holdfast.evaluation import evaluate
@@ -14,7 +14,7 @@ from holdfast.trainer.export.trained import load_trained
 from holdfast.trainer.state.checkpoint import CheckpointError
 from tests.trainer.export.checkpoints import write_checkpoint
 
-QUICK = AdaptiveAttack(rungs=LADDER[1:2], steps=8)
+QUICK = AdaptiveAttack(losses=LOSSES[1:2], steps=8)
 
 
 @pytest.fixture

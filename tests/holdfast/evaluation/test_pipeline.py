@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from holdfast.attacks.adaptive import LADDER, AdaptiveAttack
+from holdfast.attacks.adaptive import LOSSES, AdaptiveAttack
 from holdfast.attacks.noise import NoiseAttack
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.threat_model import ThreatModel
@@ -17,7 +17,7 @@ from holdfast.model.classifier import Classifier
 from tests.holdfast.evaluation.short import BALLS, TINY, evaluated, timeless
 
 OWN_BALL = ThreatModel("linf", 32 / 255)
-ONE_LOSS = AdaptiveAttack(rungs=LADDER[1:2], steps=8)
+ONE_LOSS = AdaptiveAttack(losses=LOSSES[1:2], steps=8)
 
 
 # One attack within one ball

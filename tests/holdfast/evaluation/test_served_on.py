@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from holdfast.attacks.adaptive import LADDER, AdaptiveAttack
+from holdfast.attacks.adaptive import LOSSES, AdaptiveAttack
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.errors import DeviceError, HoldfastError
@@ -21,7 +21,7 @@ from holdfast.model.encoder.device import CPU, Placement, find_gpu
 from tests.holdfast.evaluation.short import evaluated
 from tests.holdfast.model.encoder.stand_in import NAME, pretend_gpu
 
-QUICK = AdaptiveAttack(rungs=LADDER[1:2], steps=8)
+QUICK = AdaptiveAttack(losses=LOSSES[1:2], steps=8)
 BALLS = (ThreatModel("linf", 32 / 255),)
 EFFORT = Effort(steps=3, restarts=1, queries=10, batch_size=8)
 

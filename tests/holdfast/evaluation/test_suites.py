@@ -1,5 +1,6 @@
-from holdfast.attacks.attack import Kind, Noise, PGDAttack
+from holdfast.attacks.attack import AttackKind, PGDAttack
 from holdfast.attacks.losses import Margin
+from holdfast.attacks.noise import Noise
 from holdfast.attacks.search.journal import Tried
 from holdfast.evaluation import suites
 from holdfast.evaluation.suites import (
@@ -23,8 +24,8 @@ def suite_of(effort: Effort, classes: int):
 def test_the_suite_is_ordered_by_what_is_known():
     suite = suite_of(Effort(steps=7, restarts=2, queries=30), classes=10)
     kinds = [costed.attack.kind for costed in suite]
-    assert kinds == sorted(kinds, key=list(Kind).index)
-    assert set(kinds) == set(Kind)
+    assert kinds == sorted(kinds, key=list(AttackKind).index)
+    assert set(kinds) == set(AttackKind)
     names = [str(costed.attack) for costed in suite]
     for tau in ("0.02", "0.05", "0.1", "0.2"):
         assert names.count(f"margin tau {tau}") == names.count(f"APGD-CE tau {tau}") == 2

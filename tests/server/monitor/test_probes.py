@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.synthetic import images, write_bundle
+from holdfast.intervals import wilson
 from holdfast.model.classifier import Classifier
-from holdfast.server.monitor.probes.attack import Question, radius_in_levels
+from holdfast.server.monitor.probes.attack import ProbeTarget, radius_in_levels
 from holdfast.server.monitor.probes.budget import CpuBudget
-from holdfast.server.monitor.probes.flip_rate import FlipRate, wilson
+from holdfast.server.monitor.probes.flip_rate import FlipRate
 from holdfast.server.monitor.probes.noise import noise
 from holdfast.server.monitor.probes.pgd import pgd
 from holdfast.server.monitor.probes.priority import BACKGROUND, lower_thread_priority
@@ -42,7 +43,7 @@ class Settings:
 class Recorder:
     outcomes: list = field(default_factory=list)
     rates: dict = field(default_factory=dict)
-    seconds: float = 0.0
+    seconds: list = field(default_factory=list)
     shed: int = 0
 
     def probe_shed(self):
@@ -50,7 +51,7 @@ class Recorder:
 
     def probe_done(self, attack, epsilon, outcome, seconds):
         self.outcomes.append((attack, epsilon, outcome))
-        self.seconds += seconds
+        self.seconds.append(seconds)
 
     def flip_rate(self, attack, epsilon, rate):
         self.rates[attack, epsilon] = rate
@@ -63,13 +64,13 @@ def wait_for(condition, seconds=10.0):
         time.sleep(0.005)
 
 
-def question_of(classifier, image, label, radius, steps=8):
-    return Question(image, label, radius, steps, classifier.surrogate, classifier.bundle.gradient)
+def target_of(classifier, image, label, radius, steps=8):
+    return ProbeTarget(image, label, radius, steps, classifier.surrogate, classifier.bundle.gradient)
 
 
-def candidates_of(classifier, attack, question, seed=0):
+def candidates_of(classifier, attack, target, seed=0):
     """Every candidate of a search, answered as the prober would."""
-    search = attack(question, np.random.default_rng(seed))
+    search = attack(target, np.random.default_rng(seed))
     found = [next(search)]
     while True:
         try:
@@ -82,24 +83,24 @@ def candidates_of(classifier, attack, question, seed=0):
 @pytest.mark.parametrize("radius", [1, 8, 255])
 def test_every_candidate_is_a_picture_inside_the_ball(classifier, name, radius):
     for image, label in zip(*images(1, seed=5), strict=True):
-        found = candidates_of(classifier, ATTACKS[name], question_of(classifier, image, int(label), radius))
+        found = candidates_of(classifier, ATTACKS[name], target_of(classifier, image, int(label), radius))
         assert found.dtype == np.uint8
         assert np.abs(found.astype(int) - image).max() <= radius
 
 
 def test_noise_fills_the_ball(classifier):
     image = np.full((32, 32, 3), 128, np.uint8)
-    (found,) = candidates_of(classifier, noise, question_of(classifier, image, 0, 8))
+    (found,) = candidates_of(classifier, noise, target_of(classifier, image, 0, 8))
     assert set(np.unique(found.astype(int) - 128)) == set(range(-8, 9))
 
 
 def test_pgd_lowers_the_margin_where_noise_of_the_same_size_does_not(classifier):
     pixels, labels = images(3, seed=6)
     for image, label in zip(pixels, labels, strict=True):
-        question = question_of(classifier, image, int(label), 8)
+        target = target_of(classifier, image, int(label), 8)
         clean = classifier.classify(image[None]).soft_margin[0]
-        attacked = classifier.classify(candidates_of(classifier, pgd, question)[-1:])
-        noisy = classifier.classify(candidates_of(classifier, noise, question))
+        attacked = classifier.classify(candidates_of(classifier, pgd, target)[-1:])
+        noisy = classifier.classify(candidates_of(classifier, noise, target))
         margin_of = lambda answers: classifier.surrogate.margin(answers.embeddings, np.array([label]))[0]  # noqa: B023, E731
         assert margin_of(attacked) < clean - 2
         assert abs(margin_of(noisy) - clean) < 1
@@ -120,7 +121,7 @@ def test_results_are_counted_and_pgd_flips_what_noise_does_not(classifier):
     assert outcomes["pgd"].count("flip") > 0.8 * len(pixels)
     assert recorder.rates["noise", 24 / 255].estimate == 0
     assert recorder.rates["pgd", 24 / 255].low > 0.5
-    assert recorder.seconds > 0
+    assert sum(recorder.seconds) > 0
 
 
 def test_a_probe_that_raises_is_counted_and_the_next_one_runs(classifier):
@@ -141,28 +142,32 @@ def test_a_probe_that_raises_is_counted_and_the_next_one_runs(classifier):
 
 
 def test_a_busy_server_is_never_probed_and_the_queue_sheds(classifier):
+    asked = 0
+
+    def idle():
+        nonlocal asked
+        asked += 1
+        return False
+
     recorder = Recorder()
-    prober = Prober(Settings(), classifier, classifier.bundle.gradient, recorder, lambda: False)
+    prober = Prober(Settings(), classifier, classifier.bundle.gradient, recorder, idle)
     prober.start()
     image = images(1, seed=9)[0][0]
     for _ in range(3 * QUEUE):
         prober.offer(image, 0, 1.0)
     assert recorder.shed >= 2 * QUEUE - 1
-    time.sleep(0.1)
-    assert recorder.outcomes == []
-    started = time.monotonic()
+    wait_for(lambda: asked >= 3)
     prober.stop()
-    assert time.monotonic() - started < 1
+    assert recorder.outcomes == []
 
 
-def test_offer_does_not_wait(classifier):
-    prober = Prober(Settings(), classifier, classifier.bundle.gradient, Recorder(), lambda: False)  # never started
+def test_offers_to_a_full_queue_return_and_are_shed(classifier):
+    recorder = Recorder()
+    prober = Prober(Settings(), classifier, classifier.bundle.gradient, recorder, lambda: False)  # never started
     image = images(1, seed=9)[0][0]
-    started = time.perf_counter()
     for _ in range(2000):
         prober.offer(image, 0, 1.0)
-    assert time.perf_counter() - started < 0.5
-    prober.stop()
+    assert recorder.shed == 2000 - QUEUE
 
 
 @pytest.mark.parametrize(("rate", "low", "high"), [(0.0, 0, 0), (0.25, 350, 650), (1.0, 2000, 2000)])
@@ -175,13 +180,19 @@ def test_the_rate_is_the_share_that_is_sampled(classifier, rate, low, high):
     assert low <= recorder.shed + (QUEUE if rate else 0) <= high
 
 
-def test_the_sample_is_a_copy(classifier):
-    prober = Prober(Settings(), classifier, classifier.bundle.gradient, Recorder(), lambda: True)
+def test_the_sample_is_a_copy(classifier, monkeypatch):
+    seen = []
+    monkeypatch.setitem(ATTACKS, "noise", lambda target, rng: iter(seen.append(target.image) or ()))
+    recorder = Recorder()
+    prober = Prober(Settings(), classifier, classifier.bundle.gradient, recorder, lambda: True)
     batch = images(1, seed=9)[0]
     before = batch[0].copy()
     prober.offer(batch[0], 0, 1.0)
     batch[:] = 0
-    assert np.array_equal(prober._samples.get_nowait().image, before)
+    prober.start()
+    wait_for(lambda: seen)
+    prober.stop()
+    np.testing.assert_array_equal(seen[0], before)
 
 
 def test_epsilons_must_change_a_grey_level(classifier):
@@ -191,16 +202,18 @@ def test_epsilons_must_change_a_grey_level(classifier):
 
 
 def test_a_search_uses_no_more_than_its_budget(classifier):
-    recorder = Recorder()
-    prober = Prober(Settings(probe_budget=0.02), classifier, classifier.bundle.gradient, recorder, lambda: True)
-    prober.start()
+    recorder, budget = Recorder(), 0.2
+    prober = Prober(Settings(probe_budget=budget), classifier, classifier.bundle.gradient, recorder, lambda: True)
     image = images(1, seed=9)[0][0]
-    end = time.monotonic() + 1.0
-    while time.monotonic() < end:
+    for _ in range(4):
         prober.offer(image, int(classifier.classify(image[None]).labels[0]), 1.0)
-        time.sleep(0.01)
+    began = time.monotonic()
+    prober.start()
+    wait_for(lambda: len(recorder.seconds) == 8, seconds=60)
+    elapsed = time.monotonic() - began
     prober.stop()
-    assert 0 < recorder.seconds < 0.06  # .02 in hand, .02 earned, and one candidate of debt
+    # What a second earns was in hand, and one candidate may be owed; however fast the machine is.
+    assert 0 < sum(recorder.seconds) <= budget * (elapsed + 1) + max(recorder.seconds)
 
 
 @given(st.lists(st.tuples(st.floats(0, 0.5), st.floats(0, 1)), min_size=1, max_size=50), st.floats(0.01, 2))
@@ -224,19 +237,12 @@ def test_epsilons_are_whole_grey_levels():
     assert radius_in_levels(0.031372) == 8
 
 
-@given(st.integers(1, 5000), st.data())
-def test_wilsons_interval_holds_the_estimate_and_is_symmetric(trials, data):
-    successes = data.draw(st.integers(0, trials))
-    rate, mirror = wilson(successes, trials), wilson(trials - successes, trials)
-    assert 0 <= rate.low <= rate.estimate <= rate.high <= 1
-    assert rate.high - rate.low > 0
-    assert rate.low == pytest.approx(1 - mirror.high, abs=1e-12)
-
-
-def test_wilsons_interval_of_a_textbook():
-    # 50 of 100: Brown, Cai and DasGupta (2001), .4038 to .5962.
-    assert (wilson(50, 100).low, wilson(50, 100).high) == pytest.approx((0.4038, 0.5962), abs=1e-4)
-    assert wilson(0, 10).high == pytest.approx(0.2775, abs=1e-4)
+@given(st.lists(st.booleans(), min_size=1, max_size=60))
+def test_the_flip_rate_is_the_share_with_wilsons_interval(flips):
+    rate = FlipRate()
+    shown = [rate.add(flipped=flipped) for flipped in flips][-1]
+    assert shown.estimate == sum(flips) / len(flips)
+    assert (shown.low, shown.high) == wilson(sum(flips), len(flips))
 
 
 def test_the_flip_rate_forgets():
@@ -248,7 +254,9 @@ def test_the_flip_rate_forgets():
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="thread priorities are Linux's")
 def test_only_the_calling_thread_becomes_nicer():
-    nice = {}
+    nice, before = {}, os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    if before > BACKGROUND:
+        pytest.skip("these tests run at a lower priority already")
 
     def work():
         nice["done"] = lower_thread_priority()
@@ -258,4 +266,4 @@ def test_only_the_calling_thread_becomes_nicer():
     thread.start()
     thread.join()
     assert nice == {"done": True, "thread": BACKGROUND}
-    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < BACKGROUND
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
