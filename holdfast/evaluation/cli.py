@@ -1,4 +1,4 @@
-"""python -m holdfast.evaluation BUNDLE: measure a bundle, print the result, record it."""
+"""holdfast evaluate BUNDLE: measure a bundle, print the result, record it."""
 
 import math
 import shlex
@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from holdfast.bundle.reader import read_manifest
-from holdfast.errors import HoldfastError
 from holdfast.evaluation.gradients import EncoderLoader
 from holdfast.evaluation.options import DESCRIPTION, PROGRAM, EvaluateConfig, check, full_plan_of, quick_plan_of
 from holdfast.evaluation.pipeline import check_libraries, run_plan
@@ -22,9 +21,7 @@ from holdfast.evaluation.report import write_report
 from holdfast.evaluation.report.console import print_report, quick_table
 from holdfast.evaluation.report.writing import PAGE
 from holdfast.evaluation.result import Evaluation
-from holdfast.interrupts import TIME_UP, TimeUpError, sigterm_interrupts, status_of
-
-REFUSED, CHECK_FAILED = 2, 3
+from holdfast.exit_status import CHECKS_FAILED, DONE, GOES_ON, exit_status
 
 
 def main(arguments: Sequence[str] | None = None, *, load_encoder: EncoderLoader | None = None) -> int:
@@ -39,21 +36,14 @@ def main(arguments: Sequence[str] | None = None, *, load_encoder: EncoderLoader 
     config = tyro.cli(EvaluateConfig, args=arguments, prog=PROGRAM, description=DESCRIPTION)
     words = sys.argv[1:] if arguments is None else arguments
     console = Console()
-    try:
+
+    def measure() -> int:
         check(config)
         torch.set_num_threads(config.threads)
-        with sigterm_interrupts():
-            evaluation = run(config, console, shlex.join([*PROGRAM.split(), *words]), begun, load_encoder)
-            return (show_report if config.full else show_table)(config, evaluation, console)
-    except TimeUpError as error:
-        console.print(f"{error}; the same command goes on from there", markup=False, highlight=False)
-        return TIME_UP
-    except HoldfastError as error:
-        console.print(str(error), style="red", markup=False, highlight=False)
-        return REFUSED
-    except KeyboardInterrupt as interruption:
-        console.print("interrupted" + ("; the same command goes on from here" if config.full else ""), style="red")
-        return status_of(interruption)
+        evaluation = run(config, console, shlex.join([*PROGRAM.split(), *words]), begun, load_encoder)
+        return (show_report if config.full else show_table)(config, evaluation, console)
+
+    return exit_status(PROGRAM, measure, again=GOES_ON if config.full else "")
 
 
 def run(config: EvaluateConfig, console: Console, command: str, begun: float, load_encoder: EncoderLoader | None) -> Evaluation:
@@ -91,7 +81,7 @@ def show_table(config: EvaluateConfig, evaluation: Evaluation, console: Console)
     if config.record:
         record(config.bundle, evaluation)
         console.print(f"recorded in {config.bundle}/manifest.json", highlight=False)
-    return 0
+    return DONE
 
 
 def show_report(config: EvaluateConfig, evaluation: Evaluation, console: Console) -> int:
@@ -103,7 +93,7 @@ def show_report(config: EvaluateConfig, evaluation: Evaluation, console: Console
     print_report(report, console)
     page, cache = config.bundle / PAGE, cache_of(config)
     console.print(f"report: {page}    cache, no longer needed: {cache}", markup=False, highlight=False)
-    return 0 if report.passed else CHECK_FAILED
+    return DONE if report.passed else CHECKS_FAILED
 
 
 def cache_of(config: EvaluateConfig) -> Path:

@@ -13,17 +13,18 @@ from holdfast.errors import HoldfastError
 from holdfast.evaluation.gradients import GradientOptions
 from holdfast.evaluation.plan import STANDARD_BALLS, EvaluationPlan, in_order, quick_plan
 from holdfast.evaluation.suites import Effort
+from holdfast.exit_status import explain_statuses
 from holdfast.model.choice import Choice, Precision
 
-PROGRAM = "python -m holdfast.evaluation"
+PROGRAM = "holdfast evaluate"
 
-DESCRIPTION = """Measure the clean and robust accuracy of a bundle by attacks that know how it answers. The served vote decides.
+DESCRIPTION = f"""Measure the clean and robust accuracy of a bundle by attacks that know how it answers; its vote decides.
 
-  python -m holdfast.evaluation runs/digits                       a table, by nine white-box attacks in one ball
-  python -m holdfast.evaluation runs/digits --epsilon 0.03        the same in another ball than the bundle's own
-  python -m holdfast.evaluation runs/digits --full                everything, and runs/digits/report/index.html
-  python -m holdfast.evaluation runs/digits --full --balls linf:8/255 l2:0.5 --transfer-from runs/other
-  python -m holdfast.evaluation runs/digits --full --minutes 9    a slice of it; repeated, the next one
+  holdfast evaluate runs/digits                       a table, by nine white-box attacks in one ball
+  holdfast evaluate runs/digits --epsilon 0.03        the same in another ball than the bundle's own
+  holdfast evaluate runs/digits --full                everything, and runs/digits/report/index.html
+  holdfast evaluate runs/digits --full --balls linf:8/255 l2:0.5 --transfer-from runs/other
+  holdfast evaluate runs/digits --full --minutes 9    a slice of it; repeated, the next one
 
 Without --full: about a minute for the 400 test images of the digits on one core, two for 500 of cifar10-small.
 
@@ -35,12 +36,11 @@ of two cores; at full effort they are, by the cost of single steps, a matter of 
 left at most; ctrl-c, SIGTERM or --minutes stop it, and the same command goes on from there.
 
 The bundle is all it takes: embeddings come from its encoder.onnx, gradients from its gradient.onnx, test images from the
-data set that its manifest names. holdfast evaluate --gradients torch takes gradients from the training run instead, on a GPU
+data set that its manifest names. --gradients torch takes gradients from the training run instead, on a GPU
 if there is one; --serve-on cuda has the answers computed there, too; then try a larger --batch-size, which is part of what
 is repeated.
 
-exit status: 0 measured, and with --full every sanity check passed; 2 a wrong option, or a bundle or data that cannot be
-measured; 3 a sanity check failed; 75 its --minutes are over; 130 interrupted; 143 ended by SIGTERM.
+{explain_statuses()}
 """
 
 

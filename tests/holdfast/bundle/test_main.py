@@ -48,4 +48,4 @@ def test_what_is_damaged_or_in_the_way_is_said(tiny, tmp_path, capsys):
 def test_help_teaches(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "python -m holdfast.bundle copy" in capsys.readouterr().out
+    assert "holdfast bundle copy" in capsys.readouterr().out

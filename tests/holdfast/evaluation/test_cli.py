@@ -20,6 +20,10 @@ def printed(capsys) -> str:
     return " ".join(capsys.readouterr().out.split())
 
 
+def complained(capsys) -> str:
+    return " ".join(capsys.readouterr().err.split())
+
+
 @pytest.fixture
 def only_one_check(monkeypatch):
     """A full evaluation whose only sanity check passes."""
@@ -40,7 +44,7 @@ def test_it_measures_and_records(bundle, capsys):
 
 def test_what_is_no_bundle_is_refused(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
-    assert "not a bundle" in printed(capsys)
+    assert "not a bundle" in complained(capsys)
 
 
 def test_everything_is_attacked_and_reported(bundle, exported, tmp_path, monkeypatch, capsys):
@@ -61,13 +65,13 @@ def test_everything_is_attacked_and_reported(bundle, exported, tmp_path, monkeyp
     kinds = {step.kind for step in report.threats[0].steps}
     assert kinds == {"white box", "transfer", "black box", "random"}
     assert any("transfer from other" in step.name for step in report.threats[0].steps)
-    assert report.provenance.command.startswith("python -m holdfast.evaluation ")
+    assert report.provenance.command.startswith("holdfast evaluate ")
     assert (bundle / "report" / "index.html").is_file()
     accuracy = Bundle.open(bundle).manifest.accuracy
     assert (accuracy.images, accuracy.norm, accuracy.epsilon) == (6, "linf", 32 / 255)
     assert accuracy.robust == report.threats[0].robust.value
     assert main([*arguments, "--seed", "1"]) == 2
-    assert "seed: there 0, now 1" in printed(capsys)
+    assert "seed: there 0, now 1" in complained(capsys)
 
 
 def test_the_status_is_0_where_every_check_passes(bundle, tmp_path, short, only_one_check):
@@ -82,14 +86,14 @@ def test_ctrl_c_has_a_status_of_its_own_and_the_same_command_goes_on(bundle, rec
 
     recorder.at, recorder.event = 1, interrupt
     assert main([str(bundle), *ONE_BALL]) == 130
-    assert "the same command" in printed(capsys)
+    assert "the same command" in complained(capsys)
     assert main([str(bundle), *ONE_BALL]) == 0
 
 
 def test_a_slice_has_a_status_of_its_own_and_the_same_command_goes_on(bundle, short, only_one_check, capsys):
     for _ in range(2):
         assert main([str(bundle), *ONE_BALL, "--minutes", "1e-9"]) == 75
-        text = printed(capsys)
+        text = complained(capsys)
         assert "minutes" in text
         assert "the same command" in text
     assert not (bundle / "report").exists()
@@ -102,7 +106,7 @@ def test_sigterm_ends_it_as_ctrl_c_does(bundle, short, recorder, capsys):
     handler = signal.getsignal(signal.SIGTERM)
     assert main([str(bundle), *ONE_BALL, "--batch-size", "2"]) == 143
     assert signal.getsignal(signal.SIGTERM) == handler
-    assert "the same command" in printed(capsys)
+    assert "the same command" in complained(capsys)
     cache = bundle.with_name(f"{bundle.name}.evaluation")
     assert (cache / "seconds.json").is_file()
     assert list(cache.glob("curve-*.npz"))
@@ -129,13 +133,13 @@ def test_sigterm_ends_it_as_ctrl_c_does(bundle, short, recorder, capsys):
 )
 def test_bad_options_are_refused(exported, capsys, flags, said):
     assert main([str(exported), *flags]) == 2
-    assert said in printed(capsys)
+    assert said in complained(capsys)
 
 
 def test_a_missing_library_is_named_before_anything_is_attacked(exported, short, recorder, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyautoattack", None)
     assert main([str(exported), "--full", "--images", "4"]) == 2
-    assert "holdfast[eval]" in printed(capsys)
+    assert "holdfast[eval]" in complained(capsys)
     assert recorder.asked == []
 
 

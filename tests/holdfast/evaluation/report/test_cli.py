@@ -52,7 +52,7 @@ def test_a_report_can_travel_without_the_images_of_its_data_set(tiny, report, tm
 
 def test_a_bundle_without_a_report_is_refused(tiny, capsys):
     assert main([str(tiny)]) == 2
-    assert "report/report.json" in " ".join(capsys.readouterr().out.split())
+    assert "report/report.json" in capsys.readouterr().err
 
 
 def test_help_teaches(capsys, monkeypatch):
