@@ -1,4 +1,4 @@
-"""`python -m index_build BUNDLE`: embed the labelled set, build and verify the index, calibrate, record."""
+"""`holdfast index BUNDLE`: embed the labelled set, build and verify the index, calibrate, record."""
 
 import argparse
 import os
@@ -16,14 +16,14 @@ from holdfast.bundle.manifest import IndexRecord, Manifest
 from holdfast.bundle.migrations import FLAT
 from holdfast.bundle.reader import EXEMPLARS, read_manifest
 from holdfast.bundle.threat_model import ball
-from holdfast.errors import HoldfastError
+from holdfast.exit_status import GOES_ON, exit_status, explain_statuses
 from holdfast.index_build.build import COVERAGE, IndexBuildError, build_index
 from holdfast.index_build.harden import Hardening
 from holdfast.model.device_choice import DeviceChoice
 from holdfast.model.retrieval.table import RETRIEVERS
 
 ABOUT = """\
-Complete a bundle that python -m trainer wrote, so that python -m server can serve it.
+Complete a bundle that holdfast train wrote, so that holdfast serve can serve it.
 
 Reads the labelled set that the encoder was trained with (the manifest names it, and its hash is checked), embeds the
 training part through encoder.onnx, and writes the index (index.faiss, exact cosine search) and exemplars.npz (id, label,
@@ -34,46 +34,43 @@ If it is cut short, run it again: finished parts are kept in BUNDLE/.index_build
 """
 EXAMPLES = """\
 examples:
-  python -m index_build runs/digits
-  python -m index_build runs/cifar10 --data-dir /data/cifar10 --threads 4 --half
-  python -m index_build runs/cifar10 --harden 0.25 --harden-within linf:8/255 --choose-vote
+  holdfast index runs/digits
+  holdfast index runs/cifar10 --data-dir /data/cifar10 --threads 4 --half
+  holdfast index runs/cifar10 --harden 0.25 --harden-within linf:8/255 --choose-vote
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program. Returns the exit code: 0, 2 for an error the user can act on, 130 when interrupted."""
+    """Run the command line; returns the exit status."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(typed)
-    errors = Console(stderr=True, soft_wrap=True)
-    try:
-        record = build_index(
-            options.bundle,
-            data_dir=options.data_dir,
-            batch_size=options.batch_size,
-            threads=options.threads,
-            device=options.device,
-            coverage=options.coverage,
-            kind=options.index,
-            half=options.half,
-            hardening=_hardening(options),
-            choose_vote=options.choose_vote,
-            command=shlex.join(["python", "-m", "index_build", *typed]),
-        )
-        _print_summary(options.bundle, record, read_manifest(options.bundle))
-    except HoldfastError as error:
-        errors.print(f"index_build: {error}", style="red", markup=False, highlight=False)
-        return 2
-    except KeyboardInterrupt:
-        errors.print("index_build: interrupted; run it again to continue", markup=False)
-        return 130
-    return 0
+    command = shlex.join(["python", "-m", "index_build", *typed])
+    return exit_status("holdfast index", lambda: run(options, command), again=GOES_ON)
+
+
+def run(options: argparse.Namespace, command: str) -> None:
+    """Build the index and say what came of it; `command` is recorded in the manifest."""
+    record = build_index(
+        options.bundle,
+        data_dir=options.data_dir,
+        batch_size=options.batch_size,
+        threads=options.threads,
+        device=options.device,
+        coverage=options.coverage,
+        kind=options.index,
+        half=options.half,
+        hardening=_hardening(options),
+        choose_vote=options.choose_vote,
+        command=command,
+    )
+    _print_summary(options.bundle, record, read_manifest(options.bundle))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m index_build",
+        prog="holdfast index",
         description=ABOUT,
-        epilog=EXAMPLES,
+        epilog=EXAMPLES + "\n" + explain_statuses(0, 1, 2, 130, 143),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="directory that holds manifest.json and encoder.onnx")

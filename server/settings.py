@@ -41,7 +41,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX,
         extra="forbid",
         frozen=True,
-        cli_prog_name="python -m server",
+        cli_prog_name="holdfast serve",
         cli_kebab_case=True,
         cli_implicit_flags=True,
         cli_hide_none_type=True,

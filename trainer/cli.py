@@ -9,8 +9,7 @@ import tyro
 from rich.console import Console
 
 from holdfast.data import load
-from holdfast.errors import HoldfastError
-from holdfast.interrupts import TIME_UP, TimeUpError, sigterm_interrupts, status_of
+from holdfast.exit_status import exit_status, explain_statuses
 from holdfast.trainer.config import TrainConfig
 from holdfast.trainer.cost.dry_run_record import cached_dry_run
 from holdfast.trainer.cost.tables import describe_cost, describe_run, describe_throughput
@@ -29,8 +28,7 @@ DESCRIPTION = f"""Train an encoder and write its bundle, which python -m index_b
   python -m trainer cifar10-resnet18 --data-dir DIR     the largest one, for a GPU
   python -m trainer PRESET --help                       every flag, with its value in that preset
 
-Ends with status 0 when the bundle is written, 1 for what went wrong, 75 when its --minutes are over, 130 when interrupted,
-143 when ended by SIGTERM.
+{explain_statuses(0, 1, 2, 75, 130, 143)}
 """
 
 
@@ -39,27 +37,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begun = time.perf_counter()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     console = Console()
-    try:
-        config = parse(arguments)
-        with sigterm_interrupts():
-            run(config, shlex.join(["python", "-m", "trainer", *arguments]), console, begun)
-    except TimeUpError as error:
-        console.print(f"{error}; the same command with --resume goes on from there", markup=False, highlight=False)
-        return TIME_UP
-    except HoldfastError as error:
-        console.print(str(error), style="red", markup=False, highlight=False)
-        return 1
-    except KeyboardInterrupt as interruption:
-        console.print("interrupted; the same command with --resume goes on from the last checkpoint")
-        return status_of(interruption)
-    return 0
+
+    def train() -> None:
+        run(parse(arguments), shlex.join(["python", "-m", "trainer", *arguments]), console, begun)
+
+    return exit_status("holdfast train", train, again="the same command with --resume goes on from the last checkpoint")
 
 
 def parse(arguments: list[str]) -> TrainConfig:
     """The preset with its flags overridden; without a preset, the default one."""
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in {"-h", "--help"}):
         arguments = [DEFAULT, *arguments]
-    return tyro.extras.overridable_config_cli(PRESETS, prog="python -m trainer", description=DESCRIPTION, args=arguments)
+    return tyro.extras.overridable_config_cli(PRESETS, prog="holdfast train", description=DESCRIPTION, args=arguments)
 
 
 def run(config: TrainConfig, command: str, console: Console, begun: float) -> None:

@@ -43,11 +43,11 @@ def test_one_command_leaves_a_bundle_that_lacks_only_its_index(run: Path) -> Non
 
 
 def test_the_run_is_described_before_it_begins(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["digits", *TINY, "--out", str(tmp_path / "other"), "--start-from", str(run), "--seed", "1"]) == 1
-    out = capsys.readouterr().out
+    assert cli.main(["digits", *TINY, "--out", str(tmp_path / "other"), "--start-from", str(run), "--seed", "1"]) == 2
+    out, err = capsys.readouterr()
     assert "1,197 images" in out
     assert "M parameters" in out
-    assert "seed: 0 there, 1 now" in " ".join(out.split())
+    assert "seed: 0 there, 1 now" in " ".join(err.split())
 
 
 @pytest.fixture
@@ -79,10 +79,10 @@ def test_resuming_a_finished_run_writes_the_same_encoder(run: Path) -> None:
 )
 def test_mistakes_end_in_a_sentence_not_a_traceback(arguments, said, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(arguments) == 1
-    out = capsys.readouterr().out
-    assert said in " ".join(out.split())
-    assert "Traceback" not in out
+    assert cli.main(arguments) == 2
+    err = capsys.readouterr().err
+    assert said in " ".join(err.split())
+    assert "Traceback" not in err
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path, monkeypatch, capsys) -> None:
@@ -91,7 +91,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, monkeypatch, capsys) -> 
 
     monkeypatch.setattr(cli, "train_from", interrupt)
     assert cli.main([*TINY, "--out", str(tmp_path / "x")]) == 130
-    assert "--resume" in capsys.readouterr().out
+    assert "--resume" in capsys.readouterr().err
 
 
 def test_sigterm_ends_a_run_as_ctrl_c_does(tmp_path, monkeypatch, capsys) -> None:
@@ -104,17 +104,17 @@ def test_sigterm_ends_a_run_as_ctrl_c_does(tmp_path, monkeypatch, capsys) -> Non
 
     monkeypatch.setattr(cli, "train_from", send_sigterm)
     assert cli.main([*TINY, "--out", str(tmp_path / "x")]) == 143
-    assert "--resume" in capsys.readouterr().out
+    assert "--resume" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == handler
 
 
 def test_a_slice_ends_with_a_status_of_its_own_and_the_same_command_goes_on(tmp_path, capsys, without_export) -> None:
     command = [*TINY, "--out", str(tmp_path / "x"), "--resume-if-any"]
     for step, stage in (("1", "amdim"), ("2", "amdim"), ("1", "ssat")):
-        assert cli.main([*command, "--minutes", "1e-9"]) == cli.TIME_UP == 75
-        out = " ".join(capsys.readouterr().out.split())
-        assert f"step {step} of stage '{stage}'" in out
-        assert "--resume" in out
+        assert cli.main([*command, "--minutes", "1e-9"]) == 75
+        err = " ".join(capsys.readouterr().err.split())
+        assert f"step {step} of stage '{stage}'" in err
+        assert "--resume" in err
     assert cli.main([*command, "--minutes", "60"]) == 0
     assert checkpoint.load(tmp_path / "x").position.step == 2
 

@@ -6,8 +6,8 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from holdfast.evaluation.report.plots.svg import INK, PAPER, SERIES, inline, looks, panel
 from holdfast.evaluation.report.results import Cloud
-from holdfast.evaluation.report.svg import INK, PAPER, SERIES, inline, looks, panel
 from holdfast.evaluation.report.words import class_name
 
 SIDE = 460

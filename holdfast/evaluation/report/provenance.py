@@ -12,9 +12,9 @@ import torch
 from onnx import numpy_helper
 
 from holdfast.bundle.reader import ENCODER, WEIGHTS, Bundle
-from holdfast.evaluation.report.results import Circumstances, Subject
+from holdfast.evaluation.report.results import Provenance, Subject
 from holdfast.model.vote import VoteParameters
-from holdfast.trainer.export.bundle import commit
+from holdfast.revision import commit
 
 LIBRARIES = (
     "holdfast",
@@ -50,7 +50,7 @@ def subject_of(bundle: Bundle) -> Subject:
         embedding_dim=manifest.embedding_dim,
         exemplars=bundle.index.size,
         index_command=manifest.index.command if manifest.index else "",
-        vote=told_vote(manifest.vote),
+        vote=describe_vote(manifest.vote),
         abstain_below=manifest.calibration.abstain_below if manifest.calibration else None,
         class_names=manifest.class_names,
         data=training.data.name,
@@ -58,7 +58,7 @@ def subject_of(bundle: Bundle) -> Subject:
     )
 
 
-def circumstances_of(command: str, seed: int, seconds: float, device: torch.device, served_on: str) -> Circumstances:
+def provenance_of(command: str, seed: int, seconds: float, device: torch.device, served_on: str) -> Provenance:
     """Of a run on the machine at hand, by the code at hand, ending now.
 
     Args:
@@ -69,7 +69,7 @@ def circumstances_of(command: str, seed: int, seconds: float, device: torch.devi
         served_on: where the answers were computed that decided; see `EvaluationContext.served_on`.
 
     """
-    return Circumstances(
+    return Provenance(
         command=command,
         commit=commit(),
         seed=seed,
@@ -90,7 +90,7 @@ def parameters_of(graph: Path) -> int:
     return sum(array.size for array in map(numpy_helper.to_array, weights) if array.dtype.kind == "f")
 
 
-def told_vote(vote: VoteParameters) -> str:
+def describe_vote(vote: VoteParameters) -> str:
     """As in "k = 15, exponential weights at temperature 0.1"."""
     if vote.weighting == "uniform":
         return f"k = {vote.k}, uniform weights"

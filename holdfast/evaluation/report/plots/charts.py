@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
 from holdfast.bundle.threat_model import Norm
+from holdfast.evaluation.report.plots.svg import INK, QUIET, SERIES, inline, looks, panel
 from holdfast.evaluation.report.results import Bin, Curve, Measured, Selective, ThreatResult, TrainingCurve
-from holdfast.evaluation.report.svg import INK, QUIET, SERIES, inline, looks, panel
 from holdfast.evaluation.report.words import level, plain_norm
 from holdfast.intervals import Rate
 
@@ -21,7 +21,7 @@ MARKS = {"bank known": "D", "bank unknown": "s"}
 
 
 def accuracy(norm: Norm, curves: Sequence[Curve], threats: Sequence[ThreatResult]) -> Markup:
-    """Accuracy against epsilon: curves with their intervals, and the ladders' worst cases on top."""
+    """Accuracy against epsilon: curves with their intervals, and the suites' worst cases on top."""
     with looks():
         figure, axes = panel(WIDTH, HEIGHT + 40, bottom=92)
         for number, curve in enumerate(curves):
@@ -31,7 +31,7 @@ def accuracy(norm: Norm, curves: Sequence[Curve], threats: Sequence[ThreatResult
             if found:
                 x, rates = [threat.epsilon for threat in found], [threat.robust for threat in found]
                 filled = INK if knowledge == "bank known" else "none"
-                _errorbars(axes, x, rates, mark, label=f"whole ladder, {knowledge}", markerfacecolor=filled)
+                _errorbars(axes, x, rates, mark, label=f"whole suite, {knowledge}", markerfacecolor=filled)
         _epsilon_axis(axes, norm, [p.epsilon for c in curves for p in c.points] + [t.epsilon for t in threats])
         _percent_axis(axes, "robust accuracy")
         axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.17), ncols=2, columnspacing=1.2, handlelength=1.8)
