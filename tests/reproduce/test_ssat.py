@@ -177,7 +177,7 @@ def test_the_whole_way_interrupted_twice_is_the_whole_way(hasty, splits, tmp_pat
         assert row.under("ladder", TINY.balls[0]).right == row.under("pgd-knn", TINY.balls[1]).right
 
     # The same again: nothing is trained, exported, indexed or attacked.
-    calls = [count(monkeypatch, train, "learn"), count(monkeypatch, campaign, "complete")]
+    calls = [count(monkeypatch, train, "take_step"), count(monkeypatch, campaign, "complete")]
     calls += [count(monkeypatch, measuring, "evaluate"), count(monkeypatch, measuring, "served")]
     again = whole.run()
     assert not any(calls)
@@ -186,7 +186,7 @@ def test_the_whole_way_interrupted_twice_is_the_whole_way(hasty, splits, tmp_pat
     # Interrupted in the middle of a row's training, then in the middle of an attack.
     broken = Campaign(TINY, tmp_path / "broken", splits, "python -m reproduce.ssat", quiet)
     with monkeypatch.context() as patch:
-        interrupt(patch, train, "learn", after=17)
+        interrupt(patch, train, "take_step", after=17)
         with pytest.raises(KeyboardInterrupt):
             broken.run()
     with monkeypatch.context() as patch:
@@ -286,7 +286,7 @@ def test_a_run_of_before_there_were_schedules_can_be_taken(splits, tmp_path, mon
     new = next(run for run in runs_of(TINY, tmp_path / "new") if run.name == "amdim")
     hand_over(run.directory, new.config, splits.sha256)
     assert is_finished(new.config, splits.sha256)
-    steps = count(monkeypatch, train, "learn")
+    steps = count(monkeypatch, train, "take_step")
     train_row(new, splits, Console(quiet=True), source=run.directory)
     assert not steps
     assert not is_made(new, splits)  # trained, but neither exported nor indexed
