@@ -1,36 +1,23 @@
 """From what a caller sends to the encoder's input, without letting a large image hold up the event loop.
 
-The decoding itself is bundle.preprocess's, so that what was evaluated is what is served. Here is what only a server has to
-think of: raw pixels from strangers, and where the work is done. Handing an image to another thread costs several times what
-decoding a small one does; decoding a large one on the event loop holds up everybody else.
+The decoding itself is holdfast.model.preprocess's, so that what was evaluated is what is served. Here is what only a server
+has to think of: raw pixels from strangers, and where the work is done. Handing an image to another thread costs several times
+what decoding a small one does; decoding a large one on the event loop holds up everybody else.
 """
 
 import asyncio
 import struct
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 
 from holdfast.errors import ImageError
 from holdfast.model.preprocess import InputContract, Pixels, decode_image, fit
+from holdfast.server.core.request import RawImage, Source
 
 # At these sizes an honest image decodes in less than a millisecond.
 CHEAP_PIXELS = 128 * 128
 CHEAP_BYTES = 16 * 1024  # of a file: its texts may unpack to a thousand times that
-
-
-@dataclass(frozen=True, slots=True)
-class RawImage:
-    """Pixels as a caller sent them, nothing checked yet."""
-
-    data: bytes
-    shape: tuple[int, ...]
-    dtype: str
-
-
-Source = bytes | RawImage | None
-"""An encoded file's bytes, raw pixels, or nothing at all where the caller forgot."""
 
 
 class Decoder:

@@ -1,20 +1,32 @@
-"""What the rest of the server asks of whoever runs the model, here or in another process."""
+"""A call as the core sees it, and what the core asks of whoever runs the model, here or in another process."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 from holdfast.model.preprocess import Pixels
+from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.result import Batch
-
-B = TypeVar("B")
 
 NO_DEADLINE = float("inf")
 
 Images = Sequence[Pixels] | Pixels
-"""The images of one call, of one shape: uint8 [H, W, C] each, or all of them as uint8 [N, H, W, C]."""
+"""The decoded images of one call, of one shape: uint8 [H, W, C] each, or all of them as uint8 [N, H, W, C]."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawImage:
+    """Pixels as a caller sent them, nothing checked yet."""
+
+    data: bytes
+    shape: tuple[int, ...]
+    dtype: str
+
+
+Source = bytes | RawImage | None
+"""An image as it was sent: an encoded file's bytes, raw pixels, or None where the caller set neither."""
 
 
 class Kind(IntEnum):
@@ -25,7 +37,7 @@ class Kind(IntEnum):
     CANARY = 2
 
 
-class Wanted(NamedTuple):
+class Want(NamedTuple):
     """What has to be in a call's answers beside labels and figures.
 
     Attributes:
@@ -38,15 +50,34 @@ class Wanted(NamedTuple):
     neighbours: int = 0
 
 
-LABELS = Wanted()
-CANARY = Wanted(Kind.CANARY)
+LABELS = Want()
+EMBEDDINGS = Want(Kind.EMBED)
+CANARY = Want(Kind.CANARY)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call, whichever API it came by.
+
+    Attributes:
+        images: as they were sent.
+        want: what has to be in the answers.
+        deadline: on time.monotonic()'s clock.
+        caller: who asks: the address of the peer, without its port; "" where nobody is known.
+
+    """
+
+    images: Sequence[Source]
+    want: Want = LABELS
+    deadline: float = NO_DEADLINE
+    caller: str = ""
 
 
 @dataclass(slots=True, eq=False)
-class BatchSlice(Generic[B]):
+class BatchSlice:
     """The part of a batch's results that is one call's: [start, stop). Not frozen: that would double its price."""
 
-    batch: B
+    batch: Batch
     start: int
     stop: int
 
@@ -56,6 +87,10 @@ class InferenceBackend(Protocol):
 
     last_success: float
     """time.monotonic() of the latest images that were answered: proof of life."""
+
+    @property
+    def description(self) -> ModelDescription:
+        """The model that is served now, as far as this process knows."""
 
     def alive(self) -> bool:
         """Whether it can still answer at all."""
@@ -72,8 +107,10 @@ class InferenceBackend(Protocol):
 
         """
 
-    async def submit(self, images: Images, deadline: float = NO_DEADLINE, wanted: Wanted = LABELS) -> list[BatchSlice[Batch]]:
-        """The answers to admitted images, in their order.
+    async def submit(
+        self, images: Images, deadline: float = NO_DEADLINE, want: Want = LABELS, caller: str = ""
+    ) -> list[BatchSlice]:
+        """The answers to admitted images, in their order, all of one model.
 
         Raises:
             DeadlineError: the deadline passed while they waited.

@@ -3,27 +3,31 @@
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
+from operator import add
 from threading import Lock
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 
 class WeightedHistogram(Collector):
-    """Like prometheus_client's Histogram, which takes one observation at a time: a call of 64 images is 64 of them at once.
+    """Like prometheus_client's Histogram, which takes one observation at a time: a batch of 64 images is 64 of them at once.
 
     Args:
         name: of the metric, with its unit.
         text: what it is.
         buckets: upper bounds, ascending; the last, infinity, is added.
-        registry: who shows it; None shows it nowhere.
+        registry: shows it; None shows it nowhere.
 
     """
 
     def __init__(self, name: str, text: str, buckets: Iterable[float], registry: CollectorRegistry | None) -> None:
         self._name, self._text = name, text
         self._bounds = (*map(float, buckets), float("inf"))
+        self._edges = np.array(self._bounds)
         self._counts, self._sum = [0] * len(self._bounds), 0.0
         self._lock = Lock()
         if registry is not None:
@@ -35,6 +39,14 @@ class WeightedHistogram(Collector):
         with self._lock:
             self._counts[bucket] += count
             self._sum += value * count
+
+    def observe_all(self, values: NDArray[np.floating]) -> None:
+        """One observation of each value that is finite. Shape: [N]."""
+        finite = values[np.isfinite(values)]
+        counts = np.bincount(np.searchsorted(self._edges, finite), minlength=len(self._bounds)).tolist()
+        with self._lock:
+            self._counts = list(map(add, self._counts, counts))
+            self._sum += float(finite.sum(dtype=np.float64))
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """What a scrape shows: for each bound, all that lies at it or below."""

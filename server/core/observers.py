@@ -1,0 +1,242 @@
+"""Who looks at answers afterwards, in the engine's process: once per batch, with all that there is to see.
+
+Only images that somebody wanted classified are observed. Canaries and embeddings are not.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.model.answers import Answers, Neighbours
+from holdfast.model.preprocess import Pixels
+from holdfast.server.core.holder import ModelHolder
+from holdfast.server.core.queue import Piece
+from holdfast.server.core.request import Kind
+from holdfast.server.core.result import Batch
+from holdfast.server.core.snapshot import ModelSnapshot
+from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.settings import Settings
+
+log = logging.getLogger(__name__)
+
+STOP_TIMEOUT_S = 5.0
+"""Seconds that an observer's thread gets to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedBatch:
+    """N classified images, which one batch answered.
+
+    Attributes:
+        snapshot: the model that answered.
+        images: uint8 [N, H, W, C], as the encoder saw them.
+        answers: of N rows, embeddings included.
+        callers: N of them, who asked for each image: the address of a peer.
+
+    """
+
+    snapshot: ModelSnapshot
+    images: Pixels
+    answers: Answers
+    callers: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.callers)
+
+    def take(self, rows: NDArray[np.intp]) -> "ObservedBatch":
+        """A copy of some of the images, by their numbers."""
+        answers = self.answers
+        columns = {column.name: getattr(answers, column.name) for column in fields(Answers)}
+        near: Neighbours = columns.pop("neighbours")
+        return ObservedBatch(
+            self.snapshot,
+            self.images[rows],
+            Answers(
+                neighbours=Neighbours(near.similarities[rows], near.ids[rows]),
+                **{name: column[rows] for name, column in columns.items()},
+            ),
+            [self.callers[row] for row in rows],
+        )
+
+
+class Observer:
+    """Looks at batches.
+
+    Attributes:
+        name: for metrics and the log.
+
+    """
+
+    name = "observer"
+
+    def observe(self, batch: ObservedBatch) -> None:
+        """Look at one batch, on the thread that answered it and after its callers have their answers.
+
+        The next batch waits meanwhile, so this takes microseconds; what takes longer is a BackgroundObserver. Arrays may be
+        looked at, not kept and not changed. What is raised is logged once and does no other harm.
+        """
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Begin: the server is about to take calls."""
+
+    def stop(self) -> None:
+        """End: no batch will be observed any more."""
+
+
+class Failures:
+    """Counts what observers raise, and logs the first of each."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._logged: set[str] = set()
+
+    def add(self, name: str, error: Exception) -> None:
+        """One observer has raised."""
+        self._metrics.observer_failures.labels(name).inc()
+        if name not in self._logged:
+            self._logged.add(name)
+            log.error("the observer %s failed; further failures are only counted", name, exc_info=error)
+
+
+class BackgroundObserver(Observer):
+    """An observer that may be slow: it works on copies and on a thread of its own, and sheds what it has no room for.
+
+    Args:
+        capacity: images that wait for it, at most.
+        metrics: counts what is shed, and failures.
+
+    """
+
+    def __init__(self, capacity: int, metrics: Metrics) -> None:
+        self._capacity, self._waiting = capacity, 0
+        self._lock = threading.Lock()
+        self._queue: queue.SimpleQueue[ObservedBatch | None] = queue.SimpleQueue()
+        self._failures = Failures(metrics)
+        self._shed = metrics.observer_shed.labels(self.name)
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+        self.stopping = threading.Event()
+
+    def select(self, batch: ObservedBatch) -> NDArray[np.intp]:
+        """The numbers of the images that it wants to look at; quick, and before anything is copied. All, by default."""
+        return np.arange(len(batch))
+
+    def prepare(self) -> None:
+        """Begin, on its thread."""
+
+    def work(self, batch: ObservedBatch) -> None:
+        """Look at copies of what was selected of one batch, on its thread. It gives up soon once `stopping` is set."""
+        raise NotImplementedError
+
+    def observe(self, batch: ObservedBatch) -> None:
+        """Queue a copy of what is selected, as far as there is room. Never blocks."""
+        rows = self.select(batch)
+        with self._lock:
+            taken = rows[: self._capacity - self._waiting]
+            self._waiting += len(taken)
+        if len(taken) < len(rows):
+            self.shed(len(rows) - len(taken))
+        if len(taken):
+            self._queue.put(batch.take(taken))
+
+    def shed(self, images: int) -> None:
+        """Count images that are not looked at."""
+        self._shed.inc(images)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end, and wait for that a few seconds at most."""
+        self.stopping.set()
+        self._queue.put(None)
+        if self._thread.is_alive():
+            self._thread.join(STOP_TIMEOUT_S)
+
+    def _run(self) -> None:
+        self.prepare()
+        while self._work_on_next():
+            pass
+
+    def _work_on_next(self) -> bool:
+        batch = self._queue.get()
+        if batch is None or self.stopping.is_set():
+            return False
+        with self._lock:
+            self._waiting -= len(batch)
+        try:
+            self.work(batch)
+        except Exception as error:  # noqa: BLE001 - whatever it was, answers go on
+            self._failures.add(self.name, error)
+        return True
+
+
+@dataclass(frozen=True)
+class ObserverContext:
+    """What an observer is made of.
+
+    Attributes:
+        settings: of the server.
+        holder: of the model.
+        metrics: of the engine's process.
+        idle: whether nobody waits for an answer; any thread may ask.
+
+    """
+
+    settings: Settings
+    holder: ModelHolder
+    metrics: Metrics
+    idle: Callable[[], bool]
+
+
+MakeObserver = Callable[[ObserverContext], Observer | None]
+"""Makes an observer, or none where the settings want none. Raises HoldfastError where the model will not do for it."""
+
+
+class Observers:
+    """All observers of one engine."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._observers: list[Observer] = []
+        self._failures = Failures(metrics)
+
+    def add(self, observer: Observer) -> None:
+        """One more. To be called before any batch."""
+        self._observers.append(observer)
+
+    def start(self) -> None:
+        """Start all."""
+        for observer in self._observers:
+            observer.start()
+
+    def stop(self) -> None:
+        """Stop all."""
+        for observer in self._observers:
+            observer.stop()
+
+    def answered(self, snapshot: ModelSnapshot, images: Pixels, pieces: Sequence[Piece], batch: Batch) -> None:
+        """Show one batch to all. Called by the thread that answered it."""
+        if not self._observers:
+            return
+        callers: list[str] = []
+        rows: list[int] = []
+        for piece in pieces:
+            if piece.call.want.kind == Kind.CLASSIFY:
+                rows += range(len(callers), len(callers) + piece.count)
+            callers += [piece.call.caller] * piece.count
+        if not rows:
+            return
+        observed = ObservedBatch(snapshot, images, batch.answers, callers)
+        if len(rows) < len(callers):
+            observed = observed.take(np.array(rows))
+        for observer in self._observers:
+            try:
+                observer.observe(observed)
+            except Exception as error:  # noqa: BLE001 - whatever it was, answers go on
+                self._failures.add(observer.name, error)
