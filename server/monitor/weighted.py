@@ -52,6 +52,10 @@ class WeightedHistogram(Collector):
         """What a scrape shows: for each bound, all that lies at it or below."""
         with self._lock:
             counts, total = list(accumulate(self._counts)), self._sum
-        names = [*map(str, self._bounds[:-1]), "+Inf"]
-        buckets = [(name, float(count)) for name, count in zip(names, counts, strict=True)]
-        yield HistogramMetricFamily(self._name, self._text, buckets=buckets, sum_value=total)
+        family = HistogramMetricFamily(self._name, self._text)
+        for bound, count in zip((*map(str, self._bounds[:-1]), "+Inf"), counts, strict=True):
+            family.add_sample(f"{self._name}_bucket", {"le": bound}, count)
+        family.add_sample(f"{self._name}_count", {}, counts[-1])
+        if self._bounds[0] >= 0:  # a sum that can fall is no counter
+            family.add_sample(f"{self._name}_sum", {}, total)
+        yield family
