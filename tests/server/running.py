@@ -180,6 +180,20 @@ def command_of_held_model(go: Path) -> list[str]:
 Serve = Callable[..., Served]
 
 
+def workers_of(engine: int) -> set[int]:
+    """The processes whose parent is this one."""
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # pid (name) state ppid ...; the name may hold anything, parentheses too
+            state, parent = status.read_text().rpartition(")")[2].split()[:2]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(parent) == engine and state != "Z":
+            found.add(int(status.parent.name))
+    return found
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody had a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -35,6 +35,7 @@ from tests.server.running import (
     command_of_held_model,
     snapshot_of,
     wait_for,
+    workers_of,
 )
 from tests.server.tiny import K, coloured, png, raw
 
@@ -89,20 +90,6 @@ def samples(process: Process, name: str) -> dict[str, float]:
             if sample.name == name:
                 where = sample.labels["process"]
                 found[where] = found.get(where, 0) + sample.value
-    return found
-
-
-def workers_of(engine: int) -> set[int]:
-    """The processes whose parent is this one."""
-    found = set()
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # pid (name) state ppid ...; the name may hold anything, parentheses too
-            state, parent = status.read_text().rpartition(")")[2].split()[:2]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(parent) == engine and state != "Z":
-            found.add(int(status.parent.name))
     return found
 
 
