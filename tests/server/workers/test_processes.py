@@ -208,6 +208,32 @@ def test_a_workers_modules_are_few() -> None:
     assert result.stdout == "[]\n"
 
 
+def test_workers_load_our_modules_whatever_lies_in_the_current_folder(
+    tiny_bundle: Path, tmp_path: Path, processes: list[Process]
+) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    for name in ("holdfast", "server", "grpc", "numpy", "signal"):
+        (folder / f"{name}.py").write_text(f"raise SystemExit('loaded {name} of the current folder')")
+    code = f"""
+        import sys
+        sys.path.insert(0, {str(REPOSITORY)!r})
+        from holdfast.server.__main__ import main
+        sys.exit(main())
+    """
+    command = [sys.executable, "-P", "-c", textwrap.dedent(code)]
+    process = Process(tiny_bundle, tmp_path, command, *TWO_WORKERS, cwd=folder)
+    processes.append(process)
+    for pid in workers_of(process.popen.pid):
+        # This checkout's, which an installed holdfast would otherwise take the place of.
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        assert any(entry.startswith(f"PYTHONPATH={REPOSITORY}".encode()) for entry in environment)
+    assert process.stub.Classify(REQUEST).results[0].answer.label.name == "green"
+    status, output = process.end()
+    assert status == 0, output
+    assert "of the current folder" not in output
+
+
 def test_workers_that_end_are_replaced(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
     probing = "--probe-rate", "1", "--probe-budget", "1", "--probe-steps", "1"
     process = Process(tiny_bundle, tmp_path, None, *TWO_WORKERS, *probing, session=True)
