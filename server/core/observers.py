@@ -225,18 +225,23 @@ class Observers:
         if not self._observers:
             return
         callers: list[str] = []
-        rows: list[int] = []
+        others = False
         for piece in pieces:
-            if piece.call.want.kind == Kind.CLASSIFY:
-                rows += range(len(callers), len(callers) + piece.count)
-            callers += [piece.call.caller] * piece.count
-        if not rows:
-            return
+            call, count = piece.call, piece.count
+            others = others or call.want.kind is not Kind.CLASSIFY
+            callers += [call.caller] * count if count > 1 else (call.caller,)
         observed = ObservedBatch(snapshot, images, batch.answers, callers)
-        if len(rows) < len(callers):
-            observed = observed.take(np.array(rows))
+        if others:
+            observed = observed.take(_classified(pieces))
+            if not len(observed):
+                return
         for observer in self._observers:
             try:
                 observer.observe(observed)
             except Exception as error:  # noqa: BLE001 - whatever it was, answers go on
                 self._failures.add(observer.name, error)
+
+
+def _classified(pieces: Sequence[Piece]) -> NDArray[np.intp]:
+    """The numbers of the images that somebody wanted classified."""
+    return np.flatnonzero(np.repeat([p.call.want.kind is Kind.CLASSIFY for p in pieces], [p.count for p in pieces]))

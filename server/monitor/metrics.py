@@ -162,8 +162,8 @@ class Metrics:
         self._soft_margin.observe_all(answers.soft_margin)
         self._kth_distance.observe_all(answers.kth_distance)
         self._credibility.observe_all(answers.credibility)
-        if abstained := int(np.count_nonzero(answers.abstain)):
-            self._abstained.inc(abstained)
+        if abstained := np.count_nonzero(answers.abstain):
+            self._abstained.inc(float(abstained))
 
     def serves(self, model: "ModelDescription") -> None:
         """Show another model, and nothing that was measured of the one before it."""

@@ -12,6 +12,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+COUNT_AT = 2048
+"""Values that are kept until they are counted, at most about so many; a scrape counts them too."""
+
 
 class WeightedHistogram(Collector):
     """Like prometheus_client's Histogram, which takes one observation at a time: a batch of 64 images is 64 of them at once.
@@ -29,6 +32,8 @@ class WeightedHistogram(Collector):
         self._bounds = (*map(float, buckets), float("inf"))
         self._edges = np.array(self._bounds)
         self._counts, self._sum = [0] * len(self._bounds), 0.0
+        self._uncounted: list[NDArray[np.floating]] = []
+        self._uncounted_values = 0
         self._lock = Lock()
         if registry is not None:
             registry.register(self)
@@ -42,15 +47,29 @@ class WeightedHistogram(Collector):
 
     def observe_all(self, values: NDArray[np.floating]) -> None:
         """One observation of each value that is finite. Shape: [N]."""
+        # Many small arrays are counted at once: numpy's price is that of a call, whatever the number of values.
+        with self._lock:
+            self._uncounted.append(values.copy())
+            self._uncounted_values += len(values)
+            if self._uncounted_values >= COUNT_AT:
+                self._count()
+
+    def _count(self) -> None:
+        """Count what is not counted yet. The caller holds the lock."""
+        if not self._uncounted:
+            return
+        values = np.concatenate(self._uncounted)
+        self._uncounted.clear()
+        self._uncounted_values = 0
         finite = values[np.isfinite(values)]
         counts = np.bincount(np.searchsorted(self._edges, finite), minlength=len(self._bounds)).tolist()
-        with self._lock:
-            self._counts = list(map(add, self._counts, counts))
-            self._sum += float(finite.sum(dtype=np.float64))
+        self._counts = list(map(add, self._counts, counts))
+        self._sum += float(finite.sum(dtype=np.float64))
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """What a scrape shows: for each bound, all that lies at it or below."""
         with self._lock:
+            self._count()
             counts, total = list(accumulate(self._counts)), self._sum
         family = HistogramMetricFamily(self._name, self._text)
         for bound, count in zip((*map(str, self._bounds[:-1]), "+Inf"), counts, strict=True):
