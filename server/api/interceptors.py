@@ -52,7 +52,7 @@ class Around(grpc.aio.ServerInterceptor, ABC):
         """The method with something around it. `method` is "/package.Service/Method"; `kind` as metrics name it."""
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
-        """What gRPC asks for each call."""
+        """Called by gRPC for each call."""
         method: str = handler_call_details.method
         wrapped = self._wrapped.get(method)
         if wrapped is None:

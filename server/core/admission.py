@@ -40,7 +40,7 @@ class Admission:
         self.admitted += images
 
     def give_back(self, images: int) -> None:
-        """Count images out: they are answered, or nobody waits for them any more."""
+        """Count images out: they are answered, or their caller has left."""
         self.admitted -= images
 
     @contextmanager

@@ -113,7 +113,7 @@ class Batcher:
         return all(thread.is_alive() for thread in self._threads)
 
     def idle(self) -> bool:
-        """Whether nobody waits for anything. Any thread may ask."""
+        """Whether no image is under way. Any thread may call it."""
         return self.admission.admitted == 0
 
     def pause(self) -> float:
@@ -228,7 +228,7 @@ class Batcher:
             return waiting.cut(limits.batch, self._current())
 
     def _wanted(self, taken: list[Piece]) -> list[Piece]:
-        """Those that somebody still waits for."""
+        """Those whose callers still wait."""
         now = time.monotonic()
         wanted: list[Piece] = []
         late: list[Call] = []

@@ -1,8 +1,8 @@
 """From what a caller sends to the encoder's input, without letting a large image hold up the event loop.
 
 The decoding itself is holdfast.model.preprocess's, so that what was evaluated is what is served. Here is what only a server
-has to think of: raw pixels from strangers, and where the work is done. Handing an image to another thread costs several times
-what decoding a small one does; decoding a large one on the event loop holds up everybody else.
+has to think of: raw pixels that nobody has checked, and where the work is done. Handing an image to another thread costs
+several times what decoding a small one does; decoding a large one on the event loop holds up all other calls.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class Decoder:
 
 
 def raw_pixels(raw: RawImage, max_pixels: int) -> Pixels:
-    """Check raw pixels from a stranger. Returns uint8 [h, w], [h, w, 1] or [h, w, 3], a view of the bytes.
+    """Check raw pixels as a caller sent them. Returns uint8 [h, w], [h, w, 1] or [h, w, 3], a view of the bytes.
 
     Raises:
         ImageError: dtype, shape and length of the data, in this order.
@@ -72,7 +72,7 @@ def raw_pixels(raw: RawImage, max_pixels: int) -> Pixels:
 
 
 def is_cheap(source: Source) -> bool:
-    """Whether decoding is quicker than asking somebody else. Reads headers only, and decides nothing but the place."""
+    """Whether decoding takes less time than a hand-over to a thread. Reads headers only, and decides nothing but the place."""
     if isinstance(source, bytes):
         if len(source) > CHEAP_BYTES:
             return False

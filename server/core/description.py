@@ -1,4 +1,4 @@
-"""What is known about a served model by whoever does not run it: APIs, metrics, worker processes."""
+"""What APIs, metrics and worker processes know about a served model."""
 
 from typing import Literal
 
@@ -20,7 +20,7 @@ class Place(BaseModel):
 
 
 class ModelDescription(BaseModel):
-    """One snapshot in words and numbers. It holds no array and no session, and travels to other processes as JSON.
+    """The description of one snapshot. It holds no array and no session, and travels to other processes as JSON.
 
     Attributes:
         version: the snapshot's; a larger one was published later.

@@ -1,4 +1,4 @@
-"""What runs the model: the batcher that feeds it, and those who observe its answers."""
+"""What runs the model: the batcher that feeds it, and the observers of its answers."""
 
 from collections.abc import Sequence
 

@@ -13,7 +13,7 @@ Check = Callable[[ModelSnapshot], None]
 """Raises HoldfastError for a snapshot that this server cannot serve."""
 
 Subscriber = Callable[[ModelSnapshot], None]
-"""Hears of each snapshot that becomes current, on the thread that published it."""
+"""Is called with each snapshot that becomes current, on the thread that published it."""
 
 
 class PublishError(HoldfastError):
@@ -68,7 +68,7 @@ class ModelHolder:
             for subscriber in subscribers:
                 try:
                     subscriber(snapshot)
-                except Exception:  # the others still have to hear of it
+                except Exception:  # the others still have to be called
                     log.exception("a subscriber failed on version %d", now.version)
 
     def require(self, check: Check) -> None:

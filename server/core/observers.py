@@ -1,6 +1,6 @@
-"""Who looks at answers afterwards, in the engine's process: once per batch, with all that there is to see.
+"""Observers look at answers after they are sent: in the engine's process, once per batch, with images and embeddings.
 
-Only images that somebody wanted classified are observed. Canaries and embeddings are not.
+Only images of calls that classify are observed. Canaries and embeddings are not.
 """
 
 import logging
@@ -8,6 +8,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ from holdfast.server.settings import Settings
 
 log = logging.getLogger(__name__)
 
+Columns = TypeVar("Columns", Answers, Neighbours)
+
 STOP_TIMEOUT_S = 5.0
 """Seconds that an observer's thread gets to end."""
 
@@ -36,7 +39,7 @@ class ObservedBatch:
         snapshot: the model that answered.
         images: uint8 [N, H, W, C], as the encoder saw them.
         answers: of N rows, embeddings included.
-        callers: N of them, who asked for each image: the address of a peer.
+        callers: N of them, the address of the peer that sent each image.
 
     """
 
@@ -50,17 +53,8 @@ class ObservedBatch:
 
     def take(self, rows: NDArray[np.intp]) -> "ObservedBatch":
         """A copy of some of the images, by their numbers."""
-        answers = self.answers
-        columns = {column.name: getattr(answers, column.name) for column in fields(Answers)}
-        near: Neighbours = columns.pop("neighbours")
         return ObservedBatch(
-            self.snapshot,
-            self.images[rows],
-            Answers(
-                neighbours=Neighbours(near.similarities[rows], near.ids[rows]),
-                **{name: column[rows] for name, column in columns.items()},
-            ),
-            [self.callers[row] for row in rows],
+            self.snapshot, self.images[rows], _rows_of(self.answers, rows), [self.callers[row] for row in rows]
         )
 
 
@@ -185,7 +179,7 @@ class ObserverContext:
         settings: of the server.
         holder: of the model.
         metrics: of the engine's process.
-        idle: whether nobody waits for an answer; any thread may ask.
+        idle: whether no image is under way; any thread may call it.
 
     """
 
@@ -243,5 +237,12 @@ class Observers:
 
 
 def _classified(pieces: Sequence[Piece]) -> NDArray[np.intp]:
-    """The numbers of the images that somebody wanted classified."""
+    """The numbers of the images of calls that classify."""
     return np.flatnonzero(np.repeat([p.call.want.kind is Kind.CLASSIFY for p in pieces], [p.count for p in pieces]))
+
+
+def _rows_of(columns: Columns, rows: NDArray[np.intp]) -> Columns:
+    """A copy of some rows of a dataclass of arrays, whose columns may be dataclasses of arrays themselves."""
+    values: dict[str, Any] = {field.name: getattr(columns, field.name) for field in fields(columns)}
+    parts = {name: value[rows] if isinstance(value, np.ndarray) else _rows_of(value, rows) for name, value in values.items()}
+    return type(columns)(**parts)

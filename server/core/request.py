@@ -1,4 +1,4 @@
-"""A call as the core sees it, and what the core asks of whoever runs the model, here or in another process."""
+"""A call as the core sees it, and what the core needs of a backend that runs the model, here or in another process."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -63,7 +63,7 @@ class Request:
         images: as they were sent.
         want: what has to be in the answers.
         deadline: on time.monotonic()'s clock.
-        caller: who asks: the address of the peer, without its port; "" where nobody is known.
+        caller: the address of the peer, without its port; "" where it is not known.
 
     """
 
@@ -75,7 +75,7 @@ class Request:
 
 @dataclass(slots=True, eq=False)
 class BatchSlice:
-    """The part of a batch's results that is one call's: [start, stop). Not frozen: that would double its price."""
+    """The part of a batch's results that is one call's: [start, stop). Not frozen: that would double its cost."""
 
     batch: Batch
     start: int
@@ -83,7 +83,7 @@ class BatchSlice:
 
 
 class InferenceBackend(Protocol):
-    """Answers batches of images. All of it belongs to one event loop, but for `idle`, which any thread may ask."""
+    """Answers batches of images. All of it belongs to one event loop, but for `idle`, which any thread may call."""
 
     last_success: float
     """time.monotonic() of the latest images that were answered: proof of life."""
@@ -96,7 +96,7 @@ class InferenceBackend(Protocol):
         """Whether it can still answer at all."""
 
     def idle(self) -> bool:
-        """Whether nobody waits for anything."""
+        """Whether no image is under way."""
 
     def admit(self, images: int, deadline: float = NO_DEADLINE) -> AbstractContextManager[None]:
         """Hold room for a call's images, from before they are decoded until they are answered.
@@ -115,6 +115,6 @@ class InferenceBackend(Protocol):
         Raises:
             DeadlineError: the deadline passed while they waited.
             EngineError: the model failed on a batch of theirs.
-            QueueFullError, DrainingError: whoever runs the model is another process, and had no room or was going down.
+            QueueFullError, DrainingError: the model runs in another process, which had no room or was going down.
 
         """

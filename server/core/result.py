@@ -46,7 +46,8 @@ class Answer:
         """The nearest exemplars, at most `count` and at most the k of the vote, nearest first."""
         nearest = self.batch.neighbours
         columns = (nearest.ids, self.batch.neighbour_labels, nearest.similarities)
-        return [Neighbour(*row) for row in zip(*(c[self.row, :count].tolist() for c in columns), strict=True)]
+        # An approximate index may find fewer than k: what is missing has a negative id.
+        return [Neighbour(*row) for row in zip(*(c[self.row, :count].tolist() for c in columns), strict=True) if row[0] >= 0]
 
 
 @dataclass(frozen=True, slots=True)

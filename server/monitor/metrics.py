@@ -146,11 +146,11 @@ class Metrics:
         return CallMetrics(self._started, self._handled, self._handling, (kind, service, method))
 
     def watch_queue(self, queued: Callable[[], int]) -> None:
-        """Read its depth whenever somebody scrapes."""
+        """Read its depth at each scrape."""
         self._queued.set_function(queued)
 
     def watch_admission(self, admitted: Callable[[], int]) -> None:
-        """Read the number of images under way whenever somebody scrapes."""
+        """Read the number of images under way at each scrape."""
         self._admitted.set_function(admitted)
 
     def image_rejected(self, field: str) -> None:

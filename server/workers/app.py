@@ -80,7 +80,7 @@ class WorkersApp:
         finished = await self._workers.drain(timeout)
         self._engine.stop()
         if self._endpoint is not None:
-            await asyncio.to_thread(self._endpoint.close)  # a scrape under way asks this loop
+            await asyncio.to_thread(self._endpoint.close)  # a scrape under way needs this loop
         if self._port is not None:
             self._port.close()
         return finished

@@ -97,7 +97,7 @@ class Link(asyncio.Protocol):
         """Send whole frames; nothing happens where the link is closed."""
         if not self.is_open:
             return
-        # A batch's answers become one write: each has its price, whatever its size.
+        # A batch's answers become one write: each write has a cost of its own, whatever its size.
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self._flush)
         self._unsent.append(data)

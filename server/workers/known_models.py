@@ -1,4 +1,4 @@
-"""Which models a worker can name."""
+"""The models that were described over a data link."""
 
 from collections.abc import Iterator, Mapping
 

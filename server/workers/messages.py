@@ -50,7 +50,7 @@ class ImagesRequest:
         number: the worker's own, by which the reply is known.
         want: what has to be in the answers.
         deadline: on time.monotonic()'s clock, which the processes of one machine share.
-        caller: who asks, as in core.request.Request.
+        caller: as in core.request.Request.
         images: uint8 [N, H, W, C], a view of the frame.
 
     """
@@ -64,7 +64,7 @@ class ImagesRequest:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Nobody waits for that request any more."""
+    """The caller of that request has left."""
 
     number: int
 

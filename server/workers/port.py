@@ -11,8 +11,8 @@ Place = tuple[socket.AddressFamily, tuple[str | int, ...]]
 class Port:
     """Holds the server's port for its life, without listening: the workers listen there beside it, by SO_REUSEPORT.
 
-    SO_REUSEPORT alone would let a second server in, as a secret sharer of connections. So it is first seen whether anybody
-    is there; who comes later meets a socket that is not of its making, and fails in the same way.
+    SO_REUSEPORT alone would let a second server in, as a secret sharer of connections. So the port is first
+    tried; a server that comes later meets a socket that is not its own, and fails in the same way.
     """
 
     def __init__(self, sockets: list[socket.socket]) -> None:
@@ -24,13 +24,13 @@ class Port:
         """Take it on every address of `host`; 0 is any free one.
 
         Raises:
-            HoldfastError: somebody has it, or there is no such host.
+            HoldfastError: it is taken, or there is no such host.
 
         """
         held: list[socket.socket] = []
         try:
-            found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            for family, _, _, _, address in dict.fromkeys(found):
+            places = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, _, _, _, address in dict.fromkeys(places):
                 # The second address of a host gets the number that the first was given.
                 number = held[0].getsockname()[1] if held else port
                 place: Place = family, (address[0], number, *address[2:])

@@ -68,7 +68,7 @@ class RemoteBackend:
         return self._link.is_open
 
     def idle(self) -> bool:
-        """Whether nobody waits for anything. Any thread may ask."""
+        """Whether no image is under way. Any thread may call it."""
         return self._admission.admitted == 0
 
     def admit(self, images: int, deadline: float = NO_DEADLINE) -> AbstractContextManager[None]:

