@@ -63,6 +63,6 @@ def _print_start(app: App | WorkersApp) -> None:
     model, workers = app.holder.current.description, app.settings.workers
     by = f", by {workers} worker process{'es' * (workers > 1)}" if workers else ""
     print(f"holdfast serves {model.name}: {len(model.class_names)} classes, {model.exemplars} exemplars")
-    print(f"  on {model.place.text}")
+    print(f"  on {model.placement.text}")
     print(f"  gRPC     {app.address}{by}")
     print(f"  metrics  {app.metrics_url}", flush=True)

@@ -14,7 +14,7 @@ from holdfast.server.api.holdfast_v1_messages import Labels, classify_results, e
 from holdfast.server.api.status import to_status
 from holdfast.server.core.errors import DrainingError
 from holdfast.server.core.facade import Core
-from holdfast.server.core.request import EMBEDDINGS, Kind, Request, Want
+from holdfast.server.core.request import EMBEDDINGS, CallKind, Request, Want
 from holdfast.server.core.result import Result
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class HoldfastService(HoldfastServiceServicer):
         request: holdfast_pb2.ClassifyRequest | holdfast_pb2.ClassifyStreamRequest,
         context: "ServicerContext[Any, Any]",
     ) -> Result:
-        want = Want(Kind.CLASSIFY, request.neighbours)
+        want = Want(CallKind.CLASSIFY, request.neighbours)
         return await self._core.answer(Request(sources_of(request.images), want, deadline_of(context), caller_of(context)))
 
     async def _stream_response(

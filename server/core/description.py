@@ -9,7 +9,7 @@ from holdfast.model.preprocess import InputContract
 from holdfast.model.vote import VoteParameters
 
 
-class Place(BaseModel):
+class PlacementRecord(BaseModel):
     """Where a model runs: the device, the GPU's name and why it is not the GPU ("" where there is nothing to say)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,7 +34,7 @@ class ModelDescription(BaseModel):
         threat_model: the attacker that the encoder was hardened against; epsilon in pixels of [0, 1].
         accuracy: as it was measured; None where the bundle was never evaluated.
         disagreement_ratio: share of exemplars whose own neighbours have another label, in [0, 1]; None where not measured.
-        place: where it runs.
+        placement: where it runs.
 
     """
 
@@ -53,4 +53,4 @@ class ModelDescription(BaseModel):
     threat_model: ThreatModelRecord
     accuracy: Accuracy | None
     disagreement_ratio: float | None
-    place: Place
+    placement: PlacementRecord

@@ -47,5 +47,5 @@ def batcher_of(holder: ModelHolder, limits: Limits, metrics: Metrics, observers:
     counts votes, unless other threads do that: it takes 10 to 25 us an image, for 200 to 1,000 neighbours, which is about what
     a large GPU needs for a small encoder.
     """
-    finishers = 0 if holder.current.description.place.device == "cpu" else FINISHERS
+    finishers = 0 if holder.current.description.placement.device == "cpu" else FINISHERS
     return Batcher(lambda: holder.current, limits, metrics, observers or Observers(metrics), finishers=finishers)

@@ -17,8 +17,8 @@ from holdfast.model.answers import Answers, Neighbours
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.queue import Piece
-from holdfast.server.core.request import Kind
-from holdfast.server.core.result import Batch
+from holdfast.server.core.request import CallKind
+from holdfast.server.core.result import AnsweredBatch
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.monitor.metrics import Metrics
 from holdfast.server.settings import Settings
@@ -214,7 +214,7 @@ class Observers:
         for observer in self._observers:
             observer.stop()
 
-    def answered(self, snapshot: ModelSnapshot, images: Pixels, pieces: Sequence[Piece], batch: Batch) -> None:
+    def answered(self, snapshot: ModelSnapshot, images: Pixels, pieces: Sequence[Piece], batch: AnsweredBatch) -> None:
         """Show one batch to all. Called by the thread that answered it."""
         if not self._observers:
             return
@@ -222,7 +222,7 @@ class Observers:
         others = False
         for piece in pieces:
             call, count = piece.call, piece.count
-            others = others or call.want.kind is not Kind.CLASSIFY
+            others = others or call.want.kind is not CallKind.CLASSIFY
             callers += [call.caller] * count if count > 1 else (call.caller,)
         observed = ObservedBatch(snapshot, images, batch.answers, callers)
         if others:
@@ -238,11 +238,13 @@ class Observers:
 
 def _classified(pieces: Sequence[Piece]) -> NDArray[np.intp]:
     """The numbers of the images of calls that classify."""
-    return np.flatnonzero(np.repeat([p.call.want.kind is Kind.CLASSIFY for p in pieces], [p.count for p in pieces]))
+    return np.flatnonzero(np.repeat([p.call.want.kind is CallKind.CLASSIFY for p in pieces], [p.count for p in pieces]))
 
 
 def _rows_of(columns: Columns, rows: NDArray[np.intp]) -> Columns:
     """A copy of some rows of a dataclass of arrays, whose columns may be dataclasses of arrays themselves."""
-    values: dict[str, Any] = {field.name: getattr(columns, field.name) for field in fields(columns)}
-    parts = {name: value[rows] if isinstance(value, np.ndarray) else _rows_of(value, rows) for name, value in values.items()}
+    parts: dict[str, Any] = {}
+    for field in fields(columns):
+        column = getattr(columns, field.name)
+        parts[field.name] = column[rows] if isinstance(column, np.ndarray) else _rows_of(column, rows)
     return type(columns)(**parts)

@@ -13,7 +13,7 @@ import numpy as np
 
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.request import BatchSlice, Images, Want
-from holdfast.server.core.result import Batch
+from holdfast.server.core.result import AnsweredBatch
 from holdfast.server.core.snapshot import ModelSnapshot
 
 
@@ -116,7 +116,7 @@ def stack(pieces: Sequence[Piece]) -> Pixels:
     return np.frombuffer(b"".join(parts), dtype=np.uint8).reshape(-1, *first[0].shape)  # type: ignore[arg-type]
 
 
-def deliver(pieces: list[Piece], results: Batch) -> None:
+def deliver(pieces: list[Piece], results: AnsweredBatch) -> None:
     """Hand each call its slice of a batch's results, and the caller all of them once none is missing."""
     start = 0
     for piece in pieces:

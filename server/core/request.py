@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.description import ModelDescription
-from holdfast.server.core.result import Batch
+from holdfast.server.core.result import AnsweredBatch
 
 NO_DEADLINE = float("inf")
 
@@ -29,7 +29,7 @@ Source = bytes | RawImage | None
 """An image as it was sent: an encoded file's bytes, raw pixels, or None where the caller set neither."""
 
 
-class Kind(IntEnum):
+class CallKind(IntEnum):
     """What a call is for."""
 
     CLASSIFY = 0
@@ -46,13 +46,13 @@ class Want(NamedTuple):
 
     """
 
-    kind: Kind = Kind.CLASSIFY
+    kind: CallKind = CallKind.CLASSIFY
     neighbours: int = 0
 
 
 LABELS = Want()
-EMBEDDINGS = Want(Kind.EMBED)
-CANARY = Want(Kind.CANARY)
+EMBEDDINGS = Want(CallKind.EMBED)
+CANARY = Want(CallKind.CANARY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Request:
 class BatchSlice:
     """The part of a batch's results that is one call's: [start, stop). Not frozen: that would double its cost."""
 
-    batch: Batch
+    batch: AnsweredBatch
     start: int
     stop: int
 

@@ -80,7 +80,7 @@ def row_type(classes: int) -> "np.dtype[np.void]":
     )
 
 
-class Batch:
+class AnsweredBatch:
     """The answers to one batch, as arrays, and the model that gave them; in another form only where it is asked for."""
 
     def __init__(self, model: ModelDescription, answers: Answers) -> None:

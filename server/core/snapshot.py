@@ -8,8 +8,8 @@ from holdfast.bundle.reader import ENCODER, Bundle
 from holdfast.model.classifier import Classifier, Retrieval
 from holdfast.model.encoder.onnx import OnnxGradient
 from holdfast.model.preprocess import Pixels
-from holdfast.server.core.description import ModelDescription, Place
-from holdfast.server.core.result import Batch
+from holdfast.server.core.description import ModelDescription, PlacementRecord
+from holdfast.server.core.result import AnsweredBatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +46,9 @@ class ModelSnapshot:
         """The first half of a batch, which a device computes: embed and search uint8 [N, H, W, C]."""
         return self.classifier.retrieve(images)
 
-    def decide(self, retrieval: Retrieval) -> Batch:
+    def decide(self, retrieval: Retrieval) -> AnsweredBatch:
         """The second half, which is the CPU's: order neighbours, vote, and say how far the vote can be trusted."""
-        return Batch(self.description, self.classifier.decide(retrieval))
+        return AnsweredBatch(self.description, self.classifier.decide(retrieval))
 
 
 def _describe(bundle: Bundle, version: int) -> ModelDescription:
@@ -67,5 +67,5 @@ def _describe(bundle: Bundle, version: int) -> ModelDescription:
         threat_model=manifest.threat_model,
         accuracy=manifest.accuracy,
         disagreement_ratio=manifest.index.disagreement_ratio if manifest.index else None,
-        place=Place(device=placement.device, gpu=placement.gpu, text=str(placement)),
+        placement=PlacementRecord(device=placement.device, gpu=placement.gpu, text=str(placement)),
     )

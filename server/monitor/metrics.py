@@ -168,7 +168,7 @@ class Metrics:
     def serves(self, model: "ModelDescription") -> None:
         """Show another model, and nothing that was measured of the one before it."""
         self._bundle.info({"name": model.name, "created": model.created, "encoder_sha256": model.encoder_sha256[:16]})
-        self._device.info({"device": model.place.device, "gpu": model.place.gpu})
+        self._device.info({"device": model.placement.device, "gpu": model.placement.gpu})
         # A bundle that was not measured has no ratio, rather than one of 0.
         self._disagreement.set(nan if model.disagreement_ratio is None else model.disagreement_ratio)
         self._flip_rate.clear()

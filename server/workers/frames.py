@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 log = logging.getLogger(__name__)
 
 LENGTH = struct.Struct("=I")
-MOST = 2**32 - 1
+MOST_FRAME_BYTES = 2**32 - 1
 """Most bytes that a frame can have."""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from holdfast.server.core.description import ModelDescription
 
-MOST = 4
+MOST_MODELS = 4
 """Descriptions that are kept: more than are ever in use at a time, for a batch is in flight for a moment only."""
 
 
@@ -22,7 +22,7 @@ class KnownModels(Mapping[int, ModelDescription]):
     def add(self, model: ModelDescription) -> None:
         """One more; of the others, the oldest version makes room where there are too many."""
         self._models[model.version] = model
-        if len(self._models) > MOST:
+        if len(self._models) > MOST_MODELS:
             del self._models[min(version for version in self._models if version != model.version)]
 
     def __getitem__(self, version: int) -> ModelDescription:

@@ -1,8 +1,8 @@
 """What goes over a data link: images from a worker to the engine, answers and the models that gave them back.
 
 Each message is one frame: a fixed head, then arrays as they lie in memory. A call's figures are one slice of rows of its batch
-(`Batch.rows`), so that the engine's work for a reply does not grow with the number of columns; embeddings and neighbours
-follow only where they were asked for. Nothing is pickled.
+(`AnsweredBatch.rows`), so that the engine's work for a reply does not grow with the number of columns; embeddings and
+neighbours follow only where they are wanted. Nothing is pickled.
 
 Answers name the version of their model. Its description comes before them on the same link, so it is there when they are.
 """
@@ -21,8 +21,8 @@ from holdfast.model.answers import Answers, Neighbours
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.errors import DeadlineError, DrainingError, EngineError, QueueFullError
-from holdfast.server.core.request import BatchSlice, Images, Kind, Want
-from holdfast.server.core.result import Batch, row_type
+from holdfast.server.core.request import BatchSlice, CallKind, Images, Want
+from holdfast.server.core.result import AnsweredBatch, row_type
 from holdfast.server.workers.frames import WireError, frame
 
 _REQUEST, _CANCEL, _ANSWERS, _REFUSAL, _MODEL = range(1, 6)
@@ -38,7 +38,7 @@ CALLER_BYTES = 255
 HEAD = max(_REQUEST_HEAD.size + CALLER_BYTES, _ANSWERS_HEAD.size)
 """Bytes of the longest head."""
 
-_KINDS = tuple(Kind)  # looked up at every request: quicker than by value
+_KINDS = tuple(CallKind)  # looked up at every request: quicker than by value
 _REASONS: tuple[type[Exception], ...] = (EngineError, DeadlineError, DrainingError, QueueFullError)
 
 
@@ -82,7 +82,7 @@ class Reply:
 
     number: int
     pause: float
-    outcome: Batch | Exception
+    outcome: AnsweredBatch | Exception
 
 
 def encode_request(number: int, want: Want, deadline: float, caller: str, images: Images) -> bytes:
@@ -137,7 +137,7 @@ def encode_answers(number: int, pause: float, slices: Sequence[BatchSlice], want
     """A frame of the answers to one request, all of one model, with what was wanted and nothing more."""
     first = slices[0].batch
     images = sum(part.stop - part.start for part in slices)
-    dim = first.answers.embeddings.shape[1] if want.kind == Kind.EMBED else 0
+    dim = first.answers.embeddings.shape[1] if want.kind == CallKind.EMBED else 0
     k = min(want.neighbours, first.answers.neighbours.ids.shape[1])
     parts = [_ANSWERS_HEAD.pack(_ANSWERS, number, pause, first.model.version, images, dim, k)]
     parts += [part.batch.rows[part.start : part.stop].tobytes() for part in slices]
@@ -189,7 +189,7 @@ def decode_reply(body: memoryview, models: Mapping[int, ModelDescription]) -> Re
         raise WireError(f"answers of version {version}, which was not described")
     kind = row_type(len(model.class_names))
     _refuse_rest(body, _ANSWERS_HEAD.size + count * (kind.itemsize + 4 * dim + (8 + 8 + 4) * k))
-    return Reply(number, pause, Batch(model, _answers(body, kind, count, dim, k)))
+    return Reply(number, pause, AnsweredBatch(model, _answers(body, kind, count, dim, k)))
 
 
 def _answers(body: memoryview, kind: "np.dtype[np.void]", count: int, dim: int, k: int) -> Answers:

@@ -13,12 +13,12 @@ from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.errors import EngineGoneError
 from holdfast.server.core.request import LABELS, NO_DEADLINE, BatchSlice, Images, Want
 from holdfast.server.monitor.metrics import Metrics
-from holdfast.server.workers.frames import MOST, Link
+from holdfast.server.workers.frames import MOST_FRAME_BYTES, Link
 from holdfast.server.workers.known_models import KnownModels
 from holdfast.server.workers.messages import decode_reply, encode_cancel, encode_request
 
 if TYPE_CHECKING:
-    from holdfast.server.core.result import Batch
+    from holdfast.server.core.result import AnsweredBatch
 
 
 class RemoteBackend:
@@ -36,9 +36,9 @@ class RemoteBackend:
         self._admission = Admission(most, metrics, lambda: self._pause)
         self._pause = 0.0
         self._numbers = count()
-        self._open: dict[int, asyncio.Future[Batch]] = {}
+        self._open: dict[int, asyncio.Future[AnsweredBatch]] = {}
         self._models, self._described = KnownModels(), asyncio.Event()
-        self._link = Link("the data link to the engine", MOST, self._receive, self._lost)
+        self._link = Link("the data link to the engine", MOST_FRAME_BYTES, self._receive, self._lost)
         self.last_success = 0.0
         metrics.watch_admission(lambda: self._admission.admitted)
 

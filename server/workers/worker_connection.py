@@ -11,7 +11,7 @@ from holdfast.server.core.batching import Batcher
 from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.errors import DeadlineError, DrainingError, QueueFullError
 from holdfast.server.core.holder import ModelHolder
-from holdfast.server.core.request import BatchSlice, Kind
+from holdfast.server.core.request import BatchSlice, CallKind
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.workers.frames import Link, WireError
 from holdfast.server.workers.known_models import KnownModels
@@ -80,7 +80,7 @@ class WorkerConnection:
         if message.number in self._open:
             raise WireError(f"a second request of the number {message.number}")
         # A canary tests whether the engine answers, which a full queue says nothing about.
-        counted = 0 if message.want.kind == Kind.CANARY else len(message.images)
+        counted = 0 if message.want.kind == CallKind.CANARY else len(message.images)
         try:
             if not self._batcher.alive():
                 raise DrainingError  # noqa: TRY301 - one way for all refusals

@@ -5,7 +5,7 @@ from typing import Any
 from holdfast.bundle.manifest import Accuracy, ThreatModelRecord
 from holdfast.model.preprocess import InputContract
 from holdfast.model.vote import VoteParameters
-from holdfast.server.core.description import ModelDescription, Place
+from holdfast.server.core.description import ModelDescription, PlacementRecord
 
 ACCURACY = Accuracy(clean=0.9, robust=0.4, norm="linf", epsilon=8 / 255, attack="PGD", images=100)
 
@@ -23,7 +23,7 @@ def described(*, version: int = 1, shape: tuple[int, int, int] = (8, 9, 3), **ot
         "threat_model": ThreatModelRecord(norm="linf", epsilon=8 / 255),
         "accuracy": None,
         "disagreement_ratio": 0.05,
-        "place": Place(device="cpu", text="cpu"),
+        "placement": PlacementRecord(device="cpu", text="cpu"),
     }
     contract = InputContract(height=shape[0], width=shape[1])
     return ModelDescription(version=version, contract=contract, **(fields | others))

@@ -17,8 +17,8 @@ from holdfast.bundle.manifest import Accuracy
 from holdfast.model.answers import Answers, Neighbours
 from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.errors import DeadlineError, DrainingError, EngineError, QueueFullError
-from holdfast.server.core.request import BatchSlice, Kind, Want
-from holdfast.server.core.result import Batch
+from holdfast.server.core.request import BatchSlice, CallKind, Want
+from holdfast.server.core.result import AnsweredBatch
 from holdfast.server.settings import Settings
 from holdfast.server.workers.control import Begin, decode, receive_begin
 from holdfast.server.workers.frames import FrameReader, Link, WireError, frame
@@ -39,7 +39,7 @@ from tests.server.described import ACCURACY, described
 
 SHAPE = (4, 5, 3)
 numbers = st.integers(0, 2**64 - 1)
-wants = st.builds(Want, st.sampled_from(Kind), st.integers(0, 2**32 - 1))
+wants = st.builds(Want, st.sampled_from(CallKind), st.integers(0, 2**32 - 1))
 
 
 def model_of(classes: int, version: int = 5) -> ModelDescription:
@@ -118,13 +118,13 @@ def test_answers_come_out_as_their_slices_went_in(
     rng, (classes, k) = np.random.default_rng(seed), sizes
     model = model_of(classes)
     slices = [
-        BatchSlice(Batch(model, answers_of(rng, before + count + after, classes, 7, k)), before, before + count)
+        BatchSlice(AnsweredBatch(model, answers_of(rng, before + count + after, classes, 7, k)), before, before + count)
         for before, count, after in parts
     ]
     reply = decode_reply(body_of(encode_answers(*head, slices, want)), {1: model_of(1, 1), model.version: model})
     assert isinstance(reply, Reply)
     assert (reply.number, reply.pause) == head
-    assert isinstance(reply.outcome, Batch)
+    assert isinstance(reply.outcome, AnsweredBatch)
     assert reply.outcome.model is model
     expected = [answer for part in slices for answer in part.batch.one_by_one[part.start : part.stop]]
     for ours, theirs in zip(reply.outcome.one_by_one, expected, strict=True):
@@ -134,16 +134,16 @@ def test_answers_come_out_as_their_slices_went_in(
         )
         assert ours.kth_distance == theirs.kth_distance
         assert ours.neighbours(want.neighbours) == theirs.neighbours(want.neighbours)
-        wide = theirs.embedding if want.kind == Kind.EMBED else theirs.embedding[:0]
+        wide = theirs.embedding if want.kind == CallKind.EMBED else theirs.embedding[:0]
         np.testing.assert_array_equal(ours.embedding, wide)
 
 
 def test_an_answer_carries_what_was_asked_for_and_no_more() -> None:
-    part = BatchSlice(Batch(model_of(10), answers_of(np.random.default_rng(0), 1, 10, 512, 1000)), 0, 1)
-    size = {want: len(encode_answers(0, 0, [part], want)) for want in map(Want, Kind, (0, 0, 0))}
-    assert size[Want(Kind.CLASSIFY)] == size[Want(Kind.CANARY)] < 150
-    assert size[Want(Kind.EMBED)] == size[Want(Kind.CLASSIFY)] + 512 * 4
-    assert len(encode_answers(0, 0, [part], Want(Kind.CLASSIFY, 3))) == size[Want(Kind.CLASSIFY)] + 3 * 20
+    part = BatchSlice(AnsweredBatch(model_of(10), answers_of(np.random.default_rng(0), 1, 10, 512, 1000)), 0, 1)
+    size = {want: len(encode_answers(0, 0, [part], want)) for want in map(Want, CallKind, (0, 0, 0))}
+    assert size[Want(CallKind.CLASSIFY)] == size[Want(CallKind.CANARY)] < 150
+    assert size[Want(CallKind.EMBED)] == size[Want(CallKind.CLASSIFY)] + 512 * 4
+    assert len(encode_answers(0, 0, [part], Want(CallKind.CLASSIFY, 3))) == size[Want(CallKind.CLASSIFY)] + 3 * 20
 
 
 @pytest.mark.parametrize("error", [EngineError(), DeadlineError(), DrainingError(), QueueFullError(1.5), KeyError("x")])
@@ -178,11 +178,11 @@ def reply_of(body: bytes) -> Reply | ModelDescription:
 
 
 IMAGES = np.zeros((2, *SHAPE), dtype=np.uint8)
-SLICE = BatchSlice(Batch(model_of(3), answers_of(np.random.default_rng(0), 2, 3, 4, 5)), 0, 2)
+SLICE = BatchSlice(AnsweredBatch(model_of(3), answers_of(np.random.default_rng(0), 2, 3, 4, 5)), 0, 2)
 WHOLE = {
-    "request": (request_of, encode_request(1, Want(Kind.CLASSIFY, 3), 9.0, "10.0.0.7", IMAGES)),
+    "request": (request_of, encode_request(1, Want(CallKind.CLASSIFY, 3), 9.0, "10.0.0.7", IMAGES)),
     "cancel": (request_of, encode_cancel(1)),
-    "answers": (reply_of, encode_answers(1, 0.0, [SLICE], Want(Kind.EMBED, 2))),
+    "answers": (reply_of, encode_answers(1, 0.0, [SLICE], Want(CallKind.EMBED, 2))),
     "refusal": (reply_of, encode_refusal(1, 0.0, EngineError())),
     "model": (reply_of, encode_model(model_of(3))),
 }

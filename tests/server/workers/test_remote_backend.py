@@ -17,10 +17,10 @@ from holdfast.server.core.batching import Batcher, Limits
 from holdfast.server.core.errors import DeadlineError, DrainingError, EngineError, EngineGoneError, QueueFullError
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.observers import ObservedBatch, Observer, Observers
-from holdfast.server.core.request import CANARY, EMBEDDINGS, LABELS, NO_DEADLINE, Images, Kind, Want
-from holdfast.server.core.result import Answer, Batch
+from holdfast.server.core.request import CANARY, EMBEDDINGS, LABELS, NO_DEADLINE, CallKind, Images, Want
+from holdfast.server.core.result import Answer, AnsweredBatch
 from holdfast.server.monitor.metrics import Metrics
-from holdfast.server.workers.known_models import MOST
+from holdfast.server.workers.known_models import MOST_MODELS
 from holdfast.server.workers.remote_backend import RemoteBackend
 from holdfast.server.workers.worker_connection import WorkerConnection
 from tests.server.described import described
@@ -67,8 +67,8 @@ class Model:
         self.before(images)
         return images
 
-    def decide(self, images: Pixels) -> Batch:
-        return Batch(self.description, answers_of(images, self.classes))
+    def decide(self, images: Pixels) -> AnsweredBatch:
+        return AnsweredBatch(self.description, answers_of(images, self.classes))
 
 
 @dataclass
@@ -175,8 +175,8 @@ async def test_every_worker_gets_its_own_answers_in_order() -> None:
 async def test_embeddings_and_neighbours_come_where_they_are_wanted() -> None:
     async with setup() as made:
         images = np.stack([image(v) for v in (3, 5, 9, 11, 250)])  # more than a batch
-        near = await ask(made.workers[0], images, want=Want(Kind.CLASSIFY, 2))
-        all_near = await ask(made.workers[1], images, want=Want(Kind.CLASSIFY, 1000))
+        near = await ask(made.workers[0], images, want=Want(CallKind.CLASSIFY, 2))
+        all_near = await ask(made.workers[1], images, want=Want(CallKind.CLASSIFY, 1000))
         embedded = await ask(made.workers[0], images, want=EMBEDDINGS)
     assert [[n.id for n in answer.neighbours(9)] for answer in near] == [[v * 10, v * 10 + 1] for v in (3, 5, 9, 11, 250)]
     assert [len(answer.neighbours(9)) for answer in all_near] == [K] * 5
@@ -308,7 +308,7 @@ async def test_a_batch_of_everything_is_observed_where_it_was_classified() -> No
 async def test_a_worker_hears_of_each_model_before_its_answers() -> None:
     async with setup() as made:
         worker = made.workers[0]
-        for version in range(2, 3 * MOST):
+        for version in range(2, 3 * MOST_MODELS):
             classes = 100 + version
             await asyncio.to_thread(made.holder.publish, Model(version, classes))
             slices = await worker.submit([image(v) for v in (3, 5, 7, 9, 11)])
