@@ -24,7 +24,7 @@ from holdfast.attacks.noise import NoiseAttack
 from holdfast.attacks.onnx_embedding import OnnxEmbedding
 from holdfast.attacks.planted import PlantedResult, planted_adversary
 from holdfast.attacks.quantise import to_pixels
-from holdfast.attacks.victim import Attack, Embed
+from holdfast.attacks.victim import Embed
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.threat_model import Norm, ThreatModel
 from holdfast.errors import HoldfastError
@@ -95,10 +95,10 @@ def run(config: PlantedBench, name: str, embed: Embed, images: Pixels, console: 
     """Measure every attack on one encoder, print the table, and say whether the gate is passed."""
     threat = ThreatModel(config.norm, config.epsilon)
     ours, noise = AdaptiveAttack(steps=config.steps), NoiseAttack()
-    attacks: dict[str, Attack] = {"adaptive attack": ours, "random noise": noise}
+    attacks: dict[str, AdaptiveAttack | NoiseAttack] = {"adaptive attack": ours, "random noise": noise}
     if config.controls:
         for control in (Counts(config.k), TopK(config.k)):
-            attacks[f"PGD on {control} (masked)"] = AdaptiveAttack(rungs=(control,), steps=config.steps)
+            attacks[f"PGD on {control} (masked)"] = AdaptiveAttack(losses=(control,), steps=config.steps)
     table = Table("attack", "found", "cases", "void", "seconds", title=f"planted adversaries, {name}, {threat}")
     results: dict[str, PlantedResult] = {}
     for title, attack in attacks.items():

@@ -56,7 +56,7 @@ class Hardening:
             bundle: has the encoder and its gradient.
             exemplars: M images with their labels.
             embeddings: float32 [M, D], theirs; left as they are.
-            advance: told the number of images after each gradient step on them.
+            advance: called with the number of images after each gradient step on them.
 
         Returns:
             float32 [M, D]: of the attacked images where there are, of the clean ones elsewhere.

@@ -1,6 +1,7 @@
 """The norms an attack may move in: for each, how to start, step and stay inside the ball.
 
-All three functions of a geometry take batches [N, ...] of float pixels and know nothing of what is being attacked.
+All functions of a geometry take batches [N, ...] of float pixels and know nothing of what is being attacked.
+`holdfast.attacks.numpy_pgd` has the same geometries in numpy.
 """
 
 from typing import Protocol
@@ -28,6 +29,10 @@ class Geometry(Protocol):
         """The nearest points that lie in the ball around `clean` and in [0, 1]."""
         ...
 
+    def lengths(self, moves: Tensor) -> Tensor:
+        """Of moves [N, ...], in this norm: [N]."""
+        ...
+
 
 class Linf:
     """Every pixel may move by epsilon."""
@@ -48,6 +53,11 @@ class Linf:
         """Clip each pixel to its interval."""
         return (clean + (pixels - clean).clamp(-self.epsilon, self.epsilon)).clamp(0, 1)
 
+    def lengths(self, moves: Tensor) -> Tensor:
+        """The largest move of a pixel."""
+        lengths: Tensor = torch.linalg.vector_norm(moves.flatten(1), ord=torch.inf, dim=1)
+        return lengths
+
 
 class L2:
     """The whole image may move by a Euclidean length of epsilon."""
@@ -61,18 +71,23 @@ class L2:
         radius = torch.empty(len(clean), device=clean.device).uniform_(generator=generator)
         # In d dimensions the volume inside radius r grows as r^d, so u^(1/d) makes the points uniform in the ball.
         radius = self.epsilon * radius ** (1 / clean[0].numel())
-        return (clean + direction * _per_sample(radius / _lengths(direction), clean)).clamp(0, 1)
+        return (clean + direction * _per_sample(radius / _divisors(direction), clean)).clamp(0, 1)
 
     def step(self, pixels: Tensor, gradient: Tensor, size: float) -> Tensor:
         """Each image by the length `size`, along its gradient."""
-        return pixels + gradient * _per_sample(size / _lengths(gradient), gradient)
+        return pixels + gradient * _per_sample(size / _divisors(gradient), gradient)
 
     def project(self, pixels: Tensor, clean: Tensor) -> Tensor:
         """Shorten what is too long, then clip."""
         move = pixels - clean
-        shrink = (self.epsilon / _lengths(move)).clamp(max=1)
+        shrink = (self.epsilon / _divisors(move)).clamp(max=1)
         # Clipping to [0, 1] moves every pixel toward its clean value, so it cannot leave the ball again.
         return (clean + move * _per_sample(shrink, move)).clamp(0, 1)
+
+    def lengths(self, moves: Tensor) -> Tensor:
+        """The Euclidean length."""
+        lengths: Tensor = torch.linalg.vector_norm(moves.flatten(1), dim=1)
+        return lengths
 
 
 def geometry_of(threat: ThreatModel) -> Geometry:
@@ -84,7 +99,8 @@ def geometry_of(threat: ThreatModel) -> Geometry:
             return L2(threat.epsilon)
 
 
-def _lengths(batch: Tensor) -> Tensor:
+def _divisors(batch: Tensor) -> Tensor:
+    """Lengths to divide by: never zero, so that what does not move stays where it is."""
     lengths: Tensor = torch.linalg.vector_norm(batch.flatten(1), dim=1)
     return lengths.clamp_min(torch.finfo(batch.dtype).tiny ** 0.5)
 

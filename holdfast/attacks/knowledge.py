@@ -1,6 +1,6 @@
 """The attacker who has the encoder's weights but not the bank: the exemplars are the operator's, and stay there.
 
-Such an attacker labels images of their own and lets those stand in for the exemplars. Answers are judged as ever.
+Such an attacker labels images of their own and lets those stand in for the exemplars. Answers are those of the server, as ever.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from holdfast.attacks.quantise import to_pixels
-from holdfast.attacks.surrogate import SoftKNN
+from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.victim import Embed, Victim
 from holdfast.data import LabelledImages
 from holdfast.errors import HoldfastError
@@ -49,7 +49,7 @@ def bank_unknown(victim: Victim, images: Pixels, labels: NDArray[np.int64], *, a
         attacked: uint8 [N, H, W, 3], what will be attacked.
 
     Returns:
-        A victim whose surrogate is over the embeddings of `images`; encoder and judge are those of `victim`.
+        A victim whose surrogate is over the embeddings of `images`; encoder and answers are those of `victim`.
 
     Raises:
         HoldfastError: an attacked image is among `images`, or a class of the bank is not.
@@ -68,7 +68,7 @@ def bank_unknown(victim: Victim, images: Pixels, labels: NDArray[np.int64], *, a
         )
     bank = _embedded(victim.embed, images, victim.device)
     theirs = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(victim.device)
-    return replace(victim, surrogate=SoftKNN(bank, theirs, classes, victim.surrogate.tau))
+    return replace(victim, surrogate=TorchSoftKNN(bank, theirs, classes, victim.surrogate.tau))
 
 
 def _embedded(embed: Embed, images: Pixels, device: torch.device) -> Tensor:

@@ -2,16 +2,14 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.progress import Progress
 from torch import Tensor
 
+from holdfast.attacks.attack import Attack, AttackBatch, AttackKind
 from holdfast.attacks.geometry import geometry_of
-from holdfast.attacks.victim import Outcome, Victim, WorstCase
+from holdfast.attacks.search.worst_case import WorstCase, WorstCaseAttack
 from holdfast.bundle.threat_model import ThreatModel
-from holdfast.model.preprocess import Pixels
 
 
 def noisy(pixels: Tensor, threat: ThreatModel, generator: torch.Generator | None = None) -> Tensor:
@@ -20,8 +18,22 @@ def noisy(pixels: Tensor, threat: ThreatModel, generator: torch.Generator | None
 
 
 @dataclass(frozen=True)
-class NoiseAttack:
-    """Uniform noise in the ball, the per-sample worst case of several draws.
+class Noise(Attack):
+    """One point uniform in the ball: what an attack without any knowledge comes to."""
+
+    kind = AttackKind.RANDOM
+
+    def __str__(self) -> str:
+        return "uniform noise"
+
+    def run(self, batch: AttackBatch) -> Tensor:
+        """A draw for each image."""
+        return noisy(batch.pixels, batch.threat, batch.generator)
+
+
+@dataclass(frozen=True)
+class NoiseAttack(WorstCaseAttack):
+    """The worst of several draws of uniform noise for each image.
 
     Attributes:
         draws: how many noisy copies of each image are judged.
@@ -35,25 +47,14 @@ class NoiseAttack:
     def __str__(self) -> str:
         return f"{self.draws} uniform noise"
 
-    def __call__(
-        self,
-        victim: Victim,
-        images: Pixels,
-        labels: NDArray[np.int64],
-        threat: ThreatModel,
-        *,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> Outcome:
-        """Judge noisy copies of uint8 [N, H, W, 3] images whose true classes are int64 [N] labels."""
-        generator = torch.Generator(victim.device).manual_seed(seed)
-        worst_case = WorstCase(victim, images, labels, threat)
+    def run(self, worst_case: WorstCase, *, seed: int = 0, progress: Progress | None = None) -> None:
+        """Judge noisy copies of the survivors, all of them drawn from one generator."""
+        generator = torch.Generator(worst_case.victim.device).manual_seed(seed)
 
         def propose(pixels: Tensor, _: Tensor) -> Tensor:
-            return noisy(pixels, threat, generator)
+            return noisy(pixels, worst_case.threat, generator)
 
         bar = progress or Progress(disable=True)
-        for _ in bar.track(range(self.draws), description=f"noise {threat}"):
+        for _ in bar.track(range(self.draws), description=f"noise {worst_case.threat}"):
             for _ in worst_case.attempt("noise", propose, batch_size=self.batch_size):
                 pass
-        return worst_case.outcome()

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from holdfast.attacks.noise import noisy
 from holdfast.attacks.quantise import to_images_within, to_pixels
-from holdfast.attacks.surrogate import SoftKNN
-from holdfast.attacks.victim import Attack, Embed, Judge, Victim
+from holdfast.attacks.search.worst_case import WorstCaseAttack
+from holdfast.attacks.surrogate import TorchSoftKNN
+from holdfast.attacks.victim import AnswerFunction, Embed, Victim
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.intervals import wilson
 from holdfast.model.preprocess import Pixels
@@ -62,7 +63,7 @@ def planted_adversary(
     embed: Embed,
     images: Pixels,
     threat: ThreatModel,
-    attack: Attack,
+    attack: WorstCaseAttack,
     *,
     k: int = 5,
     crowd: int = 1000,
@@ -90,7 +91,7 @@ def planted_adversary(
     task = bar.add_task("planted adversaries", total=len(images))
     for case, image in enumerate(images[:, None]):
         victim, plant = _case(embed, image, threat, generator, k=k, crowd=crowd)
-        if victim.judge(np.concatenate([image, plant])).tolist() == [CROWD, PLANT]:
+        if victim.answer(np.concatenate([image, plant])).tolist() == [CROWD, PLANT]:
             outcome = attack(victim, image, np.array([CROWD]), threat, seed=seed + case)
             found.append(bool(outcome.success[0]))
         bar.update(task, advance=1, description=f"planted adversaries: {sum(found)} of {len(found)} found")
@@ -108,8 +109,8 @@ def _case(
         around = embed(noisy(clean.expand(crowd, -1, -1, -1), inner, generator))
         bank = torch.cat([around, embed(to_pixels(plant, generator.device)).expand(k, -1)])
     labels = torch.tensor([CROWD] * crowd + [PLANT] * k, device=generator.device)
-    surrogate = SoftKNN(bank, labels, 2, tau=0.05)
-    return Victim(embed, surrogate, knn_judge(embed, bank, labels, 2, VoteParameters(k=k))), plant
+    surrogate = TorchSoftKNN(bank, labels, 2, tau=0.05)
+    return Victim(embed, surrogate, knn_answers(embed, bank, labels, 2, VoteParameters(k=k))), plant
 
 
 def _on_the_rim(image: Pixels, clean: Tensor, threat: ThreatModel, generator: torch.Generator) -> Pixels:
@@ -118,7 +119,7 @@ def _on_the_rim(image: Pixels, clean: Tensor, threat: ThreatModel, generator: to
     return to_images_within(clean + threat.epsilon / length * signs, image, threat)
 
 
-def knn_judge(embed: Embed, bank: Tensor, labels: Tensor, classes: int, parameters: VoteParameters) -> Judge:
+def knn_answers(embed: Embed, bank: Tensor, labels: Tensor, classes: int, parameters: VoteParameters) -> AnswerFunction:
     """Served answers of a bank without a bundle: the same index and the same vote, embeddings by `embed`.
 
     Args:
@@ -132,10 +133,10 @@ def knn_judge(embed: Embed, bank: Tensor, labels: Tensor, classes: int, paramete
     index = FlatIndex.build(bank.cpu().numpy(), np.arange(len(bank)))
     names = labels.cpu().numpy()
 
-    def judge(images: Pixels) -> NDArray[np.int64]:
+    def answer(images: Pixels) -> NDArray[np.int64]:
         with torch.no_grad():
             z = embed(to_pixels(images, bank.device)).float().cpu().numpy()
         neighbours = index.search(z, parameters.k)
         return vote(neighbours.similarities, names[neighbours.ids], classes, parameters).labels
 
-    return judge
+    return answer

@@ -14,8 +14,8 @@ from torch import Tensor
 from holdfast.bundle.reader import Bundle
 
 
-class SoftKNN:
-    """Class scores of embeddings against a bank of labelled ones.
+class TorchSoftKNN:
+    """Class scores of embeddings against a bank of labelled ones: `holdfast.model.surrogate.SoftKNN`, differentiable by torch.
 
     Exemplars are held sorted by class, as rows: each class is then one contiguous block of the similarity matrix
     [M, N], and its logsumexp runs along the long axis for all images at once. `widths` are the heights of these blocks,
@@ -81,9 +81,9 @@ class SoftKNN:
         return scores.logsumexp(1) - scores.gather(1, labels[:, None])[:, 0]
 
 
-def surrogate_of(bundle: Bundle, device: torch.device | str = "cpu") -> SoftKNN:
+def surrogate_of(bundle: Bundle, device: torch.device | str = "cpu") -> TorchSoftKNN:
     """The soft kNN over the whole bank of a complete bundle, at the bundle's own temperature."""
     embeddings, ids = bundle.index.vectors()
     labels = torch.from_numpy(bundle.exemplars.labels_of(ids))
     bank = torch.from_numpy(embeddings)
-    return SoftKNN(bank.to(device), labels.to(device), len(bundle.class_names), bundle.manifest.surrogate_tau)
+    return TorchSoftKNN(bank.to(device), labels.to(device), len(bundle.class_names), bundle.manifest.surrogate_tau)

@@ -13,13 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from holdfast.attacks.attack import Kind, PGDAttack
+from holdfast.attacks.attack import Attack, AttackBatch, AttackKind, PGDAttack
 from holdfast.attacks.losses import AttackLoss, Margin
 from holdfast.attacks.onnx_embedding import OnnxEmbedding
 from holdfast.attacks.surrogate import surrogate_of
 from holdfast.attacks.victim import Victim
 from holdfast.bundle.reader import Bundle
-from holdfast.bundle.threat_model import ThreatModel
 from holdfast.errors import ContractMismatchError
 from holdfast.model.classifier import Classifier
 from holdfast.model.preprocess import Pixels
@@ -29,13 +28,13 @@ SOFT = Margin(0.1)
 
 
 @dataclass(frozen=True)
-class FromBundle:
-    """Climb a rung of another victim: its encoder, its bank, its surrogate. Papernot et al., arXiv 1605.07277.
+class FromBundle(Attack):
+    """PGD on a loss of another victim: its encoder, its bank, its surrogate. Papernot et al., arXiv 1605.07277.
 
     Attributes:
         name: of the source, for reports.
         source: whose gradients are taken; it must take the same images and know the same classes. See `open`.
-        rung: what is climbed there.
+        loss: what is maximised there.
         steps: how many gradients are taken.
         sha256: of the source's encoder and bank, so that an interrupted attack is not resumed with another one.
         kind: what it knows of the victim: nothing.
@@ -44,13 +43,13 @@ class FromBundle:
 
     name: str
     source: Victim = field(repr=False)
-    rung: AttackLoss = SOFT
+    loss: AttackLoss = SOFT
     steps: int = 40
     sha256: str = ""
-    kind: Kind = Kind.TRANSFER
+    kind: AttackKind = AttackKind.TRANSFER
 
     @classmethod
-    def open(cls, directory: Path, *, like: Bundle, rung: AttackLoss = SOFT, steps: int = 40, threads: int = 1) -> Self:
+    def open(cls, directory: Path, *, like: Bundle, loss: AttackLoss = SOFT, steps: int = 40, threads: int = 1) -> Self:
         """The transfer from the bundle in `directory` to the bundle `like`.
 
         It is opened on the CPU, wherever `like` answers: its own answers decide nothing, and gradient.onnx runs there.
@@ -58,7 +57,7 @@ class FromBundle:
         Args:
             directory: a complete bundle.
             like: the bundle that is attacked.
-            rung: what is climbed on the source's bank.
+            loss: what is maximised on the source's bank.
             steps: how many gradients are taken.
             threads: of ONNX Runtime.
 
@@ -77,21 +76,19 @@ class FromBundle:
         files = bundle.manifest.files
         digest = f"{files['encoder.onnx']} {files['index.faiss']}"
         # Not the name in its manifest: runs of one preset share that, and the bundle that is attacked may be one of them.
-        return cls(directory.absolute().name, _victim_of(bundle), rung, steps, digest)
+        return cls(directory.absolute().name, _victim_of(bundle), loss, steps, digest)
 
     def __str__(self) -> str:
-        return f"transfer from {self.name}, {self.rung}"
+        return f"transfer from {self.name}, {self.loss}"
 
-    def __call__(
-        self, victim: Victim, pixels: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
-    ) -> Tensor:
-        """The candidates that look best to the source, whatever `victim` is."""
-        device = self.source.device
+    def run(self, batch: AttackBatch) -> Tensor:
+        """The candidates that look best to the source, whatever the victim is."""
+        device, generator = self.source.device, batch.generator
         if generator.device != device:
             seed = torch.randint(2**62, (), generator=generator, device=generator.device)
             generator = torch.Generator(device).manual_seed(int(seed))
-        climb = PGDAttack(self.rung, self.steps)
-        return climb(self.source, pixels.to(device), labels.to(device), threat, generator).to(victim.device)
+        there = AttackBatch(self.source, batch.pixels.to(device), batch.labels.to(device), batch.threat, generator)
+        return PGDAttack(self.loss, self.steps).run(there).to(batch.victim.device)
 
 
 def _victim_of(bundle: Bundle) -> Victim:
@@ -99,7 +96,7 @@ def _victim_of(bundle: Bundle) -> Victim:
     def classifier() -> Classifier:
         return Classifier(bundle)
 
-    def judge(images: Pixels) -> NDArray[np.int64]:
+    def answer(images: Pixels) -> NDArray[np.int64]:
         return classifier().classify(images).labels
 
-    return Victim(OnnxEmbedding(bundle), surrogate_of(bundle), judge)
+    return Victim(OnnxEmbedding(bundle), surrogate_of(bundle), answer)

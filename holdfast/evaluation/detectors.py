@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from holdfast.attacks.detectors import TAUS, WEIGHTS, Alarm, alarms_of, evasion
+from holdfast.attacks.detectors import TAUS, WEIGHTS, AttackedSet, Detector, EvasionAttack, detectors_of, evasion
 from holdfast.attacks.losses import SitawarinWagner
 from holdfast.errors import HoldfastError
 from holdfast.evaluation.context import EvaluationContext, answers_of
@@ -33,7 +33,7 @@ def alarm_results(run: Run, plain: Hunted) -> tuple[AlarmResult, ...]:
     scene = run.scene
     device = scene.victim.device
     clean = _thresholds_from(scene)
-    alarms = alarms_of(scene.bundle, clean, scene.spare.labels, device=device, classifier=scene.classifier)
+    alarms = detectors_of(scene.bundle, clean, scene.spare.labels, device=device, classifier=scene.classifier)
     results = [run.once(_part(n), AlarmResult, partial(_measure, n, alarm, run, plain)) for n, alarm in enumerate(alarms)]
     for absent in range(len(alarms), MOST):
         run.outlook.close(_part(absent))
@@ -44,20 +44,17 @@ def _part(number: int) -> str:
     return f"alarm-{number + 1}"
 
 
-def _measure(number: int, alarm: Alarm, run: Run, plain: Hunted) -> AlarmResult:
+def _measure(number: int, alarm: Detector, run: Run, plain: Hunted) -> AlarmResult:
     scene, settings = run.scene, run.settings
     k = scene.bundle.manifest.vote.k
     evaded = evasion(
         alarm,
         scene.victim,
         scene.classifier.classify,
-        scene.images,
-        scene.labels,
-        plain.part.threat,
-        plain=plain.outcome,
-        also=(SitawarinWagner(k, number=2 * k),),
-        steps=steps_of(settings),
-        batch_size=settings.effort.batch_size,
+        AttackedSet(scene.images, scene.labels, plain.part.threat, plain.outcome),
+        EvasionAttack(
+            also=(SitawarinWagner(k, number=2 * k),), steps=steps_of(settings), batch_size=settings.effort.batch_size
+        ),
         seed=settings.seed,
         progress=run.progress,
         store=run.work.file(_part(number)),

@@ -15,8 +15,9 @@ from holdfast.attacks.adaptive import AdaptiveAttack
 from holdfast.attacks.onnx_embedding import OnnxEmbedding
 from holdfast.attacks.pgd import frozen
 from holdfast.attacks.quantise import to_pixels
+from holdfast.attacks.search.worst_case import AttackOutcome, WorstCaseAttack
 from holdfast.attacks.surrogate import surrogate_of
-from holdfast.attacks.victim import Attack, Embed, Judge, Outcome, Victim
+from holdfast.attacks.victim import AnswerFunction, Embed, Victim
 from holdfast.bundle.manifest import Accuracy
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.threat_model import ThreatModel
@@ -56,7 +57,7 @@ class Evaluation:
     attack: str
     images: Pixels
     labels: NDArray[np.int64]
-    outcome: Outcome
+    outcome: AttackOutcome
     agreement: Rate
     seconds: float
     served_on: Placement = CPU
@@ -100,7 +101,7 @@ def evaluate(
     *,
     encoder: nn.Module | None = None,
     threat: ThreatModel | None = None,
-    attack: Attack | None = None,
+    attack: WorstCaseAttack | None = None,
     limit: int | None = None,
     seed: int = 0,
     threads: int = 1,
@@ -195,14 +196,14 @@ def _apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     return float(np.linalg.norm(one - other, axis=1).max(initial=0)) / max(spread, 1e-6)
 
 
-def served(classifier: Classifier) -> Judge:
+def served(classifier: Classifier) -> AnswerFunction:
     """The labels that a server over this bundle would answer."""
 
-    def judge(images: Pixels) -> NDArray[np.int64]:
+    def answer(images: Pixels) -> NDArray[np.int64]:
         parts = [images[i : i + JUDGED_AT_ONCE] for i in range(0, len(images), JUDGED_AT_ONCE)]
         return np.concatenate([classifier.classify(part).labels for part in parts] or [np.zeros(0, np.int64)])
 
-    return judge
+    return answer
 
 
 def sample(test: LabelledImages, limit: int | None, seed: int) -> LabelledImages:

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from holdfast.attacks.adaptive import TAUS
-from holdfast.attacks.attack import Kind, Noise, PGDAttack, Step
+from holdfast.attacks.attack import Attack, AttackBatch, AttackKind, PGDAttack
 from holdfast.attacks.losses import (
     AttackLoss,
     CrossEntropy,
@@ -26,11 +25,10 @@ from holdfast.attacks.losses import (
     SitawarinWagner,
     Targeted,
 )
+from holdfast.attacks.noise import Noise
 from holdfast.attacks.search.journal import Tried
 from holdfast.attacks.search.suite import AttackSuite
 from holdfast.attacks.third_party import ApgdCE, ApgdTargeted, FabTargeted, HopSkip, SquareScores
-from holdfast.attacks.victim import Victim
-from holdfast.bundle.threat_model import ThreatModel
 
 GRADIENT = 4.0
 """Forward passes that one gradient costs, its own forward pass included."""
@@ -69,7 +67,7 @@ class Effort:
 class Planned:
     """A step with its expected cost for one image, in forward passes of the encoder."""
 
-    step: Step
+    step: Attack
     cost: float
 
 
@@ -77,25 +75,23 @@ Plan = tuple[Planned, ...]
 
 
 @dataclass(frozen=True)
-class Named:
+class Named(Attack):
     """A step under another name."""
 
     name: str
-    step: Step
+    step: Attack
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> AttackKind:
         """What the step knows."""
         return self.step.kind
 
     def __str__(self) -> str:
         return self.name
 
-    def __call__(
-        self, victim: Victim, pixels: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
-    ) -> Tensor:
+    def run(self, batch: AttackBatch) -> Tensor:
         """As the step."""
-        return self.step(victim, pixels, labels, threat, generator)
+        return self.step.run(batch)
 
 
 def ladder(plan: Plan, batch_size: int) -> AttackSuite:
@@ -108,7 +104,7 @@ def cost(plan: Plan) -> float:
     return sum(planned.cost for planned in plan)
 
 
-def full(effort: Effort, *, classes: int, k: int, tau: float = TAU, transfers: Sequence[Step] = ()) -> Plan:
+def full(effort: Effort, *, classes: int, k: int, tau: float = TAU, transfers: Sequence[Attack] = ()) -> Plan:
     """All that is known to fool a served kNN.
 
     Args:
@@ -149,12 +145,12 @@ def white_box(effort: Effort, classes: int, k: int, tau: float = TAU) -> Plan:
     )
 
 
-def transfer(effort: Effort, others: Sequence[Step]) -> Plan:
+def transfer(effort: Effort, others: Sequence[Attack]) -> Plan:
     """Gradients of something else than what is attacked."""
     once = effort.steps * GRADIENT
     own: tuple[AttackLoss, ...] = (Prototypes(TAU), LinearHead())
     return (
-        *(Planned(PGDAttack(rung, effort.steps, Kind.TRANSFER), once) for rung in own),
+        *(Planned(PGDAttack(rung, effort.steps, AttackKind.TRANSFER), once) for rung in own),
         *(Planned(step, once) for step in others),
     )
 
@@ -187,7 +183,7 @@ def once_more(plan: Plan, tried: Iterable[Tried], restarts: int) -> Plan:
     found: dict[str, int] = {}
     for result in tried:
         found[result.name] = found.get(result.name, 0) + result.found
-    gradual = {str(p.step): p for p in plan if p.step.kind == Kind.WHITE_BOX and _steps(p.step) is not None}
+    gradual = {str(p.step): p for p in plan if p.step.kind == AttackKind.WHITE_BOX and _steps(p.step) is not None}
     strongest = sorted(gradual, key=lambda name: -found.get(name, 0))[:STRONGEST]
     chosen = [gradual[name] for name in strongest]
     return (
@@ -201,11 +197,11 @@ def cost_once_more(effort: Effort) -> float:
     return STRONGEST * (2 + effort.restarts) * effort.steps * GRADIENT
 
 
-def _steps(step: Step) -> int | None:
+def _steps(step: Attack) -> int | None:
     steps = getattr(step, "steps", None)
     return steps if isinstance(steps, int) and is_dataclass(step) else None
 
 
-def _doubled(step: Any) -> Step:
-    doubled: Step = replace(step, steps=2 * step.steps)
+def _doubled(step: Any) -> Attack:
+    doubled: Attack = replace(step, steps=2 * step.steps)
     return doubled

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from holdfast.attacks.attack import Step
+from holdfast.attacks.attack import Attack
 from holdfast.attacks.search.journal import Tried
-from holdfast.attacks.victim import NAME, Outcome, WorstCase
+from holdfast.attacks.search.worst_case import NAME, AttackOutcome, WorstCase
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.evaluation import suites as plans
 from holdfast.evaluation.balls import slug
@@ -54,11 +54,11 @@ class Hunted:
     """What a ladder came to: per image, and in the words of the report."""
 
     part: Part
-    outcome: Outcome
+    outcome: AttackOutcome
     result: ThreatResult
 
 
-def parts_of(settings: Settings, scene: EvaluationContext, transfers: Sequence[Step]) -> tuple[Part, ...]:
+def parts_of(settings: Settings, scene: EvaluationContext, transfers: Sequence[Attack]) -> tuple[Part, ...]:
     """What is to be climbed, in this order."""
     effort = settings.effort
     manifest = scene.bundle.manifest
@@ -90,14 +90,14 @@ def alike(one: Part, other: Part) -> bool:
     return (one.threat.norm, one.knowledge) == (other.threat.norm, other.knowledge)
 
 
-def _climb(part: Part, smaller: Outcome | None, run: Run) -> Hunted:
+def _climb(part: Part, smaller: AttackOutcome | None, run: Run) -> Hunted:
     scene = run.scene
     victim = scene.victim if part.knowledge == "bank known" else scene.without_bank
     worst_case = WorstCase(victim, scene.images, scene.labels, part.threat)
-    clean = worst_case.standing
+    clean = worst_case.survivors
     if smaller is not None:
         worst_case.inherit(np.array(smaller.found_by, dtype=NAME), smaller.adversarial)
-    inherited = clean - worst_case.standing
+    inherited = clean - worst_case.survivors
     tried = _tried(part, part.plan, worst_case, run)
     if part.once_more:
         tried += _tried(part, plans.once_more(part.plan, tried, run.settings.effort.restarts), worst_case, run, again=True)
@@ -106,8 +106,8 @@ def _climb(part: Part, smaller: Outcome | None, run: Run) -> Hunted:
         epsilon=part.threat.epsilon,
         knowledge=part.knowledge,
         clean=Measured.of(Rate(clean, len(scene.labels))),
-        robust=Measured.of(Rate(worst_case.standing, len(scene.labels))),
-        dsr=Measured.of(Rate(worst_case.standing, clean)),
+        robust=Measured.of(Rate(worst_case.survivors, len(scene.labels))),
+        dsr=Measured.of(Rate(worst_case.survivors, clean)),
         inherited=inherited,
         steps=tuple(map(StepResult.of, tried)),
     )
@@ -121,10 +121,10 @@ def _tried(part: Part, plan: Plan, worst_case: WorstCase, run: Run, *, again: bo
         # What is spent; and, by what stands now, what is left at most.
         after = plans.cost(plan[number + 1 :]) + afterwards
         each = plan[number].cost
-        run.outlook.spend(part.name, each * images, each * waiting + after * worst_case.standing)
+        run.outlook.spend(part.name, each * images, each * waiting + after * worst_case.survivors)
         run.rest(part.name)
 
-    return plans.ladder(plan, settings.effort.batch_size).climb(
+    return plans.ladder(plan, settings.effort.batch_size).run(
         worst_case,
         seed=settings.seed + (ANOTHER_SEED if again else 0),
         progress=run.progress,

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.progress import Progress
 
 from holdfast.attacks.search.suite import AttackSuite
-from holdfast.attacks.victim import NAME, Outcome, Victim, WorstCase
+from holdfast.attacks.search.worst_case import NAME, AttackOutcome, WorstCase, WorstCaseAttack
 from holdfast.bundle.reader import ENCODER, EXEMPLARS, GRADIENT, INDEX, Bundle, read_manifest
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.data import Splits
@@ -22,7 +21,6 @@ from holdfast.evaluation.balls import slug
 from holdfast.evaluation.cache import Work
 from holdfast.evaluation.quick import served
 from holdfast.model.classifier import Classifier
-from holdfast.model.preprocess import Pixels
 from reproduce.ssat.making import encoder_on_gpu
 from reproduce.ssat.measured import ATTACKS, Attacked, AttackName, Clean, written
 from reproduce.ssat.runs import Run
@@ -30,7 +28,7 @@ from reproduce.ssat.scales import Scale
 
 
 @dataclass(frozen=True, eq=False)
-class GoingOn:
+class GoingOn(WorstCaseAttack):
     """A ladder that begins with what other attacks have found, and can be interrupted.
 
     Attributes:
@@ -41,28 +39,17 @@ class GoingOn:
     """
 
     ladder: AttackSuite
-    earlier: tuple[Outcome, ...] = ()
+    earlier: tuple[AttackOutcome, ...] = ()
     store: Path | None = None
 
     def __str__(self) -> str:
         return str(self.ladder)
 
-    def __call__(
-        self,
-        victim: Victim,
-        images: Pixels,
-        labels: NDArray[np.int64],
-        threat: ThreatModel,
-        *,
-        seed: int = 0,
-        progress: Progress | None = None,
-    ) -> Outcome:
-        """Per-sample worst case; see `Attack`."""
-        worst_case = WorstCase(victim, images, labels, threat)
+    def run(self, worst_case: WorstCase, *, seed: int = 0, progress: Progress | None = None) -> None:
+        """Begin with what was found earlier, then run the suite."""
         for outcome in self.earlier:
             worst_case.inherit(np.array(outcome.found_by, dtype=NAME), outcome.adversarial)
-        self.ladder.climb(worst_case, seed=seed, progress=progress, store=self.store)
-        return worst_case.outcome()
+        self.ladder.run(worst_case, seed=seed, progress=progress, store=self.store)
 
 
 @dataclass
@@ -133,7 +120,7 @@ class Measuring:
             )
         return self._evaluations[attack, ball]
 
-    def _earlier(self, attack: AttackName, ball: ThreatModel) -> tuple[Outcome, ...]:
+    def _earlier(self, attack: AttackName, ball: ThreatModel) -> tuple[AttackOutcome, ...]:
         """(a) is as published, each ball for itself; (b) begins with all that is known to fool within the ball."""
         if attack == "pgd-knn":
             return ()
@@ -159,7 +146,7 @@ class Measuring:
             "images": self.scale.images,
             "seed": self.run.config.seed,
             "balls": [str(ball) for ball in self.scale.balls],
-            "attacks": {name: [repr(self._ladder(name).steps), self._ladder(name).batch_size] for name in ATTACKS},
+            "attacks": {name: [repr(self._ladder(name).attacks), self._ladder(name).batch_size] for name in ATTACKS},
         }
 
 

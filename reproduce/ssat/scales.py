@@ -30,9 +30,9 @@ authors' .005 for .03 and .06 alike is 3.3 and 1.7 epsilon / steps."""
 
 def ladder(*, steps: int = 40, restarts: int = 1, targeted_steps: int = 20, targets: int = 9, tau: float = 0.05) -> AttackSuite:
     """The adaptive attack, then a margin targeted at each wrong class in turn, on what it has left standing."""
-    untargeted = AdaptiveAttack(steps=steps, restarts=restarts).ladder
+    untargeted = AdaptiveAttack(steps=steps, restarts=restarts).suite
     targeted = (PGDAttack(Targeted(tau, rank), targeted_steps) for rank in range(1, targets + 1))
-    return AttackSuite((*untargeted.steps, *targeted), untargeted.batch_size)
+    return AttackSuite((*untargeted.attacks, *targeted), untargeted.batch_size)
 
 
 @dataclass(frozen=True)

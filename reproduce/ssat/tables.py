@@ -116,7 +116,7 @@ def _place(result: Result, ball: ThreatModel) -> int | None:
 def caption(result: Result) -> str:
     """How it was measured."""
     steps = result.rows[result.runs[0].name].attacked[-1].told
-    first = result.scale.papers_attack.steps[0]
+    first = result.scale.papers_attack.attacks[0]
     return (
         f"Percent, with 95 % Wilson intervals. Clean: on all {result.test_images:,} test images. Attacked:"
         f" {result.attacked_images:,} of them, the same for every row, judged on the served vote (k = {result.scale.k}, each"

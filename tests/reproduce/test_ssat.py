@@ -322,7 +322,7 @@ def test_the_scales_are_what_they_are_said_to_be() -> None:
     # A finished run of this one exists, and is taken by --amdim.
     assert SMALL.encoder == AmdimConfig(width=48, n_rkhs=128, depth=1, activation="silu")
     assert SMALL.amdim == Stage("amdim", AmdimObjectiveConfig(), steps=2800, batch_size=256, learning_rate=1e-3)
-    assert [str(step) for step in ladder().steps][-9:] == [f"targeted tau 0.05 class {rank}" for rank in range(1, 10)]
+    assert [str(step) for step in ladder().attacks][-9:] == [f"targeted tau 0.05 class {rank}" for rank in range(1, 10)]
 
 
 def test_refusals_are_told_and_not_thrown(tmp_path, capsys) -> None:

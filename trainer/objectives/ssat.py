@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from holdfast.attacks.latent import latent_adversary
 from holdfast.attacks.losses.guides import GuideBank, guided_adversary
+from holdfast.attacks.losses.latent import latent_adversary
 from holdfast.attacks.pgd import frozen
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.loop.augment import AugmentConfig, shared_flip, view

@@ -1,4 +1,4 @@
-"""Alarms: what a server may see of an answer, and the differentiable penalty that stands in for it."""
+"""Detectors: what a server may see of an answer, and the differentiable penalty that stands in for it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,36 +16,36 @@ from holdfast.model.answers import Answers
 from holdfast.model.classifier import Classifier
 from holdfast.model.surrogate import SoftKNN
 
-Scores = NDArray[np.float64]
+Suspicion = NDArray[np.float64]
 
 Penalty = Callable[[Tensor, Tensor], Tensor]
 """(embeddings float [N, D], the wrong answers wanted int64 [N]) -> float [N]: what an attacker minimises, differentiable."""
 
 
 @dataclass(frozen=True, eq=False)
-class Alarm:
+class Detector:
     """Something that may tell an attacked image from a clean one.
 
     Attributes:
         name: for reports.
         threshold: it goes off where the score is above this.
-        score: what the server computes of its answers: float64 [N], the larger the more alarming.
+        score: what the server computes of its answers: float64 [N], the larger the more suspicious.
         penalty: its differentiable stand-in.
 
     """
 
     name: str
     threshold: float
-    score: Callable[[Answers], Scores] = field(repr=False)
+    score: Callable[[Answers], Suspicion] = field(repr=False)
     penalty: Penalty = field(repr=False)
 
-    def raised(self, answers: Answers) -> NDArray[np.bool_]:
+    def flagged(self, answers: Answers) -> NDArray[np.bool_]:
         """Where it goes off. Shape: bool [N]."""
-        raised: NDArray[np.bool_] = self.score(answers) > self.threshold
-        return raised
+        flagged: NDArray[np.bool_] = self.score(answers) > self.threshold
+        return flagged
 
     def at(self, false_positives: float, clean: Answers, labels: NDArray[np.int64]) -> Self:
-        """The same alarm at the threshold of a false-positive rate; see `threshold_at`.
+        """The same detector at the threshold of a false-positive rate; see `threshold_at`.
 
         Args:
             false_positives: the rate, in [0, 1).
@@ -56,7 +56,7 @@ class Alarm:
         return replace(self, threshold=threshold_at(false_positives, self.score(clean)[clean.labels == labels]))
 
 
-def threshold_at(rate: float, scores: Scores) -> float:
+def threshold_at(rate: float, scores: Suspicion) -> float:
     """The lowest of `scores` [n] that at most `rate` of them exceed.
 
     Raises:
@@ -69,7 +69,7 @@ def threshold_at(rate: float, scores: Scores) -> float:
     return float(np.sort(scores)[len(scores) - 1 - floor(rate * len(scores) + 1e-9)])
 
 
-def alarms_of(
+def detectors_of(
     bundle: Bundle,
     clean: Answers,
     labels: NDArray[np.int64],
@@ -77,8 +77,8 @@ def alarms_of(
     false_positives: float = 0.05,
     device: torch.device | str = "cpu",
     classifier: Classifier | None = None,
-) -> tuple[Alarm, ...]:
-    """The alarms that a served bundle has.
+) -> tuple[Detector, ...]:
+    """The detectors that a served bundle has.
 
     - "credibility", where it has a calibration: at the threshold below which the server abstains.
     - "marked neighbours", where it has marked exemplars: their share among the k nearest.
@@ -104,10 +104,10 @@ def alarms_of(
     free = [_soft_margin((classifier or Classifier(bundle)).surrogate), _kth_distance(near)]
     if bool(marked.any()):
         free.insert(0, _marked_neighbours(bundle, near, marked))
-    alarms = [alarm.at(false_positives, clean, labels) for alarm in free]
+    detectors = [detector.at(false_positives, clean, labels) for detector in free]
     if manifest.calibration is not None:
-        alarms.insert(0, _credibility(near, bank_labels, classes, manifest.calibration.abstain_below))
-    return tuple(alarms)
+        detectors.insert(0, _credibility(near, bank_labels, classes, manifest.calibration.abstain_below))
+    return tuple(detectors)
 
 
 class SoftNeighbours:
@@ -132,25 +132,25 @@ class SoftNeighbours:
         return 1 - (z.float() @ self.bank.T).topk(self.k, dim=1).values[:, -1]
 
 
-def _credibility(near: SoftNeighbours, labels: Tensor, classes: int, abstain_below: float) -> Alarm:
+def _credibility(near: SoftNeighbours, labels: Tensor, classes: int, abstain_below: float) -> Detector:
     """Credibility grows with the votes of the leading class: the more neighbours are of the wanted class, the better."""
     members = F.one_hot(labels, classes).float()
 
     def penalty(z: Tensor, wanted: Tensor) -> Tensor:
         return -near.shares(z, members).gather(1, wanted[:, None])[:, 0]
 
-    return Alarm("credibility", -abstain_below, lambda answers: -answers.credibility, penalty)
+    return Detector("credibility", -abstain_below, lambda answers: -answers.credibility, penalty)
 
 
-def _marked_neighbours(bundle: Bundle, near: SoftNeighbours, marked: Tensor) -> Alarm:
+def _marked_neighbours(bundle: Bundle, near: SoftNeighbours, marked: Tensor) -> Detector:
     members = marked.float()[:, None]
 
-    def score(answers: Answers) -> Scores:
+    def score(answers: Answers) -> Suspicion:
         flags = bundle.exemplars.flags[bundle.exemplars.rows_of(answers.neighbours.ids)]
-        share: Scores = (flags > 0).mean(axis=1)
+        share: Suspicion = (flags > 0).mean(axis=1)
         return share
 
-    return Alarm("marked neighbours", 1.0, score, lambda z, _: near.shares(z, members)[:, 0])
+    return Detector("marked neighbours", 1.0, score, lambda z, _: near.shares(z, members)[:, 0])
 
 
 class _ServedMargin(torch.autograd.Function):
@@ -168,16 +168,16 @@ class _ServedMargin(torch.autograd.Function):
         return cotangents[0][:, None] * ctx.gradient, None, None
 
 
-def _soft_margin(surrogate: SoftKNN) -> Alarm:
+def _soft_margin(surrogate: SoftKNN) -> Detector:
     def penalty(z: Tensor, wanted: Tensor) -> Tensor:
         margin: Tensor = _ServedMargin.apply(z, wanted, surrogate)  # type: ignore[no-untyped-call]
         return -margin
 
-    return Alarm("soft margin", np.inf, lambda answers: -answers.soft_margin.astype(np.float64), penalty)
+    return Detector("soft margin", np.inf, lambda answers: -answers.soft_margin.astype(np.float64), penalty)
 
 
-def _kth_distance(near: SoftNeighbours) -> Alarm:
-    return Alarm(
+def _kth_distance(near: SoftNeighbours) -> Detector:
+    return Detector(
         "k-th distance",
         np.inf,
         lambda answers: answers.kth_distance.astype(np.float64),

@@ -1,6 +1,7 @@
-"""The losses that the adaptive attack climbs, one after the other. Each gives PGD something to maximise.
+"""What PGD may maximise to fool a victim: one family of losses a file, and the table of them.
 
-A new rung is a class here; which are climbed is the tuple that is handed to `AdaptiveAttack`, or the steps of a `Ladder`.
+A new loss is a class in a file of this folder and a line below. Which of them an attack runs is listed where the attack is:
+`holdfast.attacks.adaptive.LOSSES` for the adaptive attack, holdfast/evaluation/suites.py for `--full`.
 """
 
 from holdfast.attacks.losses.base import AttackLoss, Loss

@@ -1,4 +1,4 @@
-"""What a rung is."""
+"""What an attack loss is."""
 
 from collections.abc import Callable
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Rungs that must fail: losses whose gradient is masked, to show that the planted-adversary test notices."""
+"""Losses that must fail: their gradient is masked, to show that the planted-adversary test notices."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Rungs on other classifiers over the same embeddings: what fools them may fool the vote. As steps they are `Kind.TRANSFER`."""
+"""Losses on other classifiers over the same embeddings: what fools them may fool the vote. They are `AttackKind.TRANSFER`."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from holdfast.attacks.losses.base import Loss
-from holdfast.attacks.surrogate import SoftKNN
+from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.victim import Victim
 
 
@@ -84,7 +84,7 @@ class Ridge:
         return z @ self.weight + self.offset
 
     @classmethod
-    def fit(cls, surrogate: SoftKNN, ridge: float) -> Self:
+    def fit(cls, surrogate: TorchSoftKNN, ridge: float) -> Self:
         """Minimise mean_i |h(b_i) - onehot(y_i)|^2 + ridge v |W|^2, v the mean variance of a dimension of the bank.
 
         In closed form, (Cov + ridge v I) W = Cov(b, onehot), and h(mean b) = mean onehot. A class without an exemplar
@@ -103,7 +103,7 @@ class Ridge:
 
 
 _heads: WeakKeyDictionary[Victim, dict[float, Ridge]] = WeakKeyDictionary()
-"""A rung is called for every batch; a head, once fitted, lives as long as its victim."""
+"""A loss is made for every batch; a head, once fitted, lives as long as its victim."""
 
 
 def _head_of(victim: Victim, ridge: float) -> Ridge:

@@ -1,4 +1,4 @@
-"""Rungs on distances to exemplars near an image: toward some, away from others, or only away from where it was.
+"""Losses on distances to exemplars near an image: toward some, away from others, or only away from where it was.
 
 Embeddings and exemplars have length 1, so |z - b|^2 = 2 - 2 <z, b>, and the nearest are the most similar.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from holdfast.attacks.losses.base import Loss
 from holdfast.attacks.losses.guides import GuideBank
-from holdfast.attacks.surrogate import SoftKNN
+from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.victim import Victim
 
 INSIDE = 1e-5
@@ -152,7 +152,7 @@ class _Nearest:
     present: int
 
     @classmethod
-    def of(cls, similarities: Tensor, surrogate: SoftKNN, number: int) -> "_Nearest":
+    def of(cls, similarities: Tensor, surrogate: TorchSoftKNN, number: int) -> "_Nearest":
         """Of float [N, M] similarities to the bank of `surrogate`, which lies sorted by class."""
         shape = (len(similarities), surrogate.classes, min(number, max(surrogate.widths)))
         rows = torch.full(shape, -1, device=similarities.device)

@@ -1,4 +1,4 @@
-"""Rungs on the whole-bank soft kNN, L_c(z) = logsumexp over i with y_i = c of <z, b_i> / tau."""
+"""Losses on the whole-bank soft kNN, L_c(z) = logsumexp over i with y_i = c of <z, b_i> / tau."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from holdfast.attacks.losses.base import Loss
-from holdfast.attacks.surrogate import SoftKNN
+from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.victim import Victim
 
 
@@ -30,7 +30,7 @@ class RelativeMargin:
     """`Margin` with a temperature that follows the embeddings: `share` of the spread of an image's similarities.
 
     Where embeddings lie in a narrow cone (a collapsed or uncentred encoder), all similarities are nearly equal, any
-    fixed temperature sees one straight line, and PGD overshoots what is close by. This rung sees every scale alike.
+    fixed temperature sees one straight line, and PGD overshoots what is close by. This loss sees every scale alike.
     """
 
     share: float = 0.1
@@ -45,7 +45,7 @@ class RelativeMargin:
         # tiny differences between similarities near 1 are then no longer lost to rounding.
         centred = bank - bank.mean(0)
         covariance = centred.T @ centred / len(bank)
-        surrogate = SoftKNN(centred, victim.surrogate.labels, victim.surrogate.classes, tau=1.0)
+        surrogate = TorchSoftKNN(centred, victim.surrogate.labels, victim.surrogate.classes, tau=1.0)
 
         def loss(attacked: Tensor) -> Tensor:
             z = victim.embed(attacked).float()

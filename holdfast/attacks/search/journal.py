@@ -1,4 +1,4 @@
-"""What a ladder has done, in a file that survives an interruption: the work of hours is not done twice."""
+"""What a suite has done, in a file that survives an interruption: the work of hours is not done twice."""
 
 import json
 import math
@@ -10,27 +10,27 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.attacks.attack import Kind
-from holdfast.attacks.victim import WorstCase
+from holdfast.attacks.attack import AttackKind
+from holdfast.attacks.search.worst_case import WorstCase
 from holdfast.errors import HoldfastError
 from holdfast.files import replace_atomically
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What one step of a ladder came to.
+    """What one attack of a suite came to.
 
     Attributes:
-        name: of the step.
+        name: of the attack.
         kind: what it knew.
-        tried: images that stood before it.
+        tried: images that had survived those before it.
         found: those it fooled.
         seconds: wall time.
 
     """
 
     name: str
-    kind: Kind
+    kind: AttackKind
     tried: int
     found: int
     seconds: float
@@ -38,13 +38,13 @@ class Tried:
 
 @dataclass
 class Journal:
-    """Where a ladder stands: the steps behind it, and how far the present one has got.
+    """How far a suite has got: the attacks that are done, and the position of the present one.
 
     Attributes:
         fingerprint: of everything that must be the same for this work to count.
         path: where it is kept; nowhere without one.
-        tried: the steps that are done.
-        rows: int64 [n], the images that stood when the present step began.
+        tried: the attacks that are done.
+        rows: int64 [n], the survivors when the present attack began.
         position: how many of them it has tried.
         seconds: wall time it has taken so far.
         saved: when it was last written; infinitely far in the past where it never was.
@@ -84,27 +84,27 @@ class Journal:
             )
         rows = arrays.pop("rows") if kept["begun"] else None
         worst_case.restore(arrays)
-        tried = [Tried(**(entry | {"kind": Kind(entry["kind"])})) for entry in kept["tried"]]
+        tried = [Tried(**(entry | {"kind": AttackKind(entry["kind"])})) for entry in kept["tried"]]
         return cls(fingerprint, path, tried, rows, kept["position"], kept["seconds"])
 
     def begin(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The images the present step still has to try: all of `rows` where it is new."""
+        """The images the present attack still has to try: all of `rows` where it is new."""
         if self.rows is None:
             self.position, self.seconds, self.rows = 0, 0.0, rows
         return self.rows[self.position :]
 
     def advance(self, images: int, seconds: float) -> None:
-        """The present step has tried so many more, in so many seconds."""
+        """The present attack has tried so many more, in so many seconds."""
         self.new = False
         self.position += images
         self.seconds += seconds
         self.new = True
 
-    def finish(self, name: str, kind: Kind, standing: int) -> None:
-        """The present step is done and left so many standing."""
+    def finish(self, name: str, kind: AttackKind, survivors: int) -> None:
+        """The present attack is done and left so many survivors."""
         self.new = False
         rows = 0 if self.rows is None else len(self.rows)
-        self.tried.append(Tried(name, kind, rows, rows - standing, self.seconds))
+        self.tried.append(Tried(name, kind, rows, rows - survivors, self.seconds))
         self.rows = None
         self.new = True
 

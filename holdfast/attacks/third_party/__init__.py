@@ -1,7 +1,7 @@
-"""Attacks that others wrote, as steps of the ladder: what an own attack misses, one of these may find.
+"""Attacks that others wrote, as parts of a suite: what an own attack misses, one of these may find.
 
 They need the `eval` extra: pyautoattack (APGD, FAB, Square) and adversarial-robustness-toolbox (HopSkipJump). Nothing of
-theirs is imported before it is used, so that the ladder's own attacks run without them.
+theirs is imported before it is used, so that the other attacks run without them.
 """
 
 from holdfast.attacks.third_party.apgd import ApgdCE, ApgdTargeted

@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from holdfast.attacks.attack import Kind
+from holdfast.attacks.attack import Attack, AttackBatch, AttackKind
 from holdfast.attacks.geometry import geometry_of
-from holdfast.attacks.quantise import SLACK, to_images, to_pixels
+from holdfast.attacks.quantise import to_images, to_pixels
+from holdfast.attacks.rounding import SLACK
 from holdfast.attacks.third_party.library import load, seeded
-from holdfast.attacks.third_party.served import lengths, served_as_art_classifier
-from holdfast.attacks.victim import ABSTAINED, Victim
+from holdfast.attacks.third_party.served import served_as_art_classifier
+from holdfast.attacks.victim import Victim, is_fooled
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.model.preprocess import Pixels
 
@@ -31,7 +32,7 @@ COARSEST = 0.05
 
 
 @dataclass(frozen=True)
-class HopSkip:
+class HopSkip(Attack):
     """HopSkipJump on the served labels; an image is done when a wrong answer lies in the ball, or the queries are spent.
 
     Attributes:
@@ -40,24 +41,19 @@ class HopSkip:
     """
 
     queries: int = 5000
+    kind = AttackKind.BLACK_BOX
 
     def __str__(self) -> str:
         return f"HopSkipJump {self.queries} queries"
 
-    @property
-    def kind(self) -> Kind:
-        """Answers alone."""
-        return Kind.BLACK_BOX
-
-    def __call__(
-        self, victim: Victim, pixels: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
-    ) -> Tensor:
-        """The nearest wrongly answered images, brought into the ball; clean ones where none was met. See `Step`."""
+    def run(self, batch: AttackBatch) -> Tensor:
+        """The nearest wrongly answered images, brought into the ball; clean ones where none was met."""
+        pixels, labels, threat = batch.pixels, batch.labels, batch.threat
         found = pixels.clone()
-        with seeded(generator):
+        with seeded(batch.generator):
             for i in range(len(pixels)):
-                walk = _Walk(victim, to_images(pixels[i : i + 1]), int(labels[i]), threat, self.queries)
-                if (nearest := _walk(walk, _starts(pixels, labels, i))) is not None:
+                walk = BoundaryWalk(batch.victim, to_images(pixels[i : i + 1]), int(labels[i]), threat, self.queries)
+                if (nearest := walk_boundary(walk, starting_points(pixels, labels, i))) is not None:
                     found[i] = to_pixels(nearest, pixels.device)[0]
         return geometry_of(threat).project(found, pixels)
 
@@ -67,8 +63,8 @@ class _SpentError(Exception):
 
 
 @dataclass
-class _Walk:
-    """All answers about one image, counted; a judge that says 1 where the served answer is wrong."""
+class BoundaryWalk:
+    """All answers about one image, counted: a classifier that says 1 where the served answer is wrong."""
 
     victim: Victim
     clean: Pixels
@@ -84,8 +80,7 @@ class _Walk:
         if len(images) == 0:
             raise _SpentError
         self.queries -= len(images)
-        answers = self.victim.judge(images)
-        wrong: NDArray[np.bool_] = (answers != self.label) & (answers != ABSTAINED)
+        wrong = is_fooled(self.victim.answer(images), np.full(len(images), self.label))
         if wrong.any():
             self._keep(images[wrong])
         if self.distance <= self.threat.epsilon * (1 + SLACK) or self.queries == 0:
@@ -93,13 +88,13 @@ class _Walk:
         return wrong.astype(np.int64)
 
     def _keep(self, images: Pixels) -> None:
-        distances = lengths(to_pixels(images) - to_pixels(self.clean), self.threat)
+        distances = geometry_of(self.threat).lengths(to_pixels(images) - to_pixels(self.clean))
         closest = int(distances.argmin())
         if float(distances[closest]) < self.distance:
             self.nearest, self.distance = images[closest : closest + 1], float(distances[closest])
 
 
-def _walk(walk: _Walk, starts: Pixels) -> Pixels | None:
+def walk_boundary(walk: BoundaryWalk, starts: Pixels) -> Pixels | None:
     """The nearest wrongly answered image that was met: uint8 [1, H, W, 3]; none where no start was one."""
     try:
         walk(starts)
@@ -113,7 +108,7 @@ def _walk(walk: _Walk, starts: Pixels) -> Pixels | None:
                 batch_size=walk.queries,
                 verbose=False,
             )
-            attack.theta = _theta(walk.threat, walk.clean[0].size)
+            attack.theta = precision(walk.threat, walk.clean[0].size)
             clean, start = (to_pixels(images).numpy() for images in (walk.clean, walk.nearest))
             attack.generate(clean, y=np.array([[1, 0]]), x_adv_init=start)
     except _SpentError:
@@ -121,7 +116,7 @@ def _walk(walk: _Walk, starts: Pixels) -> Pixels | None:
     return walk.nearest
 
 
-def _theta(threat: ThreatModel, dimensions: int) -> float:
+def precision(threat: ThreatModel, dimensions: int) -> float:
     """The library's precision, such that its noise is as large as a grey level at distance epsilon.
 
     From it follow the precision of the search for the boundary (theta, relative) and the noise by which a gradient is
@@ -132,7 +127,7 @@ def _theta(threat: ThreatModel, dimensions: int) -> float:
     return min(COARSEST, 1 / (255 * per_pixel))
 
 
-def _starts(pixels: Tensor, labels: Tensor, i: int) -> Pixels:
+def starting_points(pixels: Tensor, labels: Tensor, i: int) -> Pixels:
     """Images that may be of another class than pixels[i]: uint8 [m, H, W, 3]."""
     others = pixels[labels != labels[i]]
     order = (others - pixels[i]).flatten(1).norm(dim=1).argsort()

@@ -1,4 +1,4 @@
-"""Guests in this process: libraries that may not be there, and that draw from global random numbers."""
+"""Other people's libraries: they may not be installed, and they draw from global random numbers."""
 
 import importlib
 import threading
@@ -33,7 +33,7 @@ def load(module: str) -> Any:
     except ModuleNotFoundError as error:
         raise HoldfastError(
             f"{module.partition('.')[0]} cannot be used without {error.name}, which is not installed: third-party attacks"
-            " come with pip install 'holdfast[eval]'; leave these steps out to attack without them"
+            " come with pip install 'holdfast[eval]'; leave these attacks out to go without them"
         ) from error
 
 
@@ -63,7 +63,7 @@ class _Undisturbed:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """For a guest that draws from them although nothing of it counts."""
+        """For a library that draws from them although nothing of it counts."""
         with self._lock:
             if self._inside == 0:
                 self._torch, self._numpy = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002

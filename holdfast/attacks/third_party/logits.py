@@ -22,7 +22,7 @@ class SurrogateLogits(nn.Module):
     """
 
     def __init__(self, victim: Victim, tau: float | None = None) -> None:
-        """Take the surrogate of `victim` at temperature `tau`, > 0; at its own unless told."""
+        """Take the surrogate of `victim` at temperature `tau`, > 0; its own by default."""
         super().__init__()
         self.embed = victim.embed
         self.surrogate = victim.surrogate if tau is None else victim.surrogate.at(tau)
@@ -48,7 +48,7 @@ class SurrogateLogits(nn.Module):
         if not 1 <= rank < self.present:
             raise HoldfastError(
                 f"there is no wrong class of rank {rank}: of {self.present} classes with exemplars, ranks run from 1 to"
-                f" {self.present - 1}; leave this step out"
+                f" {self.present - 1}; leave this attack out"
             )
         with torch.no_grad():
             scores: Tensor = self(pixels).scatter(1, labels[:, None], -torch.inf)

@@ -7,21 +7,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from holdfast.attacks.attack import AttackBatch
 from holdfast.attacks.quantise import to_images, to_images_within
 from holdfast.attacks.third_party.library import load
-from holdfast.attacks.victim import ABSTAINED, Judge, Victim
-from holdfast.bundle.threat_model import ThreatModel
+from holdfast.attacks.victim import ABSTAINED, AnswerFunction, is_fooled
 from holdfast.errors import HoldfastError
 
 
-def served_as_art_classifier(judge: Judge, *, classes: int, size: tuple[int, int], abstains: bool = False) -> Any:
+def served_as_art_classifier(answer: AnswerFunction, *, classes: int, size: tuple[int, int], abstains: bool = False) -> Any:
     """The served labels as an ART `BlackBoxClassifier`, for any of its decision-based attacks and metrics.
 
     It takes float [N, 3, H, W] in [0, 1], which are rounded to grey levels as every image on its way to a server is, and
     predicts one-hot float32 [N, classes].
 
     Args:
-        judge: the answers, for instance of `trainer.evaluate.served` over a bundle.
+        answer: as served, for instance `holdfast.evaluation.quick.served` over a bundle.
         classes: how many there are.
         size: height and width of an image.
         abstains: add a last class, "no answer". To an untargeted attack of ART it counts as a wrong one, which is more
@@ -33,7 +33,7 @@ def served_as_art_classifier(judge: Judge, *, classes: int, size: tuple[int, int
     """
 
     def predict(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        answers = judge(to_images(torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))))
+        answers = answer(to_images(torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32))))
         if abstains:
             answers = np.where(answers == ABSTAINED, classes, answers)
         elif (answers == ABSTAINED).any():
@@ -45,15 +45,7 @@ def served_as_art_classifier(judge: Judge, *, classes: int, size: tuple[int, int
     return black_box(predict, (3, *size), columns, clip_values=(0.0, 1.0))
 
 
-def fools(victim: Victim, candidates: Tensor, pixels: Tensor, labels: Tensor, threat: ThreatModel) -> Tensor:
-    """Whether candidates, rounded within the ball, are served a wrong answer. Shape: float [n, 3, H, W] twice -> bool [n]."""
-    answers = victim.judge(to_images_within(candidates, to_images(pixels), threat))
-    wrong = (answers != labels.cpu().numpy()) & (answers != ABSTAINED)
-    return torch.from_numpy(wrong).to(pixels.device)
-
-
-def lengths(moves: Tensor, threat: ThreatModel) -> Tensor:
-    """Of moves [n, ...], in the norm of `threat`: float [n]."""
-    order = torch.inf if threat.norm == "linf" else 2
-    measured: Tensor = torch.linalg.vector_norm(moves.flatten(1), ord=order, dim=1)
-    return measured
+def fools(batch: AttackBatch, candidates: Tensor) -> Tensor:
+    """Whether candidates, rounded within the ball, are served a wrong answer. Shape: float [n, 3, H, W] -> bool [n]."""
+    answers = batch.victim.answer(to_images_within(candidates, to_images(batch.pixels), batch.threat))
+    return torch.from_numpy(is_fooled(answers, batch.labels.cpu().numpy())).to(batch.pixels.device)

@@ -6,18 +6,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from holdfast.attacks.attack import Kind
+from holdfast.attacks.attack import Attack, AttackBatch, AttackKind
 from holdfast.attacks.geometry import geometry_of
 from holdfast.attacks.quantise import to_images, to_images_within, to_pixels
 from holdfast.attacks.third_party.library import NORMS, load, seeded
 from holdfast.attacks.third_party.logits import SurrogateLogits
-from holdfast.attacks.victim import ABSTAINED, Victim
+from holdfast.attacks.victim import Victim, is_fooled
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.model.preprocess import Pixels
 
 
 @dataclass(frozen=True)
-class SquareScores:
+class SquareScores(Attack):
     """Square on continuous scores: those of `Victim.scores`, else the whole-bank soft kNN at the victim's own temperature.
 
     Vote counts would do the defence a favour: they are flat nearly everywhere, and a random search on a plain finds
@@ -32,33 +32,26 @@ class SquareScores:
     """
 
     queries: int = 5000
+    kind = AttackKind.BLACK_BOX
 
     def __str__(self) -> str:
         return f"Square {self.queries} queries"
 
-    @property
-    def kind(self) -> Kind:
-        """Scores and answers alone."""
-        return Kind.BLACK_BOX
-
-    def __call__(
-        self, victim: Victim, pixels: Tensor, labels: Tensor, threat: ThreatModel, generator: torch.Generator
-    ) -> Tensor:
-        """What fooled the served answer, else the points of the smallest margin; see `Step`."""
-        if len(pixels) == 0:
-            return pixels.clone()
+    def run(self, batch: AttackBatch) -> Tensor:
+        """What fooled the served answer, else the points of the smallest margin."""
+        pixels, threat = batch.pixels, batch.threat
         square = load("pyautoattack.square").SquareAttack(
             None, norm=NORMS[threat.norm], n_queries=self.queries, eps=threat.epsilon
         )
-        square.margin_and_loss = _Answers(victim, to_images(pixels), threat)
+        square.margin_and_loss = _Answers(batch.victim, to_images(pixels), threat)
         square.init_hyperparam(pixels)
-        with seeded(generator):
-            _, best = square.attack_single_run(pixels, labels)
+        with seeded(batch.generator):
+            _, best = square.attack_single_run(pixels, batch.labels)
         return geometry_of(threat).project(best, pixels)
 
 
 class _Answers:
-    """What Square is told of its proposals, in place of its own `margin_and_loss`."""
+    """What Square learns of its proposals, in place of its own `margin_and_loss`."""
 
     def __init__(self, victim: Victim, clean: Pixels, threat: ThreatModel) -> None:
         self._victim, self._clean, self._threat = victim, clean, threat
@@ -74,8 +67,7 @@ class _Answers:
         hopeful = np.flatnonzero((margins <= 0).cpu().numpy())
         fooled = np.zeros(len(images), dtype=bool)
         if len(hopeful):
-            answers = self._victim.judge(images[hopeful])
-            fooled[hopeful] = (answers != labels.cpu().numpy()[hopeful]) & (answers != ABSTAINED)
+            fooled[hopeful] = is_fooled(self._victim.answer(images[hopeful]), labels.cpu().numpy()[hopeful])
         self._rows = self._rows[~fooled]
         return torch.where(torch.from_numpy(fooled).to(margins.device), -1.0, 1.0), margins
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.attacks.victim import Outcome
+from holdfast.attacks.search.worst_case import AttackOutcome
 from holdfast.bundle.exemplars import Exemplars, Flag
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.data import LabelledImages
@@ -34,7 +34,7 @@ class ExemplarImages:
         return None if row is None else png(self._images[row])
 
 
-def choose(outcome: Outcome, labels: NDArray[np.int64], count: int = COUNT) -> list[int]:
+def choose(outcome: AttackOutcome, labels: NDArray[np.int64], count: int = COUNT) -> list[int]:
     """Rows to show: fooled and unfooled ones in about their true proportion, of as many classes as there are.
 
     Nothing is picked by eye: of each kind they are the first of each class, then the second. At least one is fooled, if
@@ -48,7 +48,7 @@ def choose(outcome: Outcome, labels: NDArray[np.int64], count: int = COUNT) -> l
 
 
 def examples(
-    chosen: list[int], scene: EvaluationContext, outcome: Outcome, answers: tuple[Answers, Answers], threat: ThreatModel
+    chosen: list[int], scene: EvaluationContext, outcome: AttackOutcome, answers: tuple[Answers, Answers], threat: ThreatModel
 ) -> tuple[Example, ...]:
     """The chosen rows as the report shows them.
 

@@ -7,7 +7,7 @@ arXiv 2002.08347). Here are only verdicts on numbers; `measures` takes them.
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from holdfast.attacks.attack import Kind
+from holdfast.attacks.attack import AttackKind
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.evaluation.report.results import Curve, Gate, ThreatResult
 from holdfast.evaluation.suites import MORE_RESTARTS, MORE_STEPS
@@ -52,12 +52,12 @@ def white_box_is_strongest(threats: Sequence[ThreatResult]) -> Gate:
     """Judge what the steps that know less found beyond those that know everything."""
     worst, names = 0.0, "they find nothing in any ball"
     for threat in threats:
-        beyond = [step for step in threat.steps if step.kind != Kind.WHITE_BOX and step.found]
+        beyond = [step for step in threat.steps if step.kind != AttackKind.WHITE_BOX and step.found]
         share = sum(step.found for step in beyond) / max(threat.clean.trials, 1)
         if share > worst:
             worst = share
             names = f"within {place(threat)}, by " + ", ".join(f"{step.name} ({step.found})" for step in beyond)
-    tried = any(step.kind != Kind.WHITE_BOX for threat in threats for step in threat.steps)
+    tried = any(step.kind != AttackKind.WHITE_BOX for threat in threats for step in threat.steps)
     return Gate(
         name="who knows more finds more",
         asks=f"black-box, transfer and random attacks find at most {points(BEATEN)} beyond the white-box ones",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from holdfast.attacks.adaptive import LADDER, TAUS, AdaptiveAttack
+from holdfast.attacks.adaptive import LOSSES, TAUS, AdaptiveAttack
 from holdfast.attacks.noise import NoiseAttack
 from holdfast.bundle.threat_model import Norm, ThreatModel
 from holdfast.evaluation.balls import slug
@@ -30,12 +30,12 @@ def expected(settings: Settings, images: int) -> dict[str, float]:
     looked_at = min(images, settings.curve_images)
 
     def attacked(attack: AdaptiveAttack) -> float:
-        return looked_at * len(attack.rungs) * attack.steps * attack.restarts * GRADIENT
+        return looked_at * len(attack.losses) * attack.steps * attack.restarts * GRADIENT
 
     costs: dict[str, float] = {}
     for norm, attack in _curves(settings):
         costs |= {_point(norm, attack, epsilon): attacked(attack) for epsilon in EPSILONS[norm]}
-    a_case = CROWD + len(LADDER) * settings.probing_attack.steps * GRADIENT
+    a_case = CROWD + len(LOSSES) * settings.probing_attack.steps * GRADIENT
     return costs | {
         "gate-vanishing": len(TAUS) * images * GRADIENT,
         "gate-rounding": images * GRADIENT,

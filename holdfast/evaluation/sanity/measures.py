@@ -13,8 +13,9 @@ from torch import Tensor
 from holdfast.attacks.adaptive import AdaptiveAttack
 from holdfast.attacks.planted import planted_adversary
 from holdfast.attacks.quantise import to_pixels
-from holdfast.attacks.search.suite import Watch
-from holdfast.attacks.victim import Attack, Victim, WorstCase
+from holdfast.attacks.search.suite import AfterBatch
+from holdfast.attacks.search.worst_case import WorstCase, WorstCaseAttack
+from holdfast.attacks.victim import Victim
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.intervals import Rate
 from holdfast.model.preprocess import Pixels
@@ -74,15 +75,15 @@ def robust(
     seed: int = 0,
     progress: Progress | None = None,
     store: Path | None = None,
-    watch: Watch | None = None,
+    watch: AfterBatch | None = None,
 ) -> Rate:
     """Images answered rightly, clean and under `attack`; measured by itself, with nothing carried over.
 
-    For `store` and `watch` see `AttackSuite.climb`.
+    For `store` and `watch` see `AttackSuite.run`.
     """
     worst_case = WorstCase(victim, images, labels, threat)
-    attack.ladder.climb(worst_case, seed=seed, progress=progress, store=store, watch=watch)
-    return Rate(worst_case.standing, len(images))
+    attack.suite.run(worst_case, seed=seed, progress=progress, store=store, watch=watch)
+    return Rate(worst_case.survivors, len(images))
 
 
 def differing(victim: Victim, images: Pixels) -> Rate:
@@ -90,14 +91,20 @@ def differing(victim: Victim, images: Pixels) -> Rate:
     with torch.no_grad():
         pixels = to_pixels(images, victim.device)
         moved = (victim.embed(pixels) != victim.embed(pixels)).any(1).cpu().numpy()
-    first, again = victim.judge(images), victim.judge(images)
-    apart = [victim.judge(images[start : start + APART]) for start in range(0, len(images), APART)]
+    first, again = victim.answer(images), victim.answer(images)
+    apart = [victim.answer(images[start : start + APART]) for start in range(0, len(images), APART)]
     otherwise = moved | (first != again) | (first != np.concatenate([*apart, np.zeros(0, np.int64)]))
     return Rate(int(otherwise.sum()), len(images))
 
 
 def plants_found(
-    victim: Victim, images: Pixels, threat: ThreatModel, attack: Attack, *, seed: int = 0, progress: Progress | None = None
+    victim: Victim,
+    images: Pixels,
+    threat: ThreatModel,
+    attack: WorstCaseAttack,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> Rate:
     """How many planted adversaries `attack` finds with the victim's own encoder; images without a case do not count."""
     result = planted_adversary(victim.embed, images, threat, attack, seed=seed, device=victim.device, progress=progress)

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.bundle.threat_model import ThreatModel
 from holdfast.model.encoder.onnx import OnnxGradient
 from holdfast.model.surrogate import SoftKNN
 
-Candidate = NDArray[np.uint8]
-Embedding = NDArray[np.float32]
-
-Search = Generator[Candidate, Embedding, None]
+Search = Generator[NDArray[np.uint8], NDArray[np.float32], None]
 """Yields candidates uint8 [H, W, C] inside the ball; is sent, for each, its embedding float32 [D] as served.
 
 The search never judges itself: the prober asks the served classifier about every candidate and stops at the first flip.
@@ -21,7 +19,7 @@ Between two candidates the prober waits for budget and for an idle server, so ea
 
 
 @dataclass(frozen=True)
-class Question:
+class ProbeTarget:
     """One answered request, and what an attacker with the whole bundle knows about it.
 
     image: uint8 [H, W, C], as the encoder saw it. label: the served answer. radius: L-infinity radius in grey levels.
@@ -34,17 +32,18 @@ class Question:
     surrogate: SoftKNN
     gradient: OnnxGradient
 
-    def inside(self, candidate: NDArray[np.signedinteger]) -> Candidate:
-        """The nearest point of the integer grid that is a picture and lies in the ball: int [H, W, C] -> uint8."""
-        centre = self.image.astype(np.int16)
-        low, high = np.maximum(centre - self.radius, 0), np.minimum(centre + self.radius, 255)
-        nearest: Candidate = np.clip(candidate, low, high).astype(np.uint8)
-        return nearest
+    @property
+    def threat(self) -> ThreatModel:
+        """The ball, in pixels of [0, 1]."""
+        return ThreatModel("linf", self.radius / 255)
 
 
-Attack = Callable[[Question, np.random.Generator], Search]
+ProbeAttack = Callable[[ProbeTarget, np.random.Generator], Search]
 
 
 def radius_in_levels(epsilon: float) -> int:
-    """The largest whole number of grey levels within epsilon (pixels in [0, 1]): .0314 (8/255) -> 8."""
+    """The largest whole number of grey levels within epsilon (pixels in [0, 1]): .0314 (8/255) -> 8.
+
+    It reads what an operator typed, and forgives decimals that were cut off: .03137 is 8 levels too.
+    """
     return int(np.floor(epsilon * 255 + 1e-3))

@@ -2,23 +2,29 @@
 
 import numpy as np
 
-from holdfast.server.monitor.probes.attack import Question, Search
+from holdfast.attacks.numpy_pgd import margin_slopes, numpy_pgd, to_floats
+from holdfast.server.monitor.probes.attack import ProbeTarget, Search
 from holdfast.server.monitor.probes.noise import noise
 
 
-def pgd(question: Question, rng: np.random.Generator) -> Search:
+def pgd(target: ProbeTarget, rng: np.random.Generator) -> Search:
     """Descends the whole-bank soft-kNN margin of the served label from a random start in the ball.
 
-    With z the served embedding, dmargin/dx = vjp(x, dmargin/dz). Every candidate is a real uint8 picture, so what is
-    judged is what a client could send. The step, 2.5 radius / steps, lets the search cross the ball and return.
+    Every candidate is a real uint8 picture, so what is judged is what a client could send. The step, 2.5 radius / steps in
+    whole grey levels, lets the search cross the ball and return.
     """
-    step = max(1, round(2.5 * question.radius / question.steps))
-    label = np.array([question.label])
-    candidate = next(noise(question, rng))
-    for _ in range(question.steps):
-        embedding = yield candidate
-        _, cotangent = question.surrogate.margin_gradient(embedding[None], label)
-        pixels = candidate[None].astype(np.float32) / np.float32(255)
-        slope = question.gradient.vjp(pixels, cotangent)[0]
-        candidate = question.inside(candidate - step * np.sign(slope).astype(np.int16))
-    yield candidate
+    step = max(1, round(2.5 * target.radius / target.steps))
+    search = numpy_pgd(
+        target.image[np.newaxis],
+        margin_slopes(target.surrogate, target.gradient, np.array([target.label])),
+        target.threat,
+        steps=target.steps,
+        step_size=step / 255,
+        start=to_floats(next(noise(target, rng))[np.newaxis]),
+        on_grid=True,
+    )
+    candidates = next(search)
+    for _ in range(target.steps):
+        embedding = yield candidates[0]
+        candidates = search.send(embedding[np.newaxis])
+    yield candidates[0]

@@ -13,7 +13,7 @@ from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.observers import BackgroundObserver, ObservedBatch, ObserverContext
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.monitor.metrics import Metrics
-from holdfast.server.monitor.probes.attack import Attack, Question, radius_in_levels
+from holdfast.server.monitor.probes.attack import ProbeAttack, ProbeTarget, radius_in_levels
 from holdfast.server.monitor.probes.budget import CpuBudget
 from holdfast.server.monitor.probes.flip_rate import FlipRate
 from holdfast.server.monitor.probes.priority import lower_thread_priority
@@ -115,7 +115,7 @@ class Prober(BackgroundObserver):
             raise HoldfastError("the bundle names no L-infinity radius to probe at; set --probe-epsilons")
         return (threat.epsilon,)
 
-    def _probe(self, sample: Sample, name: str, attack: Attack, epsilon: float) -> None:
+    def _probe(self, sample: Sample, name: str, attack: ProbeAttack, epsilon: float) -> None:
         """Runs one attack on one sample and counts what came of it, whatever came of it."""
         started = time.thread_time()
         outcome: Outcome
@@ -134,10 +134,10 @@ class Prober(BackgroundObserver):
             rate = self._rates.setdefault((name, epsilon), FlipRate()).add(outcome == "flip")
             self._metrics.flip_rate(name, epsilon, rate)
 
-    def _flips(self, sample: Sample, attack: Attack, epsilon: float) -> bool:
+    def _flips(self, sample: Sample, attack: ProbeAttack, epsilon: float) -> bool:
         """Whether any candidate of the search gets another label from the model that answered."""
         classifier = sample.snapshot.classifier
-        question = Question(
+        target = ProbeTarget(
             sample.image,
             sample.label,
             radius_in_levels(epsilon),
@@ -145,7 +145,7 @@ class Prober(BackgroundObserver):
             classifier.surrogate,
             sample.snapshot.gradient,
         )
-        search = attack(question, self._rng)
+        search = attack(target, self._rng)
         try:
             candidate = next(search)
             while True:

@@ -1,10 +1,10 @@
 """Every attack a probe runs: a file, and one line here."""
 
-from holdfast.server.monitor.probes.attack import Attack
+from holdfast.server.monitor.probes.attack import ProbeAttack
 from holdfast.server.monitor.probes.noise import noise
 from holdfast.server.monitor.probes.pgd import pgd
 
-ATTACKS: dict[str, Attack] = {
+ATTACKS: dict[str, ProbeAttack] = {
     "noise": noise,
     "pgd": pgd,
 }

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from holdfast.attacks.planted import knn_judge
+from holdfast.attacks.planted import knn_answers
 from holdfast.attacks.quantise import to_pixels
-from holdfast.attacks.surrogate import SoftKNN
+from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.victim import Embed, Victim
 from holdfast.model.vote import VoteParameters
 
@@ -48,6 +48,6 @@ def small_setup(*, classes=3, exemplars=96, others=24, activation=nn.ReLU, level
         bank = embed(to_pixels(images[:exemplars]))
     net.requires_grad_(requires_grad=False)
     bank_labels = torch.from_numpy(labels[:exemplars])
-    judge = knn_judge(embed, bank, bank_labels, classes, VoteParameters(k=5))
-    victim = Victim(embed, SoftKNN(bank, bank_labels, classes, 0.05), judge)
+    answer = knn_answers(embed, bank, bank_labels, classes, VoteParameters(k=5))
+    victim = Victim(embed, TorchSoftKNN(bank, bank_labels, classes, 0.05), answer)
     return Setup(victim, embed, images, labels, exemplars)

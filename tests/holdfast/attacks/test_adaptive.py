@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.progress import Progress
 
-from holdfast.attacks.adaptive import LADDER, AdaptiveAttack
+from holdfast.attacks.adaptive import LOSSES, AdaptiveAttack
 from holdfast.attacks.losses import CrossEntropy, Margin, Targeted
 from holdfast.bundle.threat_model import ThreatModel
 from tests.holdfast.attacks.small import small_setup
@@ -26,16 +26,16 @@ def moves(outcome, images):
 
 @settings(deadline=None, max_examples=12)
 @given(st.sampled_from(["linf", "l2"]), st.floats(0.004, 0.3), st.integers(0, 50))
-def test_every_claim_is_a_uint8_image_in_the_ball_that_the_judge_gets_wrong(scene, norm, epsilon, seed):
+def test_every_claim_is_a_uint8_image_in_the_ball_that_is_answered_wrongly(scene, norm, epsilon, seed):
     victim, images, labels = scene
     threat = ThreatModel(norm, epsilon)
-    attack = AdaptiveAttack(rungs=(Margin(0.05), Margin(0.2)), steps=4, batch_size=7)
+    attack = AdaptiveAttack(losses=(Margin(0.05), Margin(0.2)), steps=4, batch_size=7)
     outcome = attack(victim, images, labels, threat, seed=seed)
     size = np.abs(moves(outcome, images)).max(1) if norm == "linf" else np.linalg.norm(moves(outcome, images), axis=1)
     assert outcome.adversarial.dtype == np.uint8
     assert (size <= epsilon * 1.00001).all()
-    np.testing.assert_array_equal(victim.judge(outcome.adversarial), outcome.adversarial_labels)
-    np.testing.assert_array_equal(victim.judge(images), outcome.clean_labels)
+    np.testing.assert_array_equal(victim.answer(outcome.adversarial), outcome.adversarial_labels)
+    np.testing.assert_array_equal(victim.answer(images), outcome.clean_labels)
     right, still_right = outcome.clean_labels == labels, outcome.adversarial_labels == labels
     np.testing.assert_array_equal(outcome.success, right & ~still_right)
     assert [name != "" for name in outcome.found_by] == outcome.success.tolist()
@@ -44,22 +44,22 @@ def test_every_claim_is_a_uint8_image_in_the_ball_that_the_judge_gets_wrong(scen
 
 def test_it_finds_more_than_nothing_and_a_tiny_ball_holds_nothing(scene):
     victim, images, labels = scene
-    attack = AdaptiveAttack(rungs=LADDER[:2], steps=10)
+    attack = AdaptiveAttack(losses=LOSSES[:2], steps=10)
     assert attack(victim, images, labels, ThreatModel("linf", 64 / 255)).success.mean() > 0.9
     assert attack(victim, images, labels, ThreatModel("linf", 0.4 / 255)).success.sum() == 0
 
 
-def test_a_longer_ladder_never_finds_less(scene):
+def test_more_losses_never_find_less(scene):
     victim, images, labels = scene
     found = [
-        AdaptiveAttack(rungs=LADDER[:n], steps=6)(victim, images, labels, LINF, seed=3).success
-        for n in range(1, len(LADDER) + 1)
+        AdaptiveAttack(losses=LOSSES[:n], steps=6)(victim, images, labels, LINF, seed=3).success
+        for n in range(1, len(LOSSES) + 1)
     ]
-    for shorter, longer in pairwise(found):
-        assert (longer >= shorter).all()
+    for fewer, more in pairwise(found):
+        assert (more >= fewer).all()
 
 
-def test_later_rungs_see_survivors_only(scene):
+def test_later_losses_see_survivors_only(scene):
     victim, images, labels = scene
     seen = []
 
@@ -69,29 +69,29 @@ def test_later_rungs_see_survivors_only(scene):
             return Margin(0.05)(victim, pixels, labels)
 
     large = ThreatModel("linf", 24 / 255)
-    first = AdaptiveAttack(rungs=(Margin(0.05),), steps=6)(victim, images, labels, large)
-    AdaptiveAttack(rungs=(Margin(0.05), Spy()), steps=6)(victim, images, labels, large)
+    first = AdaptiveAttack(losses=(Margin(0.05),), steps=6)(victim, images, labels, large)
+    AdaptiveAttack(losses=(Margin(0.05), Spy()), steps=6)(victim, images, labels, large)
     assert sum(seen) == int((first.clean_labels == labels).sum() - first.success.sum())
 
 
 def test_the_same_seed_gives_the_same_outcome(scene):
     victim, images, labels = scene
-    attack = AdaptiveAttack(rungs=(Margin(0.1),), steps=3, restarts=2)
+    attack = AdaptiveAttack(losses=(Margin(0.1),), steps=3, restarts=2)
     once, again = (attack(victim, images, labels, LINF, seed=5) for _ in range(2))
     np.testing.assert_array_equal(once.adversarial, again.adversarial)
 
 
-@pytest.mark.parametrize("rung", [*LADDER, Targeted(0.05, 1), CrossEntropy(0.05)], ids=str)
-def test_each_rung_alone_beats_random_directions(scene, rung):
+@pytest.mark.parametrize("loss", [*LOSSES, Targeted(0.05, 1), CrossEntropy(0.05)], ids=str)
+def test_each_loss_alone_beats_random_directions(scene, loss):
     victim, images, labels = scene
     threat = ThreatModel("linf", 48 / 255)
-    assert AdaptiveAttack(rungs=(rung,), steps=10)(victim, images, labels, threat).success.mean() > 0.6
+    assert AdaptiveAttack(losses=(loss,), steps=10)(victim, images, labels, threat).success.mean() > 0.6
 
 
-def test_the_bar_ends_full_and_says_what_stands(scene):
+def test_the_bar_ends_full_and_counts_the_survivors(scene):
     victim, images, labels = scene
     bar = Progress(disable=True)
-    outcome = AdaptiveAttack(rungs=LADDER[:2], steps=2)(victim, images, labels, LINF, progress=bar)
-    standing = int((outcome.clean_labels == labels).sum() - outcome.success.sum())
+    outcome = AdaptiveAttack(losses=LOSSES[:2], steps=2)(victim, images, labels, LINF, progress=bar)
+    survivors = int((outcome.clean_labels == labels).sum() - outcome.success.sum())
     assert bar.tasks[0].finished
-    assert f"{standing} of {len(images)} stand" in bar.tasks[0].description
+    assert f"{survivors} of {len(images)}" in bar.tasks[0].description

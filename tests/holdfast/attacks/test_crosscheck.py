@@ -133,14 +133,14 @@ def test_our_projections_are_the_libraries(norm, epsilon, spread, seed):
 
 
 @pytest.mark.parametrize("norm", BALLS)
-def test_our_ladder_and_apgd_find_the_same_images_but_for_a_few(scene, norm):
+def test_our_suite_and_apgd_find_the_same_images_but_for_a_few(scene, norm):
     """Neither finds all or nothing. The margin alone would miss a few: some ways lead through a class that is no rival yet."""
     victim, images, labels = scene
     threat = {"linf": ThreatModel("linf", 14 / 255), "l2": ThreatModel("l2", 0.5)}[norm]
     taus, ranks = (0.05, 0.2), range(1, CLASSES)
-    climbs = [PGDAttack(rung, 40) for rung in (*map(Margin, taus), *(Targeted(0.1, rank) for rank in ranks))]
+    ours = [PGDAttack(loss, 40) for loss in (*map(Margin, taus), *(Targeted(0.1, rank) for rank in ranks))]
     apgd = [*(ApgdCE(tau, 40) for tau in taus), *(ApgdTargeted(0.1, rank, 40) for rank in ranks)]
-    mine, theirs = (AttackSuite(tuple(steps))(victim, images, labels, threat).success for steps in (climbs, apgd))
+    mine, theirs = (AttackSuite(tuple(steps))(victim, images, labels, threat).success for steps in (ours, apgd))
     assert 0.2 < theirs.mean() < 0.8
     assert (theirs & ~mine).sum() <= 1
     assert (mine & ~theirs).sum() <= 1
@@ -161,11 +161,11 @@ def embed():
 
 
 class TestPlanted:
-    """Plants that exist by construction; see `trainer.attacks.planted`."""
+    """Plants that exist by construction; see `holdfast.attacks.planted`."""
 
     def test_apgd_over_several_temperatures_finds_them(self, embed):
-        ladder = AttackSuite(tuple(ApgdCE(tau, 40) for tau in (0.02, 0.05, 0.1, 0.2)))
-        result = planted_adversary(embed, blurred_noise(6), BALLS["linf"], ladder, crowd=300)
+        suite = AttackSuite(tuple(ApgdCE(tau, 40) for tau in (0.02, 0.05, 0.1, 0.2)))
+        result = planted_adversary(embed, blurred_noise(6), BALLS["linf"], suite, crowd=300)
         assert (result.cases, result.rate) == (6, 1.0)
 
     def test_square_on_vote_counts_does_not(self, embed):

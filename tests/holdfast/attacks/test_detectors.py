@@ -9,12 +9,22 @@ from hypothesis import strategies as st
 
 from holdfast.attacks.adaptive import AdaptiveAttack
 from holdfast.attacks.attack import PGDAttack
-from holdfast.attacks.detectors import AlarmAware, SoftNeighbours, alarms_of, evasion, guarded, threshold_at
+from holdfast.attacks.detectors import (
+    AttackedSet,
+    DetectorAware,
+    EvasionAttack,
+    SoftNeighbours,
+    detectors_of,
+    evasion,
+    guarded,
+    threshold_at,
+)
 from holdfast.attacks.losses import Margin, SitawarinWagner
 from holdfast.attacks.quantise import to_pixels
 from holdfast.attacks.search.suite import AttackSuite
-from holdfast.attacks.surrogate import SoftKNN
-from holdfast.attacks.victim import ABSTAINED, Victim, WorstCase
+from holdfast.attacks.search.worst_case import WorstCase
+from holdfast.attacks.surrogate import TorchSoftKNN
+from holdfast.attacks.victim import ABSTAINED, Victim
 from holdfast.bundle.exemplars import Exemplars, Flag
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.model import classifier as classifier_module
@@ -59,16 +69,18 @@ class EvaluationContext:
         if calibrated:
             counts = np.stack([np.bincount(row, minlength=3) for row in answers.neighbour_labels])
             self.bundle.manifest.calibration = calibrate(counts, self.clean_labels, coverage=0.9)
-        surrogate = SoftKNN(torch.from_numpy(bank), torch.from_numpy(labels[:120]), 3, 0.05)
+        surrogate = TorchSoftKNN(torch.from_numpy(bank), torch.from_numpy(labels[:120]), 3, 0.05)
         self.victim = Victim(self.embed, surrogate, lambda images: self.classifier.classify(images).labels)
 
     def numpy_embed(self, images):
         with torch.no_grad():
             return self.embed(to_pixels(images)).numpy()
 
-    def alarms(self, false_positives=0.1):
+    def detectors(self, false_positives=0.1):
         answers = self.classifier.classify(self.clean)
-        return alarms_of(self.bundle, answers, self.clean_labels, false_positives=false_positives, classifier=self.classifier)
+        return detectors_of(
+            self.bundle, answers, self.clean_labels, false_positives=false_positives, classifier=self.classifier
+        )
 
 
 @pytest.fixture(scope="module")
@@ -77,24 +89,24 @@ def scene():
 
 
 @pytest.fixture(scope="module")
-def alarms(scene):
-    return {alarm.name: alarm for alarm in scene.alarms()}
+def detectors(scene):
+    return {detector.name: detector for detector in scene.detectors()}
 
 
 @pytest.fixture(scope="module")
 def plain(scene):
-    attack = AdaptiveAttack(rungs=(Margin(0.05), Margin(0.2)), steps=10)
+    attack = AdaptiveAttack(losses=(Margin(0.05), Margin(0.2)), steps=10)
     return attack(scene.victim, scene.images, scene.labels, THREAT)
 
 
-def test_a_bundle_has_the_alarms_that_mean_something(alarms):
-    assert list(alarms) == NAMES
-    assert [alarm.name for alarm in EvaluationContext(np.zeros(120)).alarms()] == [
+def test_a_bundle_has_the_detectors_that_mean_something(detectors):
+    assert list(detectors) == NAMES
+    assert [detector.name for detector in EvaluationContext(np.zeros(120)).detectors()] == [
         "credibility",
         "soft margin",
         "k-th distance",
     ]
-    assert [alarm.name for alarm in EvaluationContext(calibrated=False).alarms()] == NAMES[1:]
+    assert [detector.name for detector in EvaluationContext(calibrated=False).detectors()] == NAMES[1:]
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.floats(0, 0.99))
@@ -116,28 +128,28 @@ def test_impossible_thresholds_are_refused():
 
 @settings(deadline=None, max_examples=8)
 @given(st.floats(0, 0.6))
-def test_alarms_keep_their_false_positive_rate(scene, rate):
+def test_detectors_keep_their_false_positive_rate(scene, rate):
     answers = scene.classifier.classify(scene.clean)
     right = answers.labels == scene.clean_labels
-    for alarm in scene.alarms(rate):
-        if alarm.name == "credibility":
-            np.testing.assert_array_equal(alarm.raised(answers), answers.abstain)
-            assert 0 < alarm.raised(answers).mean() <= 0.1
+    for detector in scene.detectors(rate):
+        if detector.name == "credibility":
+            np.testing.assert_array_equal(detector.flagged(answers), answers.abstain)
+            assert 0 < detector.flagged(answers).mean() <= 0.1
         else:
-            assert alarm.raised(answers)[right].mean() <= rate + 1e-9
+            assert detector.flagged(answers)[right].mean() <= rate + 1e-9
 
 
-def test_scores_are_what_they_are_called(scene, alarms):
+def test_scores_are_what_they_are_called(scene, detectors):
     answers = scene.classifier.classify(scene.images)
     z = scene.numpy_embed(scene.images)
     embeddings, _ = scene.bundle.index.vectors()
     for n, row in enumerate(z):
         nearest = np.argsort(-embeddings @ row)[:K]
         marked = np.mean(scene.bundle.exemplars.flags[nearest] > 0)
-        assert alarms["marked neighbours"].score(answers)[n] == pytest.approx(marked)
-        assert alarms["k-th distance"].score(answers)[n] == pytest.approx(1 - embeddings[nearest[-1]] @ row, abs=1e-5)
-    np.testing.assert_array_equal(alarms["credibility"].score(answers), -answers.credibility)
-    np.testing.assert_array_equal(alarms["soft margin"].score(answers), -answers.soft_margin.astype(float))
+        assert detectors["marked neighbours"].score(answers)[n] == pytest.approx(marked)
+        assert detectors["k-th distance"].score(answers)[n] == pytest.approx(1 - embeddings[nearest[-1]] @ row, abs=1e-5)
+    np.testing.assert_array_equal(detectors["credibility"].score(answers), -answers.credibility)
+    np.testing.assert_array_equal(detectors["soft margin"].score(answers), -answers.soft_margin.astype(float))
 
 
 @settings(deadline=None, max_examples=20)
@@ -171,25 +183,25 @@ def test_a_sharp_edge_counts_the_k_nearest(scene):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_penalty_follows_the_score_and_has_a_gradient(scene, alarms, plain, name):
+def test_the_penalty_follows_the_score_and_has_a_gradient(scene, detectors, plain, name):
     images = np.concatenate([scene.clean, scene.images, plain.adversarial])
     answers = scene.classifier.classify(images)
     z = torch.from_numpy(answers.embeddings).requires_grad_()
-    penalty = alarms[name].penalty(z, torch.from_numpy(answers.labels))
+    penalty = detectors[name].penalty(z, torch.from_numpy(answers.labels))
     assert penalty.shape == (len(images),)
-    assert np.corrcoef(penalty.detach().numpy(), alarms[name].score(answers))[0, 1] > 0.7
+    assert np.corrcoef(penalty.detach().numpy(), detectors[name].score(answers))[0, 1] > 0.7
     (gradient,) = torch.autograd.grad(penalty.sum(), z)
     assert bool((gradient.abs().amax(1) > 0).all())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_small_step_down_the_penalty_lowers_it(scene, alarms, name):
+def test_a_small_step_down_the_penalty_lowers_it(scene, detectors, name):
     z, wanted = torch.from_numpy(scene.numpy_embed(scene.images)), torch.from_numpy(scene.labels)
     z.requires_grad_()
-    before = alarms[name].penalty(z, wanted)
+    before = detectors[name].penalty(z, wanted)
     (gradient,) = torch.autograd.grad(before.sum(), z)
     length = gradient.norm(dim=1, keepdim=True)
-    after = alarms[name].penalty((z - 2e-4 * gradient / length).detach(), wanted)
+    after = detectors[name].penalty((z - 2e-4 * gradient / length).detach(), wanted)
     # To first order by the length of the gradient; the edge of the neighbourhood moves too, but counts as constant.
     assert ((before - after).detach() > 0).float().mean() > 0.95
 
@@ -201,81 +213,83 @@ def test_the_soft_margin_is_attacked_as_it_is_served(scene, monkeypatch):
         classifier = Classifier(scene.bundle)
         assert len(classifier.surrogate) == min(rows, 120)
         answers = classifier.classify(scene.images)
-        alarms = {alarm.name: alarm for alarm in alarms_of(scene.bundle, answers, scene.labels)}
-        penalty = alarms["soft margin"].penalty(torch.from_numpy(answers.embeddings), torch.from_numpy(answers.labels))
+        detectors = {detector.name: detector for detector in detectors_of(scene.bundle, answers, scene.labels)}
+        penalty = detectors["soft margin"].penalty(torch.from_numpy(answers.embeddings), torch.from_numpy(answers.labels))
         np.testing.assert_allclose(-penalty.numpy(), answers.soft_margin, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_loss_is_the_margin_less_the_weighted_penalty_of_the_strongest_wrong_class(scene, alarms, name):
+def test_the_loss_is_the_margin_less_the_weighted_penalty_of_the_strongest_wrong_class(scene, detectors, name):
     pixels, labels = to_pixels(scene.images), torch.from_numpy(scene.labels)
-    victim, alarm = scene.victim, alarms[name]
-    silent, loud = (AlarmAware(alarm, 0.1, weight)(victim, pixels, labels)(pixels) for weight in (0.0, 2.5))
+    victim, detector = scene.victim, detectors[name]
+    silent, loud = (DetectorAware(detector, 0.1, weight)(victim, pixels, labels)(pixels) for weight in (0.0, 2.5))
     torch.testing.assert_close(silent, Margin(0.1)(victim, pixels, labels)(pixels))
     scores = victim.surrogate.at(0.1).log_scores(victim.embed(pixels)).detach().numpy()
     scores[np.arange(len(scores)), scene.labels] = -np.inf
-    penalty = alarm.penalty(victim.embed(pixels), torch.from_numpy(scores.argmax(1)))
+    penalty = detector.penalty(victim.embed(pixels), torch.from_numpy(scores.argmax(1)))
     torch.testing.assert_close(silent - loud, 2.5 * penalty, rtol=1e-3, atol=1e-4)
 
 
-def test_the_guarded_judge_keeps_back_what_raises_the_alarm(scene, alarms):
+def test_the_guarded_answer_keeps_back_what_raises_the_detector(scene, detectors):
     answers = scene.classifier.classify(scene.images)
-    for alarm in alarms.values():
-        judged = guarded(scene.classifier.classify, alarm)(scene.images)
-        raised = alarm.raised(answers)
-        assert (judged[raised] == ABSTAINED).all()
-        np.testing.assert_array_equal(judged[~raised], answers.labels[~raised])
-        assert guarded(scene.classifier.classify, alarm)(scene.images[:0]).shape == (0,)
+    for detector in detectors.values():
+        answered = guarded(scene.classifier.classify, detector)(scene.images)
+        flagged = detector.flagged(answers)
+        assert (answered[flagged] == ABSTAINED).all()
+        np.testing.assert_array_equal(answered[~flagged], answers.labels[~flagged])
+        assert guarded(scene.classifier.classify, detector)(scene.images[:0]).shape == (0,)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_evasion_counts_wrong_answers_without_an_alarm(scene, alarms, plain, name):
-    alarm, answer = alarms[name], scene.classifier.classify
-    options = {"steps": 8, "weights": (1, 10), "also": (SitawarinWagner(K, 2 * K),)}
-    result = evasion(alarm, scene.victim, answer, scene.images, scene.labels, THREAT, plain=plain, **options)
+def test_evasion_counts_wrong_answers_without_a_flag(scene, detectors, plain, name):
+    detector, answer = detectors[name], scene.classifier.classify
+    attack = EvasionAttack(steps=8, weights=(1, 10), also=(SitawarinWagner(K, 2 * K),))
+    result = evasion(detector, scene.victim, answer, AttackedSet(scene.images, scene.labels, THREAT, plain), attack)
     clean, attacked = answer(scene.images), answer(plain.adversarial)
     right = clean.labels == scene.labels
     assert (result.name, result.threat) == (name, str(THREAT))
-    assert (result.false_positives.successes, result.false_positives.trials) == (alarm.raised(clean)[right].sum(), right.sum())
+    assert (result.false_positives.successes, result.false_positives.trials) == (
+        detector.flagged(clean)[right].sum(),
+        right.sum(),
+    )
     assert (result.detected.successes, result.detected.trials) == (
-        alarm.raised(attacked)[plain.success].sum(),
+        detector.flagged(attacked)[plain.success].sum(),
         plain.success.sum(),
     )
-    open_to_attack = right & ~alarm.raised(clean)
+    open_to_attack = right & ~detector.flagged(clean)
     assert result.evaded.trials == result.evaded_plain.trials == open_to_attack.sum()
-    assert result.evaded_plain.successes == (plain.success & open_to_attack & ~alarm.raised(attacked)).sum()
+    assert result.evaded_plain.successes == (plain.success & open_to_attack & ~detector.flagged(attacked)).sum()
     assert result.evaded.successes == result.evaded_plain.successes + sum(step.found for step in result.tried)
     assert [step.name for step in result.tried][:2] == ["Sitawarin-Wagner 14 guides, k 7", f"margin tau 0.05 less 1 {name}"]
     assert len(result.tried) == 5
 
 
-def test_an_attack_that_knows_of_an_alarm_evades_it_more_often(scene, alarms, plain):
-    """Each alarm at a loose threshold: where the plain attack is mostly caught, the aware one gets through."""
+def test_an_attack_that_knows_of_an_detector_evades_it_more_often(scene, detectors, plain):
+    """Each detector at a loose threshold: where the plain attack is mostly caught, the aware one gets through."""
     gained = 0
     for name in ("credibility", "k-th distance"):
-        alarm = alarms[name]
-        aware = evasion(
-            alarm, scene.victim, scene.classifier.classify, scene.images, scene.labels, THREAT, plain=plain, steps=10
-        )
+        detector = detectors[name]
+        attacked = AttackedSet(scene.images, scene.labels, THREAT, plain)
+        aware = evasion(detector, scene.victim, scene.classifier.classify, attacked, EvasionAttack(steps=10))
         gained += aware.evaded.successes - aware.evaded_plain.successes
     assert plain.success.sum() > 10
     assert gained > 0
 
 
-def test_what_it_finds_is_answered_wrongly_without_an_alarm(scene, alarms):
-    alarm = alarms["credibility"]
-    victim = Victim(scene.embed, scene.victim.surrogate, guarded(scene.classifier.classify, alarm))
+def test_what_it_finds_is_answered_wrongly_without_a_flag(scene, detectors):
+    detector = detectors["credibility"]
+    victim = Victim(scene.embed, scene.victim.surrogate, guarded(scene.classifier.classify, detector))
     worst_case = WorstCase(victim, scene.images, scene.labels, THREAT)
-    AttackSuite((PGDAttack(AlarmAware(alarm, 0.1, 10.0), 10),)).climb(worst_case)
+    AttackSuite((PGDAttack(DetectorAware(detector, 0.1, 10.0), 10),)).run(worst_case)
     outcome = worst_case.outcome()
     answers = scene.classifier.classify(outcome.adversarial)
     assert outcome.success.sum() > 5
     assert (answers.labels != scene.labels)[outcome.success].all()
-    assert not alarm.raised(answers)[outcome.success].any()
+    assert not detector.flagged(answers)[outcome.success].any()
 
 
-def test_its_fingerprint_is_of_what_it_does_not_of_where_it_lies_in_memory(alarms):
-    described = {repr(AlarmAware(alarm, 0.1, 3.0)) for alarm in alarms.values()}
-    assert len(described) == len(alarms)
+def test_its_fingerprint_is_of_what_it_does_not_of_where_it_lies_in_memory(detectors):
+    described = {repr(DetectorAware(detector, 0.1, 3.0)) for detector in detectors.values()}
+    assert len(described) == len(detectors)
     assert all(" at 0x" not in text and "function" not in text for text in described)
-    assert len({str(AlarmAware(alarm, 0.1, 3.0)) for alarm in alarms.values()}) == len(alarms)
+    assert len({str(DetectorAware(detector, 0.1, 3.0)) for detector in detectors.values()}) == len(detectors)

@@ -29,9 +29,9 @@ def scene():
     return EvaluationContext()
 
 
-def test_the_surrogate_is_over_the_attackers_images_and_the_judge_is_the_served_one(scene):
+def test_the_surrogate_is_over_the_attackers_images_and_the_answers_are_the_served_ones(scene):
     victim = bank_unknown(scene.victim, scene.own, scene.own_labels, attacked=scene.images)
-    assert (victim.embed, victim.judge) == (scene.victim.embed, scene.victim.judge)
+    assert (victim.embed, victim.answer) == (scene.victim.embed, scene.victim.answer)
     assert (victim.surrogate.tau, victim.surrogate.classes) == (0.05, 3)
     order = np.argsort(scene.own_labels, kind="stable")
     with torch.no_grad():
@@ -47,15 +47,15 @@ def test_nothing_of_the_bank_is_left(scene):
 
 def test_it_still_finds_much_and_claims_nothing_the_server_does_not_answer(scene):
     victim = bank_unknown(scene.victim, scene.own, scene.own_labels, attacked=scene.images)
-    attack = AdaptiveAttack(rungs=(Margin(0.05), Margin(0.2)), steps=10)
+    attack = AdaptiveAttack(losses=(Margin(0.05), Margin(0.2)), steps=10)
     outcome = attack(victim, scene.images, scene.labels, ThreatModel("linf", 40 / 255))
     assert outcome.success.mean() > 0.5
-    np.testing.assert_array_equal(outcome.clean_labels, scene.victim.judge(scene.images))
-    np.testing.assert_array_equal(outcome.adversarial_labels, scene.victim.judge(outcome.adversarial))
+    np.testing.assert_array_equal(outcome.clean_labels, scene.victim.answer(scene.images))
+    np.testing.assert_array_equal(outcome.adversarial_labels, scene.victim.answer(outcome.adversarial))
 
 
 def test_an_attack_that_asks_no_bank_is_the_same_without_it(scene):
-    attack, threat = AdaptiveAttack(rungs=(LatentDistance(),), steps=6), ThreatModel("linf", 40 / 255)
+    attack, threat = AdaptiveAttack(losses=(LatentDistance(),), steps=6), ThreatModel("linf", 40 / 255)
     unknown = bank_unknown(scene.victim, scene.own, scene.own_labels, attacked=scene.images)
     known, unaware = (attack(victim, scene.images, scene.labels, threat) for victim in (scene.victim, unknown))
     np.testing.assert_array_equal(known.adversarial, unaware.adversarial)
@@ -64,13 +64,13 @@ def test_an_attack_that_asks_no_bank_is_the_same_without_it(scene):
 def test_an_attacked_image_among_the_attackers_own_is_refused(scene):
     own = np.concatenate([scene.own, scene.images[3:5]])
     labels = np.concatenate([scene.own_labels, scene.labels[3:5]])
-    with pytest.raises(HoldfastError, match="2 of the attacked images"):
+    with pytest.raises(HoldfastError, match="^2 "):
         bank_unknown(scene.victim, own, labels, attacked=scene.images)
 
 
 def test_a_class_the_attacker_has_never_seen_is_refused(scene):
     some = scene.own_labels != 1
-    with pytest.raises(HoldfastError, match="no image of the classes 1"):
+    with pytest.raises(HoldfastError, match="classes 1,"):
         bank_unknown(scene.victim, scene.own[some], scene.own_labels[some], attacked=scene.images)
 
 

@@ -1,4 +1,5 @@
 import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from holdfast.attacks.adaptive import AdaptiveAttack
-from holdfast.attacks.attack import Kind, PGDAttack
+from holdfast.attacks.adaptive import LOSSES, AdaptiveAttack
+from holdfast.attacks.attack import AttackKind, PGDAttack
 from holdfast.attacks.losses import (
     CrossEntropy,
     FeatureMatching,
@@ -24,10 +25,9 @@ from holdfast.attacks.losses import (
 )
 from holdfast.attacks.quantise import to_pixels
 from holdfast.attacks.search.suite import AttackSuite
-from holdfast.attacks.surrogate import SoftKNN
+from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.victim import Victim
 from holdfast.bundle.threat_model import ThreatModel
-from holdfast.evaluation.suites import Effort, white_box
 from tests.holdfast.attacks.small import small_setup
 
 CLASSES, SIZES = 4, (14, 9, 11, 3)
@@ -47,7 +47,7 @@ class Toy:
         matrix = torch.from_numpy(self.matrix).float()
         self.victim = Victim(
             lambda pixels: F.normalize(pixels.flatten(1) @ matrix, dim=1),
-            SoftKNN(torch.from_numpy(self.bank).float(), torch.from_numpy(self.labels), CLASSES, 0.05),
+            TorchSoftKNN(torch.from_numpy(self.bank).float(), torch.from_numpy(self.labels), CLASSES, 0.05),
             lambda images: np.zeros(len(images), np.int64),
         )
 
@@ -68,16 +68,16 @@ class Toy:
                 nearness.append((sum(distances) / len(distances), c))
         return [c for _, c in sorted(nearness)]
 
-    def values(self, rung, at):
-        """The rung's loss at `at` [5, 12], made for the clean pixels, and its gradient."""
+    def values(self, loss, at):
+        """The loss at `at` [5, 12], made for the clean pixels, and its gradient."""
         at = torch.from_numpy(at).reshape(5, 3, 2, 2).requires_grad_()
-        loss = rung(self.victim, torch.from_numpy(self.pixels).reshape(5, 3, 2, 2), torch.from_numpy(self.classes))(at)
-        (gradient,) = torch.autograd.grad(loss.sum(), at)
-        return loss.detach().numpy(), gradient.reshape(5, 12).numpy()
+        values = loss(self.victim, torch.from_numpy(self.pixels).reshape(5, 3, 2, 2), torch.from_numpy(self.classes))(at)
+        (gradient,) = torch.autograd.grad(values.sum(), at)
+        return values.detach().numpy(), gradient.reshape(5, 12).numpy()
 
-    def check(self, rung, reference, at):
+    def check(self, loss, reference, at):
         """Hold value and gradient against reference(n), which returns a function of the n-th pixels in double precision."""
-        values, gradients = self.values(rung, at)
+        values, gradients = self.values(loss, at)
         for n in range(5):
             function, x = reference(n), at[n].astype(float)
             np.testing.assert_allclose(values[n], function(x), rtol=1e-4, atol=1e-5)
@@ -121,7 +121,7 @@ def test_sitawarin_wagner_would_differ_with_the_first_guides():
 
 def test_sitawarin_wagner_rests_once_its_half_is_in_and_the_other_out():
     bank = F.normalize(torch.tensor([[1.0, 0.1], [1.0, 0.2], [-1.0, 0.1], [-1.0, 0.2]]), dim=1)
-    surrogate = SoftKNN(bank, torch.tensor([1, 1, 0, 0]), 2, 0.05)
+    surrogate = TorchSoftKNN(bank, torch.tensor([1, 1, 0, 0]), 2, 0.05)
     victim = Victim(lambda pixels: F.normalize(pixels.flatten(1)[:, :2], dim=1), surrogate, lambda images: images)
     home, goal = (torch.tensor([x, 0.0, 0.0]).reshape(1, 3, 1, 1) for x in (-1.0, 1.0))
     loss = SitawarinWagner(k=3, number=4)(victim, home, torch.tensor([0]))
@@ -146,9 +146,9 @@ def test_feature_matching_goes_to_the_middle_of_the_ranked_class(seed, rank, num
 
 def test_there_are_only_so_many_wrong_classes():
     toy = Toy(0)
-    with pytest.raises(ValueError, match="no wrong class of rank 4"):
+    with pytest.raises(ValueError, match="rank 4"):
         toy.values(FeatureMatching(4), toy.pixels)
-    with pytest.raises(ValueError, match="count from 1"):
+    with pytest.raises(ValueError, match="1, not 0"):
         FeatureMatching(0)
     with pytest.raises(ValueError, match="even"):
         SitawarinWagner(5, 3)
@@ -156,11 +156,11 @@ def test_there_are_only_so_many_wrong_classes():
 
 def test_classes_without_exemplars_are_no_goal():
     toy = Toy(0)
-    wider = SoftKNN(toy.victim.surrogate.bank, toy.victim.surrogate.labels, CLASSES + 3, 0.05)
-    for rung in (SitawarinWagner(5, 6), FeatureMatching(3, 4), Prototypes(), LinearHead()):
-        before = toy.values(rung, toy.other)
+    wider = TorchSoftKNN(toy.victim.surrogate.bank, toy.victim.surrogate.labels, CLASSES + 3, 0.05)
+    for loss in (SitawarinWagner(5, 6), FeatureMatching(3, 4), Prototypes(), LinearHead()):
+        before = toy.values(loss, toy.other)
         toy.victim, kept = replace(toy.victim, surrogate=wider), toy.victim
-        for one, two in zip(before, toy.values(rung, toy.other), strict=True):
+        for one, two in zip(before, toy.values(loss, toy.other), strict=True):
             np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
         toy.victim = kept
 
@@ -231,10 +231,10 @@ def test_the_linear_head_is_fitted_once_per_victim_and_forgotten_with_it(monkeyp
     one.values(LinearHead(0.5), one.other)
     two.values(LinearHead(), two.other)
     assert fits == [LinearHead().ridge, 0.5, LinearHead().ridge]
-    kept = len(heads._heads)
+    forgotten = [weakref.ref(toy.victim) for toy in (one, two)]
     del one, two
     gc.collect()
-    assert len(heads._heads) <= kept - 2
+    assert [victim() for victim in forgotten] == [None, None]
 
 
 @pytest.mark.parametrize("tau", [0.05, 0.5])
@@ -284,22 +284,22 @@ EVERY = (
 )
 
 
-@pytest.mark.parametrize("rung", EVERY, ids=str)
-def test_each_rung_alone_fools_most_images_in_a_large_ball(scene, rung):
+@pytest.mark.parametrize("loss", EVERY, ids=str)
+def test_each_loss_alone_fools_most_images_in_a_large_ball(scene, loss):
     victim, images, labels = scene
     threat = ThreatModel("linf", 56 / 255)
-    assert AdaptiveAttack(rungs=(rung,), steps=12)(victim, images, labels, threat).success.mean() > 0.6
+    assert AdaptiveAttack(losses=(loss,), steps=12)(victim, images, labels, threat).success.mean() > 0.6
 
 
 def test_their_names_and_fingerprints_tell_them_apart():
-    assert len({str(rung) for rung in EVERY}) == len({repr(rung) for rung in EVERY}) == len(EVERY)
-    assert all(len(str(rung)) <= 80 for rung in EVERY)
+    assert len({str(loss) for loss in EVERY}) == len({repr(loss) for loss in EVERY}) == len(EVERY)
+    assert all(len(str(loss)) <= 80 for loss in EVERY)
 
 
-def test_a_head_is_climbed_as_transfer(scene):
+def test_a_head_is_attacked_as_transfer(scene):
     victim, images, labels = scene
-    steps = (PGDAttack(Margin(0.05), 3), PGDAttack(LinearHead(), 3, Kind.TRANSFER))
-    assert [step.kind for step in steps] == [Kind.WHITE_BOX, Kind.TRANSFER]
+    steps = (PGDAttack(Margin(0.05), 3), PGDAttack(LinearHead(), 3, AttackKind.TRANSFER))
+    assert [step.kind for step in steps] == [AttackKind.WHITE_BOX, AttackKind.TRANSFER]
     found = AttackSuite(steps)(victim, images, labels, ThreatModel("linf", 24 / 255)).found_by
     assert set(found) <= {"", str(Margin(0.05)), str(LinearHead())}
 
@@ -320,17 +320,14 @@ class AskedOfTheDevice(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("norm", ["linf", pytest.param("l2", marks=pytest.mark.slow)])
-def test_more_steps_of_a_climb_ask_the_device_for_nothing_more(scene, norm):
+def test_more_steps_ask_the_device_for_nothing_more(scene, norm):
     victim, images, labels = scene
     pixels, truth = to_pixels(images[:4]), torch.from_numpy(labels[:4])
-    plan = white_box(Effort(steps=1), classes=victim.surrogate.classes, k=5)
-    climbs = [planned.step for planned in plan if isinstance(planned.step, PGDAttack)]
-    assert {type(climb.rung) for climb in climbs} >= {Margin, SitawarinWagner, FeatureMatching, CrossEntropy, Targeted}
-    for climb in (*climbs, PGDAttack(Prototypes(0.1)), PGDAttack(LinearHead())):
+    for loss in (*LOSSES, *EVERY, CrossEntropy(0.1)):
         asked = []
         for steps in (2, 5):
             with AskedOfTheDevice() as mode:
-                replace(climb, steps=steps)(victim, pixels, truth, ThreatModel(norm, 0.1), torch.Generator().manual_seed(0))
+                PGDAttack(loss, steps)(victim, pixels, truth, ThreatModel(norm, 0.1), torch.Generator().manual_seed(0))
             asked.append(len(mode.found))
-        # What is asked once in a climb may be; the first climb of a linear head also fits it.
-        assert asked[1] <= asked[0], str(climb)
+        # What is asked once in an attack may be; the first one on a linear head also fits it.
+        assert asked[1] <= asked[0], str(loss)

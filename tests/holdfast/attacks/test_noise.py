@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.attacks.noise import NoiseAttack, noisy
-from holdfast.attacks.surrogate import SoftKNN
+from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.victim import Victim
 from holdfast.bundle.threat_model import ThreatModel
 
@@ -20,10 +20,10 @@ def test_noise_fills_the_ball_and_stays_in_it(norm, epsilon, seed):
 
 
 def test_a_classifier_on_the_edge_is_tipped_by_noise_and_one_far_from_it_is_not():
-    def judge(images):
+    def answer(images):
         return (images.reshape(len(images), -1).min(1) < 100).astype(np.int64)
 
-    victim = Victim(lambda x: x.flatten(1), SoftKNN(torch.eye(2), torch.tensor([0, 1]), 2, 0.1), judge)
+    victim = Victim(lambda x: x.flatten(1), TorchSoftKNN(torch.eye(2), torch.tensor([0, 1]), 2, 0.1), answer)
     images = np.stack([np.full((8, 8, 3), level, dtype=np.uint8) for level in (102, 130)])
     outcome = NoiseAttack(draws=3)(victim, images, np.array([0, 0]), ThreatModel("linf", 8 / 255))
     assert outcome.success.tolist() == [True, False]

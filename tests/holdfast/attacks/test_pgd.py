@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from holdfast.attacks.latent import latent_adversary
+from holdfast.attacks.losses.latent import latent_adversary
 from holdfast.attacks.pgd import frozen, pgd
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.trainer.encoders import ResNetConfig, build_encoder

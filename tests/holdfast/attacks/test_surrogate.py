@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.attacks.surrogate import SoftKNN
-from holdfast.model.surrogate import SoftKNN as NumpySoftKNN
+from holdfast.attacks.surrogate import TorchSoftKNN
+from holdfast.model.surrogate import SoftKNN
 
 CLASSES = 4
 
@@ -33,8 +33,8 @@ def naive(z, bank, labels, tau):
 def test_scores_are_the_formula_and_those_of_the_served_soft_margin(rows, seed, tau):
     bank, z = unit(rows, 6, seed), unit(3, 6, seed + 1)
     labels = torch.randint(CLASSES, (rows,), generator=torch.Generator().manual_seed(seed))
-    scores = SoftKNN(bank, labels, CLASSES, tau).log_scores(z)
-    served = NumpySoftKNN(bank.numpy(), labels.numpy(), CLASSES, tau).log_scores(z.numpy())
+    scores = TorchSoftKNN(bank, labels, CLASSES, tau).log_scores(z)
+    served = SoftKNN(bank.numpy(), labels.numpy(), CLASSES, tau).log_scores(z.numpy())
     torch.testing.assert_close(scores, naive(z, bank, labels, tau), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(scores, torch.from_numpy(served), rtol=1e-4, atol=1e-4)
 
@@ -43,9 +43,9 @@ def test_scores_are_the_formula_and_those_of_the_served_soft_margin(rows, seed, 
 def test_margin_and_its_gradient_mirror_the_served_ones(tau):
     bank, labels = unit(200, 8, 0), torch.arange(200) % CLASSES
     z, own = unit(16, 8, 1).requires_grad_(), torch.arange(16) % CLASSES
-    loss = SoftKNN(bank, labels, CLASSES, tau).margin_loss(z, own)
+    loss = TorchSoftKNN(bank, labels, CLASSES, tau).margin_loss(z, own)
     (gradient,) = torch.autograd.grad(loss.sum(), z)
-    served = NumpySoftKNN(bank.numpy(), labels.numpy(), CLASSES, tau)
+    served = SoftKNN(bank.numpy(), labels.numpy(), CLASSES, tau)
     margin, served_gradient = served.margin_gradient(z.detach().numpy(), own.numpy())
     np.testing.assert_allclose(-loss.detach().numpy(), margin, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(-gradient.numpy(), served_gradient, rtol=1e-3, atol=1e-4)
@@ -53,7 +53,7 @@ def test_margin_and_its_gradient_mirror_the_served_ones(tau):
 
 def test_losses_say_who_wins():
     bank, labels = unit(40, 8, 0), torch.arange(40) % CLASSES
-    surrogate, z = SoftKNN(bank, labels, CLASSES, 0.05), unit(10, 8, 1)
+    surrogate, z = TorchSoftKNN(bank, labels, CLASSES, 0.05), unit(10, 8, 1)
     scores = surrogate.log_scores(z)
     best, order = scores.argmax(1), scores.argsort(1, descending=True)
     assert (surrogate.margin_loss(z, best) < 0).all()
@@ -64,7 +64,7 @@ def test_losses_say_who_wins():
 
 def test_every_present_class_pulls_and_an_absent_one_is_left_out():
     bank = unit(30, 8, 0)
-    surrogate = SoftKNN(bank, torch.arange(30) % 2, CLASSES, 0.02)
+    surrogate = TorchSoftKNN(bank, torch.arange(30) % 2, CLASSES, 0.02)
     z = bank[:1].clone().requires_grad_()
     (gradient,) = torch.autograd.grad(surrogate.margin_loss(z, torch.tensor([0])).sum(), z)
     assert gradient.norm() > 0
@@ -72,7 +72,7 @@ def test_every_present_class_pulls_and_an_absent_one_is_left_out():
 
 
 def test_another_temperature_shares_the_bank():
-    surrogate = SoftKNN(unit(10, 4, 0), torch.arange(10) % CLASSES, CLASSES, 0.05)
+    surrogate = TorchSoftKNN(unit(10, 4, 0), torch.arange(10) % CLASSES, CLASSES, 0.05)
     warmer = surrogate.at(0.2)
     assert warmer.bank is surrogate.bank
     assert (warmer.tau, surrogate.tau) == (0.2, 0.05)
@@ -83,4 +83,4 @@ def test_another_temperature_shares_the_bank():
 )
 def test_what_cannot_be_is_refused(labels, tau):
     with pytest.raises(ValueError, match=r"match|outside|positive"):
-        SoftKNN(torch.eye(2), labels, CLASSES, tau)
+        TorchSoftKNN(torch.eye(2), labels, CLASSES, tau)

@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from holdfast.attacks.attack import Kind, Noise, PGDAttack
+from holdfast.attacks.attack import AttackKind, PGDAttack
 from holdfast.attacks.losses import LinearHead, Margin, SitawarinWagner
+from holdfast.attacks.noise import Noise
 from holdfast.attacks.quantise import to_pixels
-from holdfast.attacks.search import suite as ladder_module
+from holdfast.attacks.search import suite as suite_module
 from holdfast.attacks.search.journal import Journal
 from holdfast.attacks.search.suite import AttackSuite
 from holdfast.attacks.search.threads import side_by_side
+from holdfast.attacks.search.worst_case import WorstCase
 from holdfast.attacks.third_party import ApgdCE, ApgdTargeted, FabTargeted, HopSkip, SquareScores
 from holdfast.attacks.third_party.apgd import SurrogateLogits
 from holdfast.attacks.third_party.library import load, seeded
-from holdfast.attacks.victim import WorstCase
 from holdfast.bundle.threat_model import ThreatModel
 from tests.holdfast.attacks.small import small_setup
 
@@ -46,26 +47,26 @@ def test_results_come_in_order_and_torch_computes_with_one_thread_in_each(thread
 @pytest.mark.parametrize(("norm", "epsilon"), [("linf", 4 / 255), ("l2", 0.2)])
 def test_several_threads_find_what_one_finds(scene, norm, epsilon):
     victim, images, labels = scene
-    steps = (
+    attacks = (
         PGDAttack(Margin(0.1), 3),
         ApgdCE(0.1, 4),
         ApgdCE(0.1, 4),
         ApgdTargeted(0.1, 1, 4),
         PGDAttack(SitawarinWagner(5, 6), 3),
-        PGDAttack(LinearHead(), 3, Kind.TRANSFER),
+        PGDAttack(LinearHead(), 3, AttackKind.TRANSFER),
         FabTargeted(0.1, 3, 2),
         SquareScores(20),
         HopSkip(60),
         Noise(),
     )
 
-    def climbed(threads, batch_size=7):
+    def attacked(threads, batch_size=7):
         worst_case = WorstCase(replace(victim, threads=threads), images, labels, ThreatModel(norm, epsilon))
-        tried = AttackSuite(steps, batch_size).climb(worst_case, seed=4)
+        tried = AttackSuite(attacks, batch_size).run(worst_case, seed=4)
         return [(each.name, each.tried, each.found) for each in tried], worst_case.outcome()
 
     before = torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()  # noqa: NPY002 - what libraries draw from
-    (tried, one), (also, several) = climbed(1), climbed(3)
+    (tried, one), (also, several) = attacked(1), attacked(3)
     assert (torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()) == before  # noqa: NPY002
     assert tried == also
     assert 0 < one.success.sum() < len(images)
@@ -78,8 +79,8 @@ def test_several_threads_find_what_one_finds(scene, norm, epsilon):
 def test_an_interruption_among_threads_loses_nothing_that_was_judged(scene, tmp_path, monkeypatch):
     victim, images, labels = scene
     victim = replace(victim, threads=2)
-    ladder = AttackSuite((PGDAttack(Margin(0.1), 2), PGDAttack(Margin(0.02), 2)), batch_size=5)
-    whole = ladder(victim, images, labels, SMALL)
+    suite = AttackSuite((PGDAttack(Margin(0.1), 2), PGDAttack(Margin(0.02), 2)), batch_size=5)
+    whole = suite(victim, images, labels, SMALL)
     judged = []
     really = WorstCase.judge
 
@@ -93,11 +94,11 @@ def test_an_interruption_among_threads_loses_nothing_that_was_judged(scene, tmp_
     for until in (3, 9):
         judge.until = until
         with pytest.raises(KeyboardInterrupt):
-            ladder.climb(WorstCase(victim, images, labels, SMALL), store=tmp_path / "journal.npz")
+            suite.run(WorstCase(victim, images, labels, SMALL), store=tmp_path / "journal.npz")
         assert len(judged) == until
     judge.until = None
     worst_case = WorstCase(victim, images, labels, SMALL)
-    ladder.climb(worst_case, store=tmp_path / "journal.npz")
+    suite.run(worst_case, store=tmp_path / "journal.npz")
     assert len(set(judged)) == len(judged)
     np.testing.assert_array_equal(worst_case.outcome().adversarial, whole.adversarial)
     assert worst_case.outcome().found_by == whole.found_by
@@ -106,8 +107,8 @@ def test_an_interruption_among_threads_loses_nothing_that_was_judged(scene, tmp_
 @pytest.mark.parametrize("what", ["judge", "advance", "finish"])
 def test_interrupted_right_after_anything_it_comes_to_the_same(scene, tmp_path, monkeypatch, what):
     victim, images, labels = scene
-    steps = AttackSuite((PGDAttack(Margin(0.05), 2), Noise(), PGDAttack(Margin(0.2), 2)), batch_size=16)
-    whole = steps(victim, images, labels, SMALL)
+    suite = AttackSuite((PGDAttack(Margin(0.05), 2), Noise(), PGDAttack(Margin(0.2), 2)), batch_size=16)
+    whole = suite(victim, images, labels, SMALL)
     owner = WorstCase if what == "judge" else Journal
     really, calls = getattr(owner, what), []
 
@@ -117,39 +118,39 @@ def test_interrupted_right_after_anything_it_comes_to_the_same(scene, tmp_path, 
         if len(calls) % 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(ladder_module, "PAUSE", 1e9)  # what is there was written on the way out
+    monkeypatch.setattr(suite_module, "SAVE_EVERY_S", 1e9)  # what is there was written on the way out
     monkeypatch.setattr(owner, what, then_stop)
     while True:
         worst_case = WorstCase(victim, images, labels, SMALL)
         try:
-            tried = steps.climb(worst_case, store=tmp_path / "journal.npz")
+            tried = suite.run(worst_case, store=tmp_path / "journal.npz")
         except KeyboardInterrupt:
             continue
         break
     assert len(calls) > 2
-    assert [entry.name for entry in tried] == list(map(str, steps.steps))
+    assert [entry.name for entry in tried] == list(map(str, suite.attacks))
     np.testing.assert_array_equal(worst_case.outcome().adversarial, whole.adversarial)
     assert worst_case.outcome().found_by == whole.found_by
 
 
 def test_a_journal_is_written_now_and_then_and_when_it_ends(scene, tmp_path, monkeypatch):
     victim, images, labels = scene
-    steps = AttackSuite((PGDAttack(Margin(0.05), 2), Noise()), batch_size=4)
+    suite = AttackSuite((PGDAttack(Margin(0.05), 2), Noise()), batch_size=4)
     written, save = [], np.savez
     monkeypatch.setattr(np, "savez", lambda *arguments, **arrays: written.append(1) or save(*arguments, **arrays))
 
-    def climbed(name, pause):
-        monkeypatch.setattr(ladder_module, "PAUSE", pause)
+    def attacked(name, pause):
+        monkeypatch.setattr(suite_module, "SAVE_EVERY_S", pause)
         written.clear()
         worst_case = WorstCase(victim, images, labels, SMALL)
         batches = []
-        steps.climb(worst_case, store=tmp_path / name, watch=lambda *told: batches.append(told))
+        suite.run(worst_case, store=tmp_path / name, watch=lambda *counts: batches.append(counts))
         return len(batches), len(written)
 
-    batches, often = climbed("often.npz", 0.0)
+    batches, often = attacked("often.npz", 0.0)
     assert often == batches + 1  # the last step was not done when its last batch was
-    assert climbed("seldom.npz", 1e9) == (batches, 2)
-    assert climbed("seldom.npz", 1e9) == (0, 0)  # nothing is new
+    assert attacked("seldom.npz", 1e9) == (batches, 2)
+    assert attacked("seldom.npz", 1e9) == (0, 0)  # nothing is new
     often, seldom = (np.load(tmp_path / name) for name in ("often.npz", "seldom.npz"))
     np.testing.assert_array_equal(often["adversarial"], seldom["adversarial"])
 

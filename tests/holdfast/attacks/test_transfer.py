@@ -6,12 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from holdfast.attacks.attack import Kind, PGDAttack
+from holdfast.attacks.attack import AttackKind, PGDAttack
 from holdfast.attacks.losses import LatentDistance, Margin
-from holdfast.attacks.planted import knn_judge
+from holdfast.attacks.planted import knn_answers
 from holdfast.attacks.quantise import to_pixels
 from holdfast.attacks.search.suite import AttackSuite
-from holdfast.attacks.surrogate import SoftKNN
+from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.transfer import FromBundle
 from holdfast.attacks.victim import Victim
 from holdfast.bundle.exemplars import Exemplars
@@ -51,24 +51,24 @@ def scene():
 
         with torch.no_grad():
             bank = embed(to_pixels(images[:96]))
-        judge = knn_judge(embed, bank, bank_labels, 3, VoteParameters(k=5))
-        return Victim(embed, SoftKNN(bank, bank_labels, 3, 0.05), judge)
+        answer = knn_answers(embed, bank, bank_labels, 3, VoteParameters(k=5))
+        return Victim(embed, TorchSoftKNN(bank, bank_labels, 3, 0.05), answer)
 
     return victim(0), victim(1), images[96:], labels[96:]
 
 
-def propose(step, victim, images, labels, seed=0):
+def propose(attack, victim, images, labels, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return step(victim, to_pixels(images), torch.from_numpy(labels), LINF, generator)
+    return attack(victim, to_pixels(images), torch.from_numpy(labels), LINF, generator)
 
 
 def test_candidates_are_those_of_the_source_whoever_is_attacked(scene):
     victim, source, images, labels = scene
-    step = FromBundle("other", source, Margin(0.2), steps=6)
+    attack = FromBundle("other", source, Margin(0.2), steps=6)
     own = propose(PGDAttack(Margin(0.2), 6), source, images, labels)
     for target in (victim, source):
-        torch.testing.assert_close(propose(step, target, images, labels), own, rtol=0, atol=0)
-    assert not torch.equal(propose(step, victim, images, labels, seed=1), own)
+        torch.testing.assert_close(propose(attack, target, images, labels), own, rtol=0, atol=0)
+    assert not torch.equal(propose(attack, victim, images, labels, seed=1), own)
 
 
 def test_the_victim_is_not_looked_at(scene):
@@ -77,25 +77,25 @@ def test_the_victim_is_not_looked_at(scene):
     def refuse(_):
         raise AssertionError("an attack by transfer asked its victim")
 
-    blind = replace(victim, embed=refuse, judge=refuse)
+    blind = replace(victim, embed=refuse, answer=refuse)
     propose(FromBundle("other", source, steps=2), blind, images, labels)
 
 
 def test_it_fools_the_source_more_than_the_victim_and_both_are_judged_by_themselves(scene):
     victim, source, images, labels = scene
-    ladder = AttackSuite((FromBundle("other", source, steps=10),))
-    there, here = (ladder(target, images, labels, LINF) for target in (source, victim))
+    suite = AttackSuite((FromBundle("other", source, steps=10),))
+    there, here = (suite(target, images, labels, LINF) for target in (source, victim))
     assert there.success.sum() > here.success.sum() > 0
-    np.testing.assert_array_equal(here.adversarial_labels, victim.judge(here.adversarial))
+    np.testing.assert_array_equal(here.adversarial_labels, victim.answer(here.adversarial))
     assert set(here.found_by) <= {"", "transfer from other, margin tau 0.1"}
 
 
 def test_it_says_what_it_is(scene):
     _, source, _, _ = scene
     steps = [FromBundle("a", source), FromBundle("b", source), FromBundle("a", source, LatentDistance(), sha256="f00")]
-    assert {step.kind for step in steps} == {Kind.TRANSFER}
-    assert len({str(step) for step in steps}) == len({repr(step) for step in steps}) == 3
-    assert all(" at 0x" not in repr(step) for step in steps)
+    assert {attack.kind for attack in steps} == {AttackKind.TRANSFER}
+    assert len({str(attack) for attack in steps}) == len({repr(attack) for attack in steps}) == 3
+    assert all(" at 0x" not in repr(attack) for attack in steps)
 
 
 def write(directory, images, labels):
@@ -125,14 +125,14 @@ def test_a_bundle_is_a_source_if_it_speaks_of_the_same(scene, tmp_path):
     images, labels = rng.integers(0, 256, (30, 32, 32, 3), dtype=np.uint8), np.arange(30) % 3
     theirs = write(tmp_path / "theirs", images, labels)
     mine = Bundle.open(copy_of(theirs, name="mine"))
-    step = FromBundle.open(theirs, like=mine, rung=Margin(0.2), steps=2)
-    assert str(step) == "transfer from theirs, margin tau 0.2"
-    assert step.sha256.split() == [mine.manifest.files[name] for name in ("encoder.onnx", "index.faiss")]
+    attack = FromBundle.open(theirs, like=mine, loss=Margin(0.2), steps=2)
+    assert str(attack) == "transfer from theirs, margin tau 0.2"
+    assert attack.sha256.split() == [mine.manifest.files[name] for name in ("encoder.onnx", "index.faiss")]
     # What it opened is the whole of the other bundle, as an evaluation of that one would see it.
     expected = victim_of(Classifier(Bundle.open(theirs)), None, images[:4])
-    torch.testing.assert_close(step.source.surrogate.bank, expected.surrogate.bank)
-    np.testing.assert_array_equal(step.source.judge(images), expected.judge(images))
-    candidates = propose(step, victim, images[:5], labels[:5])
+    torch.testing.assert_close(attack.source.surrogate.bank, expected.surrogate.bank)
+    np.testing.assert_array_equal(attack.source.answer(images), expected.answer(images))
+    candidates = propose(attack, victim, images[:5], labels[:5])
     own = propose(PGDAttack(Margin(0.2), 2), expected, images[:5], labels[:5])
     torch.testing.assert_close(candidates, own, rtol=0, atol=0)
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from holdfast import data
-from holdfast.attacks.adaptive import LADDER, AdaptiveAttack
+from holdfast.attacks.adaptive import LOSSES, AdaptiveAttack
 from holdfast.attacks.noise import NoiseAttack
 from holdfast.attacks.onnx_embedding import OnnxEmbedding
 from holdfast.attacks.quantise import to_pixels
@@ -17,7 +17,7 @@ from holdfast.model.classifier import Classifier
 from holdfast.trainer.encoders import ResNetConfig, build_encoder
 
 THREAT = ThreatModel("linf", 32 / 255)
-QUICK = AdaptiveAttack(rungs=LADDER[1:2], steps=8)
+QUICK = AdaptiveAttack(losses=LOSSES[1:2], steps=8)
 
 
 def test_the_graphs_are_the_torch_encoder_and_its_gradient(exported, encoder, digits):

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from holdfast.attacks.attack import Kind, Noise, PGDAttack
+from holdfast.attacks.attack import AttackKind, PGDAttack
 from holdfast.attacks.losses import Margin
-from holdfast.attacks.victim import WorstCase
+from holdfast.attacks.noise import Noise
+from holdfast.attacks.search.worst_case import WorstCase
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.threat_model import ThreatModel, ball
 from holdfast.errors import HoldfastError
@@ -202,8 +203,8 @@ def test_a_result_is_computed_once(tmp_path):
 def test_the_full_ladder_is_ordered_by_what_is_known():
     steps = plan.full(Effort(steps=7, restarts=2, queries=30), classes=10, k=5)
     kinds = [planned.step.kind for planned in steps]
-    assert kinds == sorted(kinds, key=list(Kind).index)
-    assert set(kinds) == set(Kind)
+    assert kinds == sorted(kinds, key=list(AttackKind).index)
+    assert set(kinds) == set(AttackKind)
     names = [str(planned.step) for planned in steps]
     for tau in ("0.02", "0.05", "0.1", "0.2"):
         assert names.count(f"margin tau {tau}") == names.count(f"APGD-CE tau {tau}") == 2

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from holdfast.attacks.adaptive import LADDER, AdaptiveAttack
+from holdfast.attacks.adaptive import LOSSES, AdaptiveAttack
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.errors import HoldfastError
 from holdfast.evaluation import evaluate
@@ -17,7 +17,7 @@ from holdfast.trainer.objectives import SupervisedConfig
 from holdfast.trainer.state import checkpoint
 from holdfast.trainer.state.checkpoint import CheckpointError, Position
 
-QUICK = AdaptiveAttack(rungs=LADDER[1:2], steps=8)
+QUICK = AdaptiveAttack(losses=LOSSES[1:2], steps=8)
 
 
 def write_checkpoint(directory, encoder_config, encoder):

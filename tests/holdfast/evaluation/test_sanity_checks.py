@@ -5,15 +5,16 @@ import pytest
 import torch
 
 from holdfast.attacks.adaptive import TAUS, AdaptiveAttack
-from holdfast.attacks.attack import Kind, Noise, PGDAttack
+from holdfast.attacks.attack import AttackKind, PGDAttack
 from holdfast.attacks.losses import Margin
-from holdfast.attacks.noise import NoiseAttack
-from holdfast.attacks.planted import knn_judge
+from holdfast.attacks.noise import Noise, NoiseAttack
+from holdfast.attacks.planted import knn_answers
 from holdfast.attacks.search.journal import Tried
 from holdfast.attacks.search.suite import AttackSuite
-from holdfast.attacks.surrogate import SoftKNN
+from holdfast.attacks.search.worst_case import WorstCase
+from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.third_party import SquareScores
-from holdfast.attacks.victim import Victim, WorstCase
+from holdfast.attacks.victim import Victim
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.evaluation.report.results import Curve, CurvePoint, Measured, StepResult, ThreatResult
 from holdfast.evaluation.sanity import checks as gates
@@ -25,7 +26,7 @@ from tests.holdfast.attacks.small import small_setup
 
 LINF = ThreatModel("linf", 24 / 255)
 EPSILONS = (0.0, 8 / 255, 24 / 255)
-MANY, ONE = (AdaptiveAttack(rungs=(Margin(0.1),), steps=steps) for steps in (12, 1))
+MANY, ONE = (AdaptiveAttack(losses=(Margin(0.1),), steps=steps) for steps in (12, 1))
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +63,9 @@ def climbed(scene, steps):
     """What a ladder came to, in the words of the report."""
     victim, images, labels = scene
     worst_case = WorstCase(victim, images, labels, LINF)
-    clean = worst_case.standing
-    tried = AttackSuite(steps).climb(worst_case)
-    return threat(clean, worst_case.standing, len(labels), map(StepResult.of, tried))
+    clean = worst_case.survivors
+    tried = AttackSuite(steps).run(worst_case)
+    return threat(clean, worst_case.survivors, len(labels), map(StepResult.of, tried))
 
 
 def threat(clean, standing, images, steps):
@@ -106,7 +107,7 @@ def huge(victim, images, labels):
 
 
 def agreeing(victim, images, labels):
-    answers = victim.judge(images)
+    answers = victim.answer(images)
     return gates.surrogate_agrees({tau: measures.agreement(victim, images, answers, tau) for tau in TAUS})
 
 
@@ -162,7 +163,7 @@ def test_a_ladder_without_black_box_attacks_proves_nothing(scene):
 
 def test_what_transfer_finds_counts_from_two_tenths_of_a_point():
     def verdict(found):
-        step = StepResult(name="linear head", kind=str(Kind.TRANSFER), tried=500, found=found, seconds=1)
+        step = StepResult(name="linear head", kind=str(AttackKind.TRANSFER), tried=500, found=found, seconds=1)
         return gates.white_box_is_strongest([threat(800, 500 - found, 1000, [step])]).passed
 
     assert [verdict(found) for found in (0, 2, 3)] == [True, True, False]
@@ -177,7 +178,7 @@ def test_an_attack_that_overshoots_is_not_monotone():
 
     bank = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
     labels = torch.arange(2)
-    victim = Victim(embed, SoftKNN(bank, labels, 2, 0.2), knn_judge(embed, bank, labels, 2, VoteParameters(k=1)))
+    victim = Victim(embed, TorchSoftKNN(bank, labels, 2, 0.2), knn_answers(embed, bank, labels, 2, VoteParameters(k=1)))
     grey = np.full((20, 8, 8, 3), 128, dtype=np.uint8)
     measured = curve(victim, grey, np.zeros(20, dtype=np.int64), ONE, epsilons=(0.0, 0.105, 0.21))
     assert [point.robust.successes for point in measured.points] == [20, 0, 20]
@@ -188,20 +189,20 @@ def test_an_attack_that_overshoots_is_not_monotone():
 
 def test_a_surrogate_of_another_bank_fails(scene):
     victim, images, labels = scene
-    other = SoftKNN(victim.surrogate.bank, (victim.surrogate.labels + 1) % 3, 3, 0.05)
+    other = TorchSoftKNN(victim.surrogate.bank, (victim.surrogate.labels + 1) % 3, 3, 0.05)
     assert not agreeing(replace(victim, surrogate=other), images, labels).passed
 
 
 def test_a_judge_that_is_always_right_does_not_fall(scene):
     victim, images, labels = scene
     # All images stand to the end, so they are judged together and in their order.
-    assert not huge(replace(victim, judge=lambda x: labels[: len(x)]), images, labels).passed
+    assert not huge(replace(victim, answer=lambda x: labels[: len(x)]), images, labels).passed
 
 
 def test_a_random_answer_or_embedding_is_noticed(scene):
     victim, images, labels = scene
     rng = np.random.default_rng(0)
-    dice = replace(victim, judge=lambda x: rng.integers(0, 3, len(x)))
+    dice = replace(victim, answer=lambda x: rng.integers(0, 3, len(x)))
     assert not repeating(dice, images, labels).passed
     noisy = replace(victim, embed=lambda x: victim.embed(x + 1e-3 * torch.randn_like(x)))
     assert not repeating(noisy, images, labels).passed
@@ -209,7 +210,7 @@ def test_a_random_answer_or_embedding_is_noticed(scene):
 
 def test_an_answer_that_depends_on_its_batch_is_noticed(scene):
     victim, images, labels = scene
-    assert not repeating(replace(victim, judge=lambda x: np.full(len(x), len(x) % 3)), images, labels).passed
+    assert not repeating(replace(victim, answer=lambda x: np.full(len(x), len(x) % 3)), images, labels).passed
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_an_answer_that_depends_on_its_batch_is_noticed(scene):
 )
 def test_an_attack_that_has_not_converged_fails(gate, mark):
     def verdict(found):
-        step = StepResult(name=f"{mark}margin", kind=str(Kind.WHITE_BOX), tried=500, found=found, seconds=1)
+        step = StepResult(name=f"{mark}margin", kind=str(AttackKind.WHITE_BOX), tried=500, found=found, seconds=1)
         return gate([threat(800, 500 - found, 1000, [step])]).passed
 
     assert [verdict(found) for found in (0, 10, 11)] == [True, True, False]

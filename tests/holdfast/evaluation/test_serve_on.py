@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from holdfast.attacks.adaptive import LADDER, AdaptiveAttack
-from holdfast.attacks.attack import Noise, PGDAttack
+from holdfast.attacks.adaptive import LOSSES, AdaptiveAttack
+from holdfast.attacks.attack import PGDAttack
 from holdfast.attacks.losses import Margin
+from holdfast.attacks.noise import Noise
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.errors import DeviceError, HoldfastError
@@ -25,7 +26,7 @@ from holdfast.model.encoder.bucketed import BucketedEncoder
 from holdfast.model.encoder.device import CPU, Placement, find_gpu
 from tests.holdfast.model.encoder.stand_in import NAME, pretend_gpu
 
-QUICK = AdaptiveAttack(rungs=LADDER[1:2], steps=8)
+QUICK = AdaptiveAttack(losses=LOSSES[1:2], steps=8)
 BALLS = (ThreatModel("linf", 32 / 255),)
 EFFORT = Effort(steps=3, restarts=1, queries=10, batch_size=8)
 
