@@ -208,6 +208,7 @@ def connections(address: str, count: int = 8) -> Iterator[list[HoldfastServiceSt
 def test_every_answer_is_of_one_model_while_another_is_published(server: Served, other_bundle: Path) -> None:
     other = snapshot_of(other_bundle, version=2)
     assert server.metric("holdfast_bundle_info", name="tiny") == 1
+    assert server.metric("holdfast_index_disagreement_ratio") == DISAGREEMENT["tiny"]
     with Callers(server.app.address) as callers:
         wait_for(lambda: callers.all_answered("tiny"), 60)
         server.app.publish(other)
