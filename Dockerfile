@@ -3,7 +3,7 @@
 #
 #   docker run --rm -p 50051:50051 -p 9464:9464 -v "$PWD/bundles/cifar10-small:/bundle:ro" holdfast
 #   docker run --rm ... holdfast --reflection --probe-rate 0.01
-#   docker run --rm --gpus all ... holdfast --fronts 4    (four processes that feed the GPU, on as many cores)
+#   docker run --rm --gpus all ... holdfast --workers 4    (four processes that feed the GPU, on as many cores)
 #   docker run --rm --gpus all ... holdfast          (GPU; without one in sight it ends and says so: --device auto does not)
 #
 # docker stop drains: give it more seconds than HOLDFAST_DRAIN_GRACE (docker stop -t 30).
@@ -21,12 +21,13 @@ RUN apt-get update && apt-get install --yes --no-install-recommends python3 pyth
 FROM base-${VARIANT} AS build
 WORKDIR /source
 RUN python3 -m venv /opt/holdfast
-# Only what the server imports goes in: setuptools packs the rooms that it finds.
-COPY pyproject.toml README.md requirements.lock ./
-COPY bundle bundle
+# Only what the server imports goes in. holdfast/trainer and holdfast/index_build are links to folders that are not copied:
+# setuptools packs what it finds.
+COPY pyproject.toml README.md LICENSE requirements.lock ./
+COPY deploy/top_level deploy/top_level
+COPY holdfast holdfast
 COPY protos protos
 COPY server server
-COPY client client
 RUN /opt/holdfast/bin/pip install --no-cache-dir --constraint requirements.lock ".[${EXTRA}]"
 
 FROM base-${VARIANT} AS serve
@@ -41,4 +42,4 @@ WORKDIR /
 EXPOSE 50051 9464
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-m", "holdfast.client", "health", "--timeout", "3"]
-ENTRYPOINT ["python", "-m", "server"]
+ENTRYPOINT ["holdfast", "serve"]

@@ -22,7 +22,7 @@ from bench.timing import times_a_second
 
 if TYPE_CHECKING:
     from holdfast.bundle.reader import Bundle
-    from holdfast.model.choice import Precision
+    from holdfast.model.device_choice import Precision
     from holdfast.model.encoder.device import Device
     from holdfast.server.core.batching import Batcher
 
@@ -74,11 +74,12 @@ def bare_loop(bundle: "Bundle", images: Any) -> Callable[[], object]:
 
     from holdfast.bundle.reader import ENCODER, ENCODER_FLOAT16  # noqa: PLC0415
     from holdfast.model.encoder.session import open_session  # noqa: PLC0415
+    from holdfast.model.retrieval.base import bank_of  # noqa: PLC0415
 
     graph = ENCODER_FLOAT16 if bundle.placement.precision == "float16" else ENCODER
     session = open_session(bundle.directory / graph, device=bundle.placement.device)
     rows: Any = faiss.IndexFlatIP(bundle.index.dim)
-    rows.add(bundle.index.vectors()[0])
+    rows.add(bank_of(bundle.index).embeddings)
     k = bundle.manifest.vote.k
     if bundle.placement.device == "cpu":
         return lambda: rows.search(session.run(None, {"images": images})[0], k)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from holdfast.model.answers import Answers
-    from holdfast.model.choice import Precision
+    from holdfast.model.device_choice import Precision
     from holdfast.model.encoder.device import Device
 
 BOUND = 0.999
@@ -34,10 +34,9 @@ def measure(
 
     from holdfast.bundle.reader import Bundle  # noqa: PLC0415
     from holdfast.data import load_recorded  # noqa: PLC0415
-    from holdfast.model.classifier import Classifier  # noqa: PLC0415
 
     on_cpu, other = Bundle.open(directory), Bundle.open(directory, device=device, max_batch=batch, precision=precision)
-    one, two = Classifier(on_cpu), Classifier(other)
+    one, two = on_cpu.classifier(), other.classifier()
     test = load_recorded(on_cpu.manifest, data_dir).test
     pairs = []
     for start in track(range(0, len(test), batch), description="classifying"):

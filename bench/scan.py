@@ -20,7 +20,7 @@ from bench.timing import seconds_of
 
 if TYPE_CHECKING:
     from holdfast.model.encoder.device import Device
-    from holdfast.model.retrieval.flat import Index
+    from holdfast.model.retrieval.base import Retriever
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,10 @@ def measure(
     from rich.progress import Progress  # noqa: PLC0415
 
     from bench.vectors import unit_vectors  # noqa: PLC0415
-    from holdfast.trainer.cost.roofline import measure as ceilings_of  # noqa: PLC0415
+    from holdfast.model.retrieval.base import nearest  # noqa: PLC0415
+    from holdfast.trainer.cost.roofline import measure_roofline  # noqa: PLC0415
 
-    copied = ceilings_of(torch.device(device), torch.float32, threads=1).bytes
+    copied = measure_roofline(torch.device(device), torch.float32, threads=1).bytes
     found = []
     rng = np.random.default_rng(0)
     with Progress() as progress:
@@ -57,7 +58,7 @@ def measure(
             index = indexed(device, rows, dim)
             for batch in batches:
                 queries = unit_vectors(rng, batch, dim)
-                seconds = [seconds_of(partial(index.search, queries, k)) for _ in range(times + 1)]
+                seconds = [seconds_of(partial(nearest, index, queries, k)) for _ in range(times + 1)]
                 spread = Spread.of(seconds[1:])  # the first touches memory for the first time
                 rate = 4 * rows * dim / spread.median
                 middle, low, high = (1e3 * each for each in (spread.median, spread.low, spread.high))
@@ -66,15 +67,17 @@ def measure(
     return copied, found
 
 
-def indexed(device: "Device", rows: int, dim: int) -> "Index":
+def indexed(device: "Device", rows: int, dim: int) -> "Retriever":
     """Random unit vectors, on the device."""
     import numpy as np  # noqa: PLC0415
 
     from bench.vectors import unit_vectors  # noqa: PLC0415
+    from holdfast.model.retrieval.base import Bank  # noqa: PLC0415
     from holdfast.model.retrieval.flat import FlatIndex  # noqa: PLC0415
     from holdfast.model.retrieval.flat_gpu import GpuFlatIndex  # noqa: PLC0415
 
-    index = FlatIndex.build(unit_vectors(np.random.default_rng(1), rows, dim), np.arange(rows))
+    vectors = unit_vectors(np.random.default_rng(1), rows, dim)
+    index = FlatIndex.build(Bank(vectors, np.arange(rows), np.zeros(rows, dtype=np.int64)))
     return index if device == "cpu" else GpuFlatIndex(index)
 
 

@@ -44,13 +44,13 @@ class Server:
 
 @contextmanager
 def running_server(bundle: Path, *flags: str) -> Iterator[Server]:
-    """Starts `python -m server` on free ports, yields once it is warm, and ends it by SIGTERM.
+    """Starts `holdfast serve` on free ports, yields once it is warm, and ends it by SIGTERM.
 
     Raises HoldfastError, with what the server said, where it does not come up.
     """
     with tempfile.TemporaryDirectory() as folder:
         ports, log = Path(folder) / "ports.json", Path(folder) / "log"
-        command = [sys.executable, "-m", "server", "--bundle", str(bundle), "--port", "0", "--metrics-port", "0"]
+        command = [sys.executable, "-m", "holdfast", "serve", "--bundle", str(bundle), "--port", "0", "--metrics-port", "0"]
         with log.open("wb") as output:
             process = subprocess.Popen([*command, "--port-file", str(ports), *flags], stdout=output, stderr=subprocess.STDOUT)
         try:

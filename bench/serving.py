@@ -49,10 +49,9 @@ def measure(bundle: Path, callers: int, seconds: float, rounds: int, flags: list
     from rich.progress import track  # noqa: PLC0415
 
     from holdfast.bundle.reader import Bundle  # noqa: PLC0415
-    from holdfast.model.classifier import Classifier  # noqa: PLC0415
 
-    classifier = Classifier(Bundle.open(bundle))
-    shape = classifier.bundle.manifest.input.shape
+    opened = Bundle.open(bundle)
+    classifier, shape = opened.classifier(), opened.manifest.input.shape
     results = []
     with running_server(bundle, *flags) as server:
         for _ in track(range(rounds), description="serving and looping"):

@@ -22,6 +22,7 @@ from holdfast.bundle.reader import Bundle
 from holdfast.bundle.writer import BundleWriter
 from holdfast.model.credibility import calibrate
 from holdfast.model.preprocess import InputContract
+from holdfast.model.retrieval.base import Bank, nearest
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.vote import VoteParameters, vote
 
@@ -50,15 +51,15 @@ def write_bundle(directory: Path, *, exemplars_per_class: int = 50) -> Bundle:
     encoder = Bundle.open_encoder(directory).encoder
     pixels, labels = images(exemplars_per_class, seed=2)
     ids = np.arange(len(labels))
-    index = FlatIndex.build(encoder.embed(pixels), ids)
+    index = FlatIndex.build(Bank(encoder.embed(pixels), ids, labels))
     sources = np.array([f"synthetic/{i}" for i in ids])
     exemplars = Exemplars(ids, labels, sources, np.zeros(len(ids), np.uint8))
     held_out, truth = images(25, seed=3)
-    found = index.search(encoder.embed(held_out), K)
-    counts = vote(found.similarities, labels[found.ids], CLASSES, manifest.vote).counts
+    found = nearest(index, encoder.embed(held_out), K)
+    counts = vote(found.similarities, found.labels, CLASSES, manifest.vote).counts
     writer.add("index.faiss", index.save)
     writer.add("exemplars.npz", exemplars.save)
-    writer.commit(manifest.model_copy(update={"calibration": calibrate(counts, truth)}))
+    writer.commit(manifest.model_copy(update={"calibration": calibrate(counts, truth, K)}))
     return Bundle.open(directory)
 
 

@@ -61,10 +61,10 @@ def bare_loop(config: "TrainConfig", splits: "Splits") -> float:
     from holdfast.attacks.search.threads import one_thread_each  # noqa: PLC0415
     from holdfast.trainer.cost.roofline import seconds_of  # noqa: PLC0415
     from holdfast.trainer.loop.device import device_of, fast_kernels, precision_of  # noqa: PLC0415
-    from holdfast.trainer.train import build  # noqa: PLC0415
+    from holdfast.trainer.loop.networks import build_networks  # noqa: PLC0415
 
     stage, device = config.stages[0], device_of(config)
-    encoder, _ = build(config, splits.train, device)
+    encoder, _ = build_networks(config, splits.train, device)
     network = torch.nn.Sequential(encoder, torch.nn.Linear(encoder.dim, 10)).to(device)
     optimiser = torch.optim.Adam(network.parameters(), stage.learning_rate, fused=device.type == "cuda")
     first = slice(0, stage.batch_size)

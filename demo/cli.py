@@ -1,63 +1,82 @@
-"""python -m demo: the whole road in one command, small and real."""
+"""python -m demo: all of it in one command, small and real."""
 
 import argparse
+import os
 import shutil
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from bench.server_process import Server, running_server
-from demo.picture import draw
-from demo.pipeline import CONTESTANTS, travel
-from demo.rows import choose, rows_of
+from demo.pipeline import ENTRIES, Entry, attack_entry, export_entry, is_made
+from demo.rows import choose, picture_rows
 from demo.serving import Traffic, classify, labels_of, wait_for_probes
 from demo.tables import percent, robustness_table, scraped_table
+from demo.training import Training, trainings
 from holdfast import data
 from holdfast.data import Splits
+from holdfast.environment import AVX512, cpu_flags
 from holdfast.errors import HoldfastError
 from holdfast.evaluation import Evaluation
+from holdfast.exit_status import exit_status, explain_statuses
 
 PROBES = 12
 PROBE_SECONDS = 20.0
+MOST_THREADS = 4
+"""That attack side by side once all trainings are done: a few hundred images make few batches."""
 
-TEACHING = """
-Trains three small encoders on scikit-learn's digits (supervised; self-supervised; SSAT), attacks all three the same
-way, serves the SSAT one, sends it test images clean and attacked over gRPC, scrapes its metrics and draws a picture.
-What an earlier run left in --out is used again; --fresh begins anew.
+ABOUT = """\
+Train three small encoders on scikit-learn's digits (supervised; self-supervised; SSAT), attack all three the same way, serve
+the SSAT one, send it test images clean and attacked over gRPC, scrape its metrics and draw a picture.
+
+What an earlier run left in --out is used again; --fresh begins anew. Trainings run in processes of one thread, while what is
+trained already is attacked: two cores are kept busy, and more do not help.
+
+how long it takes:
+  two cores with AVX2, no AVX-512    about 5 minutes, 7.5 minutes of CPU
+  two cores with AVX-512             about 2 minutes
+  one core                           about half as long again
+
+examples:
+  python -m demo
+  python -m demo --out runs/mine --images 100
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser("python -m demo", description=TEACHING)
+    parser = argparse.ArgumentParser(
+        "python -m demo",
+        description=ABOUT,
+        epilog=explain_statuses(0, 1, 2, 130, 143),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="where bundles and picture go (%(default)s)")
     parser.add_argument("--images", type=int, default=400, help="test images to attack (%(default)s, which is all)")
     parser.add_argument("--fresh", action="store_true", help="forget what an earlier run left in --out")
     flags = parser.parse_args(arguments)
-    console = Console()
-    try:
-        run(flags.out, flags.images, fresh=flags.fresh, console=console)
-    except HoldfastError as error:
-        console.print(str(error), style="red", markup=False, highlight=False)
-        return 1
-    return 0
+    if flags.images < 1:
+        parser.error(f"--images must be at least 1, not {flags.images}")
+    again = "the same command uses again what is finished"
+    return exit_status("demo", lambda: run(flags.out, flags.images, fresh=flags.fresh, console=Console()), again=again)
 
 
 def run(out: Path, images: int, *, fresh: bool, console: Console) -> None:
     """Train, export, index, attack, serve, classify, scrape, draw."""
     started = time.monotonic()
     if fresh:
-        for contestant in CONTESTANTS:
-            shutil.rmtree(out / contestant.name, ignore_errors=True)
+        for entry in ENTRIES:
+            shutil.rmtree(out / entry.name, ignore_errors=True)
     splits = data.load("digits")
-    results: dict[str, Evaluation] = {}
-    for number, contestant in enumerate(CONTESTANTS, start=1):
-        console.rule(f"{number} of {len(CONTESTANTS)}: {contestant.name}", align="left")
-        results[contestant.name] = travel(contestant, out, splits, images, console)
-    best = CONTESTANTS[-1].name
+    to_train = [entry for entry in ENTRIES if not is_made(entry.config(out), splits)]
+    console.print(plan(to_train), highlight=False)
+    results = measure(out, splits, images, to_train, console)
+    best = ENTRIES[-1].name
     console.rule("served", align="left")
     with running_server(out / best, "--probe-rate", "0.1", "--probe-budget", "0.5") as server:
         serve(server, out, results[best], splits, console)
@@ -67,17 +86,63 @@ def run(out: Path, images: int, *, fresh: bool, console: Console) -> None:
     console.print(f"picture: {out / 'picture.png'}    next: make serve BUNDLE={out / best}    ({took})", highlight=False)
 
 
+def plan(to_train: Sequence[Entry]) -> str:
+    """What is about to happen, and how long it takes on this CPU."""
+    cores, flags = len(os.sched_getaffinity(0)), cpu_flags()
+    kind, minutes = ("AVX-512", 2) if flags >= AVX512 else ("AVX2 and no AVX-512", 5)
+    if not flags & {"avx2", "avx512f"}:
+        kind = "neither AVX2 nor AVX-512 in /proc/cpuinfo"
+    if not to_train:
+        return "all encoders are trained already: attacking and serving them takes a minute or two"
+    names = ", ".join(entry.name for entry in to_train)
+    expected = minutes if cores > 1 else 1.5 * minutes
+    return f"training {names}; about {expected:g} minutes on this machine ({cores} core{'s' * (cores > 1)}, {kind})"
+
+
+def measure(out: Path, splits: Splits, images: int, to_train: Sequence[Entry], console: Console) -> dict[str, Evaluation]:
+    """Train what is to be trained, export, index and attack each entry as soon as it is there.
+
+    What one entry takes from another is trained by the same process; all others have one of their own.
+    """
+    chain = [entry for entry in to_train if entry.starts_from or entry.name in {other.starts_from for other in to_train}]
+    alone = [[entry] for entry in to_train if entry not in chain]
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    results: dict[str, Evaluation] = {}
+    with Progress(*columns, console=console) as progress, trainings([chain, *alone], out, progress) as by_name:
+        for entry in ENTRIES:
+            if entry is ENTRIES[-1]:
+                import_module("demo.picture")  # matplotlib takes seconds to load, and here a core has nothing else to do
+            if entry in to_train:
+                by_name[entry.name].wait_for(entry)
+                console.print(f"{entry.name}: trained", highlight=False)
+                export_entry(entry, out, splits, console)
+            threads = threads_for(list(by_name.values()))
+            evaluation = attack_entry(entry, out, splits, images, threads=threads, progress=progress)
+            results[entry.name] = evaluation
+            found = f"{percent(evaluation.clean)} clean, {percent(evaluation.robust)} under attack"
+            console.print(f"{entry.name}: {found}", highlight=False)
+    return results
+
+
+def threads_for(running: Sequence[Training]) -> int:
+    """How many batches to attack side by side: one for each core that no training needs."""
+    busy = len({id(training) for training in running if training.running})
+    return max(1, min(MOST_THREADS, len(os.sched_getaffinity(0)) - busy))
+
+
 def serve(server: Server, out: Path, evaluation: Evaluation, splits: Splits, console: Console) -> None:
     """Send the attacked test images through the server, compare its answers with the evaluation's, scrape and draw."""
+    from demo.picture import draw  # noqa: PLC0415 - matplotlib, which nothing before this needs
+
     outcome = evaluation.outcome
     traffic = classify(server, evaluation.images, outcome.adversarial)
     images = 2 * len(evaluation.images)
     console.print(f"{images} images classified over gRPC at {server.address} in {traffic.seconds:.1f} s")
     _confirm(traffic, evaluation)
-    console.print("every answer over gRPC is the one that the attack was judged by")
+    console.print("every answer over gRPC is the one that decided whether the attack succeeded")
     wait_for_probes(server, PROBES, PROBE_SECONDS)
     console.print(scraped_table(server))
-    rows = rows_of(choose(evaluation), evaluation, traffic, splits.train)
+    rows = picture_rows(choose(evaluation), evaluation, traffic, splits.train)
     subtitle = (
         f"{percent(evaluation.clean)} clean, {percent(evaluation.robust)} under a white-box attack of {evaluation.threat}"
     )

@@ -1,11 +1,11 @@
-"""One encoder's way, from its preset to a measured bundle: train, export, index, attack."""
+"""What is made of each encoder, from its preset to a measured bundle: train, export, index, attack."""
 
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from holdfast.bundle.reader import read_manifest
 from holdfast.data import Splits
@@ -19,7 +19,7 @@ from holdfast.trainer.train import Trained, train
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
+class Entry:
     """One row of the demo's table: an encoder, by the preset that trains it."""
 
     name: str
@@ -27,52 +27,58 @@ class Contestant:
     starts_from: str | None = None
 
     def config(self, out: Path) -> TrainConfig:
-        """The preset, with its bundle in `out / name`; shared stages are taken from the contestant it starts from."""
+        """The preset, with its bundle in `out / name`; shared stages are taken from the entry it starts from."""
         _, preset = PRESETS[self.preset]
         start = None if self.starts_from is None else out / self.starts_from
         return replace(preset, out=out / self.name, start_from=start)
 
 
 # The last is the product; the others are what it is compared with: same data, same network, same kNN, same attack.
-CONTESTANTS = (
-    Contestant("supervised", "digits-supervised"),
-    Contestant("self-supervised", "digits-self-supervised"),
-    Contestant("ssat", "digits", starts_from="self-supervised"),
+ENTRIES = (
+    Entry("supervised", "digits-supervised"),
+    Entry("self-supervised", "digits-self-supervised"),
+    Entry("ssat", "digits", starts_from="self-supervised"),
 )
 
 
-def travel(contestant: Contestant, out: Path, splits: Splits, images: int, console: Console) -> Evaluation:
-    """Train, export, index and attack one contestant; what an earlier run of the demo made already is used again.
+def export_entry(entry: Entry, out: Path, splits: Splits, console: Console) -> None:
+    """Make a bundle of an entry whose training is finished; its weights are those of the checkpoint.
 
     Args:
-        contestant: which encoder.
-        out: directory of the demo; the bundle goes to `out / contestant.name`.
-        splits: the data.
-        images: test images to attack.
-        console: where progress goes.
+        entry: which encoder.
+        out: directory of the demo; the bundle goes to `out / entry.name`.
+        splits: the data that it was trained on.
+        console: where it says what it does.
 
     """
-    config = contestant.config(out)
-    if not _is_made(config, splits):
-        trained = train(config, splits, console=console)
-        command = shlex.join(["python", "-m", "trainer", contestant.preset, "--out", str(config.out)])
-        complete(config, splits, trained, command, console)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        evaluation = evaluate(config.out, splits.test, limit=images, progress=progress)
-    record(config.out, evaluation)
+    config = entry.config(out)
+    trained = train(replace(config, resume=True, start_from=None), splits)
+    command = shlex.join(["python", "-m", "trainer", entry.preset, "--out", str(config.out)])
+    complete(config, splits, trained, command, console)
+
+
+def attack_entry(
+    entry: Entry, out: Path, splits: Splits, images: int, *, threads: int = 1, progress: Progress | None = None
+) -> Evaluation:
+    """Attack the bundle of an entry on `images` test images, and record what came of it in its manifest.
+
+    Whatever the number of `threads`, the outcome is the same.
+    """
+    evaluation = evaluate(out / entry.name, splits.test, limit=images, threads=threads, progress=progress)
+    record(out / entry.name, evaluation)
     return evaluation
 
 
 def complete(config: TrainConfig, splits: Splits, trained: Trained, command: str, console: Console) -> None:
     """Export and index what was trained, by `command`, for `config`."""
-    with console.status("exporting, and comparing the graphs with torch"):
-        write_bundle(config, splits, trained, command)
-    with console.status("embedding and indexing the exemplars"):
-        build_index(config.out, splits, command=f"python -m index_build {config.out}", quiet=True)
+    name = config.out.name
+    console.print(f"{name}: exporting, and comparing the graphs with torch", highlight=False)
+    write_bundle(config, splits, trained, command)
+    console.print(f"{name}: embedding and indexing the exemplars", highlight=False)
+    build_index(config.out, splits, command=f"python -m index_build {config.out}", quiet=True)
 
 
-def _is_made(config: TrainConfig, splits: Splits) -> bool:
+def is_made(config: TrainConfig, splits: Splits) -> bool:
     """Whether `config.out` holds a complete bundle of this data set, from an earlier run."""
     try:
         manifest = read_manifest(config.out)

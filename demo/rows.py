@@ -28,7 +28,7 @@ def choose(evaluation: Evaluation, count: int = ROWS) -> list[int]:
     return [*first_held, *(others or _first_of_each_class(fooled, truth))[:shown_fooled]]
 
 
-def rows_of(chosen: list[int], evaluation: Evaluation, traffic: Traffic, exemplars: LabelledImages) -> list[PictureRow]:
+def picture_rows(chosen: list[int], evaluation: Evaluation, traffic: Traffic, exemplars: LabelledImages) -> list[PictureRow]:
     """The rows of the picture, from the answers that came back over gRPC.
 
     Args:
@@ -39,15 +39,15 @@ def rows_of(chosen: list[int], evaluation: Evaluation, traffic: Traffic, exempla
 
     """
 
-    def told(image: Pixels, answer: Answer) -> PictureAnswer:
+    def as_picture(image: Pixels, answer: Answer) -> PictureAnswer:
         neighbours = [PictureNeighbour(exemplars.images[n.id], n.label, n.similarity) for n in answer.neighbours]
         return PictureAnswer(image, answer.label, answer.credibility, answer.abstain, neighbours)
 
     return [
         PictureRow(
             exemplars.class_names[evaluation.labels[row]],
-            told(evaluation.images[row], traffic.clean[row]),
-            told(evaluation.outcome.adversarial[row], traffic.attacked[row]),
+            as_picture(evaluation.images[row], traffic.clean[row]),
+            as_picture(evaluation.outcome.adversarial[row], traffic.attacked[row]),
         )
         for row in chosen
     ]

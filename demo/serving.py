@@ -55,7 +55,7 @@ def labels_of(answers: list[Answer]) -> NDArray[np.int64]:
 
 
 def wait_for_probes(server: Server, at_least: int, seconds: float) -> None:
-    """Give the server's prober time for `at_least` probes; a busy machine may not get there, and that is told as it is."""
+    """Give the server's prober time for `at_least` probes; a busy machine may get to fewer."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and sum(probes(server).values()) < at_least:
         time.sleep(0.2)

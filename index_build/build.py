@@ -5,12 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from holdfast.bundle.exemplars import Exemplars, Flag
 from holdfast.bundle.manifest import IndexRecord, Manifest
-from holdfast.bundle.reader import ENCODER, EXEMPLARS, INDEX, Bundle
+from holdfast.bundle.migrations import FLAT
+from holdfast.bundle.reader import ENCODER, EXEMPLARS, Bundle
 from holdfast.bundle.writer import BundleWriter
 from holdfast.data import Splits, load_recorded
 from holdfast.errors import BundleError
@@ -19,9 +21,10 @@ from holdfast.index_build.audit import disagreement_flags, recall_at_k
 from holdfast.index_build.choose import Floats, HeldOut, candidates, choose, surrogates
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.resume import PartialEmbeddings
-from holdfast.model.choice import Choice
 from holdfast.model.credibility import Calibration, calibrate
-from holdfast.model.retrieval.flat import FlatIndex
+from holdfast.model.device_choice import DeviceChoice
+from holdfast.model.retrieval.base import Bank, Exportable, Retriever, nearest
+from holdfast.model.retrieval.table import RETRIEVERS, build_retriever, check_buildable, retriever_kind
 from holdfast.model.vote import vote
 
 COVERAGE = 0.95
@@ -40,15 +43,16 @@ def build_index(
     data_dir: Path | None = None,
     batch_size: int = 256,
     threads: int = 1,
-    device: Choice = "cpu",
+    device: DeviceChoice = "cpu",
     coverage: float = COVERAGE,
+    kind: str = FLAT,
     half: bool = False,
     hardening: Hardening | None = None,
     choose_vote: bool = False,
     command: str = "index_build.build_index",
     quiet: bool = False,
 ) -> IndexRecord:
-    """Write index.faiss and exemplars.npz into a bundle, calibrate it, and record what was measured in its manifest.
+    """Write index and exemplars' table into a bundle, calibrate it, and record what was measured in its manifest.
 
     Exemplars are the training part of the set that the manifest names; nothing of the bundle changes before everything
     has been measured. A run that was cut short continues where it was.
@@ -62,6 +66,7 @@ def build_index(
         device: where images are embedded and gradients taken; "auto" takes the GPU if it can, and says what it took. The index,
             which is verified, stays on the CPU.
         coverage: the least share of calibration images that the served vote answers, in (0, 1].
+        kind: of the index; one of holdfast.model.retrieval.table.RETRIEVERS.
         half: round embeddings to float16: half the file, and similarities that move by less than 5e-4.
         hardening: put attacked images in the place of some exemplars; see `index_build.harden`. It needs gradient.onnx.
         choose_vote: take the number of neighbours and the temperature that do best on the calibration part, clean and
@@ -77,45 +82,39 @@ def build_index(
     """
     if not 0 < coverage <= 1 or batch_size < 1:
         raise IndexBuildError(f"coverage must be in (0, 1] and batch size at least 1, not {coverage} and {batch_size}")
+    check_buildable(kind, half=half)
     bundle = Bundle.open_encoder(directory, threads=threads, device=device, max_batch=batch_size)
-    manifest = bundle.manifest
-    if splits is None:
-        splits = load_recorded(manifest, data_dir)
-    _check(manifest, splits)
+    splits = splits if splits is not None else load_recorded(bundle.manifest, data_dir)
+    _check(bundle.manifest, splits)
     if choose_vote and len(splits.calibration) == 0:
         raise IndexBuildError("a vote is chosen on the calibration part, and this set has none: train with --calibration N")
     if choose_vote or hardening:
         _ = bundle.gradient  # opened now, so that what is wrong with it is said now
-    train = splits.train
     if device != "cpu" and not quiet:
         Console(stderr=True, soft_wrap=True).print(f"embedding on {bundle.placement}", markup=False, highlight=False)
-    parts = PartialEmbeddings(directory, manifest.files[ENCODER], train.images, bundle.placement)
+    train = splits.train
+    parts = PartialEmbeddings(directory, bundle.manifest.files[ENCODER], train.images, bundle.placement)
     with _progress("embedding", len(train), quiet=quiet) as advance:
         embeddings = parts.embed(bundle.encoder, batch_size, advance)
-    attacked = np.zeros(0, np.int64)
+    attacked = hardening.rows(len(train)) if hardening else np.zeros(0, np.int64)
     if hardening:
-        attacked = hardening.rows(len(train))
         with _progress("hardening", len(attacked) * hardening.steps, quiet=quiet) as advance:
             embeddings = hardening.harden(bundle, train, embeddings, advance)
-    index = FlatIndex.build(embeddings, np.arange(len(train)), half=half)
-    embeddings, _ = index.vectors()
+    bank = Bank(embeddings, np.arange(len(train)), train.labels)
+    index = build_retriever(kind, bank, half=half)
+    if isinstance(index, Exportable):
+        bank = index.export()  # as rounded
     held_out = embedded(bundle, splits.calibration.images, batch_size)
+    manifest = bundle.manifest
     if choose_vote:
-        manifest = _with_chosen_vote(bundle, index, splits, held_out, quiet=quiet)
-    k = manifest.vote.k
-    recall = _verified_recall(index, embeddings, k)
-    with _progress("auditing", len(train), quiet=quiet) as advance:
-        classes = len(manifest.class_names)
-        flags = disagreement_flags(index, embeddings, train.labels, classes=classes, k=k, advance=advance)
+        manifest = _with_chosen_vote(bundle, index, bank, splits, held_out, quiet=quiet)
+    record, flags = _audited(manifest, index, bank, command, quiet=quiet)
     calibration = _calibrate(manifest, index, splits, held_out, coverage)
-    record = IndexRecord(
-        exemplars=len(train), recall_at_k=recall, disagreement_ratio=float(np.mean(flags != 0)), command=command
-    )
     flags[attacked] |= np.uint8(Flag.ATTACKED)
-    exemplars = Exemplars(np.arange(len(train)), train.labels, np.array(train.sources, dtype=np.str_), flags)
+    exemplars = Exemplars(bank.ids, train.labels, np.array(train.sources, dtype=np.str_), flags)
     # What was measured with another index says nothing about this one.
     completed = manifest.model_copy(update={"index": record, "calibration": calibration, "accuracy": None})
-    _commit(directory, manifest, completed, {INDEX: index.save, EXEMPLARS: exemplars.save})
+    _commit(directory, bundle.manifest, completed, {completed.index_file: index.save, EXEMPLARS: exemplars.save})
     parts.remove()
     return record
 
@@ -141,11 +140,22 @@ def _check(manifest: Manifest, splits: Splits) -> None:
         raise IndexBuildError("all exemplars are of one class: there is nothing to vote on; add images of another")
 
 
-def _verified_recall(index: FlatIndex, embeddings: Floats, k: int) -> float:
-    recall = recall_at_k(index, embeddings, k)
-    if recall < 1:
+def _audited(
+    manifest: Manifest, index: Retriever, bank: Bank, command: str, *, quiet: bool
+) -> tuple[IndexRecord, NDArray[np.uint8]]:
+    """What was measured of the index, and the flags of each exemplar: uint8 [M]."""
+    k, exemplars = manifest.vote.k, len(bank.embeddings)
+    recall = recall_at_k(index, bank.embeddings, k)
+    if recall < 1 and retriever_kind(index.kind).exact:
         raise IndexBuildError(f"an exact index found only {recall:.2%} of the {k} nearest exemplars: do not serve it")
-    return recall
+    with _progress("auditing", exemplars, quiet=quiet) as advance:
+        classes = len(manifest.class_names)
+        flags = disagreement_flags(index, bank.embeddings, bank.labels, classes=classes, k=k, advance=advance)
+    disagreement = float(np.mean(flags != 0))
+    record = IndexRecord(
+        kind=index.kind, exemplars=exemplars, recall_at_k=recall, disagreement_ratio=disagreement, command=command
+    )
+    return record, flags
 
 
 def _commit(directory: Path, before: Manifest, after: Manifest, files: dict[str, Callable[[Path], object]]) -> None:
@@ -154,6 +164,8 @@ def _commit(directory: Path, before: Manifest, after: Manifest, files: dict[str,
     try:
         for name, write in files.items():
             writer.add(name, write)
+        for name in {kind.file for kind in RETRIEVERS.values()} - files.keys():
+            writer.drop(name)  # of an index of another kind, which this one replaces
         writer.commit(after)
     except BaseException:
         for name in files.keys() - before.files.keys():
@@ -161,26 +173,29 @@ def _commit(directory: Path, before: Manifest, after: Manifest, files: dict[str,
         raise
 
 
-def _with_chosen_vote(bundle: Bundle, index: FlatIndex, splits: Splits, held_out: Floats, *, quiet: bool) -> Manifest:
+def _with_chosen_vote(
+    bundle: Bundle, index: Retriever, bank: Bank, splits: Splits, held_out: Floats, *, quiet: bool
+) -> Manifest:
     manifest, part = bundle.manifest, splits.calibration
     classes, threat = len(manifest.class_names), manifest.threat_model.model()
-    soft = surrogates(index, splits.train.labels, classes)
+    soft = surrogates(bank, classes)
     images, labels = part.images[:ATTACKED], part.labels[:ATTACKED]
     with _progress("attacking", len(images) * len(soft) * STEPS, quiet=quiet) as advance:
         attacked = tuple(embedded(bundle, attack(bundle, images, labels, each, threat, advance=advance)) for each in soft)
-    tried = candidates(index, splits.train.labels, soft, HeldOut(held_out, part.labels, attacked), classes)
+    tried = candidates(index, soft, HeldOut(held_out, part.labels, attacked), classes)
     best = choose(tried).parameters
     # The surrogate is the likest the vote at the vote's own temperature: that is how it was chosen.
     return manifest.model_copy(update={"vote": best, "surrogate_tau": best.temperature})
 
 
-def _calibrate(manifest: Manifest, index: FlatIndex, splits: Splits, held_out: Floats, coverage: float) -> Calibration | None:
-    """Credibility from the calibration part, judged as served; None where the set has no such part."""
+def _calibrate(manifest: Manifest, index: Retriever, splits: Splits, held_out: Floats, coverage: float) -> Calibration | None:
+    """Credibility from the calibration part, by the vote as served; None where the set has no such part."""
     if len(held_out) == 0:
         return None
-    found = index.search(held_out, manifest.vote.k)
-    outcome = vote(found.similarities, splits.train.labels[found.ids], len(splits.class_names), manifest.vote)
-    return calibrate(outcome.counts, splits.calibration.labels, coverage)
+    k = manifest.vote.k
+    found = nearest(index, held_out, k)
+    outcome = vote(found.similarities, found.labels, len(splits.class_names), manifest.vote)
+    return calibrate(outcome.counts, splits.calibration.labels, k, coverage)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.intervals import Rate
-from holdfast.model.retrieval.flat import FlatIndex
+from holdfast.model.retrieval.base import Bank, Retriever, nearest
 from holdfast.model.surrogate import SoftKNN
 from holdfast.model.vote import VoteParameters, vote
 
@@ -25,7 +25,7 @@ Labels = NDArray[np.int64]
 KS = (15, 25, 50, 75, 100, 200, 400, 1000, 2000)
 TEMPERATURES = (0.02, 0.03, 0.05, 0.07, 0.1)
 AGREEMENT = 0.99
-"""What the evaluation's gate asks for (python -m holdfast.evaluation --full)."""
+"""What the evaluation's sanity check asks for (python -m holdfast.evaluation --full)."""
 
 AT_ONCE = 200
 
@@ -64,20 +64,16 @@ class HeldOut:
     attacked: tuple[Floats, ...]
 
 
-def surrogates(index: FlatIndex, exemplar_labels: Labels, classes: int) -> tuple[SoftKNN, ...]:
+def surrogates(bank: Bank, classes: int) -> tuple[SoftKNN, ...]:
     """The soft kNN over the whole bank, at each temperature that is tried."""
-    bank, _ = index.vectors()
-    return tuple(SoftKNN(bank, exemplar_labels, classes, temperature) for temperature in TEMPERATURES)
+    return tuple(SoftKNN(bank.embeddings, bank.labels, classes, temperature) for temperature in TEMPERATURES)
 
 
-def candidates(
-    index: FlatIndex, exemplar_labels: Labels, soft: Sequence[SoftKNN], held_out: HeldOut, classes: int
-) -> tuple[Candidate, ...]:
+def candidates(index: Retriever, soft: Sequence[SoftKNN], held_out: HeldOut, classes: int) -> tuple[Candidate, ...]:
     """Try every k and temperature that the index is large enough for.
 
     Args:
-        index: the exemplars, their ids being 0..M-1.
-        exemplar_labels: int64 [M].
+        index: the exemplars.
         soft: the surrogates of each temperature.
         held_out: what to compare the votes on.
         classes: number of classes.
@@ -86,8 +82,8 @@ def candidates(
     ks = [k for k in KS if k <= index.size] or [index.size]
 
     def neighbours(embeddings: Floats) -> tuple[Floats, Labels]:
-        found = index.search(embeddings, ks[-1])
-        return found.similarities, exemplar_labels[found.ids]
+        found = nearest(index, embeddings, ks[-1])
+        return found.similarities, found.labels
 
     def answers(near: tuple[Floats, Labels], parameters: VoteParameters) -> Labels:
         similarities, labels = near

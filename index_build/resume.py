@@ -49,7 +49,7 @@ class PartialEmbeddings:
             write_atomically(path, written)
 
     def embed(self, encoder: Encoder, batch_size: int, advance: Callable[[int], None]) -> Floats:
-        """Embed what is not there yet: float32 [N, D]. `advance` is told the number of images each batch completes."""
+        """Embed what is not there yet: float32 [N, D]. `advance` is called with the images of each batch, counted."""
         embeddings = np.empty((len(self._images), encoder.dim), dtype=np.float32)
         for start in range(0, len(self._images), ROWS):
             images = self._images[start : start + ROWS]

@@ -2,6 +2,7 @@
 
 import sys
 
+from holdfast.exit_status import FAILED, REFUSED
 from holdfast.protos import lint
 from holdfast.protos.generate import ROOT, GenerationError, generate
 
@@ -9,9 +10,11 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--lint"]:
         sys.exit(lint.main())
     if sys.argv[1:]:
-        sys.exit(f"{__doc__}")
+        print(__doc__, file=sys.stderr)
+        sys.exit(REFUSED)
     try:
         for path in generate():
             print(ROOT / path)
     except GenerationError as error:
-        sys.exit(str(error))
+        print(f"protos: {error}", file=sys.stderr)
+        sys.exit(FAILED)

@@ -25,7 +25,7 @@ def lint() -> str:
         raise FileNotFoundError("buf is not installed; it comes with the 'dev' extra: pip install 'holdfast[dev]'")
     with TemporaryDirectory() as folder:
         workspace = Path(folder)
-        rules = (ROOT.parent / "buf.yaml").read_text()
+        rules = (ROOT.resolve().parent / "buf.yaml").read_text()  # a link leads here from holdfast/
         second = "  - path: protos\n  - path: google\n    lint:\n      ignore: [google]\n"
         (workspace / "buf.yaml").write_text(rules.replace("  - path: protos\n", second))
         shutil.copytree(ROOT / PACKAGE, workspace / "protos" / PACKAGE, ignore=shutil.ignore_patterns("*.py*", "__pycache__"))

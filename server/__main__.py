@@ -1,24 +1,22 @@
-"""python -m server --bundle DIR: serve a bundle until SIGTERM."""
+"""holdfast serve --bundle DIR, or python -m server --bundle DIR: serve a bundle until SIGTERM."""
 
 import os
 import sys
+from collections.abc import Sequence
 
 from holdfast.environment import prepare_libraries
+from holdfast.exit_status import exit_status
 
 
-def main() -> int:
-    """Exit status: 0 after a graceful end, 1 where calls were cut off, 2 for settings, bundle or device that will not do."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM; returns the exit status."""
+    typed = list(sys.argv[1:] if arguments is None else arguments)
     # Everything else is imported after this: numpy, faiss and onnxruntime read the environment while they are loaded.
     prepare_libraries(os.environ)
-    from holdfast.errors import HoldfastError  # noqa: PLC0415
     from holdfast.server.run import run  # noqa: PLC0415
     from holdfast.server.settings import load_settings  # noqa: PLC0415
 
-    try:
-        return run(load_settings(sys.argv[1:]))
-    except HoldfastError as error:
-        print(f"holdfast: {error}", file=sys.stderr)
-        return 2
+    return exit_status("holdfast serve", lambda: run(load_settings(typed)))
 
 
 if __name__ == "__main__":

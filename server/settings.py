@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
 
 from holdfast.errors import HoldfastError
-from holdfast.model.choice import Choice, Precision
+from holdfast.model.device_choice import DeviceChoice, Precision
 
 PREFIX = "HOLDFAST_"
 
@@ -41,7 +41,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX,
         extra="forbid",
         frozen=True,
-        cli_prog_name="python -m server",
+        cli_prog_name="holdfast serve",
         cli_kebab_case=True,
         cli_implicit_flags=True,
         cli_hide_none_type=True,
@@ -50,7 +50,7 @@ class Settings(BaseSettings):
 
     bundle: Path = Field(description="Directory of the bundle to serve, as python -m index_build left it.")
 
-    device: Choice = Field(
+    device: DeviceChoice = Field(
         "cpu",
         description="Where encoder and index run: cpu; cuda, the first GPU in sight, or an error that says what is missing;"
         " auto, the GPU if it can be used, else the CPU.",

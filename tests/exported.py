@@ -1,19 +1,16 @@
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from holdfast import data
 from holdfast.attacks.quantise import to_pixels
-from holdfast.bundle.exemplars import Exemplars
-from holdfast.bundle.manifest import DataRecord, IndexRecord, Manifest, ThreatModelRecord, Training
+from holdfast.bundle.manifest import DataRecord, ThreatModelRecord
 from holdfast.bundle.writer import BundleWriter
 from holdfast.model.preprocess import InputContract
-from holdfast.model.retrieval.flat import FlatIndex
-from holdfast.model.vote import VoteParameters
 from holdfast.trainer.encoders import ResNetConfig, build_encoder
 from holdfast.trainer.export import rounding
 from holdfast.trainer.export.graphs import export
+from tests.bundles import add_exemplars, manifest
 
 
 @pytest.fixture(scope="session")
@@ -51,23 +48,14 @@ def complete(directory, encoder, digits, *, half=False):
     export(encoder, writer, InputContract(height=32, width=32), digits.train.images[:33], half=half)
     with torch.no_grad():
         bank = F.normalize(encoder(to_pixels(digits.train.images)), dim=1).numpy()
-    ids = np.arange(len(bank))
-    writer.add("index.faiss", FlatIndex.build(bank, ids).save)
-    columns = ids, digits.train.labels, np.array(digits.train.sources), np.zeros(len(ids), dtype=np.uint8)
-    writer.add("exemplars.npz", Exemplars(*columns).save)
-    record = DataRecord(name="digits", sha256=digits.sha256, calibration=200, seed=0)
-    provenance = {"command": "none", "commit": "none", "objective": "none", "encoder": "random"}
-    writer.commit(
-        Manifest(
-            name="tiny",
-            created="2026-01-01T00:00:00+00:00",
-            input=InputContract(height=32, width=32),
-            embedding_dim=24,
-            class_names=digits.class_names,
-            vote=VoteParameters(k=5),
-            threat_model=ThreatModelRecord(norm="linf", epsilon=32 / 255),
-            training=Training(seed=0, steps=0, seconds=0, data=record, **provenance),
-            index=IndexRecord(exemplars=len(ids), recall_at_k=1, disagreement_ratio=0, command="none"),
-        )
+    _, record = add_exemplars(writer, bank, digits.train.labels, sources=digits.train.sources)
+    written = manifest(
+        32,
+        24,
+        digits.class_names,
+        data=DataRecord(name="digits", sha256=digits.sha256, calibration=200, seed=0),
+        threat_model=ThreatModelRecord(norm="linf", epsilon=32 / 255),
+        index=record,
     )
+    writer.commit(written)
     return directory

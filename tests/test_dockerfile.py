@@ -15,6 +15,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+def copy_source(name, to):
+    """As the builder copies: links stay links, and may lead to what was not copied."""
+    target = to / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if (ROOT / name).is_dir():
+        shutil.copytree(ROOT / name, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(ROOT / name, target)
+
+
 @pytest.fixture(scope="module")
 def steps():
     """(instruction, rest) of every step, continued lines joined and comments left out."""
@@ -71,8 +81,10 @@ def test_the_commands_are_modules_of_ours_that_are_copied(steps):
     (entry,) = values_of(steps, "ENTRYPOINT")
     check = json.loads(health.partition("CMD ")[2])
     assert check[:4] == ["python", "-m", "holdfast.client", "health"]
-    assert json.loads(entry) == ["python", "-m", "server"]
-    assert {"client", "server"} <= set(copied_sources(steps))
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert json.loads(entry) == ["holdfast", "serve"]
+    assert json.loads(entry)[0] in scripts
+    assert {"holdfast", "protos", "server"} <= set(copied_sources(steps))
 
 
 def test_its_settings_are_settings_of_the_server(steps):
@@ -99,7 +111,7 @@ def test_no_extra_brings_both_builds_of_a_library(steps):
         names = [re.match(r"[\w-]+", requirement)[0] for requirement in extras[extra]]
         assert [name.startswith(("onnxruntime", "faiss")) for name in names].count(True) == 2
     assert {re.split(r"[>=]", requirement)[0] for requirement in extras["gpu"]} >= {
-        "onnxruntime-gpu[cuda,cudnn]",  # with the libraries that bundle.device loads before the first session
+        "onnxruntime-gpu[cuda,cudnn]",  # with the libraries that holdfast.model.encoder.device loads before the first session
         "faiss-gpu-cuvs",
     }
 
@@ -110,8 +122,7 @@ def test_the_install_step_serves_without_torch(steps, tmp_path):
     source, python = tmp_path / "source", tmp_path / "venv/bin/python"
     source.mkdir()
     for name in copied_sources(steps):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, source / name)
+        copy_source(name, source)
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*install, "--constraint", "requirements.lock", ".[serve]"], cwd=source, check=True)
@@ -122,10 +133,10 @@ def test_the_install_step_serves_without_torch(steps, tmp_path):
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     assert "No module named 'torch'" in run("-c", "import torch").stderr
-    assert "No module named 'trainer'" in run("-c", "import trainer").stderr
-    served = run("-c", "import server.app, server.run, client, sys; assert 'torch' not in sys.modules")
+    assert "No module named 'holdfast.trainer'" in run("-c", "import holdfast.trainer").stderr
+    served = run("-c", "import holdfast.server.run, holdfast.client, sys; assert 'torch' not in sys.modules")
     assert served.returncode == 0, served.stderr
-    for module in ("server", "client"):
-        shown = run("-m", module, "--help")
+    for command in (("holdfast", "serve"), ("server",), ("holdfast.client",)):
+        shown = run("-m", *command, "--help")
         assert shown.returncode == 0, shown.stderr
         assert "usage" in shown.stdout.lower()

@@ -1,12 +1,12 @@
+"""python -m trainer is holdfast train."""
+
 import os
 import sys
 
-# OpenMP's threads spin while they wait, and what they burn is lost to whoever shares the machine. They read this once,
-# when torch is loaded, so it must come first; what the environment says already stands.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
-
-from holdfast.trainer.cli import main
+from holdfast.environment import prepare_computing
 
 if __name__ == "__main__":
+    prepare_computing(os.environ)  # before torch is loaded
+    from holdfast.trainer.cli import main
+
     sys.exit(main())

@@ -9,16 +9,16 @@ import tyro
 from rich.console import Console
 
 from holdfast.data import load
-from holdfast.errors import HoldfastError
-from holdfast.interrupts import TIME_UP, TimeUpError, sigterm_interrupts, status_of
+from holdfast.exit_status import exit_status, explain_statuses
 from holdfast.trainer.config import TrainConfig
-from holdfast.trainer.cost.dry_run_record import rehearsed
-from holdfast.trainer.cost.plan import achieved, outlook, plan
+from holdfast.trainer.cost.dry_run_record import cached_dry_run
+from holdfast.trainer.cost.tables import describe_cost, describe_run, describe_throughput
 from holdfast.trainer.export.bundle import write_bundle
+from holdfast.trainer.loop.recorder import PausedError
 from holdfast.trainer.presets import DEFAULT, PRESETS
-from holdfast.trainer.train import PausedError, start_of, train_from
+from holdfast.trainer.train import starting_point, train_from
 
-TEACHING = f"""Train an encoder and write its bundle, which python -m index_build then completes.
+DESCRIPTION = f"""Train an encoder and write its bundle, which python -m index_build then completes.
 
   python -m trainer                                     the default, {DEFAULT}: needs no download
   python -m trainer cifar10-small --data-dir DIR        a preset; DIR holds cifar-10-batches-bin/
@@ -28,8 +28,7 @@ TEACHING = f"""Train an encoder and write its bundle, which python -m index_buil
   python -m trainer cifar10-resnet18 --data-dir DIR     the largest one, for a GPU
   python -m trainer PRESET --help                       every flag, with its value in that preset
 
-Ends with status 0 when the bundle is written, 1 for what went wrong, 75 when its --minutes are over, 130 when interrupted,
-143 when ended by SIGTERM.
+{explain_statuses(0, 1, 2, 75, 130, 143)}
 """
 
 
@@ -38,31 +37,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begun = time.perf_counter()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     console = Console()
-    try:
-        config = parse(arguments)
-        with sigterm_interrupts():
-            run(config, shlex.join(["python", "-m", "trainer", *arguments]), console, begun)
-    except TimeUpError as error:
-        console.print(f"{error}; the same command with --resume goes on from there", markup=False, highlight=False)
-        return TIME_UP
-    except HoldfastError as error:
-        console.print(str(error), style="red", markup=False, highlight=False)
-        return 1
-    except KeyboardInterrupt as interruption:
-        console.print("interrupted; the same command with --resume goes on from the last checkpoint")
-        return status_of(interruption)
-    return 0
+
+    def train() -> None:
+        run(parse(arguments), shlex.join(["python", "-m", "trainer", *arguments]), console, begun)
+
+    return exit_status("holdfast train", train, again="the same command with --resume goes on from the last checkpoint")
 
 
 def parse(arguments: list[str]) -> TrainConfig:
     """The preset with its flags overridden; without a preset, the default one."""
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in {"-h", "--help"}):
         arguments = [DEFAULT, *arguments]
-    return tyro.extras.overridable_config_cli(PRESETS, prog="python -m trainer", description=TEACHING, args=arguments)
+    return tyro.extras.overridable_config_cli(PRESETS, prog="holdfast train", description=DESCRIPTION, args=arguments)
 
 
 def run(config: TrainConfig, command: str, console: Console, begun: float) -> None:
-    """Load the data, tell the plan, train, export; `begun` is when this invocation was."""
+    """Load the data, print what will be done and what it may cost, train, export; `begun` is when this invocation began."""
     splits = load(
         config.data,
         directory=config.data_dir,
@@ -71,19 +61,19 @@ def run(config: TrainConfig, command: str, console: Console, begun: float) -> No
         seed=config.seed,
         skip_unreadable=config.skip_unreadable,
     )
-    console.print(plan(config, splits))
-    # What the run would be refused for is said before anybody waits for a rehearsal.
-    start, rehearsal = start_of(config, splits), None
-    if config.plan:
+    console.print(describe_run(config, splits))
+    # Refuse what cannot be trained before the dry run.
+    start, dry_run = starting_point(config, splits), None
+    if config.estimate_cost:
         with console.status("taking a few steps of every stage, to see what they cost"):
-            rehearsal = rehearsed(config, splits.train)
-        console.print(outlook(rehearsal))
+            dry_run = cached_dry_run(config, splits.train)
+        console.print(describe_cost(dry_run))
     try:
         trained = train_from(start, config, splits, console=console, begun=begun)
     except PausedError as error:
-        console.print(achieved(error.paces, rehearsal))
+        console.print(describe_throughput(error.throughputs, dry_run))
         raise
-    console.print(achieved(trained.paces, rehearsal))
+    console.print(describe_throughput(trained.throughputs, dry_run))
     with console.status("exporting, and comparing the graphs with torch"):
         parity = write_bundle(config, splits, trained, command)
     console.print(f"trained in {trained.seconds:.0f} s; {parity}\nnext: python -m index_build {config.out}")

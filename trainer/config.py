@@ -1,4 +1,4 @@
-"""What one can ask of a training run. Presets, with their cost and their accuracy, are in trainer/presets.py."""
+"""The configuration of a training run. Presets, with their cost and their accuracy, are in trainer/presets/."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from holdfast.bundle.threat_model import Norm, ThreatModel
 from holdfast.data import DataName
 from holdfast.trainer.encoders import EncoderConfig
 from holdfast.trainer.objectives import ObjectiveConfig
-from holdfast.trainer.state.tensor_file import SMALLEST
+from holdfast.trainer.state.tensor_file import SMALLEST_PART
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ class TrainConfig:
     """Of convolutions in training. Weights, losses and the exported encoder are float32."""
 
     threads: int = 1
-    """CPU threads: each learns from its share of every batch, and what BatchNorm and contrastive losses do over a batch they
-    do over a share. So a run goes on only with as many as it began with. A GPU takes batches whole."""
+    """CPU threads: each learns from its shard of every batch, and BatchNorm and contrastive losses see one shard at a time. So
+    a run can be resumed only with as many as it began with. A GPU takes batches whole."""
 
     compile: bool = False
     """Let torch.compile fuse the encoder's operators: a minute or more at the start of each stage, for steps that move fewer
@@ -136,7 +136,7 @@ class TrainConfig:
 
     checkpoint_precision: Literal["float32", "float16"] = "float32"
     """float16 keeps weights in float16 and the optimiser's memory in 8 or 16 bits, a third to a half of the bytes. A run that
-    goes on from there is the uninterrupted one but for the rounding, and what it ends with is rounded as well."""
+    is resumed from one is the uninterrupted one but for the rounding, and what it ends with is rounded as well."""
 
     checkpoint_part: float = 0.0
     """Largest file of a checkpoint, in MiB: larger ones are split into parts. 0 does not split."""
@@ -144,18 +144,19 @@ class TrainConfig:
     log_every: int = 10
     """Steps between two lines of log.csv."""
 
-    plan: bool = True
-    """Take a few steps of every stage on throw-away copies first, and say what the run costs by operations, bytes and time."""
+    estimate_cost: bool = True
+    """Take a few steps of every stage on copies first, and say what the run costs by operations, bytes and time. The training
+    is the same with and without."""
 
     resume: bool = False
-    """Go on from the checkpoint in `out`. Refused if what is trained would be another."""
+    """Go on from the last checkpoint in `out`. Refused if it is of another training."""
 
     resume_if_any: bool = False
-    """As resume where `out` holds a checkpoint, else begin: one command that can be repeated until the run is finished."""
+    """Resume where `out` holds a checkpoint, else begin: one command that can be repeated until the run is finished."""
 
     minutes: float = 0.0
-    """Stop at the first step after so many minutes of this invocation, with a checkpoint to go on from and exit status 75; 0
-    does not stop. The run in slices is the run in one go, but that guided SSAT renews its bank where it goes on."""
+    """Stop at the first step after so many minutes of this invocation, with a checkpoint to resume from and exit status 75; 0
+    does not stop. A run in slices equals the run in one go, except that guided SSAT renews its bank where it is resumed."""
 
     start_from: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
     """Directory of a finished run whose stages are the first of this one's: they are taken from there."""
@@ -173,8 +174,8 @@ class TrainConfig:
             raise ValueError(f"--compile is for one thread, or a GPU, not for {self.threads} threads: choose one of the two")
         if self.seed < 0:
             raise ValueError(f"the seed must be at least 0, not {self.seed}")
-        if self.checkpoint_part and not self.checkpoint_part * 2**20 >= SMALLEST:
-            raise ValueError(f"parts of a checkpoint must have at least {SMALLEST} bytes, not {self.checkpoint_part} MiB")
+        if self.checkpoint_part and not self.checkpoint_part * 2**20 >= SMALLEST_PART:
+            raise ValueError(f"parts of a checkpoint must have at least {SMALLEST_PART} bytes, not {self.checkpoint_part} MiB")
         if not self.minutes >= 0:
             raise ValueError(f"minutes must be at least 0, not {self.minutes}")
         if not 0 <= self.whitening <= 0.5:

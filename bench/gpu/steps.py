@@ -13,8 +13,8 @@ from holdfast.bundle.reader import read_manifest
 from holdfast.bundle.threat_model import ThreatModel, ball
 from holdfast.model.encoder.device import Device
 
-GATE_FAILED = 3
-"""What an evaluation ends with that found its own fault; its numbers are there, and say so."""
+CHECK_FAILED = 3
+"""What an evaluation ends with whose sanity checks failed; its numbers are there, and say so."""
 
 Numbers = dict[str, Any]
 
@@ -98,14 +98,14 @@ def steps(scale: Scale, place: Place) -> tuple[Step, ...]:
             "evaluate",
             "attacks, judged on the answers as served",
             (
-                *("-m", "holdfast.evaluation", bundle, *place.data, "--record", "--serve-on", place.device),
+                *("-m", "holdfast", "evaluate", bundle, *place.data, "--record", "--serve-on", place.device),
                 *("--gradients", "torch", *device, *scale.evaluate),
             ),
             lambda: _evaluated(place.bundle, scale.goal),
             place.bundle / ("report/report.json" if full else "manifest.json"),
             needs=("index",),
             sliced=full,
-            fine=(0, GATE_FAILED),
+            fine=(0, CHECK_FAILED),
         ),
         _bench("parity", "the CPU's answers and the device's", place, (*served, *place.data), bundle=bundle),
         _bench("engine", "the engine against its libraries alone", place, (*served, *scale.engine), bundle=bundle),
@@ -140,7 +140,7 @@ def _measured(written: Path) -> tuple[Numbers, list[Target]]:
 
 
 def _trained(bundle: Path) -> tuple[Numbers, list[Target]]:
-    """How long it took, and, where the trainer told its plan, how well it used the device: over all of its slices."""
+    """How long it took, and, where the trainer made a dry run, how well it used the device: over all of its slices."""
     training = read_manifest(bundle).training
     return {
         "command": training.command,
@@ -148,21 +148,21 @@ def _trained(bundle: Path) -> tuple[Numbers, list[Target]]:
         "encoder": training.encoder,
         "objective": training.objective,
         "training_seconds": training.seconds,
-        **_utilisation(bundle / "checkpoint" / "rehearsal.json", training.seconds),
+        **_utilisation(bundle / "checkpoint" / "dry_run.json", training.seconds),
         "megabytes": {path.name: path.stat().st_size / 1e6 for path in sorted(bundle.glob("*.onnx"))},
     }, []
 
 
-def _utilisation(rehearsal: Path, seconds: float) -> Numbers:
-    if not rehearsal.is_file():
+def _utilisation(dry_run: Path, seconds: float) -> Numbers:
+    if not dry_run.is_file():
         return {}
-    found = json.loads(rehearsal.read_text())
-    steps = [stage["steps"] for stage in found["circumstances"]["asked"]["stages"]]
+    found = json.loads(dry_run.read_text())
+    steps = [stage["steps"] for stage in found["provenance"]["config"]["stages"]]
     rate = sum(n * each["step"]["operations"] for n, each in zip(steps, found["stages"], strict=True)) / seconds
     return {
         "images_per_second": sum(n * each["images"] for n, each in zip(steps, found["stages"], strict=True)) / seconds,
         "teraflops_per_second": rate / 1e12,
-        "model_flop_utilisation": rate / found["ceilings"]["operations"],
+        "model_flop_utilisation": rate / found["roofline"]["operations"],
     }
 
 
@@ -186,16 +186,16 @@ def _evaluated(bundle: Path, goal: Goal | None) -> tuple[Numbers, list[Target]]:
         "clean": clean,
         "attacked_images": found["attacked_images"],
         "robust": [{part: threat[part] for part in ("norm", "epsilon", "robust")} for threat in robust],
-        "gates_failed": [gate["name"] for gate in found["gates"] if not gate["passed"]],
+        "sanity_checks_failed": [check["name"] for check in found["sanity_checks"] if not check["passed"]],
     }
-    gates = Target("gates failed", len(numbers["gates_failed"]), 0, at_least=False)
+    failed = Target("sanity checks failed", len(numbers["sanity_checks_failed"]), 0, at_least=False)
     if goal is None:
-        return numbers, [gates]
+        return numbers, [failed]
     wanted = {ball(text): (f"robust at {text}", bound) for text, bound in goal.robust.items()}
     targets = [Target("clean accuracy", clean["value"], goal.clean, at_least=True)]
     for each in robust:
         name, bound = wanted.get(ThreatModel(each["norm"], each["epsilon"]), ("", 0.0))
         if name:
             targets.append(Target(name, each["robust"]["value"], bound, at_least=True))
-    targets.append(gates)
+    targets.append(failed)
     return numbers, targets

@@ -23,6 +23,7 @@ from holdfast.attacks.victim import AnswerFunction, Embed, Victim
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.intervals import wilson
 from holdfast.model.preprocess import Pixels
+from holdfast.model.retrieval.base import Bank, nearest
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.vote import VoteParameters, vote
 
@@ -130,13 +131,12 @@ def knn_answers(embed: Embed, bank: Tensor, labels: Tensor, classes: int, parame
         parameters: of the vote.
 
     """
-    index = FlatIndex.build(bank.cpu().numpy(), np.arange(len(bank)))
-    names = labels.cpu().numpy()
+    index = FlatIndex.build(Bank(bank.cpu().numpy(), np.arange(len(bank)), labels.cpu().numpy()))
 
     def answer(images: Pixels) -> NDArray[np.int64]:
         with torch.no_grad():
             z = embed(to_pixels(images, bank.device)).float().cpu().numpy()
-        neighbours = index.search(z, parameters.k)
-        return vote(neighbours.similarities, names[neighbours.ids], classes, parameters).labels
+        neighbours = nearest(index, z, parameters.k)
+        return vote(neighbours.similarities, neighbours.labels, classes, parameters).labels
 
     return answer

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from holdfast.bundle.reader import Bundle
+from holdfast.model.retrieval.base import bank_of
 
 
 class TorchSoftKNN:
@@ -82,8 +83,12 @@ class TorchSoftKNN:
 
 
 def surrogate_of(bundle: Bundle, device: torch.device | str = "cpu") -> TorchSoftKNN:
-    """The soft kNN over the whole bank of a complete bundle, at the bundle's own temperature."""
-    embeddings, ids = bundle.index.vectors()
-    labels = torch.from_numpy(bundle.exemplars.labels_of(ids))
-    bank = torch.from_numpy(embeddings)
+    """The soft kNN over the whole bank of a complete bundle, at the bundle's own temperature.
+
+    Raises:
+        BundleError: the bundle's index cannot export its exemplars.
+
+    """
+    exported = bank_of(bundle.index)
+    bank, labels = torch.from_numpy(exported.embeddings), torch.from_numpy(exported.labels)
     return TorchSoftKNN(bank.to(device), labels.to(device), len(bundle.class_names), bundle.manifest.surrogate_tau)

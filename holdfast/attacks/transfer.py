@@ -74,7 +74,7 @@ class FromBundle(Attack):
                 " name a source of the same images and classes"
             )
         files = bundle.manifest.files
-        digest = f"{files['encoder.onnx']} {files['index.faiss']}"
+        digest = f"{files['encoder.onnx']} {files[bundle.manifest.index_file]}"
         # Not the name in its manifest: runs of one preset share that, and the bundle that is attacked may be one of them.
         return cls(directory.absolute().name, _victim_of(bundle), loss, steps, digest)
 
@@ -94,7 +94,7 @@ class FromBundle(Attack):
 def _victim_of(bundle: Bundle) -> Victim:
     @cache  # A classifier compresses its bank, which takes seconds, and a source of transfer is hardly ever asked.
     def classifier() -> Classifier:
-        return Classifier(bundle)
+        return bundle.classifier()
 
     def answer(images: Pixels) -> NDArray[np.int64]:
         return classifier().classify(images).labels

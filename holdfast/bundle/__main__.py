@@ -1,4 +1,4 @@
-"""`python -m holdfast.bundle`: look at a bundle, or take it elsewhere."""
+"""`holdfast bundle`: look at a bundle, or take it elsewhere."""
 
 import argparse
 import shutil
@@ -12,20 +12,25 @@ from rich.table import Table
 
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.writer import BundleWriter
-from holdfast.errors import BundleError, HoldfastError
+from holdfast.errors import BundleError
+from holdfast.exit_status import exit_status, explain_statuses
 
 ABOUT = """\
 A bundle is one directory: an encoder, its gradient, an index of labelled images, and a manifest with the hash of each file.
 
+examples:
   holdfast bundle check runs/digits                 verify every hash and that the parts fit each other; say what it is
   holdfast bundle copy runs/digits bundles/digits   verify, then copy what the manifest names: no checkpoints, no logs
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program. Returns the exit code: 0, or 2 for an error the user can act on."""
+    """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="holdfast bundle", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="holdfast bundle",
+        description=ABOUT,
+        epilog=explain_statuses(0, 1, 2, 130, 143),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     check = commands.add_parser("check", help="verify a bundle and say what it is")
@@ -34,15 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("bundle", metavar="BUNDLE", type=Path, help="directory of a complete bundle")
     copied.add_argument("to", metavar="TO", type=Path, help="directory to make, or a bundle to replace")
     options = parser.parse_args(arguments)
-    try:
-        bundle = Bundle.open(options.bundle)
-        if options.command == "copy":
-            copy(bundle, options.to)
-        Console().print(table(bundle, options.to if options.command == "copy" else options.bundle))
-    except HoldfastError as error:
-        Console(stderr=True, soft_wrap=True).print(f"bundle: {error}", style="red", markup=False, highlight=False)
-        return 2
-    return 0
+    return exit_status("holdfast bundle", lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Open the bundle, copy it where that is asked for, and say what it is."""
+    bundle = Bundle.open(options.bundle)
+    if options.command == "copy":
+        copy(bundle, options.to)
+    Console().print(table(bundle, options.to if options.command == "copy" else options.bundle))
 
 
 def copy(bundle: Bundle, to: Path) -> None:
@@ -67,7 +72,8 @@ def table(bundle: Bundle, directory: Path) -> Table:
     shown.add_row("name", manifest.name)
     shown.add_row("classes", ", ".join(manifest.class_names))
     shown.add_row("images", f"{manifest.input.height} x {manifest.input.width}")
-    shown.add_row("exemplars", f"{bundle.index.size:,}" + (", float16" if bundle.index.half else ""))
+    shown.add_row("exemplars", f"{bundle.index.size:,}")
+    shown.add_row("index", str(bundle.index))
     how = "" if manifest.vote.weighting == "uniform" else f", exponential, temperature {manifest.vote.temperature:g}"
     shown.add_row("vote", f"the {manifest.vote.k} nearest{how}")
     shown.add_row("threat model", str(manifest.threat_model.model()))

@@ -53,10 +53,6 @@ class Exemplars:
             raise BundleError("an exemplar id is not in the table; index and exemplars do not belong together")
         return rows
 
-    def labels_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Labels of ids of any shape."""
-        return self.labels[self.rows_of(ids)]
-
     def save(self, path: Path) -> None:
         """Write the table as .npz, which holds no pickles."""
         columns = {"ids": self.ids, "labels": self.labels, "sources": self.sources, "flags": self.flags}

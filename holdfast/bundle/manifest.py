@@ -5,13 +5,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from holdfast.bundle.migrations import FLAT, migrated
 from holdfast.bundle.threat_model import Norm, ThreatModel
 from holdfast.errors import SchemaMismatchError
 from holdfast.model.credibility import Calibration
 from holdfast.model.preprocess import InputContract
+from holdfast.model.retrieval.table import retriever_kind
 from holdfast.model.vote import VoteParameters
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
+"""Version 2 names the kind of the index. Older ones are read too: see holdfast.bundle.migrations."""
 
 
 class Record(BaseModel):
@@ -58,8 +61,9 @@ class Training(Record):
 
 
 class IndexRecord(Record):
-    """What python -m index_build measured."""
+    """What python -m index_build built, and measured of it; `kind` is one of holdfast.model.retrieval.table.RETRIEVERS."""
 
+    kind: str = Field(default=FLAT, min_length=1)
     exemplars: int = Field(ge=1)
     recall_at_k: float = Field(ge=0, le=1)
     disagreement_ratio: float = Field(ge=0, le=1)
@@ -80,7 +84,7 @@ class Accuracy(Record):
 class Manifest(Record):
     """The whole manifest."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[2] = SCHEMA_VERSION
     name: str = Field(min_length=1)
     created: str
     files: dict[str, str] = Field(default_factory=dict, description="relative path -> sha256, every file of the bundle")
@@ -102,16 +106,26 @@ class Manifest(Record):
             raise ValueError(f"the calibration counts more than k = {self.vote.k} neighbours: it is of another vote")
         return self
 
+    @property
+    def index_kind(self) -> str:
+        """The kind of the index; flat where nothing is recorded of it."""
+        return self.index.kind if self.index else FLAT
+
+    @property
+    def index_file(self) -> str:
+        """The name of the index's file. Raises BundleError where this holdfast has no such kind of index."""
+        return retriever_kind(self.index_kind).file
+
     def to_json(self) -> bytes:
         """UTF-8 JSON that a person can read, the same bytes for the same manifest."""
         return (json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n").encode()
 
     @classmethod
     def from_json(cls, text: bytes, where: str) -> "Manifest":
-        """Parse and validate.
+        """Parse and validate. A manifest of an older schema comes out as one of this version; its file stays as it is.
 
         Raises:
-            SchemaMismatchError: not JSON, another schema version, or a field that is missing, unknown or out of range.
+            SchemaMismatchError: not JSON, a newer schema version, or a field that is missing, unknown or out of range.
 
         """
         try:
@@ -120,10 +134,7 @@ class Manifest(Record):
         except (ValueError, AttributeError, UnicodeDecodeError):
             raise SchemaMismatchError(f"{where} is not a JSON object; the bundle is damaged, make it again") from None
         if version != SCHEMA_VERSION:
-            raise SchemaMismatchError(
-                f"{where} has schema version {version!r}; this holdfast reads version {SCHEMA_VERSION}."
-                " Make the bundle again with this release, or serve it with the release that made it."
-            )
+            text = json.dumps(migrated(values, SCHEMA_VERSION, where)).encode()
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:

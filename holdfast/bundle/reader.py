@@ -10,21 +10,23 @@ from holdfast.bundle.exemplars import Exemplars
 from holdfast.bundle.manifest import Manifest
 from holdfast.errors import BundleError, ContractMismatchError, HashMismatchError, MissingFileError
 from holdfast.files import sha256_file
-from holdfast.model.choice import Choice, Precision
+from holdfast.model.classifier import Classifier
+from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.encoder.agreement import refuse_disagreement
 from holdfast.model.encoder.bucketed import BucketedEncoder
 from holdfast.model.encoder.device import CPU, Device, Placement, place
 from holdfast.model.encoder.onnx import OnnxEncoder, OnnxGradient
-from holdfast.model.retrieval.flat import FlatIndex, Index
-from holdfast.model.retrieval.flat_gpu import GpuFlatIndex
+from holdfast.model.retrieval.base import SPARE, Retriever
+from holdfast.model.retrieval.table import open_retriever
 
 MANIFEST = "manifest.json"
 ENCODER = "encoder.onnx"
 ENCODER_FLOAT16 = "encoder_float16.onnx"
 GRADIENT = "gradient.onnx"
 WEIGHTS = "weights.bin"
-INDEX = "index.faiss"
 EXEMPLARS = "exemplars.npz"
+TRAINING_LOG = "log.csv"
+"""What training measured, a line every few steps: no file of the manifest, for bundles are copied without it."""
 
 MAX_BATCH = 64
 """Images that a GPU embeds at once, unless somebody says otherwise."""
@@ -87,7 +89,7 @@ class Bundle:
         directory: Path,
         *,
         threads: int = 1,
-        device: Choice = "cpu",
+        device: DeviceChoice = "cpu",
         max_batch: int = MAX_BATCH,
         precision: Precision = "float32",
     ) -> Self:
@@ -101,7 +103,7 @@ class Bundle:
             precision: what a GPU's encoder computes in; "float16" takes encoder_float16.onnx. Index and vote are the same.
 
         Raises:
-            MissingFileError, HashMismatchError, SchemaMismatchError, ContractMismatchError: see bundle.errors.
+            MissingFileError, HashMismatchError, SchemaMismatchError, ContractMismatchError: see holdfast.errors.
             DeviceError: "cuda", and the GPU cannot be used; or "cpu" and "float16".
 
         """
@@ -121,7 +123,9 @@ class Bundle:
         return bundle
 
     @classmethod
-    def open_encoder(cls, directory: Path, *, threads: int = 1, device: Choice = "cpu", max_batch: int = MAX_BATCH) -> Self:
+    def open_encoder(
+        cls, directory: Path, *, threads: int = 1, device: DeviceChoice = "cpu", max_batch: int = MAX_BATCH
+    ) -> Self:
         """Open a bundle that may still lack its index. Arguments and errors are those of `open`."""
         directory = Path(directory)
         manifest = _verified(directory)
@@ -144,17 +148,30 @@ class Bundle:
         return gradient
 
     @cached_property
-    def index(self) -> Index:
-        """The exemplars' embeddings."""
-        self._require(INDEX, f"run python -m index_build {self.directory}")
-        index = FlatIndex.load(self.directory / INDEX)
-        return index if self.placement.device == "cpu" else GpuFlatIndex(index)
+    def index(self) -> Retriever:
+        """The exemplars, searchable; of the kind that the manifest names."""
+        manifest, exemplars = self.manifest, self.exemplars
+        self._require(manifest.index_file, f"run python -m index_build {self.directory}")
+        path = self.directory / manifest.index_file
+        return open_retriever(manifest.index_kind, path, exemplars.ids, exemplars.labels, self.placement.device)
 
     @cached_property
     def exemplars(self) -> Exemplars:
         """What each row of the index is."""
         self._require(EXEMPLARS, f"run python -m index_build {self.directory}")
         return Exemplars.load(self.directory / EXEMPLARS)
+
+    def classifier(self) -> Classifier:
+        """A new classifier over this bundle's parts, which it shares. On a bank of 50,000 making one takes seconds."""
+        manifest = self.manifest
+        return Classifier(
+            self.encoder,
+            self.index,
+            classes=len(manifest.class_names),
+            vote=manifest.vote,
+            calibration=manifest.calibration,
+            surrogate_tau=manifest.surrogate_tau,
+        )
 
     def _require(self, name: str, remedy: str) -> None:
         if name not in self.manifest.files:
@@ -167,15 +184,15 @@ class Bundle:
             raise ContractMismatchError(
                 f"the index holds {index.dim} dimensions, the encoder returns {self.encoder.dim}; {again}"
             )
-        if not np.array_equal(index.ids, exemplars.ids):
-            raise ContractMismatchError(f"index and exemplars do not hold the same ids in the same order; {again}")
+        if index.size != len(exemplars):
+            raise ContractMismatchError(f"the index holds {index.size} exemplars, their table {len(exemplars)}; {again}")
         if len(exemplars) == 0 or not 0 <= exemplars.labels.min() <= exemplars.labels.max() < len(manifest.class_names):
             raise ContractMismatchError(f"exemplars' labels go beyond the {len(manifest.class_names)} classes; {again}")
         if manifest.vote.k > index.size:
             raise ContractMismatchError(f"the vote asks k = {manifest.vote.k} of {index.size} exemplars; {again}")
         if self.placement.device != "cpu":
             # Takes the memory that a search needs, and finds out whether a GPU can look for so many neighbours.
-            index.search(np.zeros((1, index.dim), dtype=np.float32), manifest.vote.k)
+            index.search(np.zeros((1, index.dim), dtype=np.float32), manifest.vote.k + SPARE)
 
 
 def _encoder(path: Path, threads: int, placement: Placement, max_batch: int) -> OnnxEncoder:

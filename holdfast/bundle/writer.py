@@ -20,6 +20,7 @@ class BundleWriter:
     def __init__(self, directory: Path, files: dict[str, str]) -> None:
         self.directory = Path(directory)
         self._files = files
+        self._dropped: set[str] = set()
 
     @classmethod
     def create(cls, directory: Path) -> Self:
@@ -46,12 +47,21 @@ class BundleWriter:
         with replace_atomically(target) as temporary:
             write(temporary)
         self._files[name] = sha256_file(target)
+        self._dropped.discard(name)
+
+    def drop(self, name: str) -> None:
+        """Leave one file out of the next manifest, and delete it once that is written. Nothing happens if there is none."""
+        if self._files.pop(name, None) is not None:
+            self._dropped.add(name)
 
     def commit(self, manifest: Manifest) -> Manifest:
         """Write manifest.json with the hash of every file. Returns it as written."""
         complete = manifest.model_copy(update={"files": dict(sorted(self._files.items()))})
         checked = Manifest.model_validate(complete.model_dump())
         write_atomically(self.directory / MANIFEST, checked.to_json())
+        for name in self._dropped:
+            inside(self.directory, name).unlink(missing_ok=True)
+        self._dropped.clear()
         return checked
 
 

@@ -1,7 +1,4 @@
-"""python -m holdfast.client: ask a running holdfast server.
-
-exit codes: 0 done; 1 an image was refused, or the server is not serving; 2 wrong usage; 3 no answer from the server
-"""
+"""holdfast classify IMAGE ... and python -m holdfast.client classify | info | health: ask a running server."""
 
 import argparse
 import json
@@ -17,26 +14,35 @@ from holdfast.client.errors import ClientError, ImageRefusedError
 from holdfast.client.health import serving_status
 from holdfast.client.sync import Client
 from holdfast.client.tables import answer_as_json, answers_view, model_as_json, model_table
+from holdfast.exit_status import DONE, FAILED, REFUSED, exit_status, explain_statuses
 
-DONE, REFUSED, NO_ANSWER = 0, 1, 3
+ABOUT = """\
+Ask a running holdfast server.
+
+examples:
+  holdfast classify cat.png dog.png --neighbours 4       a table: answer, credibility, the nearest exemplars
+  holdfast classify *.png --json                         the same for a program
+  python -m holdfast.client info                         what is served: classes, threat model, measured accuracy
+  python -m holdfast.client health                       status 0 if the server takes calls, else 1
+"""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns the exit code."""
-    parser = _parser()
+def main(arguments: Sequence[str] | None = None, *, program: str = "python -m holdfast.client") -> int:
+    """Run one command; returns the exit status. `program` is what --help calls it."""
+    parser = _parser(program)
     options = parser.parse_args(arguments)
-    try:
-        match options.command:
-            case "classify":
-                _check_files(parser, options.images)
-                return classify(options)
-            case "info":
-                return info(options)
-            case _:
-                return health(options)
-    except (ClientError, OSError) as error:
-        Console(stderr=True).print(f"holdfast: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        return REFUSED if isinstance(error, ImageRefusedError) else NO_ANSWER
+    if options.command == "classify":
+        _check_files(parser, options.images)
+    command = {"classify": classify, "info": info, "health": health}[options.command]
+
+    def ask() -> int:
+        try:
+            return command(options)
+        except (ClientError, OSError) as error:
+            print(f"holdfast {options.command}: {error}", file=sys.stderr)
+            return REFUSED if isinstance(error, ImageRefusedError) else FAILED
+
+    return exit_status(f"holdfast {options.command}", ask)
 
 
 def classify(options: argparse.Namespace) -> int:
@@ -54,7 +60,9 @@ def classify(options: argparse.Namespace) -> int:
         print(json.dumps([answer_as_json(p, o) for p, o in zip(paths, outcomes, strict=True)], indent=2))
     else:
         Console().print(answers_view(paths, outcomes, neighbours=options.neighbours > 0))
-    return REFUSED if any(isinstance(o, ClientError) for o in outcomes) else DONE
+    if any(isinstance(outcome, ImageRefusedError) for outcome in outcomes):
+        return REFUSED
+    return FAILED if any(isinstance(outcome, ClientError) for outcome in outcomes) else DONE
 
 
 def info(options: argparse.Namespace) -> int:
@@ -72,19 +80,25 @@ def health(options: argparse.Namespace) -> int:
     """Prints the server's health; 0 only if it is SERVING."""
     status = serving_status(options.address, options.timeout)
     print(json.dumps({"status": status}) if options.json else status)
-    return DONE if status == "SERVING" else REFUSED
+    return DONE if status == "SERVING" else FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--address", default=ADDRESS, help="host:port of the server (default: %(default)s)")
     common.add_argument("--timeout", type=float, default=10.0, help="seconds a call may take (default: %(default)s)")
     common.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser = argparse.ArgumentParser(
-        prog="python -m holdfast.client", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    statuses, plain = explain_statuses(0, 1, 2, 130, 143), argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog=program, description=ABOUT, epilog=statuses, formatter_class=plain)
     commands = parser.add_subparsers(dest="command", required=True)
-    images = commands.add_parser("classify", parents=[common], help="classify image files")
+    images = commands.add_parser(
+        "classify",
+        parents=[common],
+        help="classify image files",
+        description=ABOUT,
+        epilog=statuses,
+        formatter_class=plain,
+    )
     images.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a PNG, JPEG or WebP file")
     images.add_argument("--neighbours", type=int, default=0, metavar="K", help="also show the K nearest exemplars")
     commands.add_parser("info", parents=[common], help="show what is served")

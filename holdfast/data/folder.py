@@ -68,7 +68,7 @@ def _read_classes(root: Path, part: Path, classes: Sequence[str], size: int, *, 
             continue
         labels.append(label)
         sources.append(path.relative_to(root).as_posix())
-    _judge_unreadable(unreadable, len(files), skip=skip_unreadable)
+    _refuse_unreadable(unreadable, len(files), skip=skip_unreadable)
     if empty := [name for label, name in enumerate(classes) if label not in set(labels)]:
         raise DataError(f"{part}: no readable images in the class folders {', '.join(empty)}")
     return LabelledImages(np.stack(images), np.array(labels, dtype=np.int64), tuple(classes), sources)
@@ -80,12 +80,12 @@ def _files(folder: Path) -> list[Path]:
     return sorted(p for p in found if not any(name.startswith(".") for name in p.relative_to(folder).parts))
 
 
-def _judge_unreadable(unreadable: list[str], total: int, *, skip: bool) -> None:
+def _refuse_unreadable(unreadable: list[str], total: int, *, skip: bool) -> None:
     if not unreadable:
         return
     named = "\n  ".join(unreadable[:NAMED_AT_MOST])
     more = f"\n  and {len(unreadable) - NAMED_AT_MOST} more" if len(unreadable) > NAMED_AT_MOST else ""
-    told = f"{len(unreadable)} of {total} files are not readable images:\n  {named}{more}"
+    summary = f"{len(unreadable)} of {total} files are not readable images:\n  {named}{more}"
     if not skip:
-        raise DataError(f"{told}\nRemove them, or leave them out by --skip-unreadable.")
-    Console(stderr=True).print(f"skipped: {told}", markup=False)
+        raise DataError(f"{summary}\nRemove them, or leave them out by --skip-unreadable.")
+    Console(stderr=True).print(f"skipped: {summary}", markup=False)

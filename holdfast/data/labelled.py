@@ -119,8 +119,8 @@ def _quotas(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
     exact = counts * (total / max(int(counts.sum()), 1))
     quotas: NDArray[np.int64] = np.minimum(np.floor(exact).astype(np.int64), spare)
     while (missing := total - int(quotas.sum())) > 0:
-        room = np.flatnonzero(quotas < spare)
-        neediest = room[np.argsort(quotas[room] - exact[room], kind="stable")][:missing]
+        unfilled = np.flatnonzero(quotas < spare)
+        neediest = unfilled[np.argsort(quotas[unfilled] - exact[unfilled], kind="stable")][:missing]
         quotas[neediest] += 1
     return quotas
 

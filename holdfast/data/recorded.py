@@ -10,8 +10,7 @@ from holdfast.data.sets import load
 def load_recorded(manifest: Manifest, directory: Path | None = None) -> Splits:
     """Read and split the set that an encoder was trained on, as the trainer did.
 
-    Whether these are the same images, `Splits.sha256` against the manifest's says; what to do where they are not is the
-    caller's to tell.
+    The caller holds `Splits.sha256` against the manifest's, and decides what to do where these are other images.
 
     Args:
         manifest: of the bundle.

@@ -1,4 +1,4 @@
-"""One door to every labelled set, by its name."""
+"""Every labelled set, by its name."""
 
 from pathlib import Path
 from typing import Literal, get_args

@@ -1,11 +1,12 @@
+"""python -m holdfast.evaluation is holdfast evaluate, but that it cannot take gradients from a training run."""
+
 import os
 import sys
 
-# As in trainer/__main__.py: threads that wait must not burn what other processes need.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
-
-from holdfast.evaluation.cli import main
+from holdfast.environment import prepare_computing
 
 if __name__ == "__main__":
+    prepare_computing(os.environ)  # before torch is loaded
+    from holdfast.evaluation.cli import main
+
     sys.exit(main())

@@ -6,20 +6,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
     """The k nearest exemplars of each query, the nearest first.
 
+    Where fewer were found, the rest of the row has id -1, label -1 and similarity -inf.
+
     Attributes:
-        similarities: float32 [N, k], cosine similarity.
         ids: int64 [N, k], exemplar ids.
+        labels: int64 [N, k], their labels.
+        similarities: float32 [N, k], cosine similarity.
 
     """
 
+    ids: Ints
+    labels: Ints
     similarities: Floats
-    ids: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +33,21 @@ class Answers:
 
     Attributes:
         embeddings: float32 [N, D], L2-normalised.
-        labels: int64 [N].
-        probabilities: float32 [N, C], shares of the vote.
+        labels: int64 [N]; 0 for an image of which no neighbour was found.
+        probabilities: float32 [N, C], shares of the vote; all 0 for an image of which no neighbour was found.
         credibility: float64 [N] in (0, 1], conformal p-value of the vote; NaN where the bundle has no calibration.
         confidence: float64 [N], one minus the second largest p-value; NaN likewise.
-        abstain: bool [N], credibility below the bundle's threshold.
-        soft_margin: float32 [N], nats; how far the soft-kNN is from another answer. Below 0 it prefers another one.
-        kth_distance: float32 [N], cosine distance (1 - similarity) to the k-th neighbour.
-        neighbours: ids and similarities [N, k].
-        neighbour_labels: int64 [N, k].
+        abstain: bool [N], credibility below the bundle's threshold, or no neighbour found.
+        soft_margin: float32 [N], nats; how far the soft-kNN is from another answer. Below 0 it prefers another one. NaN
+            where the index cannot export its exemplars, as there is no soft-kNN without them.
+        kth_distance: float32 [N], cosine distance (1 - similarity) to the k-th neighbour, or to the farthest one found where
+            there are fewer; 2, the largest distance that there is, where none was found.
+        neighbours: [N, k].
 
     """
 
     embeddings: Floats
-    labels: NDArray[np.int64]
+    labels: Ints
     probabilities: Floats
     credibility: NDArray[np.float64]
     confidence: NDArray[np.float64]
@@ -49,4 +55,8 @@ class Answers:
     soft_margin: Floats
     kth_distance: Floats
     neighbours: Neighbours
-    neighbour_labels: NDArray[np.int64]
+
+    @property
+    def neighbour_labels(self) -> Ints:
+        """Labels of the neighbours: int64 [N, k]."""
+        return self.neighbours.labels

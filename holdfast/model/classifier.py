@@ -1,17 +1,19 @@
-"""The answer as served: embed, search, vote, judge. The server, the evaluation and the benchmarks all call this."""
+"""The answer as served: embed, search, vote, decide. The server, the evaluation and the benchmarks all call this."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from holdfast.bundle.reader import Bundle
-from holdfast.model.answers import Answers, Floats
-from holdfast.model.credibility import credibility
+from holdfast.model.answers import Answers, Floats, Ints, Neighbours
+from holdfast.model.credibility import Calibration, credibility
+from holdfast.model.encoder.onnx import Encoder
 from holdfast.model.preprocess import Pixels
-from holdfast.model.retrieval.flat import Candidates, canonical
+from holdfast.model.retrieval.base import SPARE, Exportable, Retriever, canonical
 from holdfast.model.surrogate import SoftKNN
-from holdfast.model.vote import vote
+from holdfast.model.vote import VoteParameters, vote
+
+FARTHEST = 2.0
+"""The largest cosine distance that there is."""
 
 # Above this many exemplars the soft margin is computed on prototypes: a whole bank of 50,000 would cost each answer as much
 # as a small encoder does.
@@ -20,33 +22,50 @@ SURROGATE_ROWS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """A batch embedded and searched, not yet judged: float32 [N, D] embeddings, and the nearest exemplars of each."""
+    """A batch embedded and searched, not yet decided.
+
+    Attributes:
+        embeddings: float32 [N, D].
+        neighbours: the k nearest exemplars of each and a few more, as the retriever put them in order.
+
+    """
 
     embeddings: Floats
-    candidates: Candidates
+    neighbours: Neighbours
 
 
 class Classifier:
-    """Classifies batches by the vote of the nearest exemplars.
+    """Classifies batches by the vote of the nearest exemplars. `Bundle.classifier()` makes one of a bundle's parts.
 
     Nothing changes after construction, so threads may share one: ONNX Runtime's sessions and faiss's flat search take
     concurrent calls.
+
+    Args:
+        encoder: embeds images.
+        retriever: finds exemplars and their labels, which lie in [0, classes).
+        classes: number of classes C.
+        vote: how neighbours vote.
+        calibration: of credibility; None where there is none.
+        surrogate_tau: temperature of the soft kNN behind the soft margin.
+
+    Attributes:
+        surrogate: that soft kNN; None where the retriever cannot export its exemplars, and soft margins are then NaN.
+
     """
 
-    def __init__(self, bundle: Bundle) -> None:
-        self.bundle = bundle
-        self._encoder, self._index, self._exemplars = bundle.encoder, bundle.index, bundle.exemplars
-        self._classes = len(bundle.class_names)
-        embeddings, ids = self._index.vectors()
-        # Ids that are 0..M-1 in order, as the index builder writes them, are their own row numbers.
-        self._ids_are_rows = np.array_equal(ids, np.arange(len(ids)))
-        self.surrogate = SoftKNN.compressed(
-            embeddings,
-            self._exemplars.labels,
-            self._classes,
-            bundle.manifest.surrogate_tau,
-            prototypes=SURROGATE_ROWS,
-        )
+    def __init__(
+        self,
+        encoder: Encoder,
+        retriever: Retriever,
+        *,
+        classes: int,
+        vote: VoteParameters,
+        calibration: Calibration | None,
+        surrogate_tau: float,
+    ) -> None:
+        self._encoder, self._retriever = encoder, retriever
+        self._classes, self._vote, self._calibration = classes, vote, calibration
+        self.surrogate = _surrogate_of(retriever, classes, surrogate_tau)
 
     def classify(self, images: Pixels) -> Answers:
         """Classify uint8 [N, H, W, C] images that follow the bundle's input contract."""
@@ -55,20 +74,19 @@ class Classifier:
     def retrieve(self, images: Pixels) -> Retrieval:
         """Embed and search: all that a device does. Images as in `classify`."""
         embeddings = self._encoder.embed(images)
-        return Retrieval(embeddings, self._index.candidates(embeddings, self.bundle.manifest.vote.k))
+        return Retrieval(embeddings, self._retriever.search(embeddings, self._vote.k + SPARE))
 
     def decide(self, retrieval: Retrieval) -> Answers:
         """Put neighbours in order, vote, and say how far the vote can be trusted: all that is left to the CPU."""
-        manifest, embeddings = self.bundle.manifest, retrieval.embeddings
-        neighbours = canonical(*retrieval.candidates, manifest.vote.k)
-        labels = self._labels_of(neighbours.ids)
-        outcome = vote(neighbours.similarities, labels, self._classes, manifest.vote)
-        if manifest.calibration is None:
+        embeddings, k = retrieval.embeddings, self._vote.k
+        neighbours = canonical(retrieval.neighbours, k)
+        outcome = vote(neighbours.similarities, neighbours.labels, self._classes, self._vote)
+        abstain = neighbours.labels[:, 0] < 0
+        if self._calibration is None:
             credible, confident = np.full((2, len(embeddings)), np.nan)
-            abstain = np.zeros(len(embeddings), dtype=bool)
         else:
-            credible, confident = credibility(outcome.counts, manifest.calibration)
-            abstain = credible < manifest.calibration.abstain_below
+            credible, confident = credibility(outcome.counts, self._calibration, k)
+            abstain = abstain | (credible < self._calibration.abstain_below)
         return Answers(
             embeddings=embeddings,
             labels=outcome.labels,
@@ -76,11 +94,29 @@ class Classifier:
             credibility=credible,
             confidence=confident,
             abstain=abstain,
-            soft_margin=self.surrogate.margin(embeddings, outcome.labels),
-            kth_distance=1 - neighbours.similarities[:, -1],
+            soft_margin=self._soft_margin(embeddings, outcome.labels),
+            kth_distance=_distance_of_the_last(neighbours),
             neighbours=neighbours,
-            neighbour_labels=labels,
         )
 
-    def _labels_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        return self._exemplars.labels[ids] if self._ids_are_rows else self._exemplars.labels_of(ids)
+    def _soft_margin(self, embeddings: Floats, labels: Ints) -> Floats:
+        if self.surrogate is None:
+            return np.full(len(embeddings), np.nan, dtype=np.float32)
+        return self.surrogate.margin(embeddings, labels)
+
+
+def _surrogate_of(retriever: Retriever, classes: int, tau: float) -> SoftKNN | None:
+    if not isinstance(retriever, Exportable):
+        return None
+    bank = retriever.export()
+    return SoftKNN.compressed(bank.embeddings, bank.labels, classes, tau, prototypes=SURROGATE_ROWS)
+
+
+def _distance_of_the_last(neighbours: Neighbours) -> Floats:
+    """Cosine distance to the last neighbour that was found: float32 [N]."""
+    distances: Floats = 1 - neighbours.similarities[:, -1]
+    fewer = np.flatnonzero(neighbours.ids[:, -1] < 0)
+    if len(fewer):
+        distances[fewer] = (1 - neighbours.similarities[fewer]).max(axis=1, where=neighbours.ids[fewer] >= 0, initial=-np.inf)
+        distances[neighbours.ids[:, 0] < 0] = FARTHEST
+    return distances

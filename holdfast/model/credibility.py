@@ -36,39 +36,40 @@ class Calibration(BaseModel):
         return values
 
 
-def calibrate(counts: NDArray[np.int64], labels: NDArray[np.int64], coverage: float = 0.95) -> Calibration:
+def calibrate(counts: NDArray[np.int64], labels: NDArray[np.int64], k: int, coverage: float = 0.95) -> Calibration:
     """Calibrate on images held out of the index and of training.
 
     Args:
         counts: int64 [n, C], votes of each calibration image's k neighbours.
         labels: int64 [n], the true labels.
+        k: neighbours asked to vote; one that an approximate index did not find counts as one of another label.
         coverage: the least fraction of calibration images to be answered, in (0, 1].
 
     """
     if len(labels) == 0:
         raise ValueError("calibration needs at least one held-out image")
-    k = counts.sum(axis=1)
     nonconformity = np.sort(k - counts[np.arange(len(labels)), labels])
     open_threshold = Calibration(nonconformity=tuple(nonconformity.tolist()), abstain_below=0.0, coverage=1.0)
-    own, _ = credibility(counts, open_threshold)
+    own, _ = credibility(counts, open_threshold, k)
     # The largest threshold that still answers the wanted share; ties are answered, so the true coverage may be higher.
     threshold = float(np.quantile(own, 1 - coverage, method="lower"))
     covered = float((own >= threshold).mean())
     return Calibration(nonconformity=open_threshold.nonconformity, abstain_below=threshold, coverage=covered)
 
 
-def credibility(counts: NDArray[np.int64], calibration: Calibration) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def credibility(counts: NDArray[np.int64], calibration: Calibration, k: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Credibility and confidence of each image.
 
     Args:
         counts: int64 [N, C], votes of the k neighbours.
         calibration: from `calibrate`, with the same k.
+        k: neighbours asked to vote, as in `calibrate`.
 
     Returns:
         (credibility [N] in (0, 1], confidence [N] in [0, 1)).
 
     """
-    alpha = counts.sum(axis=1, keepdims=True) - counts
+    alpha = k - counts
     reference = np.asarray(calibration.nonconformity)
     at_least = len(reference) - np.searchsorted(reference, alpha, side="left")
     p = np.sort((1 + at_least) / (len(reference) + 1), axis=1)

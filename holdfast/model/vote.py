@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 # Two sums of similarities closer than this are a tie: float32 sums differ in their last digits with the order of adding.
 TIE = 1e-5
 
+NONE = -2.0
+"""In the place of a similarity that there is none of: below every one that there can be."""
+
 
 class VoteParameters(BaseModel):
     """How neighbours vote.
@@ -29,9 +32,9 @@ class Vote:
     """The outcome for a batch.
 
     Attributes:
-        labels: int64 [N], the winners.
-        probabilities: float32 [N, C], each class's share of the weight; rows sum to 1.
-        counts: int64 [N, C], neighbours of each class; rows sum to k.
+        labels: int64 [N], the winners; 0 where no neighbour was found.
+        probabilities: float32 [N, C], each class's share of the weight; rows sum to 1, or are 0 where no neighbour was found.
+        counts: int64 [N, C], neighbours of each class; rows sum to the neighbours that were found, k of an exact index.
 
     """
 
@@ -47,25 +50,30 @@ def vote(similarities: NDArray[np.float32], labels: NDArray[np.int64], classes: 
 
     Args:
         similarities: [N, k], cosine similarities of each image's neighbours.
-        labels: [N, k], their labels in [0, classes).
+        labels: [N, k], their labels in [0, classes), or -1 at the end of a row of which fewer were found: no vote.
         classes: number of classes C.
         parameters: weighting and temperature.
 
     """
+    exact, bins, columns = similarities.astype(np.float64), labels, classes
+    if (labels[:, -1:] < 0).any():  # votes of neighbours that were not found go to a column that is cut off
+        columns = classes + 1
+        exact, bins = np.where(labels < 0, NONE, exact), np.where(labels < 0, classes, labels)
     n = len(labels)
-    one_hot = (np.arange(n)[:, np.newaxis] * classes + labels).ravel()
+    one_hot = (np.arange(n)[:, np.newaxis] * columns + bins).ravel()
 
-    def per_class(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(one_hot, weights=values.ravel(), minlength=n * classes).reshape(n, classes).astype(np.float64)
+    def per_class(values: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        sums = np.bincount(one_hot, weights=None if values is None else values.ravel(), minlength=n * columns)
+        return sums.reshape(n, columns)[:, :classes].astype(np.float64)
 
-    exact = similarities.astype(np.float64)
-    counts = np.bincount(one_hot, minlength=n * classes).reshape(n, classes)
+    counts = per_class(None)
     if parameters.weighting == "uniform":
-        weights = counts.astype(np.float64)
+        weights = counts
     else:
         # Relative to the nearest: the shares are the same, and exp cannot overflow at small temperatures.
         weights = per_class(np.exp((exact - exact.max(axis=1, keepdims=True)) / parameters.temperature))
-    probabilities = weights / weights.sum(axis=1, keepdims=True)
+    total = weights.sum(axis=1, keepdims=True)
+    probabilities = weights / np.where(total > 0, total, 1)
 
     leading = probabilities >= probabilities.max(axis=1, keepdims=True) - TIE
     summed = np.where(leading, per_class(exact), -np.inf)

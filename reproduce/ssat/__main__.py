@@ -1,11 +1,10 @@
 import os
 import sys
 
-# OpenMP's threads spin while they wait, and read this once, when torch is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
-
-from reproduce.ssat.cli import main
+from holdfast.environment import prepare_computing
 
 if __name__ == "__main__":
+    prepare_computing(os.environ)  # before torch is loaded
+    from reproduce.ssat.cli import main
+
     sys.exit(main())

@@ -10,11 +10,12 @@ from holdfast.bundle.reader import read_manifest
 from holdfast.data import Splits
 from holdfast.errors import HoldfastError
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.export.bundle import told
+from holdfast.trainer.export.bundle import describe_stage
 from holdfast.trainer.loop.device import device_of
+from holdfast.trainer.loop.networks import build_networks
 from holdfast.trainer.state import checkpoint
 from holdfast.trainer.state.checkpoint import CheckpointError
-from holdfast.trainer.train import Trained, build, train
+from holdfast.trainer.train import Trained, train
 from reproduce.ssat.handover import hand_over, is_finished
 from reproduce.ssat.runs import Run
 
@@ -37,7 +38,7 @@ def is_made(run: Run, splits: Splits) -> bool:
         return False
     training, vote = manifest.training, manifest.vote
     there = training.encoder, training.objective, training.seed, training.data.sha256, vote.k, vote.weighting
-    objective = ", then ".join(told(stage) for stage in config.stages)
+    objective = ", then ".join(describe_stage(stage) for stage in config.stages)
     wanted = str(config.encoder), objective, config.seed, splits.sha256, config.k, config.weighting
     return finished and there == wanted and manifest.index is not None
 
@@ -63,6 +64,6 @@ def encoder_on_gpu(run: Run, splits: Splits) -> ImageEncoder | None:
     device = device_of(run.config)
     if device.type == "cpu":
         return None
-    encoder, objectives = build(run.config, splits.train, device)
+    encoder, objectives = build_networks(run.config, splits.train, device)
     checkpoint.load(run.directory).restore(encoder, objectives[-1])
     return encoder.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload, no-any-return]

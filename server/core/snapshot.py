@@ -30,7 +30,7 @@ class ModelSnapshot:
     @classmethod
     def of(cls, bundle: Bundle, version: int) -> Self:
         """The model of a bundle. Nothing else of the server builds a classifier or keeps a bundle."""
-        return cls(_describe(bundle, version), Classifier(bundle), lambda: bundle.gradient)
+        return cls(_describe(bundle, version), bundle.classifier(), lambda: bundle.gradient)
 
     @property
     def version(self) -> int:

@@ -207,8 +207,7 @@ def _answers(body: memoryview, kind: "np.dtype[np.void]", count: int, dim: int, 
     ids, labels, similarities = column(np.int64, count, k), column(np.int64, count, k), column(np.float32, count, k)
     return Answers(
         embeddings=embeddings,
-        neighbours=Neighbours(similarities, ids),
-        neighbour_labels=labels,
+        neighbours=Neighbours(ids, labels, similarities),
         **{name: rows[name] for name in kind.names or ()},
     )
 

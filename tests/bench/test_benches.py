@@ -21,7 +21,6 @@ from bench.timing import times_a_second
 from bench.vectors import unit_vectors
 from holdfast.bundle.reader import Bundle
 from holdfast.errors import HoldfastError
-from holdfast.model.classifier import Classifier
 from holdfast.protos.holdfast.v1 import holdfast_pb2
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +42,7 @@ def run(*arguments):
 
 def test_the_synthetic_bundle_classifies_its_own_images(bundle):
     pixels, labels = images(20, seed=11)
-    answers = Classifier(bundle).classify(pixels)
+    answers = bundle.classifier().classify(pixels)
     assert np.array_equal(answers.labels, labels)
     assert np.isfinite(answers.credibility).all()
 

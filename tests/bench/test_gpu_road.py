@@ -256,12 +256,12 @@ def test_what_the_flagship_promises_is_read_from_its_report(tmp_path):
         "clean": rate(0.9),
         "attacked_images": 10,
         "threats": [threat(4, 0.7), threat(8, 0.4), threat(4, 0.1, "bank unknown")],
-        "gates": [{"name": "good", "passed": True}, {"name": "bad", "passed": False}],
+        "sanity_checks": [{"name": "good", "passed": True}, {"name": "bad", "passed": False}],
     }
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "report.json").write_text(json.dumps(report))
     numbers, targets = _evaluated(tmp_path, Goal(0.84, {"linf:4/255": 0.66, "linf:8/255": 0.47}))
-    assert numbers["gates_failed"] == ["bad"]
+    assert numbers["sanity_checks_failed"] == ["bad"]
     assert [(target.value, target.met) for target in targets] == [(0.9, True), (0.7, True), (0.4, False), (1, False)]
     # And the picture takes it.
     draw(tmp_path / "picture.png", {"evaluate": numbers})
@@ -272,9 +272,9 @@ def test_utilisation_is_of_all_slices(tmp_path):
     """Two stages of 10 and 20 steps of 8 images, 1 and 2 GFLOP a step, in 5 seconds, on a device of 100 GFLOP/s."""
     stages = [{"images": 8, "step": {"operations": 1e9 * number}} for number in (1, 2)]
     asked = {"stages": [{"steps": 10}, {"steps": 20}]}
-    record = {"circumstances": {"asked": asked}, "ceilings": {"operations": 1e11}, "stages": stages}
-    (tmp_path / "rehearsal.json").write_text(json.dumps(record))
-    found = _utilisation(tmp_path / "rehearsal.json", 5.0)
+    record = {"provenance": {"config": asked}, "roofline": {"operations": 1e11}, "stages": stages}
+    (tmp_path / "dry_run.json").write_text(json.dumps(record))
+    found = _utilisation(tmp_path / "dry_run.json", 5.0)
     assert found == pytest.approx({"images_per_second": 48.0, "teraflops_per_second": 0.01, "model_flop_utilisation": 0.1})
     assert _utilisation(tmp_path / "none.json", 5.0) == {}
 

@@ -1,4 +1,4 @@
-"""The demo's whole road with a few steps of training: every part real, only the encoder is a poor one."""
+"""The whole demo with a few steps of training: every part real, only the encoder is a poor one."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from demo import cli
-from demo import pipeline as road
+from demo import cli, pipeline
 from demo.rows import choose
 from holdfast.bundle import Bundle
 from holdfast.trainer.presets import PRESETS
@@ -26,7 +25,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         stages = tuple(replace(stage, steps=STEPS, batch_size=32) for stage in preset.stages)
         return text, replace(preset, stages=stages)
 
-    monkeypatch.setattr(road, "PRESETS", {name: shortened(name) for name in PRESETS})
+    monkeypatch.setattr(pipeline, "PRESETS", {name: shortened(name) for name in PRESETS})
 
 
 def test_the_demo_trains_serves_attacks_and_draws(hasty: None, tmp_path: Path) -> None:
@@ -38,8 +37,8 @@ def test_the_demo_trains_serves_attacks_and_draws(hasty: None, tmp_path: Path) -
         assert words in said
     with Image.open(tmp_path / "picture.png") as picture:
         assert picture.width == 1600
-    for contestant in road.CONTESTANTS:
-        manifest = Bundle.open(tmp_path / contestant.name).manifest
+    for entry in pipeline.ENTRIES:
+        manifest = Bundle.open(tmp_path / entry.name).manifest
         assert manifest.accuracy is not None
         assert manifest.accuracy.images == IMAGES
         assert manifest.index is not None

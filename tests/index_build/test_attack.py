@@ -14,7 +14,7 @@ CLASSES = 3
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory):
+def attacked_bundle(tmp_path_factory):
     bundle = Bundle.open_encoder(write_bundle(tmp_path_factory.mktemp("attack") / "bundle", data.load("digits", size=8)))
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (AT_ONCE + 20, 8, 8, 3), dtype=np.uint8)
@@ -22,8 +22,8 @@ def scene(tmp_path_factory):
     return bundle, images, SoftKNN(bank, rng.integers(0, CLASSES, 200), CLASSES, 0.1)
 
 
-def test_the_gradient_graph_of_these_tests_is_right(scene) -> None:
-    bundle, images, _ = scene
+def test_the_gradient_graph_of_these_tests_is_right(attacked_bundle) -> None:
+    bundle, images, _ = attacked_bundle
     pixels = images[:4].astype(np.float64) / 255
     weights = np.random.default_rng(0).normal(size=(192, DIM)).astype(np.float32)
     cotangents = np.random.default_rng(1).normal(size=(4, DIM)).astype(np.float32)
@@ -39,8 +39,8 @@ def test_the_gradient_graph_of_these_tests_is_right(scene) -> None:
 
 
 @pytest.mark.parametrize("threat", [ThreatModel("linf", 8 / 255), ThreatModel("l2", 1.0)], ids=str)
-def test_margins_fall_and_images_stay_in_the_ball(scene, threat) -> None:
-    bundle, images, surrogate = scene
+def test_margins_fall_and_images_stay_in_the_ball(attacked_bundle, threat) -> None:
+    bundle, images, surrogate = attacked_bundle
     labels = surrogate.log_scores(bundle.encoder.embed(images)).argmax(1).astype(np.int64)
     counted: list[int] = []
     attacked = attack(bundle, images, labels, surrogate, threat, advance=counted.append)
@@ -55,8 +55,8 @@ def test_margins_fall_and_images_stay_in_the_ball(scene, threat) -> None:
     assert (after < before).all()
 
 
-def test_no_ball_no_change(scene) -> None:
-    bundle, images, surrogate = scene
+def test_no_ball_no_change(attacked_bundle) -> None:
+    bundle, images, surrogate = attacked_bundle
     labels = np.zeros(len(images), np.int64)
     still = attack(bundle, images, labels, surrogate, ThreatModel("linf", 0.0), advance=lambda _: None)
     np.testing.assert_array_equal(still, images)

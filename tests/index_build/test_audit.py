@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 from holdfast.bundle.exemplars import Flag
 from holdfast.index_build.audit import disagreement_flags, recall_at_k
 from holdfast.model.answers import Neighbours
+from holdfast.model.retrieval.base import Bank, padded
 from holdfast.model.retrieval.flat import FlatIndex
 
 
@@ -14,9 +17,13 @@ def embeddings_of(count, dim=4, seed=0, copies=1):
     return np.repeat(drawn, copies, axis=0)
 
 
+def flat(embeddings, labels=None):
+    labels = np.zeros(len(embeddings), dtype=np.int64) if labels is None else labels
+    return FlatIndex.build(Bank(embeddings, np.arange(len(embeddings)), labels))
+
+
 def flags_of(embeddings, labels, k):
-    index = FlatIndex.build(embeddings, np.arange(len(embeddings)))
-    return disagreement_flags(index, embeddings, labels, classes=3, k=k, advance=lambda _: None)
+    return disagreement_flags(flat(embeddings, labels), embeddings, labels, classes=3, k=k, advance=lambda _: None)
 
 
 @settings(max_examples=40, deadline=None)
@@ -48,24 +55,29 @@ def test_duplicates_beyond_k_hide_nobody_from_the_vote():
 @given(count=st.integers(5, 80), copies=st.integers(1, 4), seed=st.integers(0, 50))
 def test_an_exact_index_recalls_everything_among_ties_too(count, copies, seed):
     embeddings = embeddings_of(count, seed=seed, copies=copies)
-    assert recall_at_k(FlatIndex.build(embeddings, np.arange(len(embeddings))), embeddings, 5) == 1
+    assert recall_at_k(flat(embeddings), embeddings, 5) == 1
 
 
 def test_an_index_that_misses_neighbours_is_found_out():
     embeddings = embeddings_of(100)
-    exact = FlatIndex.build(embeddings, np.arange(100))
+    exact = flat(embeddings)
 
     class Forgetful:
         size, dim = 100, 4
 
         def search(self, queries, k):
             found = exact.search(queries, k + 1)
-            return Neighbours(found.similarities[:, 1:], found.ids[:, 1:])
+            return Neighbours(found.ids[:, 1:], found.labels[:, 1:], found.similarities[:, 1:])
 
     class Repeating(Forgetful):
         def search(self, queries, k):
             found = exact.search(queries, k)
-            return Neighbours(found.similarities, np.repeat(found.ids[:, :1], k, axis=1))
+            return replace(found, ids=np.repeat(found.ids[:, :1], k, axis=1))
+
+    class Lazy(Forgetful):
+        def search(self, queries, k):
+            return padded(exact.search(queries, 3), k)
 
     assert abs(recall_at_k(Forgetful(), embeddings, 5) - 0.8) < 0.01
     assert recall_at_k(Repeating(), embeddings, 5) == 0
+    assert recall_at_k(Lazy(), embeddings, 5) == 3 / 5

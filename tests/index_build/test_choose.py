@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from holdfast.index_build.choose import AGREEMENT, KS, TEMPERATURES, Candidate, HeldOut, candidates, choose, surrogates
 from holdfast.intervals import Rate
+from holdfast.model.retrieval.base import Bank
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.vote import VoteParameters
 
@@ -24,8 +25,8 @@ def compared(count: int, bank_size: int) -> tuple[np.ndarray, np.ndarray, HeldOu
     bank, bank_labels = cloud(0, bank_size)
     z, labels = cloud(1, count)
     attacked = tuple(cloud(seed, count // 2)[0] for seed in (2, 3))
-    index, held_out = FlatIndex.build(bank, np.arange(bank_size)), HeldOut(z, labels, attacked)
-    tried = candidates(index, bank_labels, surrogates(index, bank_labels, CLASSES), held_out, CLASSES)
+    exemplars, held_out = Bank(bank, np.arange(bank_size), bank_labels), HeldOut(z, labels, attacked)
+    tried = candidates(FlatIndex.build(exemplars), surrogates(exemplars, CLASSES), held_out, CLASSES)
     return bank, bank_labels, held_out, tried
 
 
@@ -94,6 +95,6 @@ def test_equally_good_ones_need_fewer_neighbours() -> None:
     assert choose([many, few]) is choose([few, many]) is few
 
 
-def test_thresholds_are_those_of_the_evaluations_gate() -> None:
-    gates = pytest.importorskip("holdfast.evaluation.sanity.checks")
-    assert gates.AGREEMENT == AGREEMENT
+def test_thresholds_are_those_of_the_evaluations_sanity_check() -> None:
+    checks = pytest.importorskip("holdfast.evaluation.sanity.checks")
+    assert checks.AGREEMENT == AGREEMENT

@@ -10,8 +10,9 @@ from holdfast.bundle import Bundle
 from holdfast.bundle.exemplars import Flag
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.index_build import build_index
-from holdfast.index_build.__main__ import main
+from holdfast.index_build.cli import main
 from holdfast.index_build.harden import Hardening
+from holdfast.model.retrieval.base import nearest
 from tests.index_build.test_index_build import write_bundle
 
 BALL = ThreatModel("linf", 16 / 255)
@@ -47,11 +48,11 @@ def test_what_hardens_nothing_is_refused(share, steps) -> None:
 
 def test_some_exemplars_are_attacked_and_the_others_are_left(bundle, digits) -> None:
     build_index(bundle, digits, quiet=True)
-    clean, _ = Bundle.open(bundle).index.vectors()
+    clean = Bundle.open(bundle).index.export().embeddings
     hardening = Hardening(0.25, BALL)
     record = build_index(bundle, digits, hardening=hardening, quiet=True)
     opened = Bundle.open(bundle)
-    hardened, _ = opened.index.vectors()
+    hardened = opened.index.export().embeddings
     rows = hardening.rows(len(clean))
     others = np.setdiff1d(np.arange(len(clean)), rows)
     assert record.exemplars == len(clean)
@@ -62,8 +63,7 @@ def test_some_exemplars_are_attacked_and_the_others_are_left(bundle, digits) -> 
     np.testing.assert_array_equal(np.flatnonzero(flags & Flag.ATTACKED), rows)
     assert record.disagreement_ratio == pytest.approx(np.mean(flags & Flag.DISAGREES > 0))
     # They were led away from their class: fewer of their neighbours are of it.
-    own = digits.train.labels[Bundle.open(bundle).index.search(hardened[rows], 6).ids[:, 1:]]
-    before = digits.train.labels[Bundle.open(bundle).index.search(clean[rows], 6).ids[:, 1:]]
+    own, before = (nearest(opened.index, embeddings[rows], 6).labels[:, 1:] for embeddings in (hardened, clean))
     truth = digits.train.labels[rows][:, None]
     assert np.mean(own == truth) < np.mean(before == truth)
 

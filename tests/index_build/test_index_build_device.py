@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from holdfast import data
-from holdfast.bundle import Bundle, Classifier, read_manifest
+from holdfast.bundle import Bundle, read_manifest
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.errors import DeviceError
 from holdfast.index_build import build_index, resume
-from holdfast.index_build.__main__ import main
+from holdfast.index_build.cli import main
 from holdfast.index_build.harden import Hardening
 from holdfast.model.encoder import device
 from holdfast.model.encoder.bucketed import BucketedEncoder
@@ -57,11 +57,11 @@ def test_an_index_embedded_there_is_the_index_embedded_here(tmp_path, digits, mo
     assert on_gpu.recall_at_k == on_cpu.recall_at_k == 1
     assert on_gpu.disagreement_ratio == pytest.approx(on_cpu.disagreement_ratio, abs=0.002)
     mine, theirs = Bundle.open(there), Bundle.open(here)
-    apart = np.abs(mine.index.vectors()[0] - theirs.index.vectors()[0]).max(axis=1)
+    apart = np.abs(mine.index.export().embeddings - theirs.index.export().embeddings).max(axis=1)
     # An attack follows signs of slopes, and one that is nearly 0 may go by a last digit.
     assert (apart <= AGREE).mean() >= (0.99 if options else 1)
     assert mine.manifest.vote == theirs.manifest.vote
-    labels = [Classifier(each).classify(digits.test.images).labels for each in (mine, theirs)]
+    labels = [each.classifier().classify(digits.test.images).labels for each in (mine, theirs)]
     assert (labels[0] == labels[1]).mean() >= 0.99
 
 
@@ -124,5 +124,5 @@ def test_a_real_gpu_embeds_as_the_cpu_does(tmp_path: Path, digits):
     here, there = (write_bundle(tmp_path / name, digits) for name in ("here", "there"))
     build_index(here, digits, quiet=True)
     build_index(there, digits, device="cuda", quiet=True)
-    embeddings = [Bundle.open(each).index.vectors()[0] for each in (here, there)]
+    embeddings = [Bundle.open(each).index.export().embeddings for each in (here, there)]
     np.testing.assert_allclose(*embeddings, rtol=0, atol=1e-4)

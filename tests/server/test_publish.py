@@ -26,6 +26,7 @@ from holdfast.bundle.writer import BundleWriter
 from holdfast.errors import ContractMismatchError, HoldfastError
 from holdfast.model.credibility import calibrate
 from holdfast.model.preprocess import InputContract
+from holdfast.model.retrieval.base import Bank, nearest
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.vote import VoteParameters, vote
 from holdfast.protos.holdfast.v1 import answer_pb2
@@ -55,10 +56,11 @@ def write_other(tiny: Path, directory: Path) -> Path:
     labels = np.repeat([NAMES["other"].index(name) for name in TRUTH["other"]], 15)
     bank = encoder.embed(np.concatenate([coloured(label, 15, seed=700 + label) for label in range(3)]))
     ids = np.arange(OTHER_IDS, OTHER_IDS + len(labels))
-    index, parameters = FlatIndex.build(bank, ids), VoteParameters(k=OTHER_K)
-    found = index.search(encoder.embed(np.concatenate([coloured(label, 9, seed=800 + label) for label in range(3)])), OTHER_K)
-    counts = vote(found.similarities, labels[found.ids - OTHER_IDS], len(NAMES["other"]), parameters).counts
-    calibration = calibrate(counts, labels.reshape(3, 15)[:, :9].ravel())
+    index, parameters = FlatIndex.build(Bank(bank, ids, labels)), VoteParameters(k=OTHER_K)
+    held_out = np.concatenate([coloured(label, 9, seed=800 + label) for label in range(3)])
+    neighbours = nearest(index, encoder.embed(held_out), OTHER_K)
+    counts = vote(neighbours.similarities, neighbours.labels, len(NAMES["other"]), parameters).counts
+    calibration = calibrate(counts, labels.reshape(3, 15)[:, :9].ravel(), OTHER_K)
     exemplars = Exemplars(ids, labels, np.array([f"other/{i}" for i in ids]), np.zeros(len(ids), dtype=np.uint8))
     writer = BundleWriter.create(directory)
     for name in ("encoder.onnx", "gradient.onnx"):

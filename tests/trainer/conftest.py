@@ -1,3 +1,15 @@
-from tests.exported import digits, encoder, exported, exported_half
+from pathlib import Path
 
-__all__ = ["digits", "encoder", "exported", "exported_half"]
+import pytest
+
+from holdfast.trainer.config import TrainConfig
+from tests.exported import digits, encoder, exported, exported_half
+from tests.trainer.tiny_runs import two_stages
+
+__all__ = ["digits", "encoder", "exported", "exported_half", "two_stage_run"]
+
+
+@pytest.fixture
+def two_stage_run(tmp_path: Path) -> TrainConfig:
+    """Nine steps in two stages, in a folder of its own."""
+    return two_stages(tmp_path / "run")

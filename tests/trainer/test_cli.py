@@ -3,7 +3,6 @@ import re
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +10,12 @@ import pytest
 
 from holdfast.bundle.reader import Bundle
 from holdfast.trainer import cli
-from holdfast.trainer.config import Stage, TrainConfig
-from holdfast.trainer.cost import dry_run_record as rehearsed
-from holdfast.trainer.encoders import ResNetConfig
-from holdfast.trainer.export import bundle as write_bundle
-from holdfast.trainer.objectives import AmdimObjectiveConfig, SupervisedConfig
 from holdfast.trainer.presets import DIGITS
 from holdfast.trainer.state import checkpoint
+from tests.trainer.tiny_runs import same
 
 TINY = [
-    *("--encoder.width", "4", "--encoder.dim", "8", "--threads", "1", "--no-plan"),
+    *("--encoder.width", "4", "--encoder.dim", "8", "--threads", "1", "--no-estimate-cost"),
     *("--stages.0.steps", "2", "--stages.1.steps", "2", "--stages.0.batch-size", "16", "--stages.1.batch-size", "16"),
 ]
 
@@ -47,22 +42,26 @@ def test_one_command_leaves_a_bundle_that_lacks_only_its_index(run: Path) -> Non
     assert (run / "log.csv").is_file()
 
 
-def test_the_plan_is_told_before_the_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["digits", *TINY, "--out", str(tmp_path / "other"), "--start-from", str(run), "--seed", "1"]) == 1
-    out = capsys.readouterr().out
-    assert "1,197 images of 10 classes" in out
+def test_the_run_is_described_before_it_begins(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["digits", *TINY, "--out", str(tmp_path / "other"), "--start-from", str(run), "--seed", "1"]) == 2
+    out, err = capsys.readouterr()
+    assert "1,197 images" in out
     assert "M parameters" in out
-    assert "seed: 0 there, 1 now" in " ".join(out.split())
+    assert "seed: 0 there, 1 now" in " ".join(err.split())
 
 
-def test_a_plan_changes_nothing_and_is_held_against_what_was_reached(run: Path, tmp_path: Path, capsys) -> None:
-    assert cli.main([*TINY, "--plan", "--out", str(tmp_path / "x")]) == 0
+@pytest.fixture
+def without_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exporting takes most of a tiny run, and has tests of its own."""
+    monkeypatch.setattr(cli, "write_bundle", lambda *_: "not exported")
+
+
+def test_a_cost_estimate_changes_nothing_and_is_compared_with_what_was_reached(run, tmp_path, capsys, without_export) -> None:
+    assert cli.main([*TINY, "--estimate-cost", "--out", str(tmp_path / "x")]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "a large copy reach" in out
-    assert "utilisation" in out
-    assert "not counted" not in out
-    first, second = (Bundle.open_encoder(path).manifest.files["encoder.onnx"] for path in (run, tmp_path / "x"))
-    assert first == second
+    assert re.search(r"[\d.]+ TFLOP/s, [\d.]+ GB/s", out)
+    assert re.search(r"\d%", out)
+    assert same(checkpoint.load_encoder(run), checkpoint.load_encoder(tmp_path / "x"))
 
 
 def test_resuming_a_finished_run_writes_the_same_encoder(run: Path) -> None:
@@ -74,16 +73,16 @@ def test_resuming_a_finished_run_writes_the_same_encoder(run: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--resume"], "nothing to go on from"),
+        (["--resume"], "no checkpoint"),
         (["cifar10-small", "--data-dir", "absent"], "absent"),
     ],
 )
 def test_mistakes_end_in_a_sentence_not_a_traceback(arguments, said, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(arguments) == 1
-    out = capsys.readouterr().out
-    assert said in " ".join(out.split())
-    assert "Traceback" not in out
+    assert cli.main(arguments) == 2
+    err = capsys.readouterr().err
+    assert said in " ".join(err.split())
+    assert "Traceback" not in err
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path, monkeypatch, capsys) -> None:
@@ -92,83 +91,46 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, monkeypatch, capsys) -> 
 
     monkeypatch.setattr(cli, "train_from", interrupt)
     assert cli.main([*TINY, "--out", str(tmp_path / "x")]) == 130
-    assert "--resume" in capsys.readouterr().out
+    assert "--resume" in capsys.readouterr().err
 
 
 def test_sigterm_ends_a_run_as_ctrl_c_does(tmp_path, monkeypatch, capsys) -> None:
     handler = signal.getsignal(signal.SIGTERM)
     train_from = cli.train_from
 
-    def told_to_end(*arguments: object, **options: object) -> None:
+    def send_sigterm(*arguments: object, **options: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         train_from(*arguments, **options)
 
-    monkeypatch.setattr(cli, "train_from", told_to_end)
+    monkeypatch.setattr(cli, "train_from", send_sigterm)
     assert cli.main([*TINY, "--out", str(tmp_path / "x")]) == 143
-    assert "--resume" in capsys.readouterr().out
+    assert "--resume" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == handler
 
 
-def test_a_slice_ends_with_a_status_of_its_own_and_the_same_command_goes_on(tmp_path, capsys) -> None:
+def test_a_slice_ends_with_a_status_of_its_own_and_the_same_command_goes_on(tmp_path, capsys, without_export) -> None:
     command = [*TINY, "--out", str(tmp_path / "x"), "--resume-if-any"]
     for step, stage in (("1", "amdim"), ("2", "amdim"), ("1", "ssat")):
-        assert cli.main([*command, "--minutes", "1e-9"]) == cli.TIME_UP == 75
-        told = " ".join(capsys.readouterr().out.split())
-        assert f"after step {step} of stage '{stage}'; the same command with --resume goes on" in told
+        assert cli.main([*command, "--minutes", "1e-9"]) == 75
+        err = " ".join(capsys.readouterr().err.split())
+        assert f"step {step} of stage '{stage}'" in err
+        assert "--resume" in err
     assert cli.main([*command, "--minutes", "60"]) == 0
-    assert Bundle.open_encoder(tmp_path / "x").manifest.training.steps == 4
+    assert checkpoint.load(tmp_path / "x").position.step == 2
 
 
-def test_all_slices_are_told_what_the_first_rehearsed(tmp_path, monkeypatch, capsys) -> None:
-    rehearsals, reads = [], []
-    really, load = rehearsed.rehearse, checkpoint.load
-    monkeypatch.setattr(rehearsed, "rehearse", lambda *given: rehearsals.append(given) or really(*given))
+def test_all_slices_show_what_the_first_ones_dry_run_found(tmp_path, monkeypatch, capsys) -> None:
+    reads = []
+    load = checkpoint.load
     monkeypatch.setattr(checkpoint, "load", lambda *given: reads.append(given) or load(*given))
-    command = [*TINY, "--plan", "--out", str(tmp_path / "x"), "--resume-if-any"]
-    told = []
+    command = [*TINY, "--estimate-cost", "--out", str(tmp_path / "x"), "--resume-if-any"]
+    outputs = []
     for _ in range(3):
         assert cli.main([*command, "--minutes", "1e-9"]) == 75
-        told.append(" ".join(capsys.readouterr().out.split()))
-    assert (len(rehearsals), len(reads)) == (1, 2)  # a checkpoint is read once in a slice
-    assert len({re.findall(r"copy reach (.*?) here", text)[0] for text in told}) == 1
-    assert all("utilisation" in text and "not counted" not in text for text in told)
-
-
-def test_a_rehearsal_of_another_run_or_a_damaged_one_does_not_count(tmp_path, digits, monkeypatch) -> None:
-    few = digits.train.take(range(200))
-    stage = Stage("s", SupervisedConfig(), steps=1, batch_size=16)
-    config = TrainConfig(ResNetConfig(4, 1, 8), (stage,), out=tmp_path / "x", device="cpu")
-    calls = []
-    really = rehearsed.rehearse
-    monkeypatch.setattr(rehearsed, "rehearse", lambda *given: calls.append(given) or really(*given))
-    first = rehearsed.rehearsed(config, few)
-    for same in (config, replace(config, minutes=9.0, resume_if_any=True, log_every=3, whitening=0.1)):
-        assert rehearsed.rehearsed(same, few) == first
-    assert len(calls) == 1
-    others = (
-        replace(config, stages=(replace(stage, batch_size=32),)),
-        replace(config, checkpoint_precision="float16"),
-        replace(config, precision="float32"),
-    )
-    for number, other in enumerate(others, 2):
-        rehearsed.rehearsed(other, few)
-        assert len(calls) == number
-    rehearsed.rehearsed(others[-1], few.take(range(100)))
-    (config.out / rehearsed.FILE).write_text('{"circumstances": ')
-    rehearsed.rehearsed(config, few)
-    assert len(calls) == len(others) + 3
-
-
-def test_stages_are_told_in_words() -> None:
-    amdim, ssat = DIGITS.stages
-    assert isinstance(amdim.objective, AmdimObjectiveConfig)
-    assert write_bundle.told(amdim) == f"amdim, {amdim.steps} steps of 128"
-    assert write_bundle.told(ssat).startswith("ssat (label_free, L-inf 24/255), ")
-
-
-def test_outside_a_repository_the_commit_is_unknown(monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(write_bundle, "__file__", str(tmp_path / "module.py"))
-    assert write_bundle.commit() == "unknown"
+        outputs.append(" ".join(capsys.readouterr().out.split()))
+    assert len(reads) == 2  # a checkpoint is read once in a slice
+    assert len({re.findall(r"([\d.]+ TFLOP/s, [\d.]+ GB/s)", text)[0] for text in outputs}) == 1
+    assert all(re.search(r"\d%", text) for text in outputs)
 
 
 def test_the_module_sets_its_threads_to_sleep_before_torch_is_loaded() -> None:

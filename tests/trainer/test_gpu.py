@@ -8,9 +8,11 @@ import torch
 from holdfast.trainer import train
 from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.encoders import ResNetConfig
-from holdfast.trainer.loop.data_parallel import Shares
-from holdfast.trainer.loop.device import everything_of, precision_of
-from holdfast.trainer.loop.optim import learn, optimiser_of, set_learning_rate
+from holdfast.trainer.loop.data_parallel import DataParallel
+from holdfast.trainer.loop.device import precision_of, to_device
+from holdfast.trainer.loop.networks import build_networks
+from holdfast.trainer.loop.optim import build_optimiser, set_learning_rate, take_step
+from holdfast.trainer.loop.recorder import PausedError
 from holdfast.trainer.loop.sampling import draw
 from holdfast.trainer.objectives import ClustersConfig, DeaclConfig, SimclrConfig, TradesConfig
 from holdfast.trainer.state import checkpoint
@@ -35,18 +37,18 @@ def config(tmp_path) -> TrainConfig:
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
 def test_steps_do_not_wait_for_the_device(config, digits, objective, optimiser) -> None:
     device, stage = torch.device("cuda"), Stage("s", objective, steps=100, batch_size=64, optimiser=optimiser)
-    encoder, (loss,) = train.build(replace(config, stages=(stage,)), digits.train, device)
-    everything, generator = everything_of(digits.train, device), torch.Generator(device)
-    descent = optimiser_of(stage, encoder, loss, fused=True)
-    with Shares(1, precision_of(config, device)) as shares:
+    encoder, (loss,) = build_networks(replace(config, stages=(stage,)), digits.train, device)
+    train_set, generator = to_device(digits.train, device), torch.Generator(device)
+    built = build_optimiser(stage, encoder, loss, fused=True)
+    with DataParallel(1, precision_of(config, device)) as parallel:
         for step in range(1, 8):
             # The first steps choose kernels, take the teacher and bring the order of the epoch.
             torch.cuda.set_sync_debug_mode("error" if step > 3 else "default")
             try:
-                set_learning_rate(descent, stage, step)
-                loss.prepare(encoder, everything, step)
-                descent.zero_grad()
-                learn(shares.backward(encoder, loss, draw(everything, stage, 0, step), [generator]), descent, stage)
+                set_learning_rate(built, stage, step)
+                loss.prepare(encoder, train_set, step)
+                built.zero_grad()
+                take_step(parallel.backward(encoder, loss, draw(train_set, stage, 0, step), [generator]), built, stage)
             finally:
                 torch.cuda.set_sync_debug_mode("default")
 
@@ -58,7 +60,7 @@ def test_a_run_in_slices_is_about_the_run_in_one_go(config, digits, precision) -
     whole = train.train(config, digits).encoder
     sliced = replace(config, out=config.out.with_name("sliced"), checkpoint_precision=precision, resume_if_any=True)
     for _ in range(3):
-        with pytest.raises(train.TimeUpError):
+        with pytest.raises(PausedError):
             train.train(replace(sliced, minutes=1e-9), digits)
     assert checkpoint.load(sliced.out).position.step == 3
     found = train.train(sliced, digits).encoder
@@ -70,7 +72,7 @@ def test_a_run_in_slices_is_about_the_run_in_one_go(config, digits, precision) -
 def test_fused_and_plain_optimisers_take_the_same_steps(config, digits, monkeypatch) -> None:
     config = replace(config, precision="float32", stages=(replace(STAGES[0], steps=5),))
     fused = train.train(config, digits).encoder
-    monkeypatch.setattr(train, "looks_every", lambda _: 1)
+    monkeypatch.setattr(train, "sync_every", lambda _: 1)
     plain = train.train(replace(config, out=config.out.with_name("plain")), digits).encoder
     for (name, ours), theirs in zip(fused.named_parameters(), plain.named_parameters(), strict=True):
         torch.testing.assert_close(ours, theirs[1], rtol=1e-2, atol=1e-3, msg=name)

@@ -1,4 +1,4 @@
-"""What a step of training costs, counted while it is taken: operations, and bytes that go to and from memory."""
+"""What a step of training costs, counted while it is taken: floating-point operations, and bytes to and from memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,54 +11,54 @@ from torch.utils.flop_counter import flop_registry
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class OperationCount:
     """Floating-point operations, two for each multiply-accumulate, and bytes."""
 
     operations: float
     bytes: float
 
-    def __add__(self, other: "Work") -> "Work":
-        return Work(self.operations + other.operations, self.bytes + other.bytes)
+    def __add__(self, other: "OperationCount") -> "OperationCount":
+        return OperationCount(self.operations + other.operations, self.bytes + other.bytes)
 
-    def __mul__(self, times: float) -> "Work":
-        return Work(self.operations * times, self.bytes * times)
+    def __mul__(self, times: float) -> "OperationCount":
+        return OperationCount(self.operations * times, self.bytes * times)
 
 
-def work_of(run: Callable[[], object]) -> Work:
+def count_operations(run: Callable[[], object]) -> OperationCount:
     """Count what `run` does in this thread, backward passes included.
 
     Operations are those of convolutions, matrix products and attention, forwards and backwards, by torch's own formulas. Bytes
-    are the inputs and outputs of all operators, each as if it read and wrote memory by itself: at most what is moved, as
-    fused operators and caches spare some of it. Views move nothing.
+    are the inputs and outputs of all operators, each as if it read and wrote memory by itself. That is an upper bound: fused
+    operators and caches move fewer. Views move nothing.
     """
-    with Counter() as counter:
+    with OperationCounter() as counter:
         run()
-    return Work(counter.operations, counter.bytes)
+    return OperationCount(counter.operations, counter.bytes)
 
 
-def work_of_step(step: Callable[[int], object], sizes: tuple[int, int], batch_size: int) -> Work:
-    """The work of a step on `batch_size` images, from steps on fewer.
+def count_step_operations(step: Callable[[int], object], sizes: tuple[int, int], batch_size: int) -> OperationCount:
+    """Count a step on `batch_size` images, extrapolated from two steps on fewer.
 
-    Some of it is the same for any batch, the optimiser's above all, and the rest grows with the images; two sizes tell the
-    one from the other. (What grows with their square, similarities within a batch, is small beside it and missed.)
+    A part of the count is the same for any batch, above all the optimiser's, and the rest grows with the images; two sizes
+    separate the two. What grows with the square of the images, similarities within a batch, is small beside it and is missed.
 
     Args:
         step: takes a step on so many images.
         sizes: the two sizes, the smaller one first.
-        batch_size: of the step that is asked for.
+        batch_size: images of the step that is asked for.
 
     """
     few, more = sizes
-    small, large = work_of(lambda: step(few)), work_of(lambda: step(more))
+    small, large = count_operations(lambda: step(few)), count_operations(lambda: step(more))
     for_each = (large + small * -1) * (1 / (more - few))
     return small + for_each * (batch_size - few)
 
 
-class Counter(TorchDispatchMode):
+class OperationCounter(TorchDispatchMode):
     """Adds up operators while it is entered.
 
-    torch's FlopCounterMode has the same formulas, and hooks of its own on modules, which do not survive a gradient with
-    respect to pixels (`torch.autograd.grad`): every attack takes one.
+    torch's FlopCounterMode has the same formulas, but it hooks modules, and its hooks do not survive a gradient with respect
+    to pixels (`torch.autograd.grad`), which every attack takes.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Counter(TorchDispatchMode):
         self.operations = self.bytes = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Do what is asked for, and add it up."""
+        """Run the operator, and add it to the count."""
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         formula = flop_registry.get(func.overloadpacket)

@@ -1,8 +1,8 @@
-"""A few steps of every stage before a run, on throw-away copies: what it costs, what it keeps, how long it will take.
+"""A dry run: a few steps of every stage before a training, on copies, to find what the run costs, keeps and takes.
 
-The copies are built, trained and dropped here, by random numbers of their own, so that a run is the same with and without.
-Where a stage begins with what another one has learned, here it begins with nothing, which costs the same.
-Nothing is compiled, as that takes longer than anybody would wait for a plan.
+The copies are built, trained and dropped here, by random numbers of their own, so the training is the same with a dry run and
+without. Where a stage begins with what another one has learned, here it begins untrained, which costs the same. Nothing is
+compiled: compiling takes longer than the dry run.
 """
 
 from collections.abc import Callable
@@ -14,114 +14,132 @@ import torch
 from holdfast.attacks.search.threads import one_thread_each
 from holdfast.data import LabelledImages
 from holdfast.trainer.config import Stage, TrainConfig
-from holdfast.trainer.cost.counting import Work, work_of_step
-from holdfast.trainer.cost.roofline import Ceilings, measure, seconds_of
+from holdfast.trainer.cost.counting import OperationCount, count_step_operations
+from holdfast.trainer.cost.roofline import Roofline, measure_roofline, seconds_of
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.loop.data_parallel import Shares
+from holdfast.trainer.loop.data_parallel import DataParallel
 from holdfast.trainer.loop.device import (
+    compute_dtype,
     device_of,
-    everything_of,
     fast_kernels,
-    looks_every,
-    multiplied,
     precision_of,
-    shares_of,
+    replicas_of,
+    sync_every,
+    to_device,
 )
-from holdfast.trainer.loop.optim import learn, mean_of, optimiser_of
-from holdfast.trainer.objectives import Objective
+from holdfast.trainer.loop.networks import build_networks
+from holdfast.trainer.loop.optim import build_optimiser, mean_weights_of, take_step
+from holdfast.trainer.objectives import ImageBatch, Objective
 from holdfast.trainer.state import checkpoint
 from holdfast.trainer.state.tensor_file import size_of
-from holdfast.trainer.train import build, states_of
 
-COUNTED = (4, 8)
+COUNTED_SIZES = (4, 8)
 """Images of the two steps whose operations are counted."""
-TIMED = 3
+TIMED_STEPS = 3
 """Steps that are timed, after as many to warm up."""
-PATIENCE = 6.0
-"""Seconds that timing a stage may take by its operations; longer ones are not timed."""
+TIMING_BUDGET_S = 6.0
+"""Seconds that timing a stage may take by its operations; slower stages are not timed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsed:
-    """What was found of a stage: its step's work and seconds (None: it was not timed), and the bytes of its checkpoints."""
+class StageDryRun:
+    """What was found of a stage."""
 
     stage: Stage
     images: int
-    """In a batch: those of the stage, or all there are."""
+    """Images in a batch: those of the stage, or all there are."""
 
-    step: Work
+    step: OperationCount
+    """Operations and bytes of a step."""
+
     seconds: float | None
+    """Seconds of a step; None where it was not timed."""
+
     state: int
+    """Bytes of the tensors in a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsal:
+class DryRun:
     """What was found of a run, and what its device can do."""
 
-    stages: tuple[Rehearsed, ...]
-    ceilings: Ceilings
-
-
-def rehearse(config: TrainConfig, images: LabelledImages) -> Rehearsal:
-    """Take a few steps of every stage. Neither global random numbers nor anything in `config.out` is touched.
-
-    Args:
-        config: the run.
-        images: what it will be trained on; a few of them are looked at.
-
-    """
-    device = device_of(config)
-    ceilings = measure(device, multiplied(precision_of(config, device)), shares_of(config, device))
-    cards = [torch.cuda.current_device()] if device.type == "cuda" else []
-    with torch.random.fork_rng(cards), one_thread_each(), fast_kernels(device):
-        encoder, objectives = build(replace(config, compile=False), images, device)
-        pairs = zip(config.stages, objectives, strict=True)
-        stages = tuple(_rehearsed(Cast(config, stage, encoder, objective), images, ceilings) for stage, objective in pairs)
-    return Rehearsal(stages, ceilings)
+    stages: tuple[StageDryRun, ...]
+    roofline: Roofline
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
-    """Those who take a step."""
+class StepContext:
+    """What takes a step: the run's configuration, and the networks and data of one stage, on its device."""
 
     config: TrainConfig
     stage: Stage
     encoder: ImageEncoder
     objective: Objective
+    optimiser: torch.optim.Optimizer
+    train_set: ImageBatch
+
+    def take(self, parallel: DataParallel, images: int) -> None:
+        """Take a step on the first so many images."""
+        device = self.train_set.labels.device
+        batch = self.train_set.at(torch.arange(images, device=device))
+        self.optimiser.zero_grad()
+        generators = [torch.Generator(device).manual_seed(replica) for replica in range(parallel.replicas)]
+        terms = parallel.backward(self.encoder, self.objective, batch, generators)
+        if terms:
+            take_step(terms, self.optimiser, self.stage)
 
 
-def _rehearsed(cast: Cast, images: LabelledImages, ceilings: Ceilings) -> Rehearsed:
-    stage, encoder, objective = cast.stage, cast.encoder, cast.objective
-    device = device_of(cast.config)
-    size = min(stage.batch_size, len(images))
+def dry_run(config: TrainConfig, images: LabelledImages) -> DryRun:
+    """Take a few steps of every stage. Neither global random numbers nor anything in `config.out` is touched.
+
+    Args:
+        config: the run.
+        images: what it will be trained on; a few of them are read.
+
+    """
+    device = device_of(config)
+    roofline = measure_roofline(device, compute_dtype(precision_of(config, device)), replicas_of(config, device))
+    cards = [torch.cuda.current_device()] if device.type == "cuda" else []
+    with torch.random.fork_rng(cards), one_thread_each(), fast_kernels(device):
+        encoder, objectives = build_networks(replace(config, compile=False), images, device)
+        contexts = (
+            _context(config, stage, encoder, objective, images)
+            for stage, objective in zip(config.stages, objectives, strict=True)
+        )
+        return DryRun(tuple(_dry_run_stage(context, len(images), roofline) for context in contexts), roofline)
+
+
+def _context(
+    config: TrainConfig, stage: Stage, encoder: ImageEncoder, objective: Objective, images: LabelledImages
+) -> StepContext:
+    device, size = device_of(config), min(stage.batch_size, len(images))
     # From all over the set: where images are sorted by class, the first few are of one.
-    chosen = np.linspace(0, len(images) - 1, min(max(size, objective.fewest), len(images))).astype(np.int64)
-    everything = everything_of(images.take(chosen), device)
-    optimiser = optimiser_of(stage, encoder, objective, fused=looks_every(device) > 1)
+    chosen = np.linspace(0, len(images) - 1, min(max(size, objective.min_images), len(images))).astype(np.int64)
+    train_set = to_device(images.take(chosen), device)
+    optimiser = build_optimiser(stage, encoder, objective, fused=sync_every(device) > 1)
     for module in (encoder, objective):
         module.train()
-    objective.prepare(encoder, everything, 1)
+    objective.prepare(encoder, train_set, 1)
+    return StepContext(config, stage, encoder, objective, optimiser, train_set)
 
-    def take(shares: Shares, number: int) -> None:
-        optimiser.zero_grad()
-        generators = [torch.Generator(device).manual_seed(share) for share in range(shares.number)]
-        terms = shares.backward(encoder, objective, everything.at(torch.arange(number, device=device)), generators)
-        if terms:
-            learn(terms, optimiser, stage)
 
-    precision = precision_of(cast.config, device)
-    with Shares(1, precision) as alone:  # operators are counted in the thread that asks
-        take(alone, COUNTED[0])  # the first step also makes room for moments
-        step = work_of_step(lambda number: take(alone, number), COUNTED, size)
-    with Shares(shares_of(cast.config, device), precision) as shares:
-        # At half of the ceilings, which small maps hardly reach, there and back.
-        patient = 2 * 2 * TIMED * max(ceilings.least(step)) <= PATIENCE
-        seconds = _timed(lambda: take(shares, size), device) if patient else None
-    states = states_of(encoder, objective, optimiser, mean_of(stage, encoder))
-    state = size_of(checkpoint.named(states, cast.config.checkpoint_precision).values())
-    return Rehearsed(stage, size, step, seconds, state)
+def _dry_run_stage(context: StepContext, images: int, roofline: Roofline) -> StageDryRun:
+    config, stage = context.config, context.stage
+    device, size = device_of(config), min(stage.batch_size, images)
+    precision = precision_of(config, device)
+    with DataParallel(1, precision) as single:  # operators are counted in the thread that asks
+        context.take(single, COUNTED_SIZES[0])  # the first step also allocates the optimiser's moments
+        step = count_step_operations(lambda number: context.take(single, number), COUNTED_SIZES, size)
+    with DataParallel(replicas_of(config, device), precision) as parallel:
+        # At half of the roofline, which small maps hardly reach; once to warm up, and once timed.
+        affordable = 2 * 2 * TIMED_STEPS * max(roofline.lower_bounds(step)) <= TIMING_BUDGET_S
+        seconds = _timed(lambda: context.take(parallel, size), device) if affordable else None
+    mean = mean_weights_of(stage, context.encoder)
+    states = checkpoint.states_of(context.encoder, context.objective, context.optimiser, mean)
+    state = size_of(checkpoint.named(states, config.checkpoint_precision).values())
+    return StageDryRun(stage, size, step, seconds, state)
 
 
 def _timed(step: Callable[[], None], device: torch.device) -> float:
-    seconds_of(step, device, times=TIMED)
-    return seconds_of(step, device, times=TIMED)
+    seconds_of(step, device, times=TIMED_STEPS)
+    return seconds_of(step, device, times=TIMED_STEPS)

@@ -36,6 +36,10 @@ class AmdimConfig:
     activation: Activation = "relu"
     """The nonlinearity; all but relu are smooth (arXiv 2006.14536)."""
 
+    def build(self) -> "AmdimEncoder":
+        """A freshly initialised encoder."""
+        return AmdimEncoder(self)
+
 
 class ResNxN(nn.Module):
     """conv(w, stride) -> BN? -> ReLU -> 1x1 conv, added to an average-pooled shortcut; no activation after the sum.

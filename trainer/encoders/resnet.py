@@ -38,8 +38,12 @@ class ResNetConfig:
     """Three, behind a first convolution that halves the image; or four, behind one that keeps its size. Either way the last
     is at an eighth. CIFAR's ResNet-18 is width 64, 2 blocks, 4 stages."""
 
+    def build(self) -> "ResNetEncoder":
+        """A freshly initialised encoder."""
+        return ResNetEncoder(self)
 
-class Block(nn.Module):
+
+class ResidualBlock(nn.Module):
     """BN-ReLU-conv3x3(stride)-BN-ReLU-conv3x3, added to its input, pooled and projected where shapes change."""
 
     def __init__(self, n_in: int, n_out: int, stride: int, activation: Activation) -> None:
@@ -71,8 +75,8 @@ class ResNetEncoder(ImageEncoder):
 
         def stage(n_in: int, n_out: int) -> nn.Sequential:
             stride = 1 if n_in == n_out else 2
-            rest = (Block(n_out, n_out, 1, config.activation) for _ in range(config.blocks - 1))
-            return nn.Sequential(Block(n_in, n_out, stride, config.activation), *rest)
+            rest = (ResidualBlock(n_out, n_out, 1, config.activation) for _ in range(config.blocks - 1))
+            return nn.Sequential(ResidualBlock(n_in, n_out, stride, config.activation), *rest)
 
         self.dim, self.image_size = config.dim, config.image_size
         self.widths = {1: config.dim, 5: last, 7: before}

@@ -1,9 +1,7 @@
 """From a trained encoder to a bundle that lacks only its index."""
 
 import copy
-import subprocess
 from datetime import UTC, datetime
-from pathlib import Path
 
 from torch import nn
 
@@ -12,18 +10,19 @@ from holdfast.bundle.writer import BundleWriter
 from holdfast.data import Splits
 from holdfast.model.preprocess import InputContract
 from holdfast.model.vote import VoteParameters
+from holdfast.revision import commit
 from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.export import rounding, whitening
 from holdfast.trainer.export.graphs import export
 from holdfast.trainer.export.parity import Parity
-from holdfast.trainer.loop.device import device_of, everything_of
+from holdfast.trainer.loop.device import device_of, to_device
 from holdfast.trainer.objectives import SsatConfig
 from holdfast.trainer.objectives.attack import AttackConfig
 from holdfast.trainer.train import Trained
 
 
 def write_bundle(config: TrainConfig, splits: Splits, trained: Trained, command: str) -> Parity:
-    """Export `trained` to `config.out` and say in the manifest where it comes from.
+    """Export `trained` to `config.out` with a manifest that says how it was made.
 
     Args:
         config: what was trained.
@@ -38,7 +37,7 @@ def write_bundle(config: TrainConfig, splits: Splits, trained: Trained, command:
     """
     size = config.encoder.image_size
     contract = InputContract(height=size, width=size)
-    encoder = finished(config, splits, trained)
+    encoder = exported_encoder(config, splits, trained)
     writer = BundleWriter.create(config.out)
     parity = export(encoder, writer, contract, splits.train.images[:33], half=config.half)
     writer.commit(
@@ -57,14 +56,14 @@ def write_bundle(config: TrainConfig, splits: Splits, trained: Trained, command:
     return parity
 
 
-def finished(config: TrainConfig, splits: Splits, trained: Trained) -> nn.Module:
+def exported_encoder(config: TrainConfig, splits: Splits, trained: Trained) -> nn.Module:
     """What is exported: the encoder, rounded and whitened where that is asked for; either is kept beside the checkpoint."""
     trunk = rounding.rounded(trained.encoder) if config.half else trained.encoder
     encoder: nn.Module = trunk
     if config.whitening:
         device = device_of(config)
-        everything = everything_of(splits.train, device)
-        encoder = whitening.whiten(copy.deepcopy(trunk).to(device), everything, config.whitening).cpu()
+        train_set = to_device(splits.train, device)
+        encoder = whitening.whiten(copy.deepcopy(trunk).to(device), train_set, config.whitening).cpu()
     rounding.save(config.out, half=config.half)
     whitening.save(encoder, config.out)
     return encoder
@@ -75,8 +74,8 @@ def _training(config: TrainConfig, splits: Splits, trained: Trained, command: st
         command=command,
         seed=config.seed,
         commit=commit(),
-        objective=", then ".join(told(stage) for stage in config.stages),
-        encoder=", ".join([str(config.encoder), *told_after(config)]),
+        objective=", then ".join(describe_stage(stage) for stage in config.stages),
+        encoder=", ".join([str(config.encoder), *describe_postprocessing(config)]),
         steps=trained.steps,
         seconds=round(trained.seconds, 1),
         data=DataRecord(
@@ -89,13 +88,13 @@ def _training(config: TrainConfig, splits: Splits, trained: Trained, command: st
     )
 
 
-def told_after(config: TrainConfig) -> list[str]:
+def describe_postprocessing(config: TrainConfig) -> list[str]:
     """What is done to the encoder after the training, in a few words each."""
     whitened = [f"whitened by {config.whitening:g}"] if config.whitening else []
     return ["weights rounded to float16"] * config.half + whitened
 
 
-def told(stage: Stage) -> str:
+def describe_stage(stage: Stage) -> str:
     """A stage in a few words: "ssat (label_free, L-inf 8/255), 300 steps of 256"."""
     match stage.objective:
         case SsatConfig(arm=arm, threat=threat):
@@ -105,18 +104,3 @@ def told(stage: Stage) -> str:
         case _:
             how = ""
     return f"{stage.name}{how}, {stage.steps} steps of {stage.batch_size}"
-
-
-def commit() -> str:
-    """The commit of the code that runs, with "+changes" where files differ from it; "unknown" outside a repository."""
-    here = Path(__file__).parent
-    try:
-        head = _git(here, "rev-parse", "HEAD")
-        return head + ("+changes" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603 - fixed words

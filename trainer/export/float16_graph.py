@@ -3,7 +3,7 @@
 Convolutions, and what lies between them, take and give float16 (cuDNN sums their products in float32); scaling the pixels, and
 pooling, projection and length behind the last maps, stay float32. On the CPU ONNX Runtime has no such operators, and computes
 them in float32 with much of the rounding left out. So the same pass can also write what the GPU is expected to compute: float32
-operators, with the result of each rounded to float16. That is what the export holds against torch.
+operators, with the result of each rounded to float16. The export compares that graph with torch.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from holdfast.errors import HoldfastError
 
 SUFFIX = ".half"
 POOLING = frozenset({"ReduceMean", "ReduceSum", "ReduceMax", "GlobalAveragePool", "GlobalMaxPool"})
-"""What leaves no map: what comes after it is cheap, and stays float32."""
+"""Operators after which there is no map: what follows is cheap, and stays float32."""
 
 
 class BeyondFloat16Error(HoldfastError):
@@ -126,7 +126,7 @@ class _Rewriting:
         if tensor.data_type != TensorProto.FLOAT:
             return name
         half = f"{name}{SUFFIX}"
-        with np.errstate(over="ignore"):  # told below
+        with np.errstate(over="ignore"):  # raised below
             values = numpy_helper.to_array(tensor).astype(np.float16)
         if not np.isfinite(values).all():
             raise BeyondFloat16Error(f"{name} holds numbers that float16 cannot")

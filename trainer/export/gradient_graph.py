@@ -48,7 +48,7 @@ class ServedEncoder(nn.Module):
 
 
 class GradientOfServed(nn.Module):
-    """What `gradient.onnx` computes, by torch's own autograd: the reference that the exported graph is held against."""
+    """What `gradient.onnx` computes, by torch's own autograd: the reference for the exported graph."""
 
     def __init__(self, served: ServedEncoder) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""From a trained encoder to the graphs of a bundle, which are held against torch before anything is written."""
+"""From a trained encoder to the graphs of a bundle, which are compared with torch before anything is written."""
 
 import logging
 import tempfile
@@ -25,7 +25,7 @@ from holdfast.trainer.export.float16_graph import BeyondFloat16Error, in_float16
 from holdfast.trainer.export.gradient_graph import Untraceable, prepare, trace_gradient
 from holdfast.trainer.export.half_weights import halve
 from holdfast.trainer.export.parity import EMULATED, ExportError, Parity, check_parity, float16_distance
-from holdfast.trainer.export.shared_weights import share
+from holdfast.trainer.export.shared_weights import share_weights
 
 IMAGES = 33
 
@@ -68,7 +68,7 @@ def export(
         samples = _samples(contract, images)
         parity = replace(check_parity(reference, folder, samples), lacking=lacking)
         if (folder / ENCODER_FLOAT16).exists():
-            parity = _judge_float16(parity, reference, folder, samples)
+            parity = _check_float16(parity, reference, folder, samples)
         for file in (WEIGHTS, ENCODER, GRADIENT, ENCODER_FLOAT16):
             if not (folder / file).exists():
                 continue
@@ -80,8 +80,8 @@ def export(
     return parity
 
 
-def _judge_float16(parity: Parity, reference: nn.Module, folder: Path, samples: dict[str, Pixels]) -> Parity:
-    """Keep encoder_float16.onnx if it is near enough; what is served in float32 is none the worse without it."""
+def _check_float16(parity: Parity, reference: nn.Module, folder: Path, samples: dict[str, Pixels]) -> Parity:
+    """Keep encoder_float16.onnx if it is near enough; a bundle can be served in float32 without it."""
     distance = float16_distance(reference, folder, samples)
     if distance <= FLOAT16_TOLERANCE:
         return replace(parity, float16=distance)
@@ -117,7 +117,7 @@ def write_graphs(encoder: nn.Module, folder: Path, contract: InputContract, *, h
             lacking = str(error)
         for model in models.values():
             halve(model)
-        (folder / WEIGHTS).write_bytes(share(models.values(), WEIGHTS))
+        (folder / WEIGHTS).write_bytes(share_weights(models.values(), WEIGHTS))
     for name, model in models.items():
         (folder / name).write_bytes(model.SerializeToString(deterministic=True))
     return lacking
@@ -146,7 +146,7 @@ def _exported(module: nn.Module, inputs: dict[str, torch.Tensor], output: str) -
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back what the exporter says about itself; anything else it warns of is still heard."""
+    """Suppress the exporter's notes on itself; its other warnings pass."""
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level
     registration.setLevel(logging.ERROR)  # says that torchvision is not installed

@@ -1,8 +1,8 @@
 """A pass over an ONNX graph that stores weights in half of the bytes without changing a number that it computes.
 
 What float16 holds exactly becomes a float16 initialiser and a Cast to float32 behind it. ONNX Runtime folds the Cast when it
-loads the graph, so it computes in float32 as before. Whoever wants most weights to be such, rounds them first
-(trainer/rounding.py): then torch and the graph compute the same.
+loads the graph, so it computes in float32 as before. To store most weights so, round them first
+(see rounding.py): then torch and the graph compute the same.
 """
 
 from typing import Any
@@ -19,7 +19,7 @@ def halve(model: ModelProto) -> int:
     """Store large float32 initialisers of `model`, in place, as float16 where that loses nothing.
 
     Args:
-        model: with its weights inside; of at least `SMALL` numbers are looked at.
+        model: with its weights inside; those of fewer than `SMALL` numbers stay float32.
 
     Returns:
         The number of bytes saved.

@@ -1,4 +1,4 @@
-"""An encoder's graphs held against torch, and against how far float16 may take them."""
+"""An encoder's graphs compared with torch, and how far float16 may move an embedding."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ Floats = NDArray[np.float32]
 
 TOLERANCE = 1e-4
 BATCHES = (1, 4, 33)
-# Share of the images whose gradients must agree; see `_compare_gradients`.
+# Share of the images whose gradients must agree; see `compare_gradients`.
 AGREEING = 0.75
 
 EMULATED = "emulated.onnx"
@@ -84,7 +84,7 @@ def check_parity(reference: nn.Module, folder: Path, samples: dict[str, Pixels])
             ours = np.concatenate([encoder.embed(images[part]) for part in parts])
             largest = _compare_embeddings(ours, embeddings, where)
             ours = np.concatenate([gradient.vjp(pixels[part], cotangents[part]) for part in parts])
-            found.append((largest, *_compare_gradients(ours, gradients, where)))
+            found.append((largest, *compare_gradients(ours, gradients, where)))
     return Parity(*(max(column) for column in zip(*found, strict=True)))
 
 
@@ -104,11 +104,18 @@ def _compare_embeddings(ours: Floats, expected: Floats, where: str) -> float:
     return largest
 
 
-def _compare_gradients(ours: Floats, expected: Floats, where: str) -> tuple[float, float]:
-    """Return (relative difference of the median image, share of images beyond the tolerance).
+def compare_gradients(ours: Floats, expected: Floats, where: str) -> tuple[float, float]:
+    """Compare vector-Jacobian products float32 [N, H, W, C].
 
     A unit whose input lies within rounding of a ReLU's kink has two right gradients, and torch and ONNX Runtime may take
     either: a few of a hundred images then differ by percents, and all others by 1e-6. A wrong graph is wrong on all.
+
+    Returns:
+        The relative difference of the median image, and the share of images beyond the tolerance.
+
+    Raises:
+        ExportMismatchError: too many images lie beyond it.
+
     """
     difference = np.linalg.norm((ours - expected).reshape(len(ours), -1), axis=1)
     length = np.linalg.norm(expected.reshape(len(ours), -1), axis=1)

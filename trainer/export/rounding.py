@@ -37,7 +37,7 @@ def load(encoder: ImageEncoder, directory: Path) -> ImageEncoder:
     """
     path = directory / FILE
     if not path.is_file():
-        return encoder  # of before there was a choice
+        return encoder  # exported by a version without rounding
     try:
         weights = json.loads(path.read_bytes())["weights"]
     except (ValueError, KeyError, TypeError) as error:

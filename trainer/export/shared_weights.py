@@ -16,11 +16,11 @@ SMALLEST = 2048
 """Of the tensors that are moved, in bytes: what is smaller would cost more by where its page begins."""
 
 
-def share(models: Iterable[ModelProto], name: str) -> bytes:
+def share_weights(models: Iterable[ModelProto], name: str) -> bytes:
     """Move the large initialisers of `models`, in place, into one file that is to be called `name` beside them.
 
     Tensors of the same bytes are stored once, whatever they are called. Each graph notes the SHA-256 of the file: so the hash
-    of a graph remains one of all that it computes with, and tells encoders apart.
+    of a graph remains one of all that it computes with, and differs between encoders.
 
     Returns:
         The content of the file.

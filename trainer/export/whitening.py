@@ -4,7 +4,7 @@ With m and C = U diag(v) U' mean and covariance of the training set's embeddings
 
     z -> normalise((z - m) W),        W = U diag((v + e)^-p) U'
 
-A classifier's embedding spreads along as many directions as there are classes to tell apart, and all others hardly count in a
+A classifier's embedding spreads along as many directions as there are classes, and all others hardly count in a
 cosine. At p = 1/2 every direction counts alike, also those that are noise; in between lies what helps a kNN, clean and under
 attack (docs/tried.md). Whitening for nearest neighbours: Jegou and Chum 2012 (doi 10.1007/978-3-642-33709-3_55).
 """
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from holdfast.errors import HoldfastError
 from holdfast.files import replace_atomically
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.objectives import Batch
+from holdfast.trainer.objectives import ImageBatch
 
 FILE = Path("checkpoint") / "whitening.safetensors"
 
@@ -31,7 +31,7 @@ FLOOR = 1e-3
 class Whitened(nn.Module):
     """An encoder and the map behind it: float [N, 3, H, W] in [0, 1] -> [N, dim], not yet of unit length.
 
-    The map is of the embedding of unit length, so the length of what the encoder says does not matter here either.
+    The map is applied to the embedding of unit length, so the length of the encoder's output does not matter here either.
     """
 
     def __init__(self, encoder: ImageEncoder) -> None:
@@ -40,25 +40,25 @@ class Whitened(nn.Module):
         self.map = nn.Linear(encoder.dim, encoder.dim).requires_grad_(requires_grad=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Embed, and even out."""
+        """Embed, and apply the map."""
         embeddings = self.encoder(pixels)
         # As F.normalize, but without a branch to be traced; see `ServedEncoder`.
         mapped: Tensor = self.map(embeddings * torch.rsqrt(embeddings.square().sum(dim=1, keepdim=True) + 1e-24))
         return mapped
 
 
-def whiten(encoder: ImageEncoder, everything: Batch, power: float) -> Whitened:
+def whiten(encoder: ImageEncoder, train_set: ImageBatch, power: float) -> Whitened:
     """Fit the map to the training set.
 
     Args:
         encoder: in evaluation mode.
-        everything: the training images, where the encoder is.
+        train_set: the training images, where the encoder is.
         power: p, between 0 (nothing changes but the mean) and .5 (all directions alike).
 
     """
     with torch.no_grad():
-        parts = [F.normalize(encoder(part.pixels()).float(), dim=1) for part in everything.parts(512)]
-    matrix, mean = whitening_of(torch.cat(parts), power)
+        chunks = [F.normalize(encoder(chunk.pixels()).float(), dim=1) for chunk in train_set.chunks(512)]
+    matrix, mean = whitening_of(torch.cat(chunks), power)
     whitened = Whitened(encoder).to(mean.device).eval()
     with torch.no_grad():
         whitened.map.weight.copy_(matrix)

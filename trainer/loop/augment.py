@@ -173,7 +173,7 @@ def _resampled(pixels: Tensor, rows: list[list[Tensor]]) -> Tensor:
 
 @cache
 def _yiq(device: torch.device) -> tuple[Tensor, Tensor]:
-    """To YIQ and back. Made once for each device: a GPU is waited for while a number is copied to it or a matrix inverted."""
+    """To YIQ and back. Made once for each device: copying numbers to a GPU waits for it, and so does inverting a matrix."""
     to_yiq = torch.tensor(YIQ)
     return to_yiq.to(device), torch.linalg.inv(to_yiq).to(device)
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 class MeanWeights(nn.Module):
     """The mean of an encoder's weights and of BatchNorm's statistics.
 
-    At the first step it is they themselves, and then mean <- decay x mean + (1 - decay) x theirs.
+    After the first step it is the weights themselves, and then mean <- decay x mean + (1 - decay) x weights.
 
-    It is torch's AveragedModel (`torch.optim.swa_utils`) to the bit, and has its names in a checkpoint. That one copies its
-    counter to the device at each step, and a GPU is waited for meanwhile; here the counter stays with the host.
+    It equals torch's AveragedModel (`torch.optim.swa_utils`) to the bit, and has its names in a checkpoint. AveragedModel
+    copies its counter to the device at each step, which waits for a GPU; here the counter stays on the host.
     """
 
     n_averaged: Tensor
@@ -27,14 +27,14 @@ class MeanWeights(nn.Module):
 
     @torch.no_grad()
     def update(self, encoder: nn.Module) -> None:
-        """Take another step's weights into the mean."""
-        means, theirs = (tuple(chain(each.parameters(), each.buffers())) for each in (self.module, encoder))
+        """Add the weights of another step to the mean."""
+        means, weights = (tuple(chain(each.parameters(), each.buffers())) for each in (self.module, encoder))
         if self.n_averaged == 0:
-            torch._foreach_copy_(means, theirs)
+            torch._foreach_copy_(means, weights)
         else:
-            broken = [mean.is_floating_point() for mean in means]
-            fractions, values = ([t for t, is_one in zip(each, broken, strict=True) if is_one] for each in (means, theirs))
+            floating = [mean.is_floating_point() for mean in means]
+            fractions, values = ([t for t, one in zip(each, floating, strict=True) if one] for each in (means, weights))
             torch._foreach_lerp_(fractions, values, 1 - self._decay)
-            for mean, value in ((m, v) for m, v, is_one in zip(means, theirs, broken, strict=True) if not is_one):
+            for mean, value in ((m, v) for m, v, one in zip(means, weights, floating, strict=True) if not one):
                 mean.copy_(mean * self._decay + value * (1 - self._decay))
         self.n_averaged += 1

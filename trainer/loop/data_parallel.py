@@ -1,10 +1,10 @@
-"""One batch on several CPU threads: each takes a share of the images, and their gradients are averaged.
+"""One batch on several CPU threads: each takes a shard of the images, and their gradients are averaged.
 
 Threads within a layer, which is what torch offers, wait for each other hundreds of times in a step, and oneDNN's spin while
-they wait. Shares of a batch meet once a step. Each thread has modules of its own, so that one can hold them still to attack
-(`frozen`) while another learns; their weights are the same memory.
+they wait. Replicas meet once a step. Each thread has modules of its own, so that one can freeze them for an attack (`frozen`)
+while another learns; their weights are the same memory.
 
-What is computed over a whole batch is then computed over a share: BatchNorm's statistics in training, and the negatives of a
+What is computed over a whole batch is then computed over a shard: BatchNorm's statistics in training, and the negatives of a
 contrastive loss. The running statistics are averaged.
 """
 
@@ -18,21 +18,21 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.objectives import Batch, Objective
+from holdfast.trainer.objectives import ImageBatch, Objective
 
 
-class Shares:
-    """Workers that follow a loss together. A context: they end with it.
+class DataParallel:
+    """Threads that compute the gradient of one batch together. A context: they end with it.
 
     Args:
-        number: of workers, each on one core; with one, everything is done in the calling thread.
-        precision: the mixed precision of every worker.
+        replicas: number of threads, each on one core; with one, everything is done in the calling thread.
+        precision: the mixed precision of every thread.
 
     """
 
-    def __init__(self, number: int, precision: torch.autocast) -> None:
-        self.number, self._precision = number, precision
-        self._pool = ThreadPoolExecutor(number, thread_name_prefix="share") if number > 1 else None
+    def __init__(self, replicas: int, precision: torch.autocast) -> None:
+        self.replicas, self._precision = replicas, precision
+        self._pool = ThreadPoolExecutor(replicas, thread_name_prefix="replica") if replicas > 1 else None
 
     def __enter__(self) -> Self:
         return self
@@ -42,39 +42,39 @@ class Shares:
             self._pool.shutdown()
 
     def backward(
-        self, encoder: ImageEncoder, objective: Objective, batch: Batch, generators: Sequence[torch.Generator]
+        self, encoder: ImageEncoder, objective: Objective, batch: ImageBatch, generators: Sequence[torch.Generator]
     ) -> dict[str, Tensor]:
         """Add the gradient of the objective's loss to encoder and objective.
 
         Args:
-            encoder: on the CPU, if there are several workers.
-            objective: where the loss comes from, prepared for this step.
-            batch: N images, N at least twice the number of workers.
-            generators: one for each worker.
+            encoder: on the CPU, if there are several replicas.
+            objective: computes the loss; prepared for this step.
+            batch: N images, N at least twice the number of replicas.
+            generators: one for each replica.
 
         Returns:
-            The terms of the loss by name, detached, averaged over the shares that have them.
+            The terms of the loss by name, detached, averaged over the shards that have them.
 
         """
-        originals = _Learners(encoder, objective)
+        original = _Replica(encoder, objective)
         if self._pool is None:
-            return self._follow(originals, batch, generators[0])
-        copies = [_sharing_weights(originals) for _ in generators]
-        told = list(self._pool.map(self._follow, copies, batch.shares(self.number), generators))
-        _gather(originals, copies, followed=sum(map(bool, told)))
-        names = dict.fromkeys(name for terms in told for name in terms)
-        return {name: torch.stack([terms[name] for terms in told if name in terms]).mean() for name in names}
+            return self._backward(original, batch, generators[0])
+        replicas = [_sharing_weights(original) for _ in generators]
+        found = list(self._pool.map(self._backward, replicas, batch.shards(self.replicas), generators))
+        _gather(original, replicas, contributing=sum(map(bool, found)))
+        names = dict.fromkeys(name for terms in found for name in terms)
+        return {name: torch.stack([terms[name] for terms in found if name in terms]).mean() for name in names}
 
-    def _follow(self, learners: "_Learners", batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def _backward(self, replica: "_Replica", batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:
         # A context of its own: autocast is a property of the thread.
         with copy.copy(self._precision):
-            terms = learners.objective.terms(learners.encoder, batch, generator)
+            terms = replica.objective.terms(replica.encoder, batch, generator)
         if terms:
             torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # torch's stubs
         return {name: term.detach() for name, term in terms.items()}
 
 
-class _Learners(nn.Module):
+class _Replica(nn.Module):
     """All that learns, as one module."""
 
     def __init__(self, encoder: ImageEncoder, objective: Objective) -> None:
@@ -82,19 +82,19 @@ class _Learners(nn.Module):
         self.encoder, self.objective = encoder, objective
 
 
-def _sharing_weights(learners: _Learners) -> _Learners:
+def _sharing_weights(original: _Replica) -> _Replica:
     """A copy whose parameters are the same memory, with gradients of their own; buffers are copied."""
-    same = {id(p): nn.Parameter(p.detach(), requires_grad=p.requires_grad) for p in learners.parameters()}
-    return copy.deepcopy(learners, dict(same))
+    same = {id(p): nn.Parameter(p.detach(), requires_grad=p.requires_grad) for p in original.parameters()}
+    return copy.deepcopy(original, dict(same))
 
 
-def _gather(originals: _Learners, copies: Sequence[_Learners], *, followed: int) -> None:
-    """Average gradients over the copies that have followed a loss, and buffers over all."""
-    for original, *shared in zip(originals.parameters(), *(each.parameters() for each in copies), strict=True):
-        gradients = [parameter.grad for parameter in shared if parameter.grad is not None]
+def _gather(original: _Replica, replicas: Sequence[_Replica], *, contributing: int) -> None:
+    """Average gradients over the replicas that contribute a loss, and buffers over all."""
+    for parameter, *shared in zip(original.parameters(), *(each.parameters() for each in replicas), strict=True):
+        gradients = [copied.grad for copied in shared if copied.grad is not None]
         if gradients:
-            mean = torch.stack(gradients).sum(0) / followed
-            original.grad = mean if original.grad is None else original.grad + mean
-    for original, *several in zip(originals.buffers(), *(each.buffers() for each in copies), strict=True):
+            mean = torch.stack(gradients).sum(0) / contributing
+            parameter.grad = mean if parameter.grad is None else parameter.grad + mean
+    for buffer, *several in zip(original.buffers(), *(each.buffers() for each in replicas), strict=True):
         # Counters are the same everywhere.
-        original.copy_(torch.stack(several).mean(0) if original.is_floating_point() else several[0])
+        buffer.copy_(torch.stack(several).mean(0) if buffer.is_floating_point() else several[0])

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 
 from holdfast.data import LabelledImages
-from holdfast.errors import HoldfastError
+from holdfast.torch_device import device_named
 from holdfast.trainer.config import TrainConfig
-from holdfast.trainer.objectives import Batch
+from holdfast.trainer.objectives import ImageBatch
 
 
 def device_of(config: TrainConfig) -> torch.device:
@@ -17,21 +16,8 @@ def device_of(config: TrainConfig) -> torch.device:
     return device_named(config.device)
 
 
-def device_named(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """The device that is asked for by `name`; auto takes a GPU if there is one.
-
-    Raises:
-        HoldfastError: a GPU was asked for and there is none.
-
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise HoldfastError("--device cuda was asked for, but torch sees no GPU here")
-    wanted = "cuda" if name == "auto" and torch.cuda.is_available() else name
-    return torch.device("cpu" if wanted == "auto" else wanted)
-
-
-def shares_of(config: TrainConfig, device: torch.device) -> int:
-    """In how many parts a batch is learned from at once: one for each CPU thread; a GPU takes it whole."""
+def replicas_of(config: TrainConfig, device: torch.device) -> int:
+    """Into how many shards a batch is split: one for each CPU thread; a GPU takes it whole."""
     return config.threads if device.type == "cpu" else 1
 
 
@@ -45,19 +31,19 @@ def precision_of(config: TrainConfig, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16" and fast)
 
 
-def multiplied(precision: torch.autocast) -> torch.dtype:
-    """What convolutions multiply under a mixed precision: float32 where it is switched off."""
+def compute_dtype(precision: torch.autocast) -> torch.dtype:
+    """The dtype that convolutions multiply in under a mixed precision: float32 where it is switched off."""
     enabled: bool = precision._enabled  # noqa: SLF001 - there is no other way to ask
     return precision.fast_dtype if enabled else torch.float32
 
 
-def everything_of(images: LabelledImages, device: torch.device) -> Batch:
+def to_device(images: LabelledImages, device: torch.device) -> ImageBatch:
     """The whole set as tensors where the training runs: uint8, so 50,000 CIFAR images are 150 MB."""
-    return Batch(torch.from_numpy(images.images).to(device), torch.from_numpy(images.labels).to(device))
+    return ImageBatch(torch.from_numpy(images.images).to(device), torch.from_numpy(images.labels).to(device))
 
 
-def looks_every(device: torch.device) -> int:
-    """Steps between two looks at what was measured: each one on a CPU; fewer on a GPU, which stands still meanwhile."""
+def sync_every(device: torch.device) -> int:
+    """Steps between two reads of what was measured: one on a CPU; more on a GPU, which is idle during a read."""
     return 1 if device.type == "cpu" else 25
 
 
@@ -65,8 +51,8 @@ def looks_every(device: torch.device) -> int:
 def fast_kernels(device: torch.device) -> Iterator[None]:
     """On a GPU: try cuDNN's convolutions at each shape and keep the fastest; and float32 means float32, without TF32.
 
-    What wants to be fast is bfloat16. What is float32 beside it, similarities over a small temperature above all, is so for
-    its digits, of which TF32 has as few as float16. As the fastest differ from run to run, so do last digits. Afterwards the
+    Convolutions are fast in bfloat16. What is float32 beside them, above all similarities over a small temperature, needs its
+    digits, and TF32 has as few as float16. The fastest kernels differ from run to run, and so do last digits. Afterwards the
     settings are what they were.
     """
     if device.type == "cpu":

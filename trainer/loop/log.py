@@ -8,15 +8,16 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-FILE = "log.csv"
+from holdfast.bundle.reader import TRAINING_LOG
+
 FIXED = ("stage", "step", "seconds", "learning_rate", "loss", "gradient_norm")
 
 
 class Log:
-    """Writes what was measured; a run that goes on drops the lines of steps that it is going to take again."""
+    """Writes what was measured; a resumed run drops the lines of steps that it is going to take again."""
 
     def __init__(self, directory: Path, names: tuple[str, ...], *, seconds: float, console: Console | None) -> None:
-        self._path = directory / FILE
+        self._path = directory / TRAINING_LOG
         self._header = (*FIXED, *names)
         self._begun = time.perf_counter() - seconds
         columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -50,7 +51,7 @@ class Log:
             writer.writerows(kept)
 
     def stage(self, name: str, steps: int, done: int) -> None:
-        """Show a bar for a stage, `done` steps of which lie behind."""
+        """Show a bar for a stage, `done` steps of which have been taken."""
         self._task = self._progress.add_task(name, total=steps, completed=done, loss="")
 
     def advance(self, step: int, loss: float) -> None:

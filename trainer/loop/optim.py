@@ -1,4 +1,4 @@
-"""One step along the gradient: the optimiser, its schedule, and what was measured, for which a GPU is not kept waiting."""
+"""One step along the gradient: the optimiser, its schedule, and what was measured, read seldom so that a GPU does not wait."""
 
 import math
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ class DivergedError(HoldfastError):
     """The loss or its gradient is no longer a number."""
 
 
-def optimiser_of(stage: Stage, encoder: ImageEncoder, objective: Objective, *, fused: bool = False) -> torch.optim.Optimizer:
+def build_optimiser(stage: Stage, encoder: ImageEncoder, objective: Objective, *, fused: bool = False) -> torch.optim.Optimizer:
     """Adam or SGD over the encoder and what the objective learns.
 
-    A fused one takes a step in a kernel or two, and can be told on the device not to take it: see `learn`.
+    A fused one takes a step in a kernel or two, and a number on the device can keep it from taking it: see `take_step`.
     """
-    everything = [*encoder.parameters(), *objective.parameters()]
-    parameters = [parameter for parameter in everything if parameter.requires_grad]
+    both = (*encoder.parameters(), *objective.parameters())
+    parameters = [parameter for parameter in both if parameter.requires_grad]
     rate, decay = stage.learning_rate, stage.weight_decay
     if stage.optimiser == "sgd":
         optimiser: torch.optim.Optimizer = torch.optim.SGD(
@@ -37,11 +37,11 @@ def optimiser_of(stage: Stage, encoder: ImageEncoder, objective: Objective, *, f
     return optimiser
 
 
-def learn(terms: dict[str, Tensor], optimiser: torch.optim.Optimizer, stage: Stage) -> dict[str, Tensor]:
-    """Follow the gradients that there are, unless something is not finite; either way return what was measured, 0-d tensors.
+def take_step(terms: dict[str, Tensor], optimiser: torch.optim.Optimizer, stage: Stage) -> dict[str, Tensor]:
+    """Take an optimiser's step along the gradients, unless something is not finite; return what was measured, 0-d tensors.
 
-    A fused optimiser is not asked what it did: a step that is not finite, and every one after it, moves no weight. The first
-    alone would not do. SGD's momentum, had it been skipped at its first step, would be whatever lay in memory.
+    A fused optimiser skips a step that is not finite, and every step after it, without the host being asked. To skip the first
+    alone is not enough: SGD's momentum, skipped at its first step, would be uninitialised memory.
     """
     loss = torch.stack(list(terms.values())).sum()
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
@@ -56,35 +56,35 @@ def learn(terms: dict[str, Tensor], optimiser: torch.optim.Optimizer, stage: Sta
     return {"loss": loss, "gradient_norm": norm, **terms}
 
 
-class Watch:
-    """What was measured at steps that the host has not looked at yet: to look is to wait for the device."""
+class PendingMetrics:
+    """What was measured at steps that the host has not read yet: reading waits for the device."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self._waiting: list[tuple[int, float, dict[str, Tensor]]] = []
+        self._pending: list[tuple[int, float, dict[str, Tensor]]] = []
 
     def add(self, step: int, measured: dict[str, Tensor], rate: float) -> None:
-        """Keep what `learn` measured at a step, and the learning rate."""
-        self._waiting.append((step, rate, measured))
+        """Keep what `take_step` measured at a step, and the learning rate."""
+        self._pending.append((step, rate, measured))
 
-    def look(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Each step that has been added since the last look, and its values.
+    def read(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """Each step that has been added since the last call, and its values.
 
         Raises:
             DivergedError: at the first that is NaN or infinite, with the stage, the step and all values.
 
         """
-        waiting, self._waiting = self._waiting, []
-        if not waiting:
+        pending, self._pending = self._pending, []
+        if not pending:
             return
-        numbers = torch.stack([value.float() for _, _, measured in waiting for value in measured.values()]).tolist()
-        for step, rate, measured in waiting:
+        numbers = torch.stack([value.float() for _, _, measured in pending for value in measured.values()]).tolist()
+        for step, rate, measured in pending:
             values = {name: numbers.pop(0) for name in measured} | {"learning_rate": rate}
-            refuse_nonsense(values, self._stage, step)
+            check_finite(values, self._stage, step)
             yield step, values
 
 
-def refuse_nonsense(values: dict[str, float], stage: Stage, step: int) -> None:
+def check_finite(values: dict[str, float], stage: Stage, step: int) -> None:
     """Stop a run whose loss or gradient is NaN or infinite.
 
     Raises:
@@ -92,26 +92,26 @@ def refuse_nonsense(values: dict[str, float], stage: Stage, step: int) -> None:
 
     """
     if not all(math.isfinite(value) for value in values.values()):
-        told = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
+        listed = ", ".join(f"{name} {value:.6g}" for name, value in values.items())
         raise DivergedError(
-            f"the training diverged at step {step} of stage {stage.name!r}: {told}."
+            f"the training diverged at step {step} of stage {stage.name!r}: {listed}."
             " The last checkpoint is intact; try a smaller learning rate, or --precision float32."
         )
 
 
-def mean_of(stage: Stage, encoder: ImageEncoder) -> MeanWeights | None:
+def mean_weights_of(stage: Stage, encoder: ImageEncoder) -> MeanWeights | None:
     """The running mean of the weights and of BatchNorm's statistics, if the stage wants one."""
     return MeanWeights(encoder, stage.average) if stage.average else None
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, stage: Stage, step: int) -> None:
-    """Set it for a step, counted from 1."""
+    """Set the learning rate of a step, counted from 1."""
     for group in optimiser.param_groups:
         group["lr"] = stage.learning_rate * (one_cycle(stage, step) if stage.schedule == "one-cycle" else 1.0)
 
 
 def one_cycle(stage: Stage, step: int) -> float:
-    """Share of the peak: a cosine up to it over the warm-up, a cosine down to nothing after it."""
+    """Fraction of the peak rate: a cosine up to it over the warm-up, a cosine down to nothing after it."""
     up = max(1.0, stage.warmup * stage.steps)
     through = step / up if step <= up else 1 + (step - up) / max(1.0, stage.steps - up)
     return max(0.5 - 0.5 * math.cos(math.pi * through), 1e-3)

@@ -1,15 +1,15 @@
-"""What one can train for. A new objective is a file, a member of `ObjectiveConfig` and a case of `build_objective`."""
+"""What an encoder can be trained for. A new objective is a file and a member of `ObjectiveConfig`."""
 
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.objectives.amdim import AmdimObjective, AmdimObjectiveConfig
-from holdfast.trainer.objectives.base import Batch, Objective
-from holdfast.trainer.objectives.clusters import Clusters, ClustersConfig
-from holdfast.trainer.objectives.deacl import Deacl, DeaclConfig
-from holdfast.trainer.objectives.simclr import Simclr, SimclrConfig
-from holdfast.trainer.objectives.ssat import GuidedSsat, LabelFreeSsat, SsatConfig
-from holdfast.trainer.objectives.supervised import Supervised, SupervisedConfig
-from holdfast.trainer.objectives.supervised_adversarial import SupervisedAdversarial, SupervisedAdversarialConfig
-from holdfast.trainer.objectives.trades import Trades, TradesConfig
+from holdfast.trainer.objectives.amdim import AmdimObjectiveConfig
+from holdfast.trainer.objectives.base import ImageBatch, Objective
+from holdfast.trainer.objectives.clusters import ClustersConfig
+from holdfast.trainer.objectives.deacl import DeaclConfig
+from holdfast.trainer.objectives.simclr import SimclrConfig
+from holdfast.trainer.objectives.ssat import SsatConfig
+from holdfast.trainer.objectives.supervised import SupervisedConfig
+from holdfast.trainer.objectives.supervised_adversarial import SupervisedAdversarialConfig
+from holdfast.trainer.objectives.trades import TradesConfig
 
 ObjectiveConfig = (
     AmdimObjectiveConfig
@@ -24,9 +24,9 @@ ObjectiveConfig = (
 
 __all__ = [
     "AmdimObjectiveConfig",
-    "Batch",
     "ClustersConfig",
     "DeaclConfig",
+    "ImageBatch",
     "Objective",
     "ObjectiveConfig",
     "SimclrConfig",
@@ -38,26 +38,6 @@ __all__ = [
 ]
 
 
-def build_objective(  # noqa: PLR0911 - one for each objective
-    config: ObjectiveConfig, encoder: ImageEncoder, classes: int
-) -> Objective:
+def build_objective(config: ObjectiveConfig, encoder: ImageEncoder, classes: int) -> Objective:
     """A fresh objective for `encoder`, with its heads initialised from torch's global random state."""
-    match config:
-        case AmdimObjectiveConfig():
-            return AmdimObjective(config, encoder)
-        case ClustersConfig():
-            return Clusters(config, encoder)
-        case DeaclConfig():
-            return Deacl(config, encoder)
-        case SimclrConfig():
-            return Simclr(config, encoder)
-        case SsatConfig(arm="guided"):
-            return GuidedSsat(config, encoder)
-        case SsatConfig():
-            return LabelFreeSsat(config, encoder)
-        case SupervisedConfig():
-            return Supervised(config, encoder, classes)
-        case SupervisedAdversarialConfig():
-            return SupervisedAdversarial(config, encoder, classes)
-        case TradesConfig():
-            return Trades(config, encoder, classes)
+    return config.build(encoder, classes)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.loop.augment import AugmentConfig, shared_flip, view
-from holdfast.trainer.objectives.base import Batch, Objective
+from holdfast.trainer.objectives.base import ImageBatch, Objective
 from holdfast.trainer.objectives.heads import Heads
 from holdfast.trainer.objectives.nce import REGULARISER, multiscale_nce
 
@@ -18,6 +18,10 @@ class AmdimObjectiveConfig:
 
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """How the two views are drawn."""
+
+    def build(self, encoder: ImageEncoder, classes: int) -> "AmdimObjective":  # noqa: ARG002 - reads no labels
+        """A fresh objective for `encoder`."""
+        return AmdimObjective(self, encoder)
 
 
 class AmdimObjective(Objective):
@@ -30,14 +34,14 @@ class AmdimObjective(Objective):
         self.config = config
         self.heads = Heads(encoder)
 
-    def terms(self, encoder: ImageEncoder, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, encoder: ImageEncoder, batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw two views of each image and relate their maps."""
         augment = self.config.augment
         images = shared_flip(batch.pixels(), augment, generator)
-        return related(encoder, self.heads, view(images, augment, generator), view(images, augment, generator), generator)
+        return amdim_terms(encoder, self.heads, view(images, augment, generator), view(images, augment, generator), generator)
 
 
-def related(
+def amdim_terms(
     encoder: ImageEncoder, heads: Heads, first: Tensor, second: Tensor, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """AMDIM's loss between two batches of images [N, 3, H, W] that show the same things.

@@ -1,4 +1,4 @@
-"""What all objectives that attack share: where the attacker may move, and how hard they try."""
+"""The attack of all adversarial objectives: its threat model and its strength."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +34,6 @@ class AttackConfig:
         return ThreatModel(self.norm, self.epsilon)
 
     def adversary(self, loss: Callable[[Tensor], Tensor], pixels: Tensor, generator: Generator, *held: nn.Module) -> Tensor:
-        """The attacked images: see `pgd`. Modules that `loss` goes through are `held` still meanwhile: see `frozen`."""
+        """The attacked images: see `pgd`. Modules in `held`, which `loss` goes through, are frozen meanwhile: see `frozen`."""
         with frozen(*held):
             return pgd(loss, pixels, self.threat, steps=self.steps, step_size=self.step_size, generator=generator)

@@ -1,11 +1,11 @@
 """Robust distillation onto clusters: what DeACL asks of the whole embedding, asked only of its neighbourhoods.
 
 A self-supervised teacher T embeds the training set, and spherical k-means finds K prototypes c_j of unit length. For an
-image x the teacher says how near it is to each,
+image x the teacher gives how near it is to each,
 
     q_j(x) = softmax_j <T(x), c_j> / t
 
-and the student S, which begins as a copy of the teacher, learns to say the same of x and of its adversarial example:
+and the student S, which begins as a copy of the teacher, learns to give the same for x and for its adversarial example:
 
     p_j(x) = softmax_j <S(x), c_j> / s
     x'  <- argmax over the ball of  H(q(x), p(x'))
@@ -26,8 +26,8 @@ from torch import Tensor
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.loop.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.objectives.attack import AttackConfig
-from holdfast.trainer.objectives.base import Batch
-from holdfast.trainer.objectives.teacher import WithTeacher
+from holdfast.trainer.objectives.base import ImageBatch
+from holdfast.trainer.objectives.teacher import TeacherObjective
 
 ROUNDS = 25
 
@@ -40,10 +40,10 @@ class ClustersConfig(AttackConfig):
     """Clusters that the teacher's embeddings of the training set are split into."""
 
     teacher_temperature: float = 0.05
-    """Of the teacher's nearness to them; small asks for the nearest alone."""
+    """Temperature of the teacher's nearness to them; a small one leaves the nearest alone."""
 
     student_temperature: float = 0.1
-    """Of the student's."""
+    """Temperature of the student's."""
 
     steps: int = 3
     """Gradient steps of the attack."""
@@ -62,8 +62,12 @@ class ClustersConfig(AttackConfig):
         if self.prototypes < 2 or not min(self.teacher_temperature, self.student_temperature) > 0:
             raise ValueError("clusters need at least 2 prototypes and temperatures above 0")
 
+    def build(self, encoder: ImageEncoder, classes: int) -> "Clusters":  # noqa: ARG002 - reads no labels
+        """A fresh objective for `encoder`."""
+        return Clusters(self, encoder)
 
-class Clusters(WithTeacher):
+
+class Clusters(TeacherObjective):
     """Be as near to each prototype as the teacher is, attacked or not."""
 
     names = ("clean", "robust")
@@ -75,27 +79,27 @@ class Clusters(WithTeacher):
         self.register_buffer("prototypes", torch.zeros(config.prototypes, encoder.dim))
 
     @property
-    def fewest(self) -> int:
+    def min_images(self) -> int:
         """One image for each prototype."""
         return self.config.prototypes
 
-    def look(self, everything: Batch) -> None:
+    def fit(self, train_set: ImageBatch) -> None:
         """Cluster the teacher's embeddings of the training set."""
-        self.prototypes.copy_(prototypes_of(self.taught_all(everything), self.config.prototypes))
+        self.prototypes.copy_(prototypes_of(self.all_targets(train_set), self.config.prototypes))
 
-    def terms(self, encoder: ImageEncoder, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draw a view of each image, attack it, and ask of both what the teacher says of the clean one."""
+    def terms(self, encoder: ImageEncoder, batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw a view of each image, attack it, and train both toward what the teacher gives for the clean one."""
         config = self.config
         clean = view(shared_flip(batch.pixels(), config.augment, generator), config.augment, generator)
-        goal = F.softmax(self._nearness(self.taught(clean), config.teacher_temperature), dim=1)
+        goal = F.softmax(self._nearness(self.targets(clean), config.teacher_temperature), dim=1)
 
-        def missed(embeddings: Tensor) -> Tensor:
+        def cross_entropy(embeddings: Tensor) -> Tensor:
             return -(goal * F.log_softmax(self._nearness(embeddings, config.student_temperature), dim=1)).sum(1)
 
-        attacked = config.adversary(lambda pixels: missed(encoder(pixels)), clean, generator, encoder)
+        attacked = config.adversary(lambda pixels: cross_entropy(encoder(pixels)), clean, generator, encoder)
         # Clean and attacked images as one batch, so BatchNorm cannot tell them apart.
         own, moved = encoder(torch.cat([clean, attacked])).chunk(2)
-        return {"clean": missed(own).mean(), "robust": config.robust_weight * missed(moved).mean()}
+        return {"clean": cross_entropy(own).mean(), "robust": config.robust_weight * cross_entropy(moved).mean()}
 
     def _nearness(self, embeddings: Tensor, temperature: float) -> Tensor:
         # In float32 also within mixed precision: over a small temperature, bfloat16's third digit would decide.

@@ -17,8 +17,8 @@ from torch import Tensor
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.loop.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.objectives.attack import AttackConfig
-from holdfast.trainer.objectives.base import Batch
-from holdfast.trainer.objectives.teacher import WithTeacher
+from holdfast.trainer.objectives.base import ImageBatch
+from holdfast.trainer.objectives.teacher import TeacherObjective
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,12 @@ class DeaclConfig(AttackConfig):
     augment: AugmentConfig = field(default_factory=lambda: WEAK)
     """How the one view of each image is drawn. Flips and shifts alone: colours tell classes apart."""
 
+    def build(self, encoder: ImageEncoder, classes: int) -> "Deacl":  # noqa: ARG002 - reads no labels
+        """A fresh objective for `encoder`."""
+        return Deacl(self, encoder)
 
-class Deacl(WithTeacher):
+
+class Deacl(TeacherObjective):
     """Stay with the teacher on clean images, and with oneself on attacked ones."""
 
     names = ("clean", "robust")
@@ -47,11 +51,11 @@ class Deacl(WithTeacher):
         super().__init__(encoder)
         self.config = config
 
-    def terms(self, encoder: ImageEncoder, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, encoder: ImageEncoder, batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw a view of each image, attack it, relate student and teacher."""
         config = self.config
         clean = view(shared_flip(batch.pixels(), config.augment, generator), config.augment, generator)
-        goal = self.taught(clean)
+        goal = self.targets(clean)
         attacked = config.adversary(
             lambda pixels: -F.cosine_similarity(encoder(pixels).float(), goal), clean, generator, encoder
         )

@@ -4,8 +4,8 @@ A batch of N images has 2N views, of which i and j(i) show the same image. With 
 
     loss = mean over i of  -log( e^{<z_i, z_j(i)> / t} / sum over k != i of e^{<z_i, z_k> / t} )
 
-the authors' NT-Xent. The z are the embeddings behind a projection head, which is not exported: what tells views of one image
-from each other, their colours for instance, it may drop, and the embedding below it need not.
+the authors' NT-Xent. The z are the embeddings behind a projection head, which is not exported: the head may drop what
+distinguishes views of one image, their colours for instance, and the embedding below it need not.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.loop.augment import STRONG, AugmentConfig, shared_flip, view
-from holdfast.trainer.objectives.base import Batch, Objective
+from holdfast.trainer.objectives.base import ImageBatch, Objective
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,10 @@ class SimclrConfig:
         if not self.temperature > 0 or min(self.hidden, self.projection) < 1:
             raise ValueError(f"SimCLR needs a temperature above 0 and layers of at least 1 unit, not {self}")
 
+    def build(self, encoder: ImageEncoder, classes: int) -> "Simclr":  # noqa: ARG002 - reads no labels
+        """A fresh objective for `encoder`."""
+        return Simclr(self, encoder)
+
 
 class Simclr(Objective):
     """NT-Xent between two views behind a head of two layers; no label is read."""
@@ -56,8 +60,8 @@ class Simclr(Objective):
             nn.Linear(config.hidden, config.projection, bias=False),
         )
 
-    def terms(self, encoder: ImageEncoder, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draw two views of each image, each mirrored or not by itself, and tell whose they are."""
+    def terms(self, encoder: ImageEncoder, batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw two views of each image, each mirrored or not by itself, and contrast them."""
         augment = self.config.augment
         pixels = batch.pixels()
         views = view(shared_flip(torch.cat([pixels, pixels]), augment, generator), augment, generator)

@@ -1,7 +1,7 @@
 """SSAT: self-supervised adversarial training (Chen et al. 2020, arXiv 1911.06470).
 
-AMDIM's loss, where the second view of an image is an adversarial example: the encoder learns to tell the same of an
-image and of its attacked self. Two arms differ in who attacks:
+AMDIM's loss, where the second view of an image is an adversarial example: the encoder learns to embed an image and
+its attacked version alike. Two arms differ in who attacks:
 
 - `label_free` pushes the embedding of another augmented view away from where it was, and keeps every pair. No label
   is read, as "self-supervised" promises.
@@ -21,9 +21,9 @@ from holdfast.attacks.losses.latent import latent_adversary
 from holdfast.attacks.pgd import frozen
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.loop.augment import AugmentConfig, shared_flip, view
-from holdfast.trainer.objectives.amdim import related
+from holdfast.trainer.objectives.amdim import amdim_terms
 from holdfast.trainer.objectives.attack import AttackConfig
-from holdfast.trainer.objectives.base import Batch, Objective
+from holdfast.trainer.objectives.base import ImageBatch, Objective
 from holdfast.trainer.objectives.heads import Heads
 
 
@@ -40,13 +40,17 @@ class SsatConfig(AttackConfig):
     refresh: int = 50
     """Steps between two embeddings of the whole training set, the bank of exemplars (guided).
 
-    Where checkpoint_every is a multiple of it, a run that goes on is the run that was not interrupted."""
+    Where checkpoint_every is a multiple of it, a resumed run is the uninterrupted run."""
 
     guides: int = 300
     """How many exemplars of another class an image is drawn to (guided)."""
 
     k: int = 75
     """Neighbours of the vote that must be fooled (guided)."""
+
+    def build(self, encoder: ImageEncoder, classes: int) -> "LabelFreeSsat | GuidedSsat":  # noqa: ARG002 - needs no classifier
+        """A fresh objective for `encoder`."""
+        return GuidedSsat(self, encoder) if self.arm == "guided" else LabelFreeSsat(self, encoder)
 
 
 class LabelFreeSsat(Objective):
@@ -59,7 +63,7 @@ class LabelFreeSsat(Objective):
         self.config = config
         self.heads = Heads(encoder)
 
-    def terms(self, encoder: ImageEncoder, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, encoder: ImageEncoder, batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw two views, attack the second, relate the two."""
         config = self.config
         images = shared_flip(batch.pixels(), config.augment, generator)
@@ -67,7 +71,7 @@ class LabelFreeSsat(Objective):
         attacked = latent_adversary(
             encoder, other, config.threat, steps=config.steps, step_size=config.step_size, generator=generator
         )
-        return related(encoder, self.heads, clean, attacked, generator)
+        return amdim_terms(encoder, self.heads, clean, attacked, generator)
 
 
 class GuidedSsat(Objective):
@@ -81,14 +85,14 @@ class GuidedSsat(Objective):
         self.heads = Heads(encoder)
         self.bank: GuideBank | None = None
 
-    def prepare(self, encoder: ImageEncoder, everything: Batch, step: int) -> None:
+    def prepare(self, encoder: ImageEncoder, train_set: ImageBatch, step: int) -> None:
         """Embed the training set anew, as the encoder has moved on."""
         if self.bank is None or (step - 1) % self.config.refresh == 0:
             with frozen(encoder), torch.no_grad():
-                parts = [_embed(encoder, part.pixels()) for part in everything.parts(512)]
-            self.bank = GuideBank(torch.cat(parts), everything.labels)
+                chunks = [_embed(encoder, chunk.pixels()) for chunk in train_set.chunks(512)]
+            self.bank = GuideBank(torch.cat(chunks), train_set.labels)
 
-    def terms(self, encoder: ImageEncoder, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, encoder: ImageEncoder, batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Attack the images, keep what fools the vote, relate each to its clean self; nothing where fewer than two do."""
         if self.bank is None:
             raise RuntimeError("the bank of exemplars is built by prepare(), which has not been called")
@@ -106,15 +110,15 @@ class GuidedSsat(Objective):
                 generator=generator,
             )
             with torch.no_grad():
-                fooled = voted(_embed(encoder, attacked), self.bank, config.k) != batch.labels
+                fooled = knn_vote(_embed(encoder, attacked), self.bank, config.k) != batch.labels
         if int(fooled.sum()) < 2:
             return {}
-        terms = related(encoder, self.heads, clean[fooled], attacked[fooled], generator)
+        terms = amdim_terms(encoder, self.heads, clean[fooled], attacked[fooled], generator)
         del terms["scores"]
         return terms
 
 
-def voted(z: Tensor, bank: GuideBank, k: int) -> Tensor:
+def knn_vote(z: Tensor, bank: GuideBank, k: int) -> Tensor:
     """The label most frequent among the k nearest of the bank, the smaller one in a tie. [N, D] -> int64 [N]."""
     rows = (z @ bank.embeddings.T).topk(min(k, len(bank.labels)), dim=1).indices
     return F.one_hot(bank.labels[rows]).sum(1).argmax(1)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.loop.augment import AugmentConfig, shared_flip, view
-from holdfast.trainer.objectives.base import Batch, Objective
+from holdfast.trainer.objectives.base import ImageBatch, Objective
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,10 @@ class SupervisedConfig:
 
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """How the one view of each image is drawn."""
+
+    def build(self, encoder: ImageEncoder, classes: int) -> "Supervised":
+        """A fresh objective for `encoder`."""
+        return Supervised(self, encoder, classes)
 
 
 class Supervised(Objective):
@@ -29,7 +33,7 @@ class Supervised(Objective):
         self.config = config
         self.classifier = nn.Linear(encoder.dim, classes)
 
-    def terms(self, encoder: ImageEncoder, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, encoder: ImageEncoder, batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Classify one view of each image."""
         augment = self.config.augment
         pixels = view(shared_flip(batch.pixels(), augment, generator), augment, generator)

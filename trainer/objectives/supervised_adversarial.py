@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.loop.augment import AugmentConfig, shared_flip, view
 from holdfast.trainer.objectives.attack import AttackConfig
-from holdfast.trainer.objectives.base import Batch, Objective
+from holdfast.trainer.objectives.base import ImageBatch, Objective
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,10 @@ class SupervisedAdversarialConfig(AttackConfig):
 
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """How the one view of each image is drawn."""
+
+    def build(self, encoder: ImageEncoder, classes: int) -> "SupervisedAdversarial":
+        """A fresh objective for `encoder`."""
+        return SupervisedAdversarial(self, encoder, classes)
 
 
 class SupervisedAdversarial(Objective):
@@ -30,7 +34,7 @@ class SupervisedAdversarial(Objective):
         self.config = config
         self.classifier = nn.Linear(encoder.dim, classes)
 
-    def terms(self, encoder: ImageEncoder, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, encoder: ImageEncoder, batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Attack one view of each image, then classify it."""
         config = self.config
 

@@ -1,7 +1,6 @@
-"""What all objectives with a teacher share: who it is, and that it stays so."""
+"""The base of objectives with a teacher: which encoder it is, and that it does not change."""
 
 import copy
-from collections.abc import Iterator
 from typing import Self
 
 import torch
@@ -9,14 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.objectives.base import Batch, Objective
+from holdfast.trainer.objectives.base import ImageBatch, Objective
 
 
-class WithTeacher(Objective):
+class TeacherObjective(Objective):
     """An objective whose student begins as a copy of its teacher: the encoder as the stage before left it.
 
-    The teacher is taken once, before the first step. It is kept in checkpoints, and by a second stage of the same
-    objective, which goes on with it instead of taking its own student.
+    The teacher is copied once, before the first step. It is kept in checkpoints, and by a second stage of the same
+    objective, which keeps this teacher instead of copying its own student.
     """
 
     taken: Tensor
@@ -33,29 +32,25 @@ class WithTeacher(Objective):
         self.teacher.eval()
         return self
 
-    def prepare(self, encoder: ImageEncoder, everything: Batch, step: int) -> None:  # noqa: ARG002 - the protocol's
-        """Take the encoder as it is before the first step for the teacher, and let it learn what it must."""
+    def prepare(self, encoder: ImageEncoder, train_set: ImageBatch, step: int) -> None:  # noqa: ARG002 - the protocol's
+        """Before the first step, copy the encoder to the teacher and fit what depends on it."""
         if self._known:
-            return  # without asking `taken`, for whose answer a GPU would be waited for at every step
+            return  # without reading `taken`, which would wait for a GPU at every step
         if not self.taken:
             self.teacher.load_state_dict(encoder.state_dict())
             self.teacher.eval()
-            self.look(everything)
+            self.fit(train_set)
             self.taken.fill_(value=True)
         self._known = True
 
-    def look(self, everything: Batch) -> None:
-        """The teacher's one look at the whole training set; most need none."""
+    def fit(self, train_set: ImageBatch) -> None:
+        """Fit what depends on the teacher and the whole training set; most objectives have no such part."""
 
     @torch.no_grad()
-    def taught(self, pixels: Tensor) -> Tensor:
+    def targets(self, pixels: Tensor) -> Tensor:
         """The teacher's embeddings of float [N, 3, H, W] pixels: float32 [N, D] of unit length."""
         return F.normalize(self.teacher(pixels).float(), dim=1)
 
-    def taught_all(self, everything: Batch) -> Tensor:
-        """Of all images: float32 [M, D]."""
-        return torch.cat(list(self._parts(everything)))
-
-    def _parts(self, everything: Batch) -> Iterator[Tensor]:
-        for part in everything.parts(512):
-            yield self.taught(part.pixels())
+    def all_targets(self, train_set: ImageBatch) -> Tensor:
+        """The teacher's embeddings of all M images: float32 [M, D] of unit length."""
+        return torch.cat([self.targets(chunk.pixels()) for chunk in train_set.chunks(512)])

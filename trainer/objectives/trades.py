@@ -1,7 +1,7 @@
 """TRADES on a cosine classifier: labels, an attack, and a price between accuracy and robustness.
 
 One prototype w_c of unit length for each class, and p_c(x) = softmax_c <f(x), w_c> / s with f(x) of unit length: what the
-classifier tells apart lies in the angles, where the kNN looks for it.
+classifier distinguishes lies in the angles, which are what the kNN compares.
 
     x'  <- argmax over the ball of  KL(p(x) || p(x'))
     loss = -log p_y(x) + w KL(p(x) || p(x'))
@@ -19,12 +19,12 @@ from holdfast.attacks.pgd import frozen
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.loop.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.objectives.attack import AttackConfig
-from holdfast.trainer.objectives.base import Batch, Objective
+from holdfast.trainer.objectives.base import ImageBatch, Objective
 
 
 @dataclass(frozen=True)
 class TradesConfig(AttackConfig):
-    """Tell classes apart, and answer alike when attacked. Reads labels."""
+    """Classify, and answer alike when attacked. Reads labels."""
 
     robust_weight: float = 6.0
     """Weight w of answering alike: more of it, more robust and less accurate."""
@@ -43,6 +43,10 @@ class TradesConfig(AttackConfig):
                 f" {self.robust_weight}"
             )
 
+    def build(self, encoder: ImageEncoder, classes: int) -> "Trades":
+        """A fresh objective for `encoder`."""
+        return Trades(self, encoder, classes)
+
 
 class Trades(Objective):
     """Be right on clean images, and alike on attacked ones."""
@@ -54,7 +58,7 @@ class Trades(Objective):
         self.config = config
         self.prototypes = nn.Parameter(F.normalize(torch.randn(classes, encoder.dim), dim=1))
 
-    def terms(self, encoder: ImageEncoder, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, encoder: ImageEncoder, batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw a view of each image, attack it, classify both."""
         config = self.config
         clean = view(shared_flip(batch.pixels(), config.augment, generator), config.augment, generator)

@@ -1,6 +1,6 @@
-"""What a run can go on from: safetensors for the tensors, JSON in its header for the rest.
+"""Checkpoints: safetensors for the tensors, JSON in its header for the rest.
 
-One file, or one that names its parts, because two could be of different moments after a crash (trainer/tensor_file.py). No
+One file, or one that names its parts, because two files could be of different moments after a crash (see tensor_file.py). No
 random state is kept: every step draws from a generator seeded with the run's seed and the step's number, so the position is
 the state.
 """
@@ -22,10 +22,10 @@ from holdfast.trainer.state.record import completed, flat, plain
 
 FILE = Path("checkpoint") / "latest.safetensors"
 
-# These may differ between a run and its continuation: they say where, how to go on and what to do after, not what is trained.
+# These may differ between a run and its continuation: they say where it runs and what is done after, not what is trained.
 FREE = {
     *("out", "data_dir", "device", "compile", "checkpoint_every", "log_every", "whitening", "half"),
-    *("checkpoint_part", "checkpoint_precision", "resume", "resume_if_any", "minutes", "start_from", "plan"),
+    *("checkpoint_part", "checkpoint_precision", "resume", "resume_if_any", "minutes", "start_from", "estimate_cost"),
 }
 # And these besides between a run and another that starts from its stages: they only describe the bundle.
 FREE_AT_START = FREE | {"threads", "stages", "norm", "epsilon", "k", "weighting", "temperature", "surrogate_tau"}
@@ -46,7 +46,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint as read: where it stands, what was asked for (see `completed`), and all tensors by name."""
+    """A checkpoint as read: its position, the configuration of its run (see `completed`), and all tensors by name."""
 
     position: Position
     config: dict[str, Any]
@@ -89,6 +89,14 @@ def named(parts: dict[str, dict[str, Tensor]], precision: Literal["float32", "fl
     return tensors if precision == "float32" else compacted(tensors)
 
 
+def states_of(
+    encoder: nn.Module, objective: nn.Module, optimiser: torch.optim.Optimizer, mean: nn.Module | None
+) -> dict[str, dict[str, Tensor]]:
+    """All that a run within a stage must keep, as `save` takes it."""
+    states = {"encoder": encoder.state_dict(), "objective": objective.state_dict(), "optimiser": moments(optimiser)}
+    return states | ({"mean": mean.state_dict()} if mean else {})
+
+
 def as_kept(encoder: nn.Module, precision: Literal["float32", "float16"]) -> dict[str, Tensor]:
     """The encoder's state as it comes back from a checkpoint of such a precision."""
     kept = restored(named({"encoder": encoder.state_dict()}, precision))
@@ -99,12 +107,12 @@ def load(directory: Path) -> Checkpoint:
     """Read `directory`/checkpoint/latest.safetensors, and its parts if it has any.
 
     Raises:
-        CheckpointError: it is not there, is not whole, or is not one of ours.
+        CheckpointError: it does not exist, is damaged, or was not written by holdfast.
 
     """
     path = directory / FILE
     if not path.is_file():
-        raise CheckpointError(f"there is nothing to go on from: {path} does not exist")
+        raise CheckpointError(f"there is no checkpoint: {path} does not exist")
     try:
         header, tensors = tensor_file.read(path)
         config = completed(header["config"])
@@ -114,10 +122,10 @@ def load(directory: Path) -> Checkpoint:
 
 
 def load_encoder(directory: Path) -> ImageEncoder:
-    """The encoder that the run in `directory` has come to: on the CPU, in evaluation mode, frozen.
+    """The encoder of the last checkpoint of the run in `directory`: on the CPU, in evaluation mode, frozen.
 
     Raises:
-        CheckpointError: there is no checkpoint, or it is not one of ours.
+        CheckpointError: there is no checkpoint, or it is damaged.
 
     """
     found = load(directory)
@@ -133,7 +141,7 @@ def load_encoder(directory: Path) -> ImageEncoder:
     return encoder.eval().requires_grad_(requires_grad=False)
 
 
-def to_go_on_from(config: TrainConfig, data_sha256: str) -> Checkpoint | None:
+def checkpoint_to_resume(config: TrainConfig, data_sha256: str) -> Checkpoint | None:
     """The checkpoint that `config` asks to resume or to start from; None for a run of its own.
 
     Raises:
@@ -141,7 +149,7 @@ def to_go_on_from(config: TrainConfig, data_sha256: str) -> Checkpoint | None:
 
     """
     if config.resume and config.start_from:
-        raise CheckpointError("--resume goes on from the run itself, --start-from from another: choose one")
+        raise CheckpointError("--resume continues the run itself, --start-from begins with another one: choose one")
     if config.resume or (config.resume_if_any and (config.out / FILE).is_file()):
         found = load(config.out)
         refuse_another(found, config, data_sha256)

@@ -19,7 +19,7 @@ def plain(config: TrainConfig) -> dict[str, Any]:
 
 
 def completed(record: dict[str, Any]) -> dict[str, Any]:
-    """What `plain` once returned, with the fields that there have been since: their defaults are what was done before.
+    """What an earlier version's `plain` returned, with the fields added since: their defaults are what was done before.
 
     Names of encoders and objectives that this holdfast does not know are left as they are.
     """

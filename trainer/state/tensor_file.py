@@ -1,7 +1,7 @@
 """Named tensors and a header in one safetensors file, or in that file and parts of a bounded size beside it.
 
-What a crash leaves is the old whole or the new whole: parts are written first, each under the hash of what it holds, so none
-overwrites another; then the one file that names them is replaced; then parts that it does not name are removed.
+A crash leaves either all of the old content or all of the new: parts are written first, each under the hash of what it holds,
+so none overwrites another; then the one file that names them is replaced; then parts that it does not name are removed.
 """
 
 import hashlib
@@ -18,9 +18,9 @@ from torch import Tensor
 
 from holdfast.files import replace_atomically, sha256_file, write_atomically
 
-# What a file's own header takes at most: for each tensor its name, type, shape and place.
-FOR_A_NAME, FOR_A_FILE = 200, 64
-SMALLEST = 4096
+# Upper bounds of a file's own header, in bytes: for each tensor its name, type, shape and place; and once for the file.
+TENSOR_HEADER, FILE_HEADER = 200, 64
+SMALLEST_PART = 4096
 """Bytes that a part must have room for."""
 
 
@@ -31,7 +31,7 @@ def write(path: Path, tensors: dict[str, Tensor], header: dict[str, Any], *, par
         path: the file; parts lie beside it.
         tensors: by name, on any device.
         header: what JSON knows.
-        part: bytes of the largest part, at least `SMALLEST`; at 0 there is one file.
+        part: bytes of the largest part, at least `SMALLEST_PART`; at 0 there is one file.
 
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -73,7 +73,7 @@ def size_of(tensors: Iterable[Tensor]) -> int:
 
 def _pieces(name: str, tensor: Tensor, part: int) -> Iterator[tuple[str, Tensor]]:
     """A tensor as it is, if a part has room for it; else in flat pieces called <name>@0000 and so on."""
-    room = part - FOR_A_FILE - FOR_A_NAME - len(name)
+    room = part - FILE_HEADER - TENSOR_HEADER - len(name)
     if size_of([tensor]) <= room:
         yield name, tensor
         return
@@ -84,12 +84,12 @@ def _pieces(name: str, tensor: Tensor, part: int) -> Iterator[tuple[str, Tensor]
 
 def _packed(pieces: list[tuple[str, Tensor]], part: int) -> Iterator[dict[str, Tensor]]:
     packed: dict[str, Tensor] = {}
-    taken = FOR_A_FILE
+    taken = FILE_HEADER
     for name, piece in pieces:
-        size = size_of([piece]) + FOR_A_NAME + len(name)
+        size = size_of([piece]) + TENSOR_HEADER + len(name)
         if packed and taken + size > part:
             yield packed
-            packed, taken = {}, FOR_A_FILE
+            packed, taken = {}, FILE_HEADER
         packed[name] = piece
         taken += size
     yield packed

@@ -14,6 +14,7 @@ from torch import Tensor
 from holdfast.bundle.reader import Bundle
 from holdfast.model.answers import Answers
 from holdfast.model.classifier import Classifier
+from holdfast.model.retrieval.base import bank_of
 from holdfast.model.surrogate import SoftKNN
 
 Suspicion = NDArray[np.float64]
@@ -94,14 +95,14 @@ def detectors_of(
         classifier: over this bundle, where there is one already: a new one takes seconds on a large bank.
 
     """
-    embeddings, ids = bundle.index.vectors()
-    rows = bundle.exemplars.rows_of(ids)
-    bank = torch.from_numpy(embeddings).to(device)
-    bank_labels = torch.from_numpy(bundle.exemplars.labels[rows]).to(device)
-    marked = torch.from_numpy(bundle.exemplars.flags[rows] > 0).to(device)
+    exported = bank_of(bundle.index)
+    bank, bank_labels = torch.from_numpy(exported.embeddings).to(device), torch.from_numpy(exported.labels).to(device)
+    marked = torch.from_numpy(bundle.exemplars.flags[bundle.exemplars.rows_of(exported.ids)] > 0).to(device)
     classes, manifest = len(bundle.class_names), bundle.manifest
     near = SoftNeighbours(bank, manifest.vote.k)
-    free = [_soft_margin((classifier or Classifier(bundle)).surrogate), _kth_distance(near)]
+    free = [_kth_distance(near)]
+    if (surrogate := (classifier or bundle.classifier()).surrogate) is not None:
+        free.insert(0, _soft_margin(surrogate))
     if bool(marked.any()):
         free.insert(0, _marked_neighbours(bundle, near, marked))
     detectors = [detector.at(false_positives, clean, labels) for detector in free]
@@ -146,8 +147,10 @@ def _marked_neighbours(bundle: Bundle, near: SoftNeighbours, marked: Tensor) -> 
     members = marked.float()[:, None]
 
     def score(answers: Answers) -> Suspicion:
-        flags = bundle.exemplars.flags[bundle.exemplars.rows_of(answers.neighbours.ids)]
-        share: Suspicion = (flags > 0).mean(axis=1)
+        found = answers.neighbours.ids >= 0
+        flagged = np.zeros(found.shape, dtype=np.bool_)
+        flagged[found] = bundle.exemplars.flags[bundle.exemplars.rows_of(answers.neighbours.ids[found])] > 0
+        share: Suspicion = flagged.sum(axis=1) / np.maximum(found.sum(axis=1), 1)
         return share
 
     return Detector("marked neighbours", 1.0, score, lambda z, _: near.shares(z, members)[:, 0])

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.errors import DeviceError
-from holdfast.model.choice import Precision
+from holdfast.model.device_choice import Precision
 from holdfast.model.encoder.onnx import Encoder, Floats
 from holdfast.model.preprocess import InputContract, Pixels
 

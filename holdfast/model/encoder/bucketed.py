@@ -34,7 +34,7 @@ class BucketedEncoder(OnnxEncoder):
         super().__init__(path, threads=threads, device=device)
         self._lock = threading.Lock()
         try:
-            self._buckets = [_Bucket(self._session, size, self.contract, self.dim, device) for size in sizes_up_to(max_batch)]
+            self._buckets = [Bucket(self._session, size, self.contract, self.dim, device) for size in sizes_up_to(max_batch)]
             self.warm()
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions share no public base class
             raise DeviceError(
@@ -67,7 +67,7 @@ def sizes_up_to(max_batch: int) -> list[int]:
     return [1 << exponent for exponent in range((max_batch - 1).bit_length())] + [max_batch]
 
 
-class _Bucket:
+class Bucket:
     """Buffers of one batch size, bound to a session once and for all: nothing is allocated while images wait."""
 
     def __init__(self, session: Any, size: int, contract: InputContract, dim: int, device: Device) -> None:

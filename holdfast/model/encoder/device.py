@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 import onnxruntime as ort
 
 from holdfast.errors import DeviceError
-from holdfast.model.choice import Choice, Precision
+from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.encoder.nvidia import read_driver
 from holdfast.model.retrieval.faiss_library import Unloadable, faiss
 
@@ -47,7 +47,7 @@ class Placement:
 CPU = Placement()
 
 
-def place(choice: Choice, open_on: Callable[[Placement], T], precision: Precision = "float32") -> T:
+def place(choice: DeviceChoice, open_on: Callable[[Placement], T], precision: Precision = "float32") -> T:
     """Open something on the device of choice. The CPU takes the GPU's place only for "auto", and the placement says why.
 
     Args:

@@ -1,7 +1,7 @@
-"""faiss as it is installed here, or what keeps it from loading, which is said by the first who needs it.
+"""faiss as it is installed here, or the reason why it does not load, which is raised where faiss is first needed.
 
-A faiss for GPUs loads CUDA while it is being imported. Where a part of that is missing, the import fails, on the CPU's way too
-and before anybody could say what to do; so the failure waits here until it can be told like any other.
+A faiss for GPUs loads CUDA while it is being imported. Where a part of that is missing, the import fails, for a bundle on the
+CPU too, and before a program can report an error. So the failure is kept here, and raised as a DeviceError at first use.
 """
 
 import importlib

@@ -1,25 +1,28 @@
 """The exact index in a GPU's memory."""
 
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from holdfast.errors import DeviceError
 from holdfast.model.answers import Floats, Neighbours
+from holdfast.model.retrieval.base import SPARE, Bank, padded, refuse_misfit
 from holdfast.model.retrieval.faiss_library import faiss
-from holdfast.model.retrieval.flat import SPARE, Candidates, FlatIndex, canonical, refuse_misfit
+from holdfast.model.retrieval.flat import FlatIndex
 
-MAX_K = 2048 - SPARE
-"""Most neighbours of one search: the kernels of faiss select 2,048, spare ones included."""
+MOST_SELECTED = 2048
+"""Most neighbours of one search: the kernels of faiss select so many."""
+
+MAX_K = MOST_SELECTED - SPARE
+"""Most neighbours that a vote can ask of a larger index, as it fetches a few to spare."""
 
 TEMPORARY_BYTES = 256 * 2**20
 """Of GPU memory, for similarities on their way to the best k. faiss would take 1.5 GB, beside ONNX Runtime's share."""
 
 
 class GpuFlatIndex:
-    """A FlatIndex searched on the GPU. Answers as the FlatIndex does, in the same canonical order.
+    """A FlatIndex searched on the GPU. It answers as the FlatIndex does.
 
     Similarities are float32 sums in another order, which the rounding to five digits hides but for ties at its edge. What
     was rounded to float16 for the disk is float32 here too, as on the CPU: faiss's own float16 index would round the queries
@@ -28,7 +31,7 @@ class GpuFlatIndex:
     A GPU index and its resources belong to one thread at a time: others wait at a lock.
 
     Args:
-        index: the exemplars; kept, for its embeddings and ids.
+        index: the exemplars; kept, for ids, labels and `export`.
         gpu: faiss, or a stand-in with its GPU functions.
 
     Raises:
@@ -36,11 +39,12 @@ class GpuFlatIndex:
 
     """
 
+    kind: ClassVar[str] = "flat"
+
     def __init__(self, index: FlatIndex, *, gpu: Any = faiss) -> None:
-        self._flat, self._ids, self._lock = index, index.ids, threading.Lock()
-        embeddings, _ = index.vectors()
+        self._flat, self._lock = index, threading.Lock()
         rows = faiss.IndexFlatIP(index.dim)
-        rows.add(embeddings)
+        rows.add(index.export().embeddings)
         options = gpu.GpuClonerOptions()
         options.useFloat16 = False
         # faiss's own kernels: they keep to the temporary memory below, and gain nothing from cuVS in an exact search.
@@ -56,6 +60,9 @@ class GpuFlatIndex:
                 " end what else runs on it, or use the CPU"
             ) from None
 
+    def __str__(self) -> str:
+        return f"{self._flat}, float32 on the GPU"
+
     @property
     def size(self) -> int:
         """Number of exemplars M."""
@@ -66,38 +73,27 @@ class GpuFlatIndex:
         """Embedding dimension D."""
         return self._flat.dim
 
-    @property
-    def half(self) -> bool:
-        """Whether embeddings were rounded to float16. They are float32 on the GPU."""
-        return self._flat.half
-
-    @property
-    def ids(self) -> NDArray[np.int64]:
-        """int64 [M], in the order of insertion."""
-        return self._ids
-
-    def vectors(self) -> tuple[Floats, NDArray[np.int64]]:
-        """All embeddings float32 [M, D] and their ids int64 [M], in the order of insertion."""
-        return self._flat.vectors()
+    def export(self) -> Bank:
+        """Every exemplar, in the order of insertion. The arrays are copies."""
+        return self._flat.export()
 
     def search(self, queries: Floats, k: int) -> Neighbours:
-        """The k nearest exemplars of float32 [N, D] queries, in canonical order. Raises as `candidates`."""
-        return canonical(*self.candidates(queries, k), k)
-
-    def candidates(self, queries: Floats, k: int) -> Candidates:
-        """The k nearest and a few more, as the GPU puts them in order.
+        """The k nearest exemplars of float32 [N, D] queries; see `Retriever.search`.
 
         Raises:
-            ContractMismatchError: queries of another dimension, or k larger than the index.
             DeviceError: k is more than a GPU selects.
 
         """
         refuse_misfit(self, queries, k)
-        fetched = min(k + SPARE, self.size)
-        if fetched > MAX_K + SPARE:
-            raise DeviceError(f"k = {k} neighbours are more than the {MAX_K} that a GPU finds; search on the CPU")
+        fetched = min(k, self.size)
+        if fetched > MOST_SELECTED:
+            raise DeviceError(
+                f"{k} neighbours are more than the {MOST_SELECTED} that a GPU finds: vote with k = {MAX_K} at most,"
+                " or search on the CPU"
+            )
         if len(queries) == 0:
-            return np.zeros((0, fetched), dtype=np.float32), np.zeros((0, fetched), dtype=np.int64)
+            nothing = np.zeros((0, k), dtype=np.int64)
+            return Neighbours(nothing, nothing, nothing.astype(np.float32))
         with self._lock:
             similarities, rows = self._rows.search(np.ascontiguousarray(queries, dtype=np.float32), fetched)
-        return similarities, self._ids[rows]
+        return padded(self._flat.named(rows, similarities), k)

@@ -100,10 +100,12 @@ class Prober(BackgroundObserver):
         return self._holder.current is snapshot
 
     def _check(self, snapshot: ModelSnapshot) -> None:
-        """Raise HoldfastError for a model that cannot be probed: no radius, no gradient."""
+        """Raise HoldfastError for a model that cannot be probed: no radius, no exemplars to attack, no gradient."""
         radii = self._epsilons_for(snapshot)
         if invisible := [epsilon for epsilon in radii if radius_in_levels(epsilon) < 1]:
             raise ConfigurationError(f"probe_epsilons: {invisible} change no grey level; probe at 1/255 or more")
+        if snapshot.classifier.surrogate is None:
+            raise ConfigurationError("probes attack the exemplars, which this bundle's index cannot export: set --probe-rate 0")
         _ = snapshot.gradient
 
     def _epsilons_for(self, snapshot: ModelSnapshot) -> tuple[float, ...]:
@@ -137,12 +139,14 @@ class Prober(BackgroundObserver):
     def _flips(self, sample: Sample, attack: ProbeAttack, epsilon: float) -> bool:
         """Whether any candidate of the search gets another label from the model that answered."""
         classifier = sample.snapshot.classifier
+        surrogate = classifier.surrogate
+        assert surrogate is not None  # noqa: S101 - `_check` has refused such a model
         target = ProbeTarget(
             sample.image,
             sample.label,
             radius_in_levels(epsilon),
             self._settings.probe_steps,
-            classifier.surrogate,
+            surrogate,
             sample.snapshot.gradient,
         )
         search = attack(target, self._rng)

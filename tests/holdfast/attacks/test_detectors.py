@@ -30,6 +30,7 @@ from holdfast.bundle.threat_model import ThreatModel
 from holdfast.model import classifier as classifier_module
 from holdfast.model.classifier import Classifier
 from holdfast.model.credibility import calibrate
+from holdfast.model.retrieval.base import Bank
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.vote import VoteParameters
 
@@ -55,22 +56,34 @@ class EvaluationContext:
         if flags is None:
             flags = np.where(rng.random(120) < 0.2, Flag.DISAGREES, 0) | np.where(rng.random(120) < 0.1, Flag.ATTACKED, 0)
         self.bundle = SimpleNamespace(
-            encoder=SimpleNamespace(embed=self.numpy_embed),
             # Ids need not be row numbers.
-            index=FlatIndex.build(bank, 1000 - np.arange(120)),
+            index=FlatIndex.build(Bank(bank, 1000 - np.arange(120), labels[:120])),
             exemplars=Exemplars(1000 - np.arange(120), labels[:120], np.full(120, ""), flags.astype(np.uint8)),
             class_names=("a", "b", "c"),
             manifest=SimpleNamespace(vote=VoteParameters(k=K), surrogate_tau=0.05, calibration=None),
+            classifier=self.new_classifier,
         )
         self.clean, self.clean_labels = images[120:220], labels[120:220]
         self.images, self.labels = images[220:], labels[220:]
-        self.classifier = Classifier(self.bundle)
+        self.classifier = self.new_classifier()
         answers = self.classifier.classify(self.clean)
         if calibrated:
             counts = np.stack([np.bincount(row, minlength=3) for row in answers.neighbour_labels])
-            self.bundle.manifest.calibration = calibrate(counts, self.clean_labels, coverage=0.9)
+            self.bundle.manifest.calibration = calibrate(counts, self.clean_labels, K, coverage=0.9)
+            self.classifier = self.new_classifier()
         surrogate = TorchSoftKNN(torch.from_numpy(bank), torch.from_numpy(labels[:120]), 3, 0.05)
         self.victim = Victim(self.embed, surrogate, lambda images: self.classifier.classify(images).labels)
+
+    def new_classifier(self):
+        manifest = self.bundle.manifest
+        return Classifier(
+            SimpleNamespace(embed=self.numpy_embed),
+            self.bundle.index,
+            classes=3,
+            vote=manifest.vote,
+            calibration=manifest.calibration,
+            surrogate_tau=manifest.surrogate_tau,
+        )
 
     def numpy_embed(self, images):
         with torch.no_grad():
@@ -142,7 +155,7 @@ def test_detectors_keep_their_false_positive_rate(scene, rate):
 def test_scores_are_what_they_are_called(scene, detectors):
     answers = scene.classifier.classify(scene.images)
     z = scene.numpy_embed(scene.images)
-    embeddings, _ = scene.bundle.index.vectors()
+    embeddings = scene.bundle.index.export().embeddings
     for n, row in enumerate(z):
         nearest = np.argsort(-embeddings @ row)[:K]
         marked = np.mean(scene.bundle.exemplars.flags[nearest] > 0)
@@ -174,7 +187,7 @@ def test_soft_shares_are_the_formula(seed, k, tau):
 
 def test_a_sharp_edge_counts_the_k_nearest(scene):
     """At half weight for the k-th itself, whose place the edge is."""
-    embeddings, _ = scene.bundle.index.vectors()
+    embeddings = scene.bundle.index.export().embeddings
     bank, z = torch.from_numpy(embeddings), torch.from_numpy(scene.numpy_embed(scene.images))
     shares = SoftNeighbours(bank, K, tau=1e-6).shares(z, torch.eye(120))
     nearest = (z @ bank.T).topk(K, dim=1).indices
@@ -210,7 +223,7 @@ def test_the_soft_margin_is_attacked_as_it_is_served(scene, monkeypatch):
     """On a bank so large that the server takes prototypes, too."""
     for rows in (4096, 30):
         monkeypatch.setattr(classifier_module, "SURROGATE_ROWS", rows)
-        classifier = Classifier(scene.bundle)
+        classifier = scene.bundle.classifier()
         assert len(classifier.surrogate) == min(rows, 120)
         answers = classifier.classify(scene.images)
         detectors = {detector.name: detector for detector in detectors_of(scene.bundle, answers, scene.labels)}

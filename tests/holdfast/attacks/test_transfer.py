@@ -20,8 +20,8 @@ from holdfast.bundle.threat_model import ThreatModel
 from holdfast.bundle.writer import BundleWriter
 from holdfast.errors import ContractMismatchError
 from holdfast.evaluation import victim_of
-from holdfast.model.classifier import Classifier
 from holdfast.model.preprocess import InputContract
+from holdfast.model.retrieval.base import Bank
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.vote import VoteParameters
 from holdfast.trainer.encoders import ResNetConfig, build_encoder
@@ -107,7 +107,7 @@ def write(directory, images, labels):
     with torch.no_grad():
         bank = F.normalize(encoder(to_pixels(images)), dim=1).numpy()
     ids = np.arange(len(bank))
-    writer.add("index.faiss", FlatIndex.build(bank, ids).save)
+    writer.add("index.faiss", FlatIndex.build(Bank(bank, ids, labels)).save)
     writer.add("exemplars.npz", Exemplars(ids, labels, np.full(len(ids), "x"), np.zeros(len(ids), dtype=np.uint8)).save)
     writer.commit(manifest(name="theirs", input=contract, embedding_dim=8, class_names=("a", "b", "c")))
     return directory
@@ -129,7 +129,7 @@ def test_a_bundle_is_a_source_if_it_speaks_of_the_same(scene, tmp_path):
     assert str(attack) == "transfer from theirs, margin tau 0.2"
     assert attack.sha256.split() == [mine.manifest.files[name] for name in ("encoder.onnx", "index.faiss")]
     # What it opened is the whole of the other bundle, as an evaluation of that one would see it.
-    expected = victim_of(Classifier(Bundle.open(theirs)), None, images[:4])
+    expected = victim_of(Bundle.open(theirs), Bundle.open(theirs).classifier(), None, images[:4])
     torch.testing.assert_close(attack.source.surrogate.bank, expected.surrogate.bank)
     np.testing.assert_array_equal(attack.source.answer(images), expected.answer(images))
     candidates = propose(attack, victim, images[:5], labels[:5])

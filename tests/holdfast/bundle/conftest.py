@@ -2,9 +2,17 @@ from pathlib import Path
 
 import pytest
 
+from tests import ivf
 from tests.holdfast.bundle.tiny import write_bundle
 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     return write_bundle(tmp_path / "bundle")
+
+
+@pytest.fixture(params=ivf.KINDS)
+def of_each_kind(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same bundle, once for each kind of index."""
+    ivf.register(monkeypatch)
+    return write_bundle(tmp_path / "bundle", kind=request.param)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from holdfast.bundle import Bundle, BundleWriter, Classifier, read_manifest
+from holdfast.bundle import Bundle, BundleWriter, read_manifest
+from holdfast.bundle.exemplars import Exemplars
 from holdfast.errors import (
     BundleError,
     ContractMismatchError,
@@ -14,8 +15,10 @@ from holdfast.errors import (
     MissingFileError,
     SchemaMismatchError,
 )
+from holdfast.model.retrieval.base import Bank, Retriever
 from holdfast.model.retrieval.flat import FlatIndex
-from tests.holdfast.bundle.tiny import DIM, images_of, manifest, write_encoder
+from tests import ivf
+from tests.holdfast.bundle.tiny import DIM, images_of, manifest, write_bundle, write_encoder
 
 
 def rewrite(directory: Path, **changes: object) -> None:
@@ -23,21 +26,21 @@ def rewrite(directory: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_opens_and_classifies(tiny: Path) -> None:
-    answers = Classifier(Bundle.open(tiny)).classify(images_of(7, seed=1))
+def test_opens_and_classifies(of_each_kind: Path) -> None:
+    answers = Bundle.open(of_each_kind).classifier().classify(images_of(7, seed=1))
     assert answers.labels.shape == (7,)
     assert answers.neighbours.ids.shape == (7, 5)
     np.testing.assert_allclose(np.linalg.norm(answers.embeddings, axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(answers.probabilities.sum(axis=1), 1, rtol=1e-5)
 
 
-def test_an_exemplar_is_its_own_nearest_neighbour(tiny: Path) -> None:
-    answers = Classifier(Bundle.open(tiny)).classify(images_of(40))
+def test_an_exemplar_is_its_own_nearest_neighbour(of_each_kind: Path) -> None:
+    answers = Bundle.open(of_each_kind).classifier().classify(images_of(40))
     assert (answers.neighbours.ids[:, 0] == np.arange(40)).all()
 
 
-def test_the_same_image_gets_the_same_answer_at_every_batch_size(tiny: Path) -> None:
-    classifier, images = Classifier(Bundle.open(tiny)), images_of(32, seed=2)
+def test_the_same_image_gets_the_same_answer_at_every_batch_size(of_each_kind: Path) -> None:
+    classifier, images = Bundle.open(of_each_kind).classifier(), images_of(32, seed=2)
     together = classifier.classify(images)
     for i in range(32):
         alone = classifier.classify(images[i : i + 1])
@@ -45,30 +48,71 @@ def test_the_same_image_gets_the_same_answer_at_every_batch_size(tiny: Path) -> 
         np.testing.assert_array_equal(alone.neighbours.ids[0], together.neighbours.ids[i])
 
 
-def test_no_images_give_no_answers(tiny: Path) -> None:
-    assert len(Classifier(Bundle.open(tiny)).classify(images_of(0)).labels) == 0
+def test_no_images_give_no_answers(of_each_kind: Path) -> None:
+    assert len(Bundle.open(of_each_kind).classifier().classify(images_of(0)).labels) == 0
 
 
-@pytest.mark.parametrize("name", ["encoder.onnx", "index.faiss", "exemplars.npz"])
-def test_a_changed_file_is_refused_before_it_is_parsed(tiny: Path, name: str) -> None:
-    data = bytearray((tiny / name).read_bytes())
+@pytest.mark.parametrize("name", ["encoder.onnx", "index", "exemplars.npz"])
+def test_a_changed_file_is_refused_before_it_is_parsed(of_each_kind: Path, name: str) -> None:
+    name = read_manifest(of_each_kind).index_file if name == "index" else name
+    data = bytearray((of_each_kind / name).read_bytes())
     data[len(data) // 2] ^= 1
-    (tiny / name).write_bytes(data)
+    (of_each_kind / name).write_bytes(data)
     with pytest.raises(HashMismatchError, match=name):
-        Bundle.open(tiny)
+        Bundle.open(of_each_kind)
 
 
-@pytest.mark.parametrize("name", ["encoder.onnx", "index.faiss", "manifest.json"])
-def test_a_missing_file_is_named(tiny: Path, name: str) -> None:
-    (tiny / name).unlink()
+@pytest.mark.parametrize("name", ["encoder.onnx", "index", "manifest.json"])
+def test_a_missing_file_is_named(of_each_kind: Path, name: str) -> None:
+    name = read_manifest(of_each_kind).index_file if name == "index" else name
+    (of_each_kind / name).unlink()
     with pytest.raises(MissingFileError, match=name):
-        Bundle.open(tiny)
+        Bundle.open(of_each_kind)
 
 
-def test_another_schema_version_says_which(tiny: Path) -> None:
-    rewrite(tiny, schema_version=2)
-    with pytest.raises(SchemaMismatchError, match="schema version 2.*reads version 1"):
+def test_the_manifest_names_the_kind_of_its_index(of_each_kind: Path) -> None:
+    bundle = Bundle.open(of_each_kind)
+    assert bundle.index.kind == bundle.manifest.index.kind
+    assert json.loads((of_each_kind / "manifest.json").read_text())["index"]["kind"] == bundle.index.kind
+    assert isinstance(bundle.index, Retriever)
+    assert (bundle.index.size, bundle.index.dim) == (40, DIM)
+    assert bundle.index.kind in str(bundle.index)
+
+
+def test_an_index_of_an_unknown_kind_is_refused(tiny: Path) -> None:
+    rewrite(tiny, index=json.loads((tiny / "manifest.json").read_text())["index"] | {"kind": "crystal-ball"})
+    with pytest.raises(BundleError, match="crystal-ball.*flat"):
         Bundle.open(tiny)
+    assert Bundle.open_encoder(tiny).encoder.dim == DIM  # as the index builder, which may build another one
+
+
+def test_a_table_that_is_not_the_indexs(of_each_kind: Path) -> None:
+    writer, half = BundleWriter.open(of_each_kind), np.arange(20)
+    writer.add("exemplars.npz", Exemplars(half, half % 2, np.full(20, "x"), np.zeros(20, dtype=np.uint8)).save)
+    writer.commit(read_manifest(of_each_kind))
+    with pytest.raises(ContractMismatchError, match="index_build"):
+        Bundle.open(of_each_kind)
+
+
+def test_an_index_that_hands_nothing_out_answers_without_a_soft_margin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ivf.register(monkeypatch)
+    for kind, known in (("ivf", False), ("ivf-exporting", True), ("flat", True)):
+        answers = Bundle.open(write_bundle(tmp_path / kind, kind=kind)).classifier().classify(images_of(9, seed=3))
+        assert (answers.soft_margin.shape, answers.soft_margin.dtype) == ((9,), np.float32)
+        assert np.isfinite(answers.soft_margin).all() == known
+        assert np.isnan(answers.soft_margin).all() != known
+
+
+def test_a_file_that_is_dropped_goes_with_the_next_manifest(tiny: Path) -> None:
+    writer = BundleWriter.open(tiny)
+    writer.add("notes.txt", lambda path: path.write_text("x"))
+    writer.commit(read_manifest(tiny))
+    writer.drop("notes.txt")
+    writer.drop("never-there.txt")
+    assert (tiny / "notes.txt").exists()
+    assert "notes.txt" not in writer.commit(read_manifest(tiny)).files
+    assert not (tiny / "notes.txt").exists()
+    Bundle.open(tiny)
 
 
 def test_unknown_and_missing_fields_are_named(tiny: Path) -> None:
@@ -87,7 +131,7 @@ def test_a_manifest_that_is_not_an_object(tiny: Path, text: str) -> None:
 def test_index_of_another_dimension(tiny: Path) -> None:
     writer = BundleWriter.open(tiny)
     wrong = np.eye(40, DIM + 1, dtype=np.float32)
-    writer.add("index.faiss", FlatIndex.build(wrong, np.arange(40)).save)
+    writer.add("index.faiss", FlatIndex.build(Bank(wrong, np.arange(40), np.arange(40) % 2)).save)
     writer.commit(read_manifest(tiny))
     with pytest.raises(ContractMismatchError, match=f"{DIM + 1} dimensions.*{DIM}"):
         Bundle.open(tiny)
@@ -117,7 +161,7 @@ def test_a_file_that_is_no_graph(tiny: Path) -> None:
         Bundle.open(tiny)
 
 
-def test_without_an_index_one_is_told_how_to_build_it(tmp_path: Path) -> None:
+def test_without_an_index_the_error_says_how_to_build_it(tmp_path: Path) -> None:
     writer = BundleWriter.create(tmp_path / "b")
     writer.add("encoder.onnx", write_encoder)
     writer.commit(manifest())

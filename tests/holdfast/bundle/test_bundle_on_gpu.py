@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from holdfast.bundle import Bundle, BundleWriter, Classifier, read_manifest
+from holdfast.bundle import Bundle, BundleWriter, read_manifest
 from holdfast.bundle.exemplars import Exemplars
 from holdfast.errors import ContractMismatchError, DeviceError, HashMismatchError, MissingFileError
 from holdfast.model.encoder import device
 from holdfast.model.encoder.bucketed import BucketedEncoder
 from holdfast.model.encoder.device import CPU, Placement
 from holdfast.model.encoder.onnx import OnnxEncoder
+from holdfast.model.retrieval.base import Bank
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.retrieval.flat_gpu import GpuFlatIndex
 from holdfast.model.vote import VoteParameters
@@ -29,7 +30,7 @@ def test_the_cpu_is_taken_without_a_look_at_the_gpu(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_bundle_on_the_gpu_answers_as_on_the_cpu(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = Classifier(Bundle.open(tiny))
+    plain = Bundle.open(tiny).classifier()
     pretend_gpu(monkeypatch)
     for choice in ("cuda", "auto"):
         bundle = Bundle.open(tiny, device=choice, max_batch=12)
@@ -39,7 +40,7 @@ def test_a_bundle_on_the_gpu_answers_as_on_the_cpu(tiny: Path, monkeypatch: pyte
         assert isinstance(bundle.index, GpuFlatIndex)
         for count in (0, 1, 7, 30):
             images = images_of(count, seed=count)
-            expected, answers = plain.classify(images), Classifier(bundle).classify(images)
+            expected, answers = plain.classify(images), bundle.classifier().classify(images)
             np.testing.assert_array_equal(answers.labels, expected.labels)
             np.testing.assert_allclose(answers.neighbours.similarities, expected.neighbours.similarities, atol=2e-5)
 
@@ -56,21 +57,21 @@ def test_float16_takes_the_graph_that_computes_in_it(tiny: Path, monkeypatch: py
         bundle = Bundle.open(tiny, device=choice, precision="float16", max_batch=20)
         assert bundle.placement == Placement("cuda", NAME, precision="float16")
         np.testing.assert_array_equal(bundle.encoder.embed(images), expected)
-        np.testing.assert_array_equal(bundle.index.vectors()[0], plain.index.vectors()[0])
+        np.testing.assert_array_equal(bundle.index.export().embeddings, plain.index.export().embeddings)
     assert Bundle.open(tiny, device="cuda").placement.precision == "float32"
 
 
 def test_float16_where_there_is_none(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DeviceError, match="the CPU computes in float32 only: leave float16 away, or take a GPU"):
+    with pytest.raises(DeviceError, match="CPU.*float16"):
         Bundle.open(tiny, precision="float16")
     for choice in ("cuda", "auto"):  # the same with a GPU or without
-        with pytest.raises(MissingFileError, match=r"has no encoder_float16\.onnx: open it in float32, or export it"):
+        with pytest.raises(MissingFileError, match=r"encoder_float16\.onnx"):
             Bundle.open(tiny, device=choice, precision="float16")
     writer = BundleWriter.open(tiny)
     writer.add("encoder_float16.onnx", partial(write_encoder, dim=DIM + 1))
     writer.commit(read_manifest(tiny))
     pretend_gpu(monkeypatch)
-    with pytest.raises(ContractMismatchError, match=r"encoder_float16\.onnx returns 7 dimensions, the manifest says 6"):
+    with pytest.raises(ContractMismatchError, match=r"encoder_float16\.onnx.*7.*6"):
         Bundle.open(tiny, device="cuda", precision="float16")
 
 
@@ -87,9 +88,9 @@ def test_a_gpu_that_answers_otherwise_than_the_cpu_serves_nobody(tiny: Path, mon
         assert Bundle.open(tiny, device="cuda", precision=precision).placement.device == "cuda"
         for length in (1.1 * tolerable, np.nan):
             moved[0] = length
-            with pytest.raises(DeviceError, match=rf"^in {precision} the GPU moves embeddings by a cosine distance of "):
+            with pytest.raises(DeviceError, match=f"{precision}.*cosine distance"):
                 Bundle.open(tiny, device="cuda", precision=precision)
-            assert f"in {precision} the GPU moves" in Bundle.open(tiny, device="auto", precision=precision).placement.reason
+            assert precision in Bundle.open(tiny, device="auto", precision=precision).placement.reason
 
 
 def test_auto_that_finds_no_gpu_computes_in_float32_and_says_so(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,11 +106,11 @@ def test_auto_that_finds_no_gpu_computes_in_float32_and_says_so(tiny: Path, monk
 
 def test_a_gpu_without_room_for_the_index(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_gpu(monkeypatch, StandInGpu(full=True))
-    with pytest.raises(DeviceError, match="does not take the index of 40 x 6"):
+    with pytest.raises(DeviceError, match="40 x 6"):
         Bundle.open(tiny, device="cuda")
     bundle = Bundle.open(tiny, device="auto")
     assert bundle.placement.device == "cpu"
-    assert "does not take the index" in bundle.placement.reason
+    assert "40 x 6" in bundle.placement.reason
     assert isinstance(bundle.index, FlatIndex)
 
 
@@ -119,11 +120,11 @@ def test_more_neighbours_than_a_gpu_finds_are_refused_when_the_bundle_is_opened(
     writer, rows = BundleWriter.open(tiny), 3000
     bank = np.random.default_rng(0).normal(size=(rows, DIM)).astype(np.float32)
     grown = Exemplars(np.arange(rows), np.arange(rows) % 2, np.array(["x"] * rows), np.zeros(rows, dtype=np.uint8))
-    writer.add("index.faiss", FlatIndex.build(bank, np.arange(rows)).save)
+    writer.add("index.faiss", FlatIndex.build(Bank(bank, grown.ids, grown.labels)).save)
     writer.add("exemplars.npz", grown.save)
     writer.commit(read_manifest(tiny).model_copy(update={"vote": VoteParameters(k=2500)}))
     pretend_gpu(monkeypatch)
-    with pytest.raises(DeviceError, match="k = 2500 neighbours"):
+    with pytest.raises(DeviceError, match="2048"):
         Bundle.open(tiny, device="cuda")
     assert Bundle.open(tiny, device="auto").placement.device == "cpu"
 

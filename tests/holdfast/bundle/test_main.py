@@ -9,9 +9,10 @@ from holdfast.bundle.writer import BundleWriter
 
 def test_check_says_what_it_is(tiny, capsys):
     assert main(["check", str(tiny)]) == 0
-    told = capsys.readouterr().out
-    assert "dark, light" in told
-    assert "index.faiss" in told
+    shown = capsys.readouterr().out
+    assert "dark, light" in shown
+    assert "index.faiss" in shown
+    assert "flat, float32" in shown
 
 
 def test_copy_takes_what_the_manifest_names_and_nothing_else(tiny, tmp_path):
@@ -48,4 +49,4 @@ def test_what_is_damaged_or_in_the_way_is_said(tiny, tmp_path, capsys):
 def test_help_teaches(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "python -m holdfast.bundle copy" in capsys.readouterr().out
+    assert "holdfast bundle copy" in capsys.readouterr().out

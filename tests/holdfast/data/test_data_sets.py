@@ -67,7 +67,7 @@ def test_cifar_planes_become_pixels(small_cifar):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reason"),
     [
         (b"", "0 bytes"),
         (b"\0" * 3072, "not a whole number of 3073-byte rows"),
@@ -75,12 +75,12 @@ def test_cifar_planes_become_pixels(small_cifar):
         (None, "is missing"),
     ],
 )
-def test_damaged_cifar_is_named(small_cifar, content, told):
+def test_damaged_cifar_is_named(small_cifar, content, reason):
     broken = small_cifar / "data_batch_3.bin"
     broken.unlink()
     if content is not None:
         broken.write_bytes(content)
-    with pytest.raises(DataError, match=f"data_batch_3.bin.*{told}"):
+    with pytest.raises(DataError, match=f"data_batch_3.bin.*{reason}"):
         data.load("cifar10", directory=small_cifar)
 
 
@@ -132,7 +132,7 @@ def test_fashion_mnist_from_small_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reason"),
     [
         (b"plain", "not a whole gzip file"),
         (gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 7]), mtime=0)[:-9], "not a whole gzip file"),
@@ -142,14 +142,14 @@ def test_fashion_mnist_from_small_files(tmp_path):
         (gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 9, 1, 2]), mtime=0), r"promises \[9\], but 2 bytes"),
     ],
 )
-def test_damaged_idx_files_say_what_is_wrong(tmp_path, content, told):
+def test_damaged_idx_files_say_what_is_wrong(tmp_path, content, reason):
     path = tmp_path / "labels.gz"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=reason):
         read_idx(path, 1)
 
 
-def test_missing_things_are_told():
+def test_missing_things_are_named():
     with pytest.raises(DataError, match="choose one of digits, cifar10"):
         data.load("imagenet")
     with pytest.raises(DataError, match="--data-dir"):

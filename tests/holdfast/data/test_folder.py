@@ -84,7 +84,7 @@ def test_folders_that_make_no_classifier(tmp_path):
         data.load("folder", directory=tmp_path / "half")
 
 
-def test_a_recorded_set_is_looked_for_where_it_was_and_then_where_one_is_told(tmp_path, monkeypatch):
+def test_a_recorded_set_is_looked_for_where_it_was_and_then_where_the_user_says(tmp_path, monkeypatch):
     fill(tmp_path / "pictures", ["a", "b"], 10)
     record = DataRecord(name="folder", directory="pictures", sha256="0" * 64, calibration=2, seed=0)
     training = tiny.manifest().training.model_copy(update={"data": record})

@@ -63,7 +63,7 @@ def test_the_hash_knows_pixels_labels_and_names_but_not_where_they_lay():
 
 
 @pytest.mark.parametrize(
-    ("images", "labels", "sources", "told"),
+    ("images", "labels", "sources", "reason"),
     [
         (np.zeros((2, 4, 4, 3)), np.zeros(2, dtype=np.int64), ["a", "b"], "uint8"),
         (np.zeros((2, 4, 4), dtype=np.uint8), np.zeros(2, dtype=np.int64), ["a", "b"], "N, H, W, 3"),
@@ -73,6 +73,6 @@ def test_the_hash_knows_pixels_labels_and_names_but_not_where_they_lay():
         (np.zeros((2, 4, 4, 3), dtype=np.uint8), np.array([0, -1]), ["a", "b"], "2 class names"),
     ],
 )
-def test_arrays_that_do_not_belong_together_are_refused(images, labels, sources, told):
-    with pytest.raises(DataError, match=told):
+def test_arrays_that_do_not_belong_together_are_refused(images, labels, sources, reason):
+    with pytest.raises(DataError, match=reason):
         LabelledImages(images, labels, ("x", "y"), sources)

@@ -19,21 +19,21 @@ def counts_of(seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
 def test_p_values_follow_the_paper() -> None:
     calibration = Calibration(nonconformity=(0, 1, 1, 4), abstain_below=0, coverage=1)
     # alpha = (1, 2, 3): at least as nonconforming are 3, 1 and 1 of 4.
-    credible, confident = credibility(np.array([[2, 1, 0]]), calibration)
+    credible, confident = credibility(np.array([[2, 1, 0]]), calibration, 3)
     assert credible[0] == (1 + 3) / 5
     assert confident[0] == 1 - (1 + 1) / 5
 
 
 def test_zeros_count_and_no_p_value_is_zero() -> None:
     calibration = Calibration(nonconformity=(0, 0, 0), abstain_below=0, coverage=1)
-    assert credibility(np.array([[K, 0, 0]]), calibration)[0][0] == 1
-    assert credibility(np.array([[3, 3, 3]]), calibration)[0][0] == 1 / 4
+    assert credibility(np.array([[K, 0, 0]]), calibration, K)[0][0] == 1
+    assert credibility(np.array([[3, 3, 3]]), calibration, K)[0][0] == 1 / 4
 
 
 def test_p_values_of_true_labels_are_valid() -> None:
     """P(p_true <= e) <= e over fresh images, up to sampling error: the promise of conformal prediction."""
     calibration_counts, labels = counts_of(0, 2000)
-    calibration = calibrate(calibration_counts, labels)
+    calibration = calibrate(calibration_counts, labels, K)
     fresh, truth = counts_of(1, 4000)
     alpha = K - fresh[np.arange(len(truth)), truth]
     reference = np.array(calibration.nonconformity)
@@ -45,8 +45,8 @@ def test_p_values_of_true_labels_are_valid() -> None:
 @given(st.integers(0, 1000), st.sampled_from([0.5, 0.8, 0.95, 1.0]))
 def test_the_threshold_keeps_the_promised_coverage(seed: int, coverage: float) -> None:
     counts, labels = counts_of(seed, 60)
-    calibration = calibrate(counts, labels, coverage)
-    answered = (credibility(counts, calibration)[0] >= calibration.abstain_below).mean()
+    calibration = calibrate(counts, labels, K, coverage)
+    answered = (credibility(counts, calibration, K)[0] >= calibration.abstain_below).mean()
     assert answered >= coverage
     assert answered == calibration.coverage
 
@@ -54,6 +54,17 @@ def test_the_threshold_keeps_the_promised_coverage(seed: int, coverage: float) -
 @given(st.integers(0, 1000))
 def test_more_agreement_never_means_less_credibility(seed: int) -> None:
     counts, labels = counts_of(seed, 30)
-    calibration = calibrate(counts, labels)
+    calibration = calibrate(counts, labels, K)
     unanimous = np.eye(CLASSES, dtype=np.int64)[labels] * K
-    assert (credibility(unanimous, calibration)[0] >= credibility(counts, calibration)[0]).all()
+    assert (credibility(unanimous, calibration, K)[0] >= credibility(counts, calibration, K)[0]).all()
+
+
+def test_neighbours_that_were_not_found_never_make_an_answer_more_credible() -> None:
+    counts, labels = counts_of(0, 60)
+    calibration = calibrate(counts, labels, K)
+    whole = np.eye(CLASSES, dtype=np.int64) * K
+    credible, confident = credibility(np.concatenate([whole, whole // 3, 0 * whole]), calibration, K)
+    assert (credible[:3] > credible[3:6]).all()
+    assert (credible[3:6] >= credible[6:]).all()
+    assert (credible[6:] == (1 + (np.array(calibration.nonconformity) >= K).sum()) / 61).all()
+    assert (confident[6:] == 1 - credible[6:]).all()

@@ -64,3 +64,15 @@ def test_small_temperatures_do_not_overflow(temperature: float) -> None:
     parameters = VoteParameters(k=2, weighting="exponential", temperature=temperature)
     shares = vote(np.array([[1, -1]], dtype=np.float32), np.array([[0, 1]]), 2, parameters).probabilities
     np.testing.assert_allclose(shares, [[1, 0]])
+
+
+@pytest.mark.parametrize("parameters", [UNIFORM, EXPONENTIAL])
+def test_neighbours_that_were_not_found_have_no_vote(parameters) -> None:
+    near = np.array([[-0.2, -0.3, -np.inf], [0.9, -np.inf, -np.inf], [-np.inf] * 3], dtype=np.float32)
+    labels = np.array([[1, 2, -1], [2, -1, -1], [-1, -1, -1]])
+    outcome = vote(near, labels, 3, parameters)
+    np.testing.assert_array_equal(outcome.counts, [[0, 1, 1], [0, 0, 1], [0, 0, 0]])
+    assert outcome.labels.tolist() == [1, 2, 0]
+    np.testing.assert_allclose(outcome.probabilities.sum(axis=1), [1, 1, 0])
+    alone = vote(near[:1, :2], labels[:1, :2], 3, parameters)
+    np.testing.assert_array_equal(alone.probabilities[0], outcome.probabilities[0])

@@ -8,7 +8,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from holdfast.bundle.reader import Bundle
-from holdfast.model.classifier import Classifier
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
 from holdfast.protos.holdfast.v1 import image_pb2, model_pb2
 from holdfast.server.api.holdfast_v1 import NAME
@@ -81,7 +80,7 @@ def test_an_image_gets_the_same_answer_alone_and_among_32(served: Served) -> Non
 def test_served_is_what_the_classifier_says(served: Served) -> None:
     images = np.concatenate([coloured(label, 4, seed=500 + label) for label in range(3)])
     results = served.stub.Classify(pb.ClassifyRequest(images=[raw(i) for i in images])).results
-    answers = Classifier(Bundle.open(served.app.settings.bundle)).classify(images)
+    answers = Bundle.open(served.app.settings.bundle).classifier().classify(images)
     assert [r.answer.label.index for r in results] == answers.labels.tolist()
     assert [r.answer.credibility for r in results] == answers.credibility.tolist()
     np.testing.assert_allclose([r.answer.soft_margin for r in results], answers.soft_margin, atol=1e-3)

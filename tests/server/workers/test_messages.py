@@ -64,8 +64,7 @@ def answers_of(rng: np.random.Generator, count: int, classes: int, dim: int, k: 
         abstain=rng.random(count) < 0.5,
         soft_margin=floats(count),
         kth_distance=floats(count),
-        neighbours=Neighbours(floats(count, k), rng.integers(0, 2**60, (count, k))),
-        neighbour_labels=rng.integers(0, classes, (count, k)),
+        neighbours=Neighbours(rng.integers(0, 2**60, (count, k)), rng.integers(0, classes, (count, k)), floats(count, k)),
     )
 
 

@@ -46,8 +46,11 @@ def answers_of(images: Pixels, classes: int = CLASSES) -> Answers:
         abstain=values % 2 == 0,
         soft_margin=values.astype(np.float32) / 2,
         kth_distance=values.astype(np.float32) / 4,
-        neighbours=Neighbours(np.zeros((count, K), dtype=np.float32), values[:, None] * 10 + np.arange(K)),
-        neighbour_labels=np.repeat(values[:, None], K, axis=1),
+        neighbours=Neighbours(
+            values[:, None] * 10 + np.arange(K),
+            np.repeat(values[:, None], K, axis=1),
+            np.zeros((count, K), dtype=np.float32),
+        ),
     )
 
 

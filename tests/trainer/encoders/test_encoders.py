@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from holdfast.trainer.encoders import AmdimConfig, ResNetConfig, build_encoder, cost_of
+from holdfast.trainer.encoders import AmdimConfig, ResNetConfig, build_encoder
 from holdfast.trainer.encoders.amdim import ResNxN
 from holdfast.trainer.objectives.heads import Heads
 
@@ -47,23 +47,6 @@ def test_amdim_sees_windows_of_8_and_16_pixels() -> None:
         assert (int(rows.max()), int(columns.max())) == (window - 1, window - 1)
 
 
-def test_amdim_has_the_published_size() -> None:
-    encoder = build_encoder(AmdimConfig(128, 1024, 3))
-    heads = sum(parameter.numel() for parameter in Heads(encoder).parameters())
-    cost = cost_of(encoder)
-    assert (cost.parameters + heads) / 1e6 == pytest.approx(20, abs=0.3)
-    # Each head is three 1x1 convolutions, at 5x5 and at 7x7 locations.
-    head_macs = (25 + 49) * (2 * 512 * 1024 + 1024 * 1024)
-    assert (cost.macs + head_macs) / 1e9 == pytest.approx(0.58, abs=0.01)
-
-
-def test_four_stages_of_two_blocks_are_the_resnet_18_of_cifar() -> None:
-    cost = cost_of(build_encoder(ResNetConfig(64, 2, 10, stages=4)))
-    # As torchvision's, with a first convolution of 3x3 and stride 1: 11.17 M parameters, .56 GMAC.
-    assert cost.parameters / 1e6 == pytest.approx(11.17, abs=0.01)
-    assert cost.macs / 1e6 == pytest.approx(555.4, abs=0.1)
-
-
 @pytest.mark.parametrize("stages", [3, 4])
 @pytest.mark.parametrize("size", [32, 64])
 def test_maps_of_a_residual_net_lie_at_a_quarter_and_an_eighth(stages, size) -> None:
@@ -74,14 +57,14 @@ def test_maps_of_a_residual_net_lie_at_a_quarter_and_an_eighth(stages, size) -> 
 
 
 def test_three_stages_are_the_net_that_there_was_before_there_was_a_choice() -> None:
-    names = build_encoder(ResNetConfig(4, 1, 8)).state_dict().keys()
+    state = build_encoder(ResNetConfig(4, 1, 8)).state_dict()
     for name, shape in (
         ("to7.0.weight", (4, 3, 3, 3)),
         ("to7.2.0.conv1.weight", (8, 4, 3, 3)),
         ("to5.0.project.weight", (16, 8, 1, 1)),
     ):
-        assert build_encoder(ResNetConfig(4, 1, 8)).state_dict()[name].shape == shape
-    assert "to7.3.0.conv1.weight" not in names
+        assert state[name].shape == shape
+    assert "to7.3.0.conv1.weight" not in state
     assert "to7.3.0.conv1.weight" in build_encoder(ResNetConfig(4, 1, 8, stages=4)).state_dict()
 
 
@@ -103,13 +86,3 @@ def test_normalisation_lives_inside_and_survives_flat_channels() -> None:
     assert torch.allclose(out[:, :2].std((0, 2, 3)), torch.ones(2), atol=1e-3)
     assert out.isfinite().all()
     assert {"normalise.mean", "normalise.std"} <= encoder.state_dict().keys()
-
-
-def test_cost_leaves_the_encoder_as_it_was() -> None:
-    encoder = build_encoder(ResNetConfig(8, 1, 16))
-    before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    # 3x3x3 -> 8 at 16x16 is the first layer's share.
-    assert cost_of(encoder).macs > 27 * 8 * 256
-    assert encoder.training
-    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
-    assert not any(layer._forward_hooks for layer in encoder.modules())

@@ -5,8 +5,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from holdfast.trainer.export import gradient_graph
 from holdfast.trainer.export.gradient_graph import (
+    DECOMPOSITIONS,
     GradientOfServed,
     ScaleAndShift,
     ServedEncoder,
@@ -16,6 +16,7 @@ from holdfast.trainer.export.gradient_graph import (
 )
 
 SIDE, DIM = 12, 6
+aten = torch.ops.aten
 
 
 class Unpadded(nn.Module):
@@ -138,7 +139,7 @@ def test_convolutions_backward(side, window, stride, padding, dilation, groups):
     out = F.conv2d(maps, weight, None, stride, padding, dilation, groups)
     gradient = torch.randn_like(out)
     (expected,) = torch.autograd.grad(out, maps, gradient)
-    found, *others = gradient_graph._convolution_backward(
+    found, *others = DECOMPOSITIONS[aten.convolution_backward.default](
         gradient, maps.detach(), weight, None, [stride] * 2, [padding] * 2, [dilation] * 2, False, [0, 0], groups, []
     )
     assert others == [None, None]
@@ -154,7 +155,9 @@ def test_average_pools_backward(side, tile, times):
     out = F.avg_pool2d(maps, window, tile)
     gradient = torch.randn_like(out)
     (expected,) = torch.autograd.grad(out, maps, gradient)
-    found = gradient_graph._avg_pool2d_backward(gradient, maps.detach(), window, [tile, tile], [0, 0], False, True, None)
+    found = DECOMPOSITIONS[aten.avg_pool2d_backward.default](
+        gradient, maps.detach(), window, [tile, tile], [0, 0], False, True, None
+    )
     torch.testing.assert_close(found, expected)
 
 

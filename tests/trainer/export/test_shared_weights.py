@@ -18,7 +18,7 @@ from holdfast.trainer.encoders import ResNetConfig, build_encoder
 from holdfast.trainer.export import graphs as exporting
 from holdfast.trainer.export import rounding
 from holdfast.trainer.export.graphs import write_graphs
-from holdfast.trainer.export.shared_weights import PAGE, SMALLEST, share
+from holdfast.trainer.export.shared_weights import PAGE, SMALLEST, share_weights
 
 CONTRACT = InputContract(height=32, width=32)
 ENCODER = ResNetConfig(32, 1, 40, activation="silu")
@@ -53,7 +53,7 @@ def test_they_compute_the_same_and_each_tensor_is_stored_once(tmp_path_factory, 
     folder = tmp_path_factory.mktemp("shared")
     models = [product(*(square(seed, side) for seed in some)) for some in seeds]
     alone = [model.SerializeToString() for model in models]
-    content = share(models, "w.bin")
+    content = share_weights(models, "w.bin")
     (folder / "w.bin").write_bytes(content)
     different = {seed for some in seeds for seed in some} if 4 * side**2 >= SMALLEST else set()
     assert len(content) <= len(different) * -(-4 * side**2 // PAGE) * PAGE
@@ -72,7 +72,7 @@ def test_they_compute_the_same_and_each_tensor_is_stored_once(tmp_path_factory, 
 
 def test_the_hash_of_a_graph_tells_its_weights() -> None:
     one, same, other = (product(square(seed, 30)) for seed in (0, 0, 1))
-    contents = [share([model], "w.bin") for model in (one, same, other)]
+    contents = [share_weights([model], "w.bin") for model in (one, same, other)]
     one, same, other = (model.SerializeToString(deterministic=True) for model in (one, same, other))
     assert one == same
     assert one != other
@@ -85,10 +85,15 @@ def pair(tmp_path_factory):
     """The graphs of one encoder, standing alone and over one file."""
     encoder = rounding.rounded(build_encoder(ENCODER)).eval()
     shared, alone = tmp_path_factory.mktemp("shared"), tmp_path_factory.mktemp("alone")
-    write_graphs(encoder, shared, CONTRACT, half=True)
+
+    def keep_and_share(models, name):
+        for file, model in zip(("encoder.onnx", "gradient.onnx", "encoder_float16.onnx"), models, strict=True):
+            (alone / file).write_bytes(model.SerializeToString())
+        return share_weights(models, name)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporting, "share", lambda *_: b"")
-        write_graphs(encoder, alone, CONTRACT, half=True)
+        patch.setattr(exporting, "share_weights", keep_and_share)
+        write_graphs(encoder, shared, CONTRACT, half=True)
     return shared, alone
 
 
@@ -149,7 +154,7 @@ def test_a_bundle_of_one_file_of_weights_is_verified_checked_and_copied(exported
 def test_a_graph_may_not_look_outside_its_folder(tmp_path) -> None:
     (tmp_path / "bundle").mkdir()
     models = [product(square(0, 30))]
-    (tmp_path / "w.bin").write_bytes(share(models, "../w.bin"))
+    (tmp_path / "w.bin").write_bytes(share_weights(models, "../w.bin"))
     (tmp_path / "bundle/encoder.onnx").write_bytes(models[0].SerializeToString())
     with pytest.raises(BundleError, match="cannot be loaded"):
         open_session(tmp_path / "bundle/encoder.onnx")

@@ -64,11 +64,11 @@ def test_nothing_goes_between_host_and_device() -> None:
     # The meta device computes shapes alone: there would be nothing to read.
     encoder = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).to("meta")
     mine, theirs = MeanWeights(encoder, 0.9), theirs_of(encoder, 0.9)
-    told = []
+    mixed = []
     for update in (mine.update, theirs.update_parameters):
         with Devices() as devices:
             for _ in range(3):
                 update(encoder)
-        told.append(devices.mixed)
-    assert told[0] == []
-    assert told[1]  # what is spared: this test would see it
+        mixed.append(devices.mixed)
+    assert mixed[0] == []
+    assert mixed[1]  # what is spared: this test would see it

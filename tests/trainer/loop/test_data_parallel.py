@@ -1,4 +1,4 @@
-"""Learning from shares of a batch is learning from the batch."""
+"""Learning from shards of a batch is learning from the batch."""
 
 import copy
 import threading
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from holdfast.attacks.pgd import frozen
 from holdfast.trainer.encoders import ResNetConfig, build_encoder
-from holdfast.trainer.loop.data_parallel import Shares
-from holdfast.trainer.objectives import Batch
+from holdfast.trainer.loop.data_parallel import DataParallel
+from holdfast.trainer.objectives import ImageBatch
 from holdfast.trainer.objectives.base import Objective
 
 PLAIN = torch.autocast("cpu", torch.bfloat16, enabled=False)
@@ -45,12 +45,12 @@ def one_thread_each() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def scene(*, even: bool = False) -> tuple[nn.Module, Classify, Batch]:
+def small_problem(*, even: bool = False) -> tuple[nn.Module, Classify, ImageBatch]:
     torch.manual_seed(0)
     encoder = build_encoder(ResNetConfig(4, 1, 8)).double()
     encoder.normalise.float()
     images = torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8)
-    return encoder, Classify(8, even=even).double(), Batch(images, torch.tensor([0, 1, 2, 3, 1, 2, 3, 0]))
+    return encoder, Classify(8, even=even).double(), ImageBatch(images, torch.tensor([0, 1, 2, 3, 1, 2, 3, 0]))
 
 
 def gradients(module: nn.Module) -> list[Tensor]:
@@ -75,13 +75,13 @@ class AsDouble(nn.Module):
 
 @pytest.mark.parametrize("number", [1, 2, 4])
 def test_gradients_and_terms_are_those_of_the_whole_batch(number) -> None:
-    encoder, objective, batch = scene()
-    encoder = AsDouble(encoder).eval()  # without BatchNorm's statistics shares do not differ
+    encoder, objective, batch = small_problem()
+    encoder = AsDouble(encoder).eval()  # without BatchNorm's statistics shards do not differ
     other, whole = copy.deepcopy((encoder, objective))
     loss = whole.terms(other, batch, torch.Generator())["loss"]
     loss.backward()
-    with Shares(number, PLAIN) as shares:
-        terms = shares.backward(encoder, objective, batch, generators(number))
+    with DataParallel(number, PLAIN) as parallel:
+        terms = parallel.backward(encoder, objective, batch, generators(number))
     torch.testing.assert_close(terms["loss"], loss.detach())
     assert not terms["loss"].requires_grad
     for module, reference in ((encoder, other), (objective, whole)):
@@ -89,25 +89,25 @@ def test_gradients_and_terms_are_those_of_the_whole_batch(number) -> None:
 
 
 def test_gradients_add_up_over_calls() -> None:
-    encoder, objective, batch = scene()
+    encoder, objective, batch = small_problem()
     encoder = AsDouble(encoder).eval()
-    with Shares(2, PLAIN) as shares:
-        shares.backward(encoder, objective, batch, generators(2))
+    with DataParallel(2, PLAIN) as parallel:
+        parallel.backward(encoder, objective, batch, generators(2))
         once = [g.clone() for g in gradients(encoder)]
-        shares.backward(encoder, objective, batch, generators(2))
+        parallel.backward(encoder, objective, batch, generators(2))
     torch.testing.assert_close(gradients(encoder), [2 * g for g in once])
 
 
-def test_running_statistics_are_the_mean_of_the_shares() -> None:
-    encoder, objective, batch = scene()
+def test_running_statistics_are_the_mean_of_the_shards() -> None:
+    encoder, objective, batch = small_problem()
     encoder = AsDouble(encoder).train()
     expected = []
-    for share in batch.shares(2):
+    for shard in batch.shards(2):
         alone = copy.deepcopy(encoder)
-        objective.terms(alone, share, torch.Generator())
+        objective.terms(alone, shard, torch.Generator())
         expected.append(dict(alone.named_buffers()))
-    with Shares(2, PLAIN) as shares:
-        shares.backward(encoder, objective, batch, generators(2))
+    with DataParallel(2, PLAIN) as parallel:
+        parallel.backward(encoder, objective, batch, generators(2))
     for name, buffer in encoder.named_buffers():
         if buffer.is_floating_point():
             torch.testing.assert_close(buffer, (expected[0][name] + expected[1][name]) / 2)
@@ -117,17 +117,19 @@ def test_running_statistics_are_the_mean_of_the_shares() -> None:
     assert encoder.training
 
 
-def test_a_share_that_finds_nothing_to_follow_is_left_out() -> None:
-    encoder, objective, batch = scene(even=True)
+def test_a_shard_without_a_loss_is_left_out() -> None:
+    encoder, objective, batch = small_problem(even=True)
     encoder = AsDouble(encoder).eval()
-    first, second = batch.shares(2)
+    first, second = batch.shards(2)
     assert (first.labels[0] % 2, second.labels[0] % 2) == (0, 1)
     other, alone = copy.deepcopy((encoder, objective))
     alone.terms(other, first, torch.Generator())["loss"].backward()
-    with Shares(2, PLAIN) as shares:
-        shares.backward(encoder, objective, batch, generators(2))
+    with DataParallel(2, PLAIN) as parallel:
+        parallel.backward(encoder, objective, batch, generators(2))
         torch.testing.assert_close(gradients(encoder), gradients(other))
-        nothing = shares.backward(encoder, objective, Batch(batch.images, torch.ones(8, dtype=torch.long)), generators(2))
+        nothing = parallel.backward(
+            encoder, objective, ImageBatch(batch.images, torch.ones(8, dtype=torch.long)), generators(2)
+        )
     assert nothing == {}
     torch.testing.assert_close(gradients(encoder), gradients(other))
 
@@ -135,7 +137,7 @@ def test_a_share_that_finds_nothing_to_follow_is_left_out() -> None:
 def test_mixed_precision_reaches_every_worker() -> None:
     dtypes = []
 
-    class Watch(Classify):
+    class RecordPrecision(Classify):
         def terms(self, encoder, batch, generator) -> dict[str, Tensor]:
             embedding = encoder(batch.pixels())
             dtypes.append((embedding.dtype, threading.get_ident()))
@@ -143,9 +145,9 @@ def test_mixed_precision_reaches_every_worker() -> None:
 
     torch.manual_seed(0)
     encoder = build_encoder(ResNetConfig(4, 1, 8))
-    with Shares(2, torch.autocast("cpu", torch.bfloat16)) as shares:
+    with DataParallel(2, torch.autocast("cpu", torch.bfloat16)) as parallel:
         for _ in range(3):
-            shares.backward(encoder, Watch(8), scene()[2], generators(2))
+            parallel.backward(encoder, RecordPrecision(8), small_problem()[2], generators(2))
     assert {dtype for dtype, _ in dtypes} == {torch.bfloat16}
     assert threading.get_ident() not in {thread for _, thread in dtypes}
 
@@ -153,8 +155,8 @@ def test_mixed_precision_reaches_every_worker() -> None:
 def test_what_goes_wrong_in_a_worker_is_raised() -> None:
     class Broken(Classify):
         def terms(self, encoder, batch, generator) -> dict[str, Tensor]:
-            raise RuntimeError("broken share")
+            raise RuntimeError("broken shard")
 
-    encoder, _, batch = scene()
-    with Shares(2, PLAIN) as shares, pytest.raises(RuntimeError, match="broken share"):
-        shares.backward(encoder, Broken(8), batch, generators(2))
+    encoder, _, batch = small_problem()
+    with DataParallel(2, PLAIN) as parallel, pytest.raises(RuntimeError, match="broken shard"):
+        parallel.backward(encoder, Broken(8), batch, generators(2))

@@ -59,10 +59,10 @@ def test_a_checkpoint_from_before_a_field_there_is_now_can_be_gone_on_from(tmp_p
     encoder = build_encoder(config.encoder)
     checkpoint.save(config, "abc", Position(0, 1, 1.0), {"encoder": encoder.state_dict(), "objective": {}})
     monkeypatch.setattr(checkpoint, "plain", plain)
-    found = checkpoint.to_go_on_from(replace(config, resume=True), "abc")
+    found = checkpoint.checkpoint_to_resume(replace(config, resume=True), "abc")
     assert found is not None
     assert found.config["encoder"]["stages"] == 3
     assert torch.equal(checkpoint.load_encoder(tmp_path).to5[0].conv1.weight, encoder.to5[0].conv1.weight)
     deeper = replace(config, resume=True, encoder=replace(config.encoder, stages=4))
     with pytest.raises(CheckpointError, match=r"encoder\.stages: 3 there, 4 now"):
-        checkpoint.to_go_on_from(deeper, "abc")
+        checkpoint.checkpoint_to_resume(deeper, "abc")

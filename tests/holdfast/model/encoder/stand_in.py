@@ -12,6 +12,7 @@ from holdfast.bundle import reader
 from holdfast.model.encoder import device as device_module
 from holdfast.model.encoder.bucketed import BucketedEncoder
 from holdfast.model.encoder.onnx import OnnxGradient
+from holdfast.model.retrieval import flat_gpu
 from holdfast.model.retrieval.flat_gpu import GpuFlatIndex
 
 NAME = "Stand-in 3000"
@@ -50,10 +51,10 @@ class Rows:
     """What faiss makes of an IndexFlatIP on a GPU: float16 where asked, and no more than 2,048 neighbours."""
 
     def __init__(self, resources: Resources, index: Any, options: Any) -> None:
-        self._resources, self._index, self.options = resources, index, options
+        self.resources, self._index, self.options = resources, index, options
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        with self._resources.alone:
+        with self.resources.alone:
             if k > MOST_SELECTED:
                 raise RuntimeError(f"GPU index only supports min/max-K selection up to {MOST_SELECTED} (requested {k})")
             rounded = queries.astype(np.float16).astype(np.float32) if self.options.useFloat16 else queries
@@ -93,5 +94,5 @@ def pretend_gpu(monkeypatch: pytest.MonkeyPatch, gpu: StandInGpu | None = None) 
     monkeypatch.setattr(device_module, "find_gpu", lambda: NAME)
     monkeypatch.setattr(reader, "OnnxGradient", gradient)
     monkeypatch.setattr(reader, "BucketedEncoder", encoder)
-    monkeypatch.setattr(reader, "GpuFlatIndex", partial(GpuFlatIndex, gpu=gpu))
+    monkeypatch.setattr(flat_gpu, "GpuFlatIndex", partial(GpuFlatIndex, gpu=gpu))
     return gpu

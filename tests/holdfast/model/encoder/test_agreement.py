@@ -44,5 +44,5 @@ def test_what_is_tolerable_hangs_on_the_precision(precision: str) -> None:
     largest = float(np.arccos(1 - TOLERANCES[precision]))
     refuse_disagreement(turned(0.9 * largest), turned(0), precision)
     for angle in (1.1 * largest, np.nan):
-        with pytest.raises(DeviceError, match=rf"^in {precision} the GPU moves embeddings .* is allowed: (open|see)"):
+        with pytest.raises(DeviceError, match=precision):
             refuse_disagreement(turned(angle), turned(0), precision)

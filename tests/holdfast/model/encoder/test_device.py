@@ -100,29 +100,27 @@ def test_a_gpu_with_everything_is_found(machine: SimpleNamespace) -> None:
 
 def test_builds_for_the_cpu_are_named_with_the_way_out(machine: SimpleNamespace) -> None:
     machine.onnxruntime.get_available_providers = lambda: ["CPUExecutionProvider"]
-    with pytest.raises(DeviceError, match=r"no CUDAExecutionProvider: .*'\.\[gpu\]' in the place of '\.\[serve\]', never both"):
+    with pytest.raises(DeviceError, match=r"CUDAExecutionProvider.*\.\[gpu\]"):
         find_gpu()
     del machine.faiss.StandardGpuResources
-    with pytest.raises(DeviceError, match="no CUDAExecutionProvider and this faiss has no StandardGpuResources"):
+    with pytest.raises(DeviceError, match="CUDAExecutionProvider.*StandardGpuResources"):
         find_gpu()
 
 
 def test_a_faiss_that_does_not_load_is_named_beside_all_else(machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "faiss", Unloadable("faiss", RuntimeError("the CUDA 13 runtime wheels\n  are missing")))
-    with pytest.raises(
-        DeviceError, match=r"^the GPU cannot be used: faiss cannot be loaded: the CUDA 13 runtime wheels are missing"
-    ):
+    with pytest.raises(DeviceError, match="CUDA 13 runtime wheels are missing"):
         find_gpu()
     machine.onnxruntime.get_available_providers = lambda: ["CPUExecutionProvider"]
     machine.driver = Driver((12, 8), ("NVIDIA H100",))
-    with pytest.raises(DeviceError, match=r"wheels are missing.*'\.\[gpu\]'.*no CUDAExecutionProvider: .*update the driver"):
+    with pytest.raises(DeviceError, match=r"wheels are missing.*\.\[gpu\].*CUDAExecutionProvider.*driver"):
         find_gpu()
 
 
 def test_a_driver_older_than_the_libraries_is_named_before_faiss_would_abort(machine: SimpleNamespace) -> None:
     machine.driver = Driver((12, 8), ("NVIDIA H100",))
     machine.faiss.get_num_gpus = lambda: pytest.fail("faiss aborts here")
-    with pytest.raises(DeviceError, match=r"CUDA 12\.8 at most, onnxruntime is built for 13\.0: update the driver"):
+    with pytest.raises(DeviceError, match=r"12\.8.*13\.0.*driver"):
         find_gpu()
 
 
@@ -143,7 +141,7 @@ def test_what_this_machine_lacks_is_named() -> None:
 
 def refuse(placement: Placement) -> Placement:
     if placement.device == "cuda":
-        raise DeviceError("no room")
+        raise DeviceError("out of memory")
     return placement
 
 
@@ -151,12 +149,12 @@ def test_only_auto_takes_the_cpu_for_the_gpu_and_it_says_why(monkeypatch: pytest
     monkeypatch.setattr(device, "find_gpu", lambda: "NVIDIA H100")
     for choice in ("cuda", "auto"):
         assert place(choice, lambda placement: placement) == Placement("cuda", "NVIDIA H100")
-    assert place("auto", refuse) == Placement("cpu", reason="no room")
-    with pytest.raises(DeviceError, match="no room"):
+    assert place("auto", refuse) == Placement("cpu", reason="out of memory")
+    with pytest.raises(DeviceError, match="out of memory"):
         place("cuda", refuse)
     monkeypatch.setattr(device, "find_gpu", lambda: refuse(Placement("cuda")))
-    assert place("auto", refuse) == Placement("cpu", reason="no room")
-    with pytest.raises(DeviceError, match="no room"):
+    assert place("auto", refuse) == Placement("cpu", reason="out of memory")
+    with pytest.raises(DeviceError, match="out of memory"):
         place("cuda", lambda placement: placement)
 
 
@@ -185,7 +183,7 @@ def test_a_provider_that_fails_to_load_is_refused(tmp_path: Path, monkeypatch: p
     write_encoder(tmp_path / "e.onnx")
     real = ort.InferenceSession
     asked = fake_sessions(monkeypatch, lambda path, options: real(path, options, providers=["CPUExecutionProvider"]))
-    with pytest.raises(DeviceError, match=r"would have used the CPU .*CUDA 13\.0 or cuDNN 9 is missing"):
+    with pytest.raises(DeviceError, match=r"CUDA 13\.0.*cuDNN 9"):
         OnnxEncoder(tmp_path / "e.onnx", device="cuda")
     ((name, options), second) = asked[0]["providers"]
     assert (name, second, asked[0]["enable_fallback"]) == ("CUDAExecutionProvider", "CPUExecutionProvider", 0)
@@ -195,7 +193,7 @@ def test_a_provider_that_fails_to_load_is_refused(tmp_path: Path, monkeypatch: p
 
 def test_a_graph_that_fails_on_the_gpu_is_the_devices_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_sessions(monkeypatch, lambda *_: (_ for _ in ()).throw(RuntimeError("CUDA failure 2: out of memory")))
-    with pytest.raises(DeviceError, match=r"on the GPU: CUDA failure 2: out of memory; if the CPU loads it"):
+    with pytest.raises(DeviceError, match="GPU.*out of memory"):
         OnnxEncoder(tmp_path / "e.onnx", device="cuda")
-    with pytest.raises(BundleError, match="cannot be loaded by ONNX Runtime: CUDA failure"):
+    with pytest.raises(BundleError, match="ONNX Runtime.*CUDA failure"):
         OnnxEncoder(tmp_path / "e.onnx")

@@ -1,4 +1,4 @@
-"""A faiss that does not load, as faiss-gpu-cuvs without its CUDA wheels: told in one line by whoever needs it."""
+"""A faiss that does not load, as faiss-gpu-cuvs without its CUDA wheels: one line from whoever needs it."""
 
 import copy
 import os
@@ -10,6 +10,7 @@ import pytest
 
 from holdfast.errors import DeviceError
 from holdfast.model.retrieval.faiss_library import Unloadable, load
+from tests.holdfast.bundle.tiny import write_bundle
 
 REPOSITORY = Path(__file__).parents[4]
 FAILURES = {
@@ -17,6 +18,11 @@ FAILURES = {
     "a library of CUDA": 'raise ImportError("libcudart.so.13: cannot open shared object file")',
     "the driver": 'raise OSError("libcuda.so.1: cannot open shared object file")',
 }
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "bundle")
 
 
 @pytest.fixture(params=list(FAILURES))
@@ -44,16 +50,16 @@ def test_the_server_says_it_in_one_line_on_either_device(broken: dict[str, str],
 
 
 def test_so_does_who_looks_at_a_bundle(broken: dict[str, str], tiny: Path) -> None:
-    ended = run("bundle", "check", str(tiny), environment=broken)
+    ended = run("holdfast.bundle", "check", str(tiny), environment=broken)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("bundle: faiss cannot be loaded: ")
     assert ended.stderr.count("\n") == 1
 
 
-def test_what_loads_is_the_module_and_what_is_not_there_is_told_when_asked() -> None:
+def test_what_loads_is_the_module_and_what_is_not_there_says_so_when_asked() -> None:
     assert load("json") is sys.modules["json"]
     absent = load("no_such_library")
     assert isinstance(absent, Unloadable)
     assert isinstance(copy.copy(absent), Unloadable)
-    with pytest.raises(DeviceError, match=r"^no_such_library cannot be loaded: No module named 'no_such_library': pip install"):
+    with pytest.raises(DeviceError, match="no_such_library.*pip install"):
         absent.read_index("x")

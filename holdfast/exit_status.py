@@ -1,0 +1,62 @@
+"""Exit statuses, the same for every program, and the one function that turns an exception into one of them.
+
+- 0: done.
+- 1: a failure: a bug, calls that were cut off when a server drained, a server that does not answer, a missed target.
+- 2: wrong usage, or input that was refused (every HoldfastError).
+- 3: an evaluation failed its own sanity checks, so that its numbers mean little.
+- 75: paused, as --minutes are over; the same command goes on.
+- 130: interrupted by ctrl-c. 143: ended by SIGTERM.
+"""
+
+import sys
+from collections.abc import Callable
+
+from holdfast.errors import HoldfastError
+from holdfast.interrupts import INTERRUPTED, TERMINATED, TIME_UP, TimeUpError, sigterm_interrupts, status_of
+
+DONE, FAILED, REFUSED, CHECKS_FAILED, PAUSED = 0, 1, 2, 3, TIME_UP
+
+STATUSES = {
+    DONE: "done",
+    FAILED: "a failure: a bug, calls cut off when a server drained, a server that does not answer, a missed target",
+    REFUSED: "wrong usage, or input that was refused",
+    CHECKS_FAILED: "an evaluation failed its own sanity checks",
+    PAUSED: "paused, as --minutes are over; the same command goes on",
+    INTERRUPTED: "interrupted by ctrl-c",
+    TERMINATED: "ended by SIGTERM",
+}
+
+GOES_ON = "the same command goes on from there"
+
+
+def explain_statuses(*statuses: int) -> str:
+    """A paragraph for --help: these statuses with their meanings, a line each; all of them by default."""
+    lines = [f"  {status:<4} {STATUSES[status]}" for status in statuses or STATUSES]
+    return "\n".join(["exit statuses:", *lines])
+
+
+def exit_status(program: str, run: Callable[[], int | None], *, again: str = "") -> int:
+    """Run a program to its end, and return its exit status; errors are one line on stderr.
+
+    Args:
+        program: what a message begins with, such as "holdfast train".
+        run: does the work. Returns a status; None counts as done.
+        again: what a person who interrupted it may want to know, such as "the same command goes on from there".
+
+    """
+    try:
+        with sigterm_interrupts():
+            return run() or DONE
+    except TimeUpError as error:
+        _print(program, f"{error}; {again or GOES_ON}")
+        return PAUSED
+    except HoldfastError as error:
+        _print(program, str(error))
+        return REFUSED
+    except KeyboardInterrupt as interruption:
+        _print(program, f"interrupted; {again}" if again else "interrupted")
+        return status_of(interruption)
+
+
+def _print(program: str, message: str) -> None:
+    print(f"{program}: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,123 @@
+"""The kinds of index that there are. A new one is a file that keeps `Retriever`, and a line here."""
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from holdfast.errors import BundleError
+from holdfast.model.answers import Ints
+from holdfast.model.retrieval.base import Bank, Retriever
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from holdfast.model.encoder.device import Device
+
+
+class StoredRetriever(Retriever, Protocol):
+    """A retriever that the index builder has just built, and that can be written."""
+
+    def save(self, path: Path) -> None:
+        """Write its file."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieverKind:
+    """One kind of index: where its code is, imported when it is first asked for.
+
+    Attributes:
+        implementation: "module:Class". The class has `build(bank) -> StoredRetriever` for the index builder, and
+            `load(path, ids, labels) -> Retriever`: the file, and what the exemplars' table says that it holds, int64 [M] each.
+        file: its file in a bundle.
+        extra: of `pip install 'holdfast[...]'`, what has to be installed for it.
+        on_gpu: "module:Class" over a loaded one, for encoders that run on a GPU; "" where the index stays where it is.
+        exact: whether it finds all of the k nearest, or else is not to be served.
+        rounds: whether `build` takes `half=True`, which rounds embeddings to float16.
+
+    """
+
+    implementation: str
+    file: str
+    extra: str
+    on_gpu: str = ""
+    exact: bool = False
+    rounds: bool = False
+
+
+RETRIEVERS: dict[str, RetrieverKind] = {
+    "flat": RetrieverKind(
+        "holdfast.model.retrieval.flat:FlatIndex",
+        file="index.faiss",
+        extra="serve",
+        on_gpu="holdfast.model.retrieval.flat_gpu:GpuFlatIndex",
+        exact=True,
+        rounds=True,
+    ),
+}
+"""By the name in the manifest."""
+
+
+def retriever_kind(name: str) -> RetrieverKind:
+    """The kind of that name. Raises BundleError where there is none."""
+    if name not in RETRIEVERS:
+        raise BundleError(
+            f"there is no index of kind {name!r} in this holdfast, which knows {', '.join(sorted(RETRIEVERS))}:"
+            " upgrade holdfast, or build the index again with python -m index_build"
+        )
+    return RETRIEVERS[name]
+
+
+def build_retriever(name: str, bank: Bank, *, half: bool = False) -> StoredRetriever:
+    """Index a bank. With `half`, its embeddings are rounded to float16.
+
+    Raises:
+        BundleError: there is no such kind, its package is not installed, or it does not round.
+
+    """
+    check_buildable(name, half=half)
+    built: StoredRetriever = _load(name, RETRIEVERS[name].implementation).build(bank, **({"half": True} if half else {}))
+    return built
+
+
+def check_buildable(name: str, *, half: bool = False) -> None:
+    """Find out, before anything is embedded, whether such an index can be built. Raises as `build_retriever`."""
+    kind = retriever_kind(name)
+    if half and not kind.rounds:
+        raise BundleError(f"an index of kind {name!r} does not round embeddings to float16: leave --half away")
+    _load(name, kind.implementation)
+
+
+def open_retriever(name: str, path: Path, ids: Ints, labels: Ints, device: "Device" = "cpu") -> Retriever:
+    """Open an index whose file's hash has been verified.
+
+    Args:
+        name: its kind.
+        path: its file.
+        ids: int64 [M], what the exemplars' table says that it holds, in this order.
+        labels: int64 [M], theirs.
+        device: where the encoder runs.
+
+    Raises:
+        BundleError: there is no such kind, its package is not installed, or the file is of another kind.
+        ContractMismatchError: the index holds other exemplars.
+        DeviceError: the GPU does not take it.
+
+    """
+    kind = retriever_kind(name)
+    retriever: Retriever = _load(name, kind.implementation).load(path, ids, labels)
+    if device == "cpu" or not kind.on_gpu:
+        return retriever
+    on_gpu: Callable[[Retriever], Retriever] = _load(name, kind.on_gpu)
+    return on_gpu(retriever)
+
+
+def _load(name: str, path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except ImportError as error:
+        raise BundleError(
+            f"an index of kind {name!r} needs {error.name or error}, which is not installed:"
+            f" pip install 'holdfast[{RETRIEVERS[name].extra}]'"
+        ) from None

@@ -1,0 +1,89 @@
+"""The table of kinds of index, and what happens where one is not there."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from holdfast.errors import BundleError
+from holdfast.model.retrieval.base import Bank, Exportable, Retriever, bank_of, nearest
+from holdfast.model.retrieval.table import RETRIEVERS, RetrieverKind, build_retriever, check_buildable, open_retriever
+from tests import ivf
+from tests.holdfast.model.retrieval.test_flat import assert_same, unit
+
+BANK = Bank(unit(0, 200), np.arange(200) * 3, np.arange(200) % 4)
+
+
+@pytest.fixture(params=["flat", "ivf", "ivf-exporting"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    ivf.register(monkeypatch)
+    return request.param
+
+
+def test_every_kind_keeps_the_contract(kind: str, tmp_path: Path) -> None:
+    queries = unit(1, 50)
+    kept = queries.copy()
+    built = build_retriever(kind, BANK)
+    built.save(tmp_path / "index")
+    opened = open_retriever(kind, tmp_path / "index", BANK.ids, BANK.labels)
+    for index in (built, opened):
+        assert isinstance(index, Retriever)
+        assert (index.kind, index.size, index.dim) == (kind, 200, 16)
+        for k in (1, 20, 250):
+            found = index.search(queries, k)
+            np.testing.assert_array_equal(queries, kept)
+            assert found.ids.shape == found.labels.shape == found.similarities.shape == (50, k)
+            assert (found.ids.dtype, found.labels.dtype, found.similarities.dtype) == (np.int64, np.int64, np.float32)
+            there = found.ids >= 0
+            assert (np.diff(there.astype(int), axis=1) <= 0).all()  # what was not found is at the end
+            assert (found.similarities[:, 1:] <= found.similarities[:, :-1])[there[:, 1:]].all()
+            np.testing.assert_array_equal(found.labels[there], found.ids[there] // 3 % 4)
+            assert (found.labels[~there] == -1).all()
+            assert np.isneginf(found.similarities[~there]).all()
+            for row in found.ids:
+                assert len(np.unique(row[row >= 0])) == (row >= 0).sum()
+    np.testing.assert_array_equal(nearest(opened, queries, 9).ids, nearest(built, queries, 9).ids)
+
+
+def test_a_bank_comes_from_who_can_hand_it_out(kind: str) -> None:
+    index = build_retriever(kind, BANK)
+    if isinstance(index, Exportable):
+        assert_same(bank_of(index), BANK)
+    else:
+        with pytest.raises(BundleError, match="'ivf'.*--index flat"):
+            bank_of(index)
+
+
+def test_only_what_rounds_is_rounded(kind: str) -> None:
+    if kind == "flat":
+        assert "float16" in str(build_retriever(kind, BANK, half=True))
+    else:
+        with pytest.raises(BundleError, match="--half"):
+            check_buildable(kind, half=True)
+
+
+def test_an_unknown_kind_names_those_that_there_are(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"'crystal-ball'.*\bflat\b") as refused:
+        open_retriever("crystal-ball", tmp_path / "x", BANK.ids, BANK.labels)
+    assert "\n" not in str(refused.value)
+    with pytest.raises(BundleError, match="crystal-ball"):
+        check_buildable("crystal-ball")
+
+
+def test_a_kind_that_is_not_installed_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "far_away.py").write_text("import no_such_client\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(RETRIEVERS, "remote", RetrieverKind("far_away:Remote", file="remote.json", extra="remote"))
+    for attempt in (
+        lambda: open_retriever("remote", tmp_path / "x", BANK.ids, BANK.labels),
+        lambda: check_buildable("remote"),
+    ):
+        with pytest.raises(BundleError, match=r"no_such_client.*pip install 'holdfast\[remote\]'") as refused:
+            attempt()
+        assert "\n" not in str(refused.value)
+
+
+def test_an_index_without_a_gpu_version_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ivf.register(monkeypatch)
+    build_retriever("ivf", BANK).save(tmp_path / "index")
+    assert type(open_retriever("ivf", tmp_path / "index", BANK.ids, BANK.labels, "cuda")).__name__ == "IvfIndex"

@@ -1,0 +1,21 @@
+"""What the manifest says of a training."""
+
+from dataclasses import replace
+
+from holdfast.trainer.export import bundle as write_bundle
+from holdfast.trainer.objectives import AmdimObjectiveConfig
+from holdfast.trainer.presets import DIGITS
+
+
+def test_a_stage_is_described_by_its_name_its_threat_and_its_steps() -> None:
+    amdim, ssat = DIGITS.stages
+    assert isinstance(amdim.objective, AmdimObjectiveConfig)
+    assert write_bundle.describe_stage(amdim) == f"amdim, {amdim.steps} steps of 128"
+    assert write_bundle.describe_stage(ssat).startswith("ssat (label_free, L-inf 24/255), ")
+
+
+def test_what_is_done_after_the_training_is_described() -> None:
+    assert write_bundle.describe_postprocessing(DIGITS) == []
+    both = write_bundle.describe_postprocessing(replace(DIGITS, half=True, whitening=0.25))
+    assert "float16" in both[0]
+    assert "0.25" in both[1]
