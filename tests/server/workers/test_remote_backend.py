@@ -1,4 +1,4 @@
-"""Workers' engines over real socket pairs, against one batcher: the queue is one, and each call is its own."""
+"""Workers' backends over real socket pairs, against one batcher: the queue is one, and each call is its own."""
 
 import asyncio
 import threading
@@ -15,11 +15,15 @@ from holdfast.model.answers import Answers, Neighbours
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.batching import Batcher, Limits
 from holdfast.server.core.errors import DeadlineError, DrainingError, EngineError, EngineGoneError, QueueFullError
-from holdfast.server.core.request import CANARY, LABELS, NO_DEADLINE, Images, Kind, Wanted
-from holdfast.server.core.result import Answer, Batch
+from holdfast.server.core.holder import ModelHolder
+from holdfast.server.core.observers import ObservedBatch, Observer, Observers
+from holdfast.server.core.request import CANARY, EMBEDDINGS, LABELS, NO_DEADLINE, CallKind, Images, Want
+from holdfast.server.core.result import Answer, AnsweredBatch
 from holdfast.server.monitor.metrics import Metrics
-from holdfast.server.workers.remote_backend import RemoteEngine
+from holdfast.server.workers.known_models import MOST_MODELS
+from holdfast.server.workers.remote_backend import RemoteBackend
 from holdfast.server.workers.worker_connection import WorkerConnection
+from tests.server.described import described
 
 SHAPE = (2, 2, 3)
 CLASSES, DIM, K = 256, 6, 4
@@ -29,27 +33,45 @@ def image(value: int) -> Pixels:
     return np.full(SHAPE, value, dtype=np.uint8)
 
 
-def model(images: Pixels) -> Batch:
-    """Its label is an image's value, and everything else follows from it."""
+def answers_of(images: Pixels, classes: int = CLASSES) -> Answers:
+    """An image's label is its value, and everything else follows from it."""
     values = images[:, 0, 0, 0].astype(np.int64)
     count = len(values)
-    return Batch(
-        Answers(
-            embeddings=np.repeat(values[:, None], DIM, axis=1).astype(np.float32),
-            labels=values,
-            probabilities=np.eye(CLASSES, dtype=np.float32)[values],
-            credibility=np.full(count, np.nan),
-            confidence=np.full(count, np.nan),
-            abstain=values % 2 == 0,
-            soft_margin=values.astype(np.float32) / 2,
-            kth_distance=values.astype(np.float32) / 4,
-            neighbours=Neighbours(
-                values[:, None] * 10 + np.arange(K),
-                np.repeat(values[:, None], K, axis=1),
-                np.zeros((count, K), dtype=np.float32),
-            ),
-        )
+    return Answers(
+        embeddings=np.repeat(values[:, None], DIM, axis=1).astype(np.float32),
+        labels=values,
+        probabilities=np.eye(classes, dtype=np.float32)[values],
+        credibility=np.full(count, np.nan),
+        confidence=np.full(count, np.nan),
+        abstain=values % 2 == 0,
+        soft_margin=values.astype(np.float32) / 2,
+        kth_distance=values.astype(np.float32) / 4,
+        neighbours=Neighbours(
+            values[:, None] * 10 + np.arange(K),
+            np.repeat(values[:, None], K, axis=1),
+            np.zeros((count, K), dtype=np.float32),
+        ),
     )
+
+
+@dataclass(eq=False)
+class Model:
+    """Stands in for a snapshot."""
+
+    version: int = 1
+    classes: int = CLASSES
+    before: Callable[[Pixels], object] = lambda images: None
+
+    def __post_init__(self) -> None:
+        names = tuple(f"v{self.version}-{n}" for n in range(self.classes))
+        self.description = described(version=self.version, shape=SHAPE, class_names=names)
+
+    def retrieve(self, images: Pixels) -> Pixels:
+        self.before(images)
+        return images
+
+    def decide(self, images: Pixels) -> AnsweredBatch:
+        return AnsweredBatch(self.description, answers_of(images, self.classes))
 
 
 @dataclass
@@ -60,54 +82,59 @@ class Gate:
     open: threading.Event = field(default_factory=threading.Event)
     sizes: list[int] = field(default_factory=list)
 
-    def __call__(self, images: Pixels) -> Batch:
+    def __call__(self, images: Pixels) -> None:
         self.sizes.append(len(images))
         self.entered.set()
         assert self.open.wait(20)
         if images.max() == 13:
             raise RuntimeError("unlucky")
-        return model(images)
+
+
+class Seen(Observer):
+    name = "seen"
+
+    def __init__(self) -> None:
+        self.images: list[tuple[int, int, float, str]] = []
+
+    def observe(self, batch: ObservedBatch) -> None:
+        columns = (batch.images[:, 0, 0, 0].tolist(), batch.answers.labels.tolist(), batch.answers.soft_margin.tolist())
+        self.images += zip(*columns, batch.callers, strict=True)
 
 
 @dataclass
-class Offered:
-    seen: list[tuple[int, int, float]] = field(default_factory=list)
-
-    def offer(self, image: Pixels, label: int, soft_margin: float) -> None:
-        self.seen.append((int(image[0, 0, 0]), label, soft_margin))
-
-
-@dataclass
-class House:
+class Setup:
     """One batcher, and the workers' ends of the links to it."""
 
-    batcher: Batcher[Batch, Batch]
-    desks: list[WorkerConnection]
-    workers: list[RemoteEngine]
+    batcher: Batcher
+    holder: ModelHolder
+    workers: list[RemoteBackend]
     lost: list[asyncio.Event]
     metrics: Metrics
-    offered: Offered
+    seen: Seen
 
     def sample(self, name: str) -> float:
         return self.metrics.registry.get_sample_value(name) or 0.0
 
 
 @asynccontextmanager
-async def house(run: Callable[[Pixels], Batch] = model, workers: int = 2, **limits: float) -> AsyncIterator[House]:
+async def setup(
+    before: Callable[[Pixels], object] = lambda images: None, workers: int = 2, **limits: float
+) -> AsyncIterator[Setup]:
     chosen = {"batch": 4, "wait": 0.0, "admitted": 100} | limits
-    metrics, offered = Metrics(), Offered()
-    limits = Limits(int(chosen["batch"]), chosen["wait"], int(chosen["admitted"]))
-    batcher = Batcher(run, lambda batch: batch, limits, metrics)
+    metrics, seen = Metrics(), Seen()
+    holder = ModelHolder(Model(before=before))  # type: ignore[arg-type]
+    observers = Observers(metrics)
+    observers.add(seen)
+    limited = Limits(int(chosen["batch"]), chosen["wait"], int(chosen["admitted"]))
+    batcher = Batcher(lambda: holder.current, limited, metrics, observers)
     batcher.start()
-    made = House(batcher, [], [], [], metrics, offered)
+    made = Setup(batcher, holder, [], [], metrics, seen)
     for number in range(workers):
         near, far = socketpair()
         lost = asyncio.Event()
-        desk = WorkerConnection(f"worker-{number}", batcher, offered, SHAPE, 50)
-        worker = RemoteEngine(int(chosen["admitted"]), CLASSES, Metrics(engine=False), lost.set)
-        await desk.open(near)
-        await worker.open(far)
-        made.desks.append(desk)
+        worker = RemoteBackend(int(chosen["admitted"]), Metrics(engine=False), lost.set)
+        await WorkerConnection(f"worker-{number}", batcher, holder, 50).open(near)
+        await asyncio.wait_for(worker.open(far), 5)
         made.workers.append(worker)
         made.lost.append(lost)
     try:
@@ -119,9 +146,11 @@ async def house(run: Callable[[Pixels], Batch] = model, workers: int = 2, **limi
         await asyncio.to_thread(batcher.stop)
 
 
-async def ask(worker: RemoteEngine, images: Images, deadline: float = NO_DEADLINE, wanted: Wanted = LABELS) -> list[Answer]:
-    shares = await worker.submit(images, deadline, wanted)
-    return [answer for share in shares for answer in share.batch.one_by_one[share.start : share.stop]]
+async def ask(
+    worker: RemoteBackend, images: Images, deadline: float = NO_DEADLINE, want: Want = LABELS, caller: str = ""
+) -> list[Answer]:
+    slices = await worker.submit(images, deadline, want, caller)
+    return [answer for part in slices for answer in part.batch.one_by_one[part.start : part.stop]]
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -132,7 +161,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_every_worker_gets_its_own_answers_in_order() -> None:
     calls = [[(7 * call + place) % 250 for place in range(call % 11)] for call in range(60)]
-    async with house(workers=3, batch=8, admitted=1000) as made:
+    async with setup(workers=3, batch=8, admitted=1000) as made:
         found = await asyncio.gather(*(ask(made.workers[n % 3], [image(v) for v in call]) for n, call in enumerate(calls)))
         assert [[answer.label for answer in answers] for answers in found] == calls
         assert made.batcher.idle()
@@ -147,11 +176,11 @@ async def test_every_worker_gets_its_own_answers_in_order() -> None:
 
 
 async def test_embeddings_and_neighbours_come_where_they_are_wanted() -> None:
-    async with house() as made:
+    async with setup() as made:
         images = np.stack([image(v) for v in (3, 5, 9, 11, 250)])  # more than a batch
-        near = await ask(made.workers[0], images, wanted=Wanted(Kind.CLASSIFY, 2))
-        all_near = await ask(made.workers[1], images, wanted=Wanted(Kind.CLASSIFY, 1000))
-        embedded = await ask(made.workers[0], images, wanted=Wanted(Kind.EMBED))
+        near = await ask(made.workers[0], images, want=Want(CallKind.CLASSIFY, 2))
+        all_near = await ask(made.workers[1], images, want=Want(CallKind.CLASSIFY, 1000))
+        embedded = await ask(made.workers[0], images, want=EMBEDDINGS)
     assert [[n.id for n in answer.neighbours(9)] for answer in near] == [[v * 10, v * 10 + 1] for v in (3, 5, 9, 11, 250)]
     assert [len(answer.neighbours(9)) for answer in all_near] == [K] * 5
     assert [answer.embedding.tolist() for answer in embedded] == [[float(v)] * DIM for v in (3, 5, 9, 11, 250)]
@@ -159,7 +188,7 @@ async def test_embeddings_and_neighbours_come_where_they_are_wanted() -> None:
 
 async def test_the_queue_is_bounded_over_all_workers() -> None:
     gate = Gate()
-    async with house(gate, admitted=4, batch=1) as made:
+    async with setup(gate, admitted=4, batch=1) as made:
         one, other = made.workers
         waiting = [asyncio.create_task(ask(one, [image(1)] * 3)), asyncio.create_task(ask(other, [image(2)]))]
         await until(lambda: made.batcher.admission.admitted == 4)
@@ -167,14 +196,14 @@ async def test_the_queue_is_bounded_over_all_workers() -> None:
             await ask(other, [image(3)])
         assert refused.value.retry_after >= 0.01
         assert made.sample("holdfast_refused_images_total") == 1
-        canary = asyncio.create_task(ask(other, [image(4)], wanted=CANARY))  # a full queue is not ill
+        canary = asyncio.create_task(ask(other, [image(4)], want=CANARY))  # a full queue is not ill
         gate.open.set()
         assert [answer.label for task in (*waiting, canary) for answer in await task] == [1, 1, 1, 2, 4]
         assert [answer.label for answer in await ask(other, [image(3)])] == [3]
 
 
 async def test_a_worker_bounds_its_own_before_they_are_decoded() -> None:
-    async with house(admitted=4) as made:
+    async with setup(admitted=4) as made:
         (worker, _) = made.workers
         with worker.admit(3):
             assert not worker.idle()
@@ -187,18 +216,19 @@ async def test_a_worker_bounds_its_own_before_they_are_decoded() -> None:
 
 async def test_late_and_cancelled_images_never_reach_the_model() -> None:
     gate = Gate()
-    async with house(gate, batch=1) as made:
+    async with setup(gate, batch=1) as made:
         worker = made.workers[0]
         first = asyncio.create_task(ask(worker, [image(1)]))
         await asyncio.to_thread(gate.entered.wait, 10)
-        late = asyncio.create_task(ask(worker, [image(2)], time.monotonic() + 0.05))
+        deadline = time.monotonic() + 0.05
+        late = asyncio.create_task(ask(worker, [image(2)], deadline))
         left = asyncio.create_task(ask(worker, [image(3)] * 2))
         await until(lambda: made.batcher.admission.admitted == 4)
         left.cancel()
         await until(lambda: made.batcher.admission.admitted == 2)
         with pytest.raises(DeadlineError):
             await ask(worker, [image(5)], time.monotonic() - 1)
-        await asyncio.sleep(0.06)
+        await until(lambda: time.monotonic() > deadline)
         gate.open.set()
         assert [answer.label for answer in await first] == [1]
         with pytest.raises(DeadlineError):
@@ -212,7 +242,7 @@ async def test_late_and_cancelled_images_never_reach_the_model() -> None:
 async def test_a_model_that_fails_fails_its_batch_alone() -> None:
     gate = Gate()
     gate.open.set()
-    async with house(gate, batch=1) as made:
+    async with setup(gate, batch=1) as made:
         outcomes = await asyncio.gather(
             *(ask(f, [image(v)]) for f, v in zip(made.workers, (12, 13), strict=True)), return_exceptions=True
         )
@@ -223,7 +253,7 @@ async def test_a_model_that_fails_fails_its_batch_alone() -> None:
 
 async def test_a_worker_that_is_gone_leaves_nothing_in_the_queue() -> None:
     gate = Gate()
-    async with house(gate, batch=1) as made:
+    async with setup(gate, batch=1) as made:
         gone, stays = made.workers
         first = asyncio.create_task(ask(stays, [image(1)]))
         await asyncio.to_thread(gate.entered.wait, 10)
@@ -243,23 +273,71 @@ async def test_a_worker_that_is_gone_leaves_nothing_in_the_queue() -> None:
 
 
 async def test_an_engine_that_is_going_down_says_so() -> None:
-    async with house() as made:
+    async with setup() as made:
         await asyncio.to_thread(made.batcher.stop)
         with pytest.raises(DrainingError):
             await ask(made.workers[0], [image(1)])
 
 
-async def test_the_prober_is_offered_what_was_classified_and_nothing_else() -> None:
-    async with house() as made:
+async def test_what_was_classified_is_observed_with_its_caller_and_nothing_else() -> None:
+    async with setup() as made:
+        one, other = made.workers
+        await ask(one, [image(v) for v in (10, 20, 30, 40, 50)], caller="10.0.0.7")
+        await ask(other, [image(60)], caller="2001:db8::1")
+        await ask(one, [image(70)], want=EMBEDDINGS)
+        await ask(one, [image(80)], want=CANARY)
+        await ask(one, [image(90)])
+        await until(lambda: len(made.seen.images) == 7)
+    expected = [(v, v, v / 2, "10.0.0.7") for v in (10, 20, 30, 40, 50)]
+    assert made.seen.images == [*expected, (60, 60, 30.0, "2001:db8::1"), (90, 90, 45.0, "")]
+
+
+async def test_a_batch_of_everything_is_observed_where_it_was_classified() -> None:
+    gate = Gate()
+    async with setup(gate, batch=8) as made:
         worker = made.workers[0]
-        await ask(worker, [image(v) for v in (10, 20, 30, 40, 50)])
-        await ask(worker, [image(60)], wanted=Wanted(Kind.EMBED))
-        await ask(worker, [image(70)], wanted=CANARY)
-    assert made.offered.seen == [(v, v, v / 2) for v in (10, 20, 30, 40, 50)]
+        first = asyncio.create_task(ask(worker, [image(1)], caller="a"))
+        await asyncio.to_thread(gate.entered.wait, 10)
+        wants = [(2, EMBEDDINGS, "b"), (3, LABELS, "c"), (4, CANARY, ""), (5, Want(neighbours=2), "d")]
+        rest = [asyncio.create_task(ask(worker, [image(v)] * 2, want=want, caller=who)) for v, want, who in wants]
+        await until(lambda: made.sample("holdfast_queue_images") == 8)
+        gate.open.set()
+        await asyncio.gather(first, *rest)
+        await until(lambda: len(made.seen.images) == 5)
+    assert gate.sizes == [1, 8]
+    assert [(value, who) for value, _, _, who in made.seen.images] == [(1, "a"), (3, "c"), (3, "c"), (5, "d"), (5, "d")]
+
+
+async def test_a_worker_hears_of_each_model_before_its_answers() -> None:
+    async with setup() as made:
+        worker = made.workers[0]
+        for version in range(2, 3 * MOST_MODELS):
+            classes = 100 + version
+            await asyncio.to_thread(made.holder.publish, Model(version, classes))
+            slices = await worker.submit([image(v) for v in (3, 5, 7, 9, 11)])
+            for part in slices:
+                assert part.batch.model.version == version
+                assert part.batch.model.class_names[3] == f"v{version}-3"
+                assert part.batch.answers.probabilities.shape[1] == classes
+            await until(lambda version=version: all(each.description.version == version for each in made.workers))
+
+
+async def test_calls_under_way_keep_their_model() -> None:
+    gate = Gate()
+    async with setup(gate, batch=2) as made:
+        one, other = made.workers
+        first = asyncio.create_task(one.submit([image(v) for v in range(5)]))
+        await asyncio.to_thread(gate.entered.wait, 10)
+        made.holder.publish(Model(2, classes=30))
+        second = asyncio.create_task(other.submit([image(9)]))
+        await until(lambda: one.description.version == 2)
+        gate.open.set()
+        assert {part.batch.model.version for part in await first} == {1}
+        assert {part.batch.model.version for part in await second} == {2}
 
 
 async def test_images_of_another_shape_close_the_link() -> None:
-    async with house() as made:
+    async with setup() as made:
         with pytest.raises(EngineGoneError):
             await ask(made.workers[0], [np.zeros((3, 3, 3), dtype=np.uint8)])
         assert (await ask(made.workers[1], [image(1)]))[0].label == 1
