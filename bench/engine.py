@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.environment import add_device_flag, add_precision_flag, restart_with_one_thread
-from bench.report import Spread, Target, show, told, write_json
+from bench.report import Spread, Target, run_benchmark, show, write_json
 from bench.timing import times_a_second
 
 if TYPE_CHECKING:
@@ -168,4 +168,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(told(main))
+    sys.exit(run_benchmark(main))

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from bench.environment import restart_with_one_thread
-from bench.report import Spread, Target, show, told, write_json
+from bench.report import Spread, Target, run_benchmark, show, write_json
 from bench.timing import seconds_of
 
 BOUND = 1.5
@@ -84,4 +84,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(told(main))
+    sys.exit(run_benchmark(main))

@@ -18,7 +18,7 @@ from rich.progress import track
 
 from bench.environment import restart_with_one_thread
 from bench.load import drive
-from bench.report import Target, show, told, write_json
+from bench.report import Target, run_benchmark, show, write_json
 from bench.server_process import Server, running_server
 from holdfast.bundle.reader import read_manifest
 from holdfast.protos.holdfast.v1 import holdfast_pb2, image_pb2
@@ -89,4 +89,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(told(main))
+    sys.exit(run_benchmark(main))

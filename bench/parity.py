@@ -1,7 +1,7 @@
 """Whether a device answers as the CPU does: every test image of a bundle's data set, classified by both.
 
-What was evaluated is what is to be served: labels are to be the same on 99.9 % of the images at least. Also told: the largest
-difference of a similarity, and how often credibility and abstention differ.
+What was evaluated is what is to be served: labels are to be the same on 99.9 % of the images at least. Also measured:
+the largest difference of a similarity, and how often credibility and abstention differ.
 
     python -m bench.parity --bundle DIR --device cuda [--data-dir DIR] [--batch 256] [--json FILE]
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.environment import add_device_flag, add_precision_flag, restart_with_one_thread
-from bench.report import Target, show, told, write_json
+from bench.report import Target, run_benchmark, show, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,4 +86,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(told(main))
+    sys.exit(run_benchmark(main))

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from holdfast.errors import HoldfastError
+from holdfast.exit_status import exit_status
 from holdfast.files import write_atomically
 from holdfast.model.encoder.device import Device
 from holdfast.model.encoder.nvidia import read_driver
@@ -79,13 +79,9 @@ def warn_if_busy(load: float, cores: int) -> None:
         Console(stderr=True).print(message, style="yellow")
 
 
-def told(main: Callable[[], int]) -> int:
+def run_benchmark(main: Callable[[], int]) -> int:
     """The exit status of a benchmark; 2 and one line where it cannot be measured, as without the GPU that was asked for."""
-    try:
-        return main()
-    except HoldfastError as error:
-        Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False, highlight=False)
-        return 2
+    return exit_status("bench", main)
 
 
 def write_json(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.environment import add_device_flag, restart_with_one_thread
-from bench.report import Spread, show, told, write_json
+from bench.report import Spread, run_benchmark, show, write_json
 from bench.timing import seconds_of
 
 if TYPE_CHECKING:
@@ -120,4 +120,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(told(main))
+    sys.exit(run_benchmark(main))

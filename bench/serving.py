@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench.asking import ask
+from bench.callers import run_callers
 from bench.environment import restart_with_one_thread
-from bench.report import Spread, Target, show, told, write_json
+from bench.report import Spread, Target, run_benchmark, show, write_json
 from bench.server_process import running_server
 from bench.timing import times_a_second
 from holdfast.errors import HoldfastError
@@ -55,8 +55,8 @@ def measure(bundle: Path, callers: int, seconds: float, rounds: int, flags: list
     results = []
     with running_server(bundle, *flags) as server:
         for _ in track(range(rounds), description="serving and looping"):
-            asked = ask(server, "--callers", callers, "--seconds", seconds)
-            (load,), batch = asked.loads, asked.mean_batch
+            report = run_callers(server, "--callers", callers, "--seconds", seconds)
+            (load,), batch = report.loads, report.mean_batch
             if load.failed:
                 raise HoldfastError(f"{load.failed} of {load.calls} calls failed")
             images = np.random.default_rng(0).integers(0, 256, (max(1, round(batch)), *shape), dtype=np.uint8)
@@ -64,7 +64,7 @@ def measure(bundle: Path, callers: int, seconds: float, rounds: int, flags: list
             classify()
             looped = len(images) * times_a_second(classify, seconds)
             served, cpu = load.calls / load.seconds, load.cpu / load.calls * 1e6
-            results.append(Round(served, looped, batch, asked.server_cpu, cpu, load.p50, load.p99))
+            results.append(Round(served, looped, batch, report.server_cpu, cpu, load.p50, load.p99))
     return results
 
 
@@ -102,4 +102,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(told(main))
+    sys.exit(run_benchmark(main))

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.environment import restart_with_one_thread
-from bench.report import Spread, Target, show, told, write_json
+from bench.report import Spread, Target, run_benchmark, show, write_json
 from bench.training import PGD_STEPS, add_flags, encoder_named, noisy_images, training_config
 
 BOUND = 0.8
@@ -69,4 +69,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(told(main))
+    sys.exit(run_benchmark(main))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.environment import add_device_flag, restart_with_one_thread
-from bench.report import Spread, Target, show, told, write_json
+from bench.report import Spread, Target, run_benchmark, show, write_json
 
 if TYPE_CHECKING:
     from holdfast.data import Splits
@@ -124,7 +124,7 @@ def noisy_images(images: int) -> "Splits":
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """What every benchmark of the trainer can be told."""
+    """The flags of every benchmark of the trainer."""
     parser.add_argument("--width", type=int, default=48, help="of the encoder (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=256, help="images per step (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=10, help="steps in each half of a pair (default: %(default)s)")
@@ -160,4 +160,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(told(main))
+    sys.exit(run_benchmark(main))

@@ -14,14 +14,14 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from bench.asking import ask
+from bench.callers import run_callers
 from bench.environment import add_device_flag, add_precision_flag, restart_with_one_thread
-from bench.report import show, told, write_json
+from bench.report import run_benchmark, show, write_json
 from bench.server_process import Server, running_server
 
 
 @dataclass(frozen=True)
-class Crowd:
+class Callers:
     """Who asks: images under way at a time, from how many processes, for how long each."""
 
     in_flight: int
@@ -44,20 +44,20 @@ class Served:
     failed_calls: int
 
 
-def serve(server: Server, workers: int, images: int, crowd: Crowd) -> Served:
+def serve(server: Server, workers: int, images: int, crowd: Callers) -> Served:
     """Loads the server by calls of so many images; latencies are the worst of any asking process."""
     callers = max(1, round(crowd.in_flight / images / crowd.processes))
     # Connections are dealt out to workers by chance: several for each, so that none stays idle.
     connections = min(callers, max(1, -(-8 * workers // crowd.processes)))
     flags = ("--callers", callers, "--connections", connections, "--images", images, "--seconds", crowd.seconds)
-    asked = ask(server, *flags, processes=crowd.processes)
-    loads = asked.loads
+    report = run_callers(server, *flags, processes=crowd.processes)
+    loads = report.loads
     return Served(
         workers=workers,
         images_per_call=images,
         images_per_second=sum(images * (load.calls - load.failed) / load.seconds for load in loads),
-        mean_batch=asked.mean_batch,
-        server_cpu_us_per_image=asked.server_cpu,
+        mean_batch=report.mean_batch,
+        server_cpu_us_per_image=report.server_cpu,
         caller_cpu_us_per_image=1e6 * sum(load.cpu for load in loads) / (images * sum(load.calls for load in loads)),
         p50_ms=max(load.p50 for load in loads),
         p99_ms=max(load.p99 for load in loads),
@@ -67,7 +67,7 @@ def serve(server: Server, workers: int, images: int, crowd: Crowd) -> Served:
 
 def measure(options: argparse.Namespace) -> list[Served]:
     """One server after the other."""
-    crowd = Crowd(options.in_flight, options.processes, options.seconds)
+    crowd = Callers(options.in_flight, options.processes, options.seconds)
     flags: list[object] = ["--device", options.device, "--precision", options.precision, "--max-batch", options.max_batch]
     flags += ["--queue-images", max(1024, 4 * options.in_flight)]
     found = []
@@ -138,4 +138,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(told(main))
+    sys.exit(run_benchmark(main))

@@ -68,9 +68,13 @@ class Training:
                 raise HoldfastError(f"the training of {name} failed: {error}")
             self._finished.add(name)
 
-    def end(self) -> None:
-        """End the process, whatever it does."""
+    def tell_to_end(self) -> None:
+        """Send SIGTERM; a checkpoint that is being written is finished or given up."""
         self._process.terminate()
+
+    def end(self) -> None:
+        """End the process, whatever it does, and wait until it is gone."""
+        self.tell_to_end()
         self._process.join(END_GRACE_S)
         if self._process.is_alive():
             self._process.kill()
@@ -96,6 +100,8 @@ def trainings(groups: Sequence[Sequence[Entry]], out: Path, progress: Progress) 
         yield {entry.name: training for training in begun for entry in training.entries}
     finally:
         ended.set()
+        for training in begun:
+            training.tell_to_end()
         for training in begun:
             training.end()
         watch.join()

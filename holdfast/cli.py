@@ -57,7 +57,7 @@ COMMANDS = {
     "index": Command(
         "embed the labelled set, build and calibrate the index of a bundle",
         "holdfast index runs/digits",
-        "holdfast.index_build.__main__",
+        "holdfast.index_build.cli",
         "serve",
         ("onnxruntime", "faiss"),
     ),

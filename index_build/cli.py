@@ -31,8 +31,7 @@ source, flags). Verifies the index against brute force, flags exemplars that dis
 credibility on the part held out for it, and commits all of it to manifest.json at once.
 
 If it is cut short, run it again: finished parts are kept in BUNDLE/.index_build/ until the end.
-"""
-EXAMPLES = """\
+
 examples:
   holdfast index runs/digits
   holdfast index runs/cifar10 --data-dir /data/cifar10 --threads 4 --half
@@ -70,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="holdfast index",
         description=ABOUT,
-        epilog=EXAMPLES + "\n" + explain_statuses(0, 1, 2, 130, 143),
+        epilog=explain_statuses(0, 1, 2, 130, 143),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="directory that holds manifest.json and encoder.onnx")

@@ -18,15 +18,16 @@ from holdfast.trainer.loop.recorder import PausedError
 from holdfast.trainer.presets import DEFAULT, PRESETS
 from holdfast.trainer.train import starting_point, train_from
 
-DESCRIPTION = f"""Train an encoder and write its bundle, which python -m index_build then completes.
+DESCRIPTION = f"""Train an encoder and write its bundle, which holdfast index then completes.
 
-  python -m trainer                                     the default, {DEFAULT}: needs no download
-  python -m trainer cifar10-small --data-dir DIR        a preset; DIR holds cifar-10-batches-bin/
-  python -m trainer digits --out runs/mine --stages.1.steps 300 --stages.1.objective.epsilon 0.1
-  python -m trainer digits --resume                     go on after an interruption
-  python -m trainer digits --resume-if-any --minutes 9  a slice of it; repeated, the next one
-  python -m trainer cifar10-resnet18 --data-dir DIR     the largest one, for a GPU
-  python -m trainer PRESET --help                       every flag, with its value in that preset
+examples:
+  holdfast train                                     the default, {DEFAULT}: needs no download
+  holdfast train cifar10-small --data-dir DIR        a preset; DIR holds cifar-10-batches-bin/
+  holdfast train digits --out runs/mine --stages.1.steps 300 --stages.1.objective.epsilon 0.1
+  holdfast train digits --resume                     go on after an interruption
+  holdfast train digits --resume-if-any --minutes 9  a slice of it; repeated, the next one
+  holdfast train cifar10-resnet18 --data-dir DIR     the largest one, for a GPU
+  holdfast train PRESET --help                       every flag, with its value in that preset
 
 {explain_statuses(0, 1, 2, 75, 130, 143)}
 """

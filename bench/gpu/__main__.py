@@ -5,11 +5,8 @@ that has one is not done again, until the file is deleted. At the end: a table, 
 
     python -m bench.gpu --data-dir DIR                       the flagship, on a GPU
     python -m bench.gpu --data-dir DIR --minutes 9           a slice of it; repeated, the next one
-    python -m bench.gpu --scale digits --device cpu          the same road on two CPU cores, in minutes
+    python -m bench.gpu --scale digits --device cpu          the same steps on two CPU cores, in minutes
     python -m bench.gpu --scale digits --device cpu --list   what would be done, and what is done already
-
-Ends with status 0 when all is done and every promise kept, 1 where one is missed, 2 for what went wrong, 75 when its minutes
-are over and there is more to do, 130 when interrupted; after 75 and 130 the same command goes on.
 """
 
 import argparse
@@ -21,14 +18,13 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.gpu.page import table, write_page
-from bench.gpu.pipeline import TIME_UP, Clock, TimeUpError, walk
+from bench.gpu.pipeline import Clock, run_steps
 from bench.gpu.results import Results
 from bench.gpu.scales import SCALES
 from bench.gpu.steps import Place, steps
 from holdfast.errors import HoldfastError
+from holdfast.exit_status import DONE, FAILED, GOES_ON, exit_status, explain_statuses
 from holdfast.model.encoder.device import find_gpu
-
-MISSED, WRONG, INTERRUPTED = 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,29 +33,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console, clock = Console(), Clock(options.minutes, time.monotonic())
     scale = SCALES[options.scale]
     out = options.out or Path("runs") / f"gpu-{options.scale}"
-    try:
+
+    def run() -> int:
         results = Results(out / "results", steps(scale, Place(out, options.device, options.data_dir)))
-        if not options.list:
-            refuse_hopeless(options)
-            walk(results, scale, clock, console)
-            write_page(out, results.all())
+        if options.list:
+            console.print(table(results.all()))
+            return DONE
+        check_prerequisites(options)
+        run_steps(results, scale, clock, console)
+        write_page(out, results.all())
         console.print(table(results.all()))
-    except TimeUpError as error:
-        console.print(f"{error}; the same command goes on from there", markup=False, highlight=False)
-        return TIME_UP
-    except HoldfastError as error:
-        console.print(str(error), style="red", markup=False, highlight=False)
-        return WRONG
-    except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on from there")
-        return INTERRUPTED
-    if options.list:
-        return 0
-    console.print(f"written: {out}/gpu.md, {out}/gpu.png, {out}/results", markup=False, highlight=False)
-    return 0 if all(found and found.met for _, found in results.all()) else MISSED
+        console.print(f"written: {out}/gpu.md, {out}/gpu.png, {out}/results", markup=False, highlight=False)
+        return DONE if all(found and found.met for _, found in results.all()) else FAILED
+
+    return exit_status("bench.gpu", run, again=GOES_ON)
 
 
-def refuse_hopeless(options: argparse.Namespace) -> None:
+def check_prerequisites(options: argparse.Namespace) -> None:
     """What is missing is said now, and not after the training.
 
     Raises:
@@ -74,10 +64,13 @@ def refuse_hopeless(options: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.gpu",
+        description=__doc__,
+        epilog=explain_statuses(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    told = "; ".join(f"{name}: {scale.about}" for name, scale in SCALES.items())
-    parser.add_argument("--scale", choices=tuple(SCALES), default="flagship", help=f"{told} (default: %(default)s)")
+    scales = "; ".join(f"{name}: {scale.about}" for name, scale in SCALES.items())
+    parser.add_argument("--scale", choices=tuple(SCALES), default="flagship", help=f"{scales} (default: %(default)s)")
     parser.add_argument(
         "--device", choices=("cuda", "cpu"), default="cuda", help="where every step computes (default: %(default)s)"
     )

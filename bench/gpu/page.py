@@ -12,13 +12,13 @@ from bench.gpu.steps import Step
 from bench.report import Target
 from holdfast.files import replace_atomically, write_atomically
 
-Retrieval = Iterable[tuple[Step, Result | None]]
+StepResults = Iterable[tuple[Step, Result | None]]
 
 SAID_ABOVE = {"bench", "promised", "bound", "at_least", "met", "host"}
 """What a benchmark writes for a program, and the page says in its table of promises and its first line."""
 
 
-def table(found: Retrieval) -> Table:
+def table(found: StepResults) -> Table:
     """Every step, how long it took, and whether it kept what it promised."""
     shown = Table("step", "seconds", "promises", caption="A step's numbers are in results/STEP.json.")
     for step, result in found:
@@ -30,7 +30,7 @@ def table(found: Retrieval) -> Table:
     return shown
 
 
-def write_page(out: Path, found: Retrieval) -> None:
+def write_page(out: Path, found: StepResults) -> None:
     """Write gpu.md and gpu.png into `out`, of steps that are all done."""
     done = [(step, result) for step, result in found if result is not None]
     numbers = {step.name: result.numbers for step, result in done}
@@ -60,10 +60,10 @@ def _host(numbers: dict[str, dict[str, Any]]) -> str:
 
 def _section(numbers: dict[str, Any]) -> list[str]:
     """Plain numbers as one table, each list of records as a table of its own."""
-    plain = [[name, _told(value)] for name, value in numbers.items() if not _is_table(value) and name not in SAID_ABOVE]
+    plain = [[name, _format(value)] for name, value in numbers.items() if not _is_table(value) and name not in SAID_ABOVE]
     lines = _rows(["", ""], plain)
     for value in filter(_is_table, numbers.values()):
-        lines += ["", *_rows(list(value[0]), [[_told(cell) for cell in record.values()] for record in value])]
+        lines += ["", *_rows(list(value[0]), [[_format(cell) for cell in record.values()] for record in value])]
     return lines
 
 
@@ -82,14 +82,14 @@ def _cells(target: Target) -> list[str]:
     return [target.name, f"{target.value:.3f}", f"{sign} {target.bound:g}", "met" if target.met else "**missed**"]
 
 
-def _told(value: object) -> str:
+def _format(value: object) -> str:
     match value:
         case bool() | int() | str() | None:
             return str(value)
         case float():
             return f"{value:.4g}"
         case dict():
-            return ", ".join(f"{name} {_told(each)}" for name, each in value.items())
+            return ", ".join(f"{name} {_format(each)}" for name, each in value.items())
         case list() | tuple():
-            return ", ".join(map(_told, value)) or "none"
+            return ", ".join(map(_format, value)) or "none"
     return str(value)

@@ -1,4 +1,4 @@
-"""The road's numbers as a picture: ratios against what was promised, accuracy, throughput, search."""
+"""The numbers of all steps as a picture: ratios against what was promised, accuracy, throughput, search."""
 
 from pathlib import Path
 from typing import Any

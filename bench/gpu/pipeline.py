@@ -14,15 +14,10 @@ from bench.gpu.results import Result, Results
 from bench.gpu.scales import Scale
 from bench.gpu.steps import Step
 from holdfast.errors import HoldfastError
+from holdfast.interrupts import TIME_UP, TimeUpError
 
-TIME_UP = 75
-"""Exit status of a step, and of all of it, that has more to do: the same command goes on (EX_TEMPFAIL of sysexits.h)."""
-INTERRUPT_GRACE = 60.0
-"""Seconds that a step gets to keep what it has, once ctrl-c has reached it."""
-
-
-class TimeUpError(HoldfastError):
-    """The minutes of this invocation are over, or too few are left for the next step."""
+INTERRUPT_GRACE_S = 60.0
+"""That a step gets to keep what it has, once ctrl-c has reached it."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,7 @@ class Clock:
         return self.minutes - (time.monotonic() - self.begun) / 60 if self.minutes else math.inf
 
 
-def walk(results: Results, scale: Scale, clock: Clock, console: Console) -> None:
+def run_steps(results: Results, scale: Scale, clock: Clock, console: Console) -> None:
     """Do every step that is not done.
 
     Raises:
@@ -95,7 +90,7 @@ def _run(step: Step, clock: Clock) -> int:
     except KeyboardInterrupt:
         # ctrl-c went to the step as well, which now writes what it has.
         try:
-            process.wait(INTERRUPT_GRACE)
+            process.wait(INTERRUPT_GRACE_S)
         except subprocess.TimeoutExpired:
             process.kill()
         raise

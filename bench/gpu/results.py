@@ -48,7 +48,7 @@ class Result:
 
 
 class Results:
-    """The results of one road, in a folder of their own."""
+    """The results of all steps of one pipeline, in a folder of their own."""
 
     def __init__(self, folder: Path, steps: Sequence[Step]) -> None:
         self.folder = folder

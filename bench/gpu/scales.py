@@ -1,4 +1,4 @@
-"""How much is done at each step: on a GPU in earnest, or the same road in a minute on two CPU cores."""
+"""How much is done at each step: on a GPU in earnest, or the same steps in minutes on two CPU cores."""
 
 from dataclasses import dataclass, field
 

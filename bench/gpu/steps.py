@@ -1,4 +1,4 @@
-"""The road in order, each step a command that somebody could type, and what is to be kept of what it leaves."""
+"""The steps in order, each a command that somebody could type, and what is to be kept of what it leaves."""
 
 import json
 import shlex
@@ -11,10 +11,8 @@ from bench.gpu.scales import Goal, Scale
 from bench.report import Target
 from holdfast.bundle.reader import read_manifest
 from holdfast.bundle.threat_model import ThreatModel, ball
+from holdfast.exit_status import CHECKS_FAILED
 from holdfast.model.encoder.device import Device
-
-CHECK_FAILED = 3
-"""What an evaluation ends with whose sanity checks failed; its numbers are there, and say so."""
 
 Numbers = dict[str, Any]
 
@@ -101,11 +99,11 @@ def steps(scale: Scale, place: Place) -> tuple[Step, ...]:
                 *("-m", "holdfast", "evaluate", bundle, *place.data, "--record", "--serve-on", place.device),
                 *("--gradients", "torch", *device, *scale.evaluate),
             ),
-            lambda: _evaluated(place.bundle, scale.goal),
+            lambda: read_evaluation(place.bundle, scale.goal),
             place.bundle / ("report/report.json" if full else "manifest.json"),
             needs=("index",),
             sliced=full,
-            fine=(0, CHECK_FAILED),
+            fine=(0, CHECKS_FAILED),
         ),
         _bench("parity", "the CPU's answers and the device's", place, (*served, *place.data), bundle=bundle),
         _bench("engine", "the engine against its libraries alone", place, (*served, *scale.engine), bundle=bundle),
@@ -148,12 +146,13 @@ def _trained(bundle: Path) -> tuple[Numbers, list[Target]]:
         "encoder": training.encoder,
         "objective": training.objective,
         "training_seconds": training.seconds,
-        **_utilisation(bundle / "checkpoint" / "dry_run.json", training.seconds),
+        **utilisation(bundle / "checkpoint" / "dry_run.json", training.seconds),
         "megabytes": {path.name: path.stat().st_size / 1e6 for path in sorted(bundle.glob("*.onnx"))},
     }, []
 
 
-def _utilisation(dry_run: Path, seconds: float) -> Numbers:
+def utilisation(dry_run: Path, seconds: float) -> Numbers:
+    """Rates of a training of so many seconds, as shares of what its dry run measured; nothing where there was none."""
     if not dry_run.is_file():
         return {}
     found = json.loads(dry_run.read_text())
@@ -173,7 +172,7 @@ def _indexed(bundle: Path) -> tuple[Numbers, list[Target]]:
     return {"bundle_megabytes": size / 1e6, **(record.model_dump() if record else {})}, []
 
 
-def _evaluated(bundle: Path, goal: Goal | None) -> tuple[Numbers, list[Target]]:
+def read_evaluation(bundle: Path, goal: Goal | None) -> tuple[Numbers, list[Target]]:
     """From the report of a full evaluation, else from the manifest that a quick one was recorded in."""
     report = bundle / "report" / "report.json"
     if not report.is_file():

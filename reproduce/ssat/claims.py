@@ -9,8 +9,8 @@ import numpy as np
 
 from holdfast.bundle.threat_model import ThreatModel
 from reproduce.ssat.differences import Counted, Difference, difference
-from reproduce.ssat.measured import ATTACKS, Attacked, AttackName, Clean, read
-from reproduce.ssat.runs import ADVERSARIAL, AMDIM, LABEL_FREE, SUPERVISED, guided_name
+from reproduce.ssat.results import ATTACKS, Attacked, AttackName, Clean, read
+from reproduce.ssat.rows import ADVERSARIAL, AMDIM, LABEL_FREE, SUPERVISED, guided_name
 
 MORE, LITTLE, NEAR = 0.02, -0.03, -0.10
 """The smallest difference that is called more; the largest loss that is called little; the largest distance called near."""

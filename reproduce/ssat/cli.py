@@ -11,27 +11,30 @@ from pathlib import Path
 from rich.console import Console
 
 from holdfast import data
-from holdfast.errors import HoldfastError
-from reproduce.ssat.campaign import Campaign
+from holdfast.exit_status import GOES_ON, exit_status, explain_statuses
+from reproduce.ssat.pipeline import Pipeline
 from reproduce.ssat.scales import SCALES, SMALL, Scale
 
 
-def teaching() -> str:
+def description() -> str:
     """For --help: what happens, and how long each scale takes."""
-    told = ["Train, attack and judge every row of the paper's table. The same command goes on after an interruption."]
+    about = ["Train, attack and judge every row of the paper's table. The same command goes on after an interruption."]
     for scale in SCALES.values():
         each = scale.index_minutes + scale.attack_minutes
-        told.append(
-            f"--scale {scale.name}: {scale.told}. Expected: {sum(scale.minutes.values()):.0f} minutes of training, then"
+        about.append(
+            f"--scale {scale.name}: {scale.about}. Expected: {sum(scale.minutes.values()):.0f} minutes of training, then"
             f" {scale.rows} rows of {each:g} minutes to index and attack; {scale.expected_minutes:.0f} minutes in all."
         )
-    return "\n\n".join(textwrap.fill(paragraph, 100) for paragraph in told)
+    return "\n\n".join(textwrap.fill(paragraph, 100) for paragraph in about)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        "python -m reproduce.ssat", description=teaching(), formatter_class=argparse.RawDescriptionHelpFormatter
+        "python -m reproduce.ssat",
+        description=description(),
+        epilog=explain_statuses(0, 1, 2, 130, 143),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--scale", choices=SCALES, default=SMALL.name, help="how large (%(default)s)")
     parser.add_argument("--data-dir", type=Path, help="where cifar-10-batches-bin/ lies; else CIFAR-10 is downloaded")
@@ -45,16 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags.images < 1:
             parser.error("--images must be at least 1")
         scale = replace(scale, images=flags.images)
-    console = Console()
-    try:
-        out = flags.out or Path("runs") / f"paper-{scale.name}"
+    out = flags.out or Path("runs") / f"paper-{scale.name}"
+    command = shlex.join(["python", "-m", "reproduce.ssat", *arguments])
+
+    def reproduce() -> None:
         splits = data.load(scale.data, directory=flags.data_dir, size=scale.encoder.image_size)
-        command = shlex.join(["python", "-m", "reproduce.ssat", *arguments])
-        Campaign(scale, out, splits, command, console, data_dir=flags.data_dir, amdim=flags.amdim).run()
-    except HoldfastError as error:
-        console.print(str(error), style="red", markup=False, highlight=False)
-        return 1
-    except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on from here")
-        return 130
-    return 0
+        Pipeline(scale, out, splits, command, Console(), data_dir=flags.data_dir, amdim=flags.amdim).run()
+
+    return exit_status("reproduce.ssat", reproduce, again=GOES_ON)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import hypot
+from math import cos, hypot, pi, sin
 from pathlib import Path
 
 import matplotlib as mpl
@@ -16,9 +16,8 @@ from demo.picture import FAINT, INK, PAPER, QUIET
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.files import replace_atomically
 from holdfast.intervals import Rate
-from reproduce.ssat.labels import Box, place
-from reproduce.ssat.measured import ATTACKS, TITLES, AttackName
-from reproduce.ssat.runs import ADVERSARIAL, AMDIM, DEACL, LABEL_FREE, SUPERVISED, guided_name
+from reproduce.ssat.results import ATTACKS, TITLES, AttackName
+from reproduce.ssat.rows import ADVERSARIAL, AMDIM, DEACL, LABEL_FREE, SUPERVISED, guided_name
 from reproduce.ssat.tables import Result
 
 GUIDED_COLOR = "#0969da"
@@ -27,6 +26,13 @@ MARKERS = {SUPERVISED: "s", ADVERSARIAL: "D", AMDIM: "o", LABEL_FREE: "^", DEACL
 NAMES = {"cifar10": "CIFAR-10"}
 DPI, WIDTH, HEIGHT, HEAD, FOOT = 150, 6.2, 4.6, 1.15, 0.55
 LABEL, GAP = 9, 14
+
+Box = tuple[float, float, float, float]
+"""Left, bottom, right, top."""
+
+REACHES = (1.0, 1.8, 2.8, 4.0, 5.5, 7.5, 10.0)
+EIGHTHS = (1, 7, 3, 5, 2, 6, 0, 4)
+"""Directions in the order of preference: the diagonal ones first, as error bars lie along the others."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +95,12 @@ def points_of(result: Result, attack: AttackName, ball: ThreatModel) -> list[Poi
 def _header(figure: Figure, result: Result) -> None:
     height = figure.get_size_inches()[1]
     title = f"Clean accuracy against defence success rate, {NAMES.get(result.scale.data, result.scale.data)}"
-    told = (
+    subtitle = (
         f"scale {result.scale.name}: the same encoder, exemplars, vote (k = {result.scale.k}) and"
         f" {result.attacked_images:,} attacked images for every row; bars: 95 % Wilson intervals"
     )
     figure.text(0.065, 1 - 0.32 / height, title, fontsize=15, weight="bold", color=INK, va="center")
-    figure.text(0.065, 1 - 0.62 / height, told, fontsize=10, color=QUIET, va="center")
+    figure.text(0.065, 1 - 0.62 / height, subtitle, fontsize=10, color=QUIET, va="center")
 
 
 def _limits(axes: Axes, points: Iterable[Point]) -> None:
@@ -128,7 +134,7 @@ def _labels(axes: Axes, points: list[Point]) -> None:
     sizes = [_size(axes, point.label) for point in points]
     frame = axes.get_window_extent()
     guided = [where for where, point in zip(at, points, strict=True) if point.color == GUIDED_COLOR]
-    boxes = place(at, sizes, (frame.x0, frame.y0, frame.x1, frame.y1), GAP, list(_along(guided)))
+    boxes = place_labels(at, sizes, (frame.x0, frame.y0, frame.x1, frame.y1), GAP, list(_along(guided)))
     for point, (x, y), (left, bottom, right, top) in zip(points, at, boxes, strict=True):
         near = min(max(x, left), right), min(max(y, bottom), top)
         if hypot(near[0] - x, near[1] - y) > 1.2 * GAP:
@@ -154,3 +160,59 @@ def _size(axes: Axes, words: str) -> tuple[float, float]:
     box = text.get_window_extent()
     text.remove()
     return box.width, box.height
+
+
+def place_labels(
+    points: Sequence[tuple[float, float]],
+    sizes: Sequence[tuple[float, float]],
+    frame: Box,
+    gap: float,
+    others: Iterable[Box] = (),
+) -> list[Box]:
+    """A box for the words of each point, chosen in order, each as near as it goes.
+
+    Args:
+        points: where they are.
+        sizes: width and height of the words.
+        frame: within which words should stay.
+        gap: from a point to the nearest words; points are so wide for the words of others.
+        others: what else should not be covered.
+
+    Returns:
+        The boxes. Where there is no free place the one that covers the least of what is there.
+
+    """
+    taken = [(x - gap / 2, y - gap / 2, x + gap / 2, y + gap / 2) for x, y in points]
+    taken += others
+    placed: list[Box] = []
+    for point, size in zip(points, sizes, strict=True):
+        best = min(_around(point, size, gap), key=lambda box: _cost(box, [*taken, *placed], frame))
+        placed.append(best)
+    return placed
+
+
+def _around(point: tuple[float, float], size: tuple[float, float], gap: float) -> Iterator[Box]:
+    """Boxes around a point, the nearest first; each touches the end of a line from the point with its own near side."""
+    width, height = size
+    for reach in REACHES:
+        for eighth in EIGHTHS:
+            across, up = cos(eighth * pi / 4), sin(eighth * pi / 4)
+            left = point[0] + reach * gap * across - width * (1 - _sign(across)) / 2
+            bottom = point[1] + reach * gap * up - height * (1 - _sign(up)) / 2
+            yield left, bottom, left + width, bottom + height
+
+
+def _cost(box: Box, others: Iterable[Box], frame: Box) -> float:
+    """Area that is covered twice, and ten times the area outside the frame."""
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    return sum(_common(box, other) for other in others) + 10 * (area - _common(box, frame))
+
+
+def _common(one: Box, other: Box) -> float:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0.0, width) * max(0.0, height)
+
+
+def _sign(value: float) -> int:
+    return 0 if abs(value) < 1e-9 else 1 if value > 0 else -1

@@ -41,7 +41,7 @@ class Scale:
 
     Attributes:
         name: as typed after --scale.
-        told: what it takes, for --help.
+        about: what it takes, for --help.
         encoder: of every row.
         amdim: where the self-supervised rows begin.
         supervised: the ordinary baseline.
@@ -64,7 +64,7 @@ class Scale:
     """
 
     name: str
-    told: str
+    about: str
     encoder: EncoderConfig
     amdim: Stage
     supervised: Stage
@@ -112,7 +112,7 @@ MADRY = 8 / 255
 
 SMALL = Scale(
     name="small",
-    told="AMDIM at width 48 for 14.6 epochs, on one core of two; 300 test images",
+    about="AMDIM at width 48 for 14.6 epochs, on one core of two; 300 test images",
     encoder=AmdimConfig(width=48, n_rkhs=128, depth=1, activation="silu"),
     amdim=Stage("amdim", AmdimObjectiveConfig(), steps=2800, batch_size=256, learning_rate=1e-3),
     supervised=Stage("supervised", SupervisedConfig(), steps=600, batch_size=256),
@@ -146,7 +146,7 @@ SMALL = Scale(
 
 PAPER = Scale(
     name="paper",
-    told="the released recipe, AMDIM at width 128 for 300 epochs, on a GPU. Never run here, its minutes are estimates",
+    about="the released recipe, AMDIM at width 128 for 300 epochs, on a GPU. Never run here, its minutes are estimates",
     encoder=AmdimConfig(width=128, n_rkhs=128, depth=3),
     amdim=Stage("amdim", AmdimObjectiveConfig(), steps=73_500, batch_size=200, learning_rate=2e-4, warmup=0.007),
     supervised=Stage("supervised", SupervisedConfig(), steps=24_500, batch_size=200),

@@ -8,8 +8,8 @@ from rich.table import Table
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.intervals import Rate
 from reproduce.ssat.claims import Claim, Row, Verdict, Word, under
-from reproduce.ssat.measured import ATTACKS, TITLES
-from reproduce.ssat.runs import Run
+from reproduce.ssat.results import ATTACKS, TITLES
+from reproduce.ssat.rows import Run
 from reproduce.ssat.scales import BALLS, Scale
 
 STYLES = {Word.HOLDS: "green", Word.FAILS: "red", Word.OPEN: "yellow"}
@@ -115,7 +115,7 @@ def _place(result: Result, ball: ThreatModel) -> int | None:
 
 def caption(result: Result) -> str:
     """How it was measured."""
-    steps = result.rows[result.runs[0].name].attacked[-1].told
+    steps = result.rows[result.runs[0].name].attacked[-1].steps
     first = result.scale.papers_attack.attacks[0]
     return (
         f"Percent, with 95 % Wilson intervals. Clean: on all {result.test_images:,} test images. Attacked:"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench import vectors
-from bench.asking import ask
+from bench.callers import run_callers
 from bench.environment import prepared
 from bench.load import raw_requests
 from bench.memory import mixture
@@ -116,19 +116,19 @@ def test_threads_are_compared_on_the_same_training(tmp_path):
 
 
 def test_serving_compares_the_same_work(bundle, tmp_path):
+    """What is compared, and not how it came out: on a busy machine either side may be the slower one."""
     flags = ("--callers", 8, "--seconds", 0.3, "--rounds", 2, "--json", tmp_path / "r.json")
     done = run("bench.serving", "--bundle", bundle.directory, *flags)
     result = json.loads((tmp_path / "r.json").read_text())
     assert done.returncode == (0 if result["met"] else 1), done.stderr
+    assert result["met"] == (result["ratio"] >= result["bound"])
     assert 1 <= result["batch"] <= 8
-    assert result["served"] > 0
-    assert result["server_cpu"] > 0
-    assert result["ratio"] == pytest.approx(result["served"] / result["looped"], rel=1)
+    assert all(result[name] > 0 for name in ("served", "looped", "ratio", "server_cpu", "caller_cpu", "p50", "p99"))
 
 
-def test_who_cannot_ask_says_so(bundle):
+def test_callers_that_cannot_start_say_so(bundle):
     with running_server(bundle.directory) as server, pytest.raises(HoldfastError, match="failed, for what it says above"):
-        ask(server, "--no-such-flag")
+        run_callers(server, "--no-such-flag")
 
 
 def test_vectors_are_of_unit_length_however_many_are_made_at_once(monkeypatch):

@@ -23,7 +23,7 @@ class Attacked:
 
     Attributes:
         attack: which.
-        told: every step of it, in words.
+        steps: every step of it, in words.
         norm: of the ball.
         epsilon: of the ball, in pixels of [0, 1].
         right: a "1" for each attacked image that is answered rightly when clean, else a "0".
@@ -34,7 +34,7 @@ class Attacked:
     """
 
     attack: AttackName
-    told: str
+    steps: str
     norm: Norm
     epsilon: float
     right: str
@@ -69,7 +69,7 @@ class Attacked:
         found = Counter(step for step in evaluation.outcome.found_by if step)
         return cls(
             attack=name,
-            told=evaluation.attack,
+            steps=evaluation.attack,
             norm=evaluation.threat.norm,
             epsilon=evaluation.threat.epsilon,
             right=written(right),

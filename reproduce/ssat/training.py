@@ -16,8 +16,8 @@ from holdfast.trainer.loop.networks import build_networks
 from holdfast.trainer.state import checkpoint
 from holdfast.trainer.state.checkpoint import CheckpointError
 from holdfast.trainer.train import Trained, train
-from reproduce.ssat.handover import hand_over, is_finished
-from reproduce.ssat.runs import Run
+from reproduce.ssat.continuation import continue_from, is_finished
+from reproduce.ssat.rows import Run
 
 
 def is_made(run: Run, splits: Splits) -> bool:
@@ -31,7 +31,7 @@ def is_made(run: Run, splits: Splits) -> bool:
     try:
         finished = is_finished(config, splits.sha256)
     except CheckpointError as error:
-        raise CheckpointError(f"{config.out} cannot be gone on with; name another --out, or remove it.\n{error}") from error
+        raise CheckpointError(f"{config.out} cannot be continued; name another --out, or remove it.\n{error}") from error
     try:
         manifest = read_manifest(config.out)
     except HoldfastError:
@@ -47,11 +47,11 @@ def train_row(run: Run, splits: Splits, console: Console, *, source: Path | None
     """Train one row, from where an interrupted call stopped, else from the last step of the run in `source`.
 
     Raises:
-        HoldfastError: see `hand_over` and `train`.
+        HoldfastError: see `continue_from` and `train`.
 
     """
     if source is not None and not _begun(run):
-        hand_over(source, run.config, splits.sha256)
+        continue_from(source, run.config, splits.sha256)
     return train(replace(run.config, resume=_begun(run)), splits, console=console)
 
 

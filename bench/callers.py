@@ -11,8 +11,8 @@ from holdfast.errors import HoldfastError
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What became of it.
+class CallerReport:
+    """What a server was asked, and what it counted meanwhile.
 
     Attributes:
         loads: of each process.
@@ -26,7 +26,7 @@ class Asked:
     server_cpu: float
 
 
-def ask(server: Server, *flags: object, processes: int = 1) -> Asked:
+def run_callers(server: Server, *flags: object, processes: int = 1) -> CallerReport:
     """Run python -m bench.load with these flags, so many times side by side.
 
     Raises:
@@ -36,13 +36,13 @@ def ask(server: Server, *flags: object, processes: int = 1) -> Asked:
     command = [sys.executable, "-m", "bench.load", "--address", server.address, *map(str, flags)]
     before = server.scrape()
     asking = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(processes)]
-    told = [each.communicate()[0] for each in asking]
-    if not all(told):
+    printed = [each.communicate()[0] for each in asking]
+    if not all(printed):
         raise HoldfastError("a process that was to ask the server failed, for what it says above")
     grown = {name: value - before.get(name, 0.0) for name, value in server.scrape().items()}
     images = grown["holdfast_batch_images_sum"]
-    return Asked(
-        loads=[Load(**json.loads(each)) for each in told],
+    return CallerReport(
+        loads=[Load(**json.loads(each)) for each in printed],
         mean_batch=images / grown["holdfast_batch_images_count"],
         server_cpu=1e6 * grown["process_cpu_seconds_total"] / images,
     )

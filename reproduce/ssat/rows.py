@@ -50,7 +50,7 @@ def guided_name(step: int) -> str:
     return f"ssat-guided-{step}"
 
 
-def runs_of(scale: Scale, out: Path, data_dir: Path | None = None) -> tuple[Run, ...]:
+def table_rows(scale: Scale, out: Path, data_dir: Path | None = None) -> tuple[Run, ...]:
     """The rows in the order of the table, which is one in which they can be trained.
 
     Args:

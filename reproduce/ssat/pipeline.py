@@ -12,20 +12,20 @@ from holdfast.bundle.reader import read_manifest
 from holdfast.data import Splits
 from holdfast.evaluation.progress import ProgressEstimate
 from holdfast.files import write_atomically
+from reproduce.ssat.attacking import RowAttacks
 from reproduce.ssat.claims import Row, claims_of, verdicts_of
 from reproduce.ssat.curve import draw
-from reproduce.ssat.making import is_made, train_row
-from reproduce.ssat.measured import ATTACKS, TITLES
-from reproduce.ssat.measuring import Measuring
-from reproduce.ssat.record import write_results
-from reproduce.ssat.runs import AMDIM, Run, runs_of
+from reproduce.ssat.results import ATTACKS, TITLES
+from reproduce.ssat.results_file import write_results
+from reproduce.ssat.rows import AMDIM, Run, table_rows
 from reproduce.ssat.scales import Scale
 from reproduce.ssat.tables import Result, accuracy_table, caption, claims_table, markdown, method, percent, sentences
+from reproduce.ssat.training import is_made, train_row
 
 
 @dataclass
-class Campaign:
-    """The whole table.
+class Pipeline:
+    """All that makes the table: train, index and attack every row, and judge the claims.
 
     Attributes:
         scale: how large.
@@ -48,17 +48,17 @@ class Campaign:
 
     def run(self) -> Result:
         """Every row, then what they come to: on the terminal, results.json, table.md, curve.png."""
-        runs = runs_of(self.scale, self.out, self.data_dir)
-        outlook = ProgressEstimate(self._minutes(runs))
+        runs = table_rows(self.scale, self.out, self.data_dir)
+        estimate = ProgressEstimate(self._minutes(runs))
         rows = {}
         for number, run in enumerate(runs, start=1):
-            self.console.rule(f"{number} of {len(runs)}: {run.title} ({told_left(outlook)})", align="left")
-            self._make(run, outlook)
-            rows[run.name] = self._measure(run, outlook)
+            self.console.rule(f"{number} of {len(runs)}: {run.title} ({format_time_left(estimate)})", align="left")
+            self._make(run, estimate)
+            rows[run.name] = self._measure(run, estimate)
         verdicts = verdicts_of(claims_of(self.scale.checkpoints), rows, self.scale.balls)
         seconds = {run.name: read_manifest(run.directory).training.seconds for run in runs}
         result = Result(self.scale, runs, rows, seconds, verdicts)
-        self._tell(result)
+        self._print_result(result)
         return result
 
     def _minutes(self, runs: Sequence[Run]) -> dict[str, float]:
@@ -73,37 +73,37 @@ class Campaign:
             left[f"train {AMDIM}"] = 0.0
         return left
 
-    def _make(self, run: Run, outlook: ProgressEstimate) -> None:
+    def _make(self, run: Run, estimate: ProgressEstimate) -> None:
         if is_made(run, self.splits):
             self.console.print("trained and indexed already")
             return
         trained = train_row(run, self.splits, self.console, source=self._source(run))
-        outlook.finish(f"train {run.name}")
+        estimate.finish(f"train {run.name}")
         complete(run.config, self.splits, trained, self.command, self.console)
-        outlook.finish(f"index {run.name}")
+        estimate.finish(f"index {run.name}")
 
     def _source(self, run: Run) -> Path | None:
         if run.name == AMDIM:
             return self.amdim
         return None if run.after is None else self.out / run.after
 
-    def _measure(self, run: Run, outlook: ProgressEstimate) -> Row:
+    def _measure(self, run: Run, estimate: ProgressEstimate) -> Row:
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self.console, transient=True) as progress:
-            measuring = Measuring(run, self.splits, self.scale, self.out, progress)
-            was_done = measuring.done
+            attacks = RowAttacks(run, self.splits, self.scale, self.out, progress)
+            was_done = attacks.done
             row = Row(
-                measuring.clean(),
-                tuple(measuring.attacked(attack, ball) for ball in self.scale.balls for attack in ATTACKS),
+                attacks.clean(),
+                tuple(attacks.attacked(attack, ball) for ball in self.scale.balls for attack in ATTACKS),
             )
-        (outlook.close if was_done else outlook.finish)(f"attack {run.name}")
+        (estimate.close if was_done else estimate.finish)(f"attack {run.name}")
         self.console.print(f"clean {percent(row.clean.rate)} %", highlight=False, markup=False)
         for attacked in row.attacked:
             words = f"{TITLES[attacked.attack]}, {attacked.threat}: DSR {percent(attacked.dsr)} %"
             self.console.print(words, highlight=False, markup=False)
         return row
 
-    def _tell(self, result: Result) -> None:
+    def _print_result(self, result: Result) -> None:
         self.console.rule("result", align="left")
         for ball in self.scale.balls:
             self.console.print(accuracy_table(result, ball))
@@ -119,9 +119,9 @@ class Campaign:
         self.console.print(f"written: {names}", highlight=False, markup=False, soft_wrap=True)
 
 
-def told_left(outlook: ProgressEstimate) -> str:
+def format_time_left(estimate: ProgressEstimate) -> str:
     """As in "about 80 minutes left": what is expected of what is left, at the pace so far."""
-    expected = 60 * sum(outlook.left.values())
-    measured = outlook.seconds_left
+    expected = 60 * sum(estimate.left.values())
+    measured = estimate.seconds_left
     minutes = (expected if measured is None else measured) / 60
     return "less than a minute left" if minutes < 1 else f"about {minutes:.0f} minutes left"

@@ -13,7 +13,7 @@ from holdfast.intervals import Rate
 from holdfast.revision import commit
 from holdfast.trainer.state.record import plain
 from reproduce.ssat.claims import Verdict
-from reproduce.ssat.measured import Attacked
+from reproduce.ssat.results import Attacked
 from reproduce.ssat.tables import Result, sentences
 
 

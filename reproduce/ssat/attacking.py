@@ -1,4 +1,4 @@
-"""Attacks on one row. What is measured is kept on disk as soon as it is known, and half a ladder is gone on with."""
+"""Attacks on one row. What is measured is kept on disk as soon as it is known, and half a ladder is continued."""
 
 import hashlib
 import json
@@ -20,14 +20,14 @@ from holdfast.evaluation import Evaluation, evaluate, record
 from holdfast.evaluation.cache import ResultCache
 from holdfast.evaluation.plan import slug
 from holdfast.evaluation.victim import served
-from reproduce.ssat.making import encoder_on_gpu
-from reproduce.ssat.measured import ATTACKS, Attacked, AttackName, Clean, written
-from reproduce.ssat.runs import Run
+from reproduce.ssat.results import ATTACKS, Attacked, AttackName, Clean, written
+from reproduce.ssat.rows import Run
 from reproduce.ssat.scales import Scale
+from reproduce.ssat.training import encoder_on_gpu
 
 
 @dataclass(frozen=True, eq=False)
-class GoingOn(WorstCaseAttack):
+class ResumableSuite(WorstCaseAttack):
     """A ladder that begins with what other attacks have found, and can be interrupted.
 
     Attributes:
@@ -52,8 +52,8 @@ class GoingOn(WorstCaseAttack):
 
 
 @dataclass
-class Measuring:
-    """Attacks on one complete row; what an earlier call has measured is read, and half a ladder is gone on with.
+class RowAttacks:
+    """Attacks on one complete row; what an earlier call has measured is read, and half a ladder is continued.
 
     Attributes:
         run: the row.
@@ -106,7 +106,7 @@ class Measuring:
 
     def _evaluation(self, attack: AttackName, ball: ThreatModel) -> Evaluation:
         if (attack, ball) not in self._evaluations:
-            climbing = GoingOn(self._ladder(attack), self._earlier(attack, ball), self.cache.file(_name(attack, ball)))
+            climbing = ResumableSuite(self._ladder(attack), self._earlier(attack, ball), self.cache.file(_name(attack, ball)))
             self._evaluations[attack, ball] = evaluate(
                 self.run.directory,
                 self.splits.test,

@@ -18,7 +18,7 @@ from holdfast.trainer.state.checkpoint import FREE_AT_START, Checkpoint, Checkpo
 from holdfast.trainer.state.record import plain
 
 
-def hand_over(source: Path, config: TrainConfig, data_sha256: str) -> None:
+def continue_from(source: Path, config: TrainConfig, data_sha256: str) -> None:
     """Write the last checkpoint of the run in `source` into `config.out`, as one that `config` can be resumed from.
 
     Raises:
@@ -29,7 +29,7 @@ def hand_over(source: Path, config: TrainConfig, data_sha256: str) -> None:
     checkpoint.refuse_another(found, config, data_sha256, free=FREE_AT_START)
     before = found.config["stages"]
     now = plain(config)["stages"][: len(before)]
-    if len(now) < len(before) or before[:-1] != now[:-1] or not _begins(before[-1], now[-1]):
+    if len(now) < len(before) or before[:-1] != now[:-1] or not _is_beginning(before[-1], now[-1]):
         raise CheckpointError(f"what {source} was trained for is not how {config.out} begins")
     if (found.position.stage + 1, found.position.step) != (len(before), before[-1]["steps"]):
         raise CheckpointError(f"{source} is not finished: finish it first")
@@ -53,7 +53,7 @@ def is_finished(config: TrainConfig, data_sha256: str) -> bool:
     return (found.position.stage + 1, found.position.step) == (len(config.stages), config.stages[-1].steps)
 
 
-def _begins(short: dict[str, Any], long: dict[str, Any]) -> bool:
+def _is_beginning(short: dict[str, Any], long: dict[str, Any]) -> bool:
     """Whether a stage is another's beginning: the same, or shorter at the same constant rate."""
     if short == long:
         return True
