@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from holdfast.bundle.reader import Bundle
     from holdfast.model.device_choice import Precision
     from holdfast.model.encoder.device import Device
-    from holdfast.server.core.engine import ModelBatcher
+    from holdfast.server.core.batching import Batcher
 
 BOUND = 0.90
 CALLS = 4
@@ -42,6 +42,8 @@ def measure(
     from holdfast.bundle.reader import Bundle  # noqa: PLC0415
     from holdfast.server.core.batching import Limits  # noqa: PLC0415
     from holdfast.server.core.engine import batcher_of  # noqa: PLC0415
+    from holdfast.server.core.holder import ModelHolder  # noqa: PLC0415
+    from holdfast.server.core.snapshot import ModelSnapshot  # noqa: PLC0415
     from holdfast.server.monitor.metrics import Metrics  # noqa: PLC0415
 
     bundle = Bundle.open(directory, device=device, max_batch=batch, precision=precision)
@@ -50,7 +52,8 @@ def measure(
     ours: list[float] = []
     theirs: list[float] = []
     with asyncio.Runner() as runner:
-        engine = batcher_of(bundle.classifier(), Limits(batch, 0.0, CALLS * batch), Metrics(), bundle.placement.device)
+        holder = ModelHolder(ModelSnapshot.of(bundle, version=1))
+        engine = batcher_of(holder, Limits(batch, 0.0, CALLS * batch), Metrics())
         turns: list[tuple[Callable[[], float], list[float]]] = [
             (lambda: runner.run(_answers(engine, images, seconds)), ours),
             (lambda: times_a_second(bare, seconds), theirs),
@@ -109,11 +112,11 @@ def _bound(session: Any, images: Any, dim: int) -> Callable[[], Any]:
     return embed
 
 
-async def _start(engine: "ModelBatcher") -> None:
+async def _start(engine: "Batcher") -> None:
     engine.start()
 
 
-async def _answers(engine: "ModelBatcher", images: Any, seconds: float) -> float:
+async def _answers(engine: "Batcher", images: Any, seconds: float) -> float:
     """Full batches answered a second."""
     begun = time.perf_counter()
 

@@ -17,12 +17,12 @@ from rich.progress import Progress
 
 from demo.pipeline import Entry
 from holdfast import data
+from holdfast.bundle.reader import TRAINING_LOG
 from holdfast.data import Splits
 from holdfast.errors import HoldfastError
 from holdfast.exit_status import REFUSED
 from holdfast.interrupts import sigterm_interrupts
 from holdfast.trainer.config import TrainConfig
-from holdfast.trainer.loop.log import FILE
 from holdfast.trainer.train import train
 
 POLL_S = 0.5
@@ -110,7 +110,7 @@ def trainings(groups: Sequence[Sequence[Entry]], out: Path, progress: Progress) 
 def steps_done(directory: Path) -> int:
     """Steps of a run that its log.csv tells of, over all of its stages; 0 where there is no log yet."""
     try:
-        with (directory / FILE).open(newline="", encoding="utf-8") as file:
+        with (directory / TRAINING_LOG).open(newline="", encoding="utf-8") as file:
             last = {row["stage"]: int(row["step"]) for row in csv.DictReader(file)}
     except (OSError, ValueError, KeyError, TypeError):  # not yet there, or a line is half written
         return 0

@@ -1,47 +1,63 @@
-"""The server in one process: engine, gRPC skin and metrics on one event loop."""
+"""The server in one process: engine, gRPC server and metrics on one event loop."""
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from holdfast.bundle.reader import Bundle
 from holdfast.files import write_atomically
-from holdfast.model.classifier import Classifier
+from holdfast.server.api.api import Api
 from holdfast.server.api.grpc_server import GrpcServer
-from holdfast.server.core.engine import Engine, ModelBatcher
-from holdfast.server.monitor.metrics import Metrics, MetricsEndpoint
+from holdfast.server.api.table import APIS
+from holdfast.server.core.batching import Batcher
+from holdfast.server.core.engine import Engine
+from holdfast.server.core.holder import ModelHolder
+from holdfast.server.core.observers import MakeObserver
+from holdfast.server.core.snapshot import ModelSnapshot
+from holdfast.server.monitor.endpoint import MetricsEndpoint
+from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.monitor.table import OBSERVERS
 from holdfast.server.settings import Settings
 
 
 class App:
-    """One server over one bundle. Make, start and drain it on one event loop."""
+    """One server over one holder. Make, start and drain it on one event loop.
 
-    def __init__(self, settings: Settings, bundle: Bundle) -> None:
-        self.settings = settings
+    Raises HoldfastError where the model will not do for what the settings ask.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        holder: ModelHolder,
+        *,
+        apis: Sequence[Api] = APIS,
+        observers: Sequence[MakeObserver] = OBSERVERS,
+    ) -> None:
+        self.settings, self.holder = settings, holder
         self.metrics = Metrics()
-        self._engine = Engine(settings, bundle, self.metrics)
-        self._skin = GrpcServer(settings, self._engine.served, self._engine.batcher, self.metrics, self._engine.prober)
+        self._engine = Engine(settings, holder, self.metrics, observers)
+        self._server = GrpcServer(settings, self._engine.batcher, self.metrics, apis)
         self._endpoint: MetricsEndpoint | None = None
 
     @property
-    def classifier(self) -> Classifier:
-        """What answers."""
-        return self._engine.classifier
-
-    @property
-    def batcher(self) -> ModelBatcher:
-        """What feeds it."""
+    def batcher(self) -> Batcher:
+        """What feeds the model."""
         return self._engine.batcher
 
     @property
     def address(self) -> str:
         """host:port of gRPC, once started."""
-        return f"{self.settings.host}:{self._skin.port}"
+        return f"{self.settings.host}:{self._server.port}"
 
     @property
     def metrics_url(self) -> str:
         """Where the metrics are, once started."""
         return self._endpoint.url if self._endpoint else ""
+
+    def publish(self, snapshot: ModelSnapshot) -> None:
+        """Serve another model from the next batch on. Any thread may; arguments and errors as ModelHolder.publish."""
+        self.holder.publish(snapshot)
 
     async def start(self) -> None:
         """Listen, warm up, and only then be healthy.
@@ -51,12 +67,10 @@ class App:
             EngineError: the model does not answer the canary.
 
         """
-        self._skin.listen()
+        self._server.listen()
         self._endpoint = MetricsEndpoint(self.metrics.registry, self.settings.host, self.settings.metrics_port)
-        self.batcher.start()
-        await self._skin.start()
-        if self._engine.prober is not None:
-            self._engine.prober.start()
+        self._engine.start()
+        await self._server.start()
         if self.settings.port_file is not None:
             write_ports(self.settings.port_file, self.address, self.metrics_url)
 
@@ -66,7 +80,7 @@ class App:
 
     async def drain(self) -> bool:
         """Go down: NOT_SERVING, refuse new calls, finish those in flight, close. Returns whether all were finished."""
-        finished = await self._skin.drain()
+        finished = await self._server.drain()
         self._engine.stop()
         if self._endpoint is not None:
             self._endpoint.close()
@@ -74,5 +88,5 @@ class App:
 
 
 def write_ports(path: Path, address: str, metrics: str) -> None:
-    """Tell scripts where the server is: {"address": "host:port", "metrics": "http://..."}."""
+    """Write for scripts where the server is: {"address": "host:port", "metrics": "http://..."}."""
     write_atomically(path, json.dumps({"address": address, "metrics": metrics}).encode())

@@ -1,4 +1,4 @@
-"""What every process of the server does: hear signals, choose its loop, keep the collector quiet."""
+"""What every process of the server does: wait for signals, choose its event loop, tune the garbage collector."""
 
 import asyncio
 import gc
@@ -18,26 +18,26 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def until_told_to_stop(*signals: signal.Signals) -> "asyncio.Future[str]":
+def stop_signal(*signals: signal.Signals) -> "asyncio.Future[str]":
     """Resolves with the signal's name. The second signal ends the process as it always does."""
     loop = asyncio.get_running_loop()
-    told: asyncio.Future[str] = loop.create_future()
+    stopping: asyncio.Future[str] = loop.create_future()
 
-    def hear(received: signal.Signals) -> None:
+    def receive(received: signal.Signals) -> None:
         for each in signals:
             loop.remove_signal_handler(each)
-        if not told.done():
-            told.set_result(received.name)
+        if not stopping.done():
+            stopping.set_result(received.name)
 
     for each in signals:
-        loop.add_signal_handler(each, hear, each)
-    return told
+        loop.add_signal_handler(each, receive, each)
+    return stopping
 
 
-async def unless(told: "asyncio.Future[str]", work: Coroutine[Any, Any, None]) -> bool:
-    """Run `work` to its end, and raise what it raises, unless it is told to stop first. Returns whether it came to its end."""
+async def run_unless(stopping: "asyncio.Future[str]", work: Coroutine[Any, Any, None]) -> bool:
+    """Run `work` and raise what it raises, unless `stopping` is resolved first. Returns whether it came to its end."""
     working = asyncio.create_task(work)
-    either: set[asyncio.Future[Any]] = {working, told}
+    either: set[asyncio.Future[Any]] = {working, stopping}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     if working.done():
         await working
@@ -48,7 +48,7 @@ async def unless(told: "asyncio.Future[str]", work: Coroutine[Any, Any, None]) -
 
 
 def quiet_collector() -> None:
-    """Spare what is loaded now from being looked through again and again; to be called once the process is warm.
+    """Keep the garbage collector from searching what is loaded now; to be called once the process is warm.
 
     Calls in flight are many small objects that live for milliseconds: at its usual threshold the collector would run every
     ten calls, in vain.

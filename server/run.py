@@ -7,7 +7,9 @@ import signal
 from holdfast.bundle.reader import Bundle
 from holdfast.errors import HoldfastError
 from holdfast.server.app import App
-from holdfast.server.process import loop_factory, quiet_collector, unless, until_told_to_stop
+from holdfast.server.core.holder import ModelHolder
+from holdfast.server.core.snapshot import ModelSnapshot
+from holdfast.server.process import loop_factory, quiet_collector, run_unless, stop_signal
 from holdfast.server.settings import Settings
 from holdfast.server.workers.app import WorkersApp
 
@@ -20,6 +22,13 @@ def run(settings: Settings) -> int:
 
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    holder = ModelHolder(open_snapshot(settings, version=1))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_serve(settings, holder))
+
+
+def open_snapshot(settings: Settings, version: int) -> ModelSnapshot:
+    """The model of the settings' bundle. Raises HoldfastError where the bundle or the device will not do."""
     bundle = Bundle.open(
         settings.bundle,
         threads=settings.threads,
@@ -27,33 +36,33 @@ def run(settings: Settings) -> int:
         max_batch=settings.max_batch,
         precision=settings.precision,
     )
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_serve(settings, bundle))
+    return ModelSnapshot.of(bundle, version)
 
 
-def _by(workers: int) -> str:
-    return f", by {workers} worker process{'es' * (workers > 1)}" if workers else ""
-
-
-async def _serve(settings: Settings, bundle: Bundle) -> int:
-    told = until_told_to_stop(signal.SIGTERM, signal.SIGINT)
-    app = WorkersApp(settings, bundle) if settings.workers else App(settings, bundle)
-    if not await unless(told, app.start()):
-        print(f"ending on {told.result()}, while it was warming up", flush=True)
+async def _serve(settings: Settings, holder: ModelHolder) -> int:
+    stopping = stop_signal(signal.SIGTERM, signal.SIGINT)
+    app = WorkersApp(settings, holder) if settings.workers else App(settings, holder)
+    if not await run_unless(stopping, app.start()):
+        print(f"ending on {stopping.result()}, while it was warming up", flush=True)
         await app.drain()
         return 0
     quiet_collector()
-    manifest = bundle.manifest
-    print(f"holdfast serves {manifest.name}: {len(manifest.class_names)} classes, {bundle.index.size} exemplars")
-    print(f"  on {bundle.placement}")
-    print(f"  gRPC     {app.address}{_by(settings.workers)}")
-    print(f"  metrics  {app.metrics_url}", flush=True)
+    _print_start(app)
     try:
-        await unless(told, app.watch())
+        await run_unless(stopping, app.watch())
     except HoldfastError:
         await app.drain()
         raise
-    print(f"draining on {told.result()}", flush=True)
+    print(f"draining on {stopping.result()}", flush=True)
     finished = await app.drain()
     print("drained" if finished else "calls were cut off after the grace period", flush=True)
     return 0 if finished else 1
+
+
+def _print_start(app: App | WorkersApp) -> None:
+    model, workers = app.holder.current.description, app.settings.workers
+    by = f", by {workers} worker process{'es' * (workers > 1)}" if workers else ""
+    print(f"holdfast serves {model.name}: {len(model.class_names)} classes, {model.exemplars} exemplars")
+    print(f"  on {model.placement.text}")
+    print(f"  gRPC     {app.address}{by}")
+    print(f"  metrics  {app.metrics_url}", flush=True)

@@ -59,8 +59,8 @@ class Settings(BaseSettings):
     precision: Precision = Field(
         "float32",
         description="What a GPU computes the encoder in: float32, as the CPU, or float16, several times as fast on paper, where"
-        " the bundle has a graph for it (python -m trainer --half); labels that change are few, and evaluation can be told to"
-        " judge by the same (python -m holdfast.evaluation --serve-in).",
+        " the bundle has a graph for it (python -m trainer --half); labels that change are few, and an evaluation can use the"
+        " same (python -m holdfast.evaluation --serve-in).",
     )
 
     workers: int = Field(
@@ -70,7 +70,7 @@ class Settings(BaseSettings):
         description="Processes that take calls, decode images and write replies for the one that runs the model; 0: that one"
         " does it all. Worth it where the model is faster than one Python process can feed it, as on a GPU, and there is an"
         " idle core for each: begin with 2 to 4. Not on two cores, nor where the model itself takes the CPU's time. Connections"
-        " are spread over them, not calls: who opens one connection is served by one worker. Linux only.",
+        " are spread over them, not calls: a client with one connection is served by one worker. Linux only.",
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 or [::] for every interface.")
@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     keepalive: float = Field(60.0, ge=10, description="Seconds of silence after which a connection is pinged.")
 
     drain_notice: float = Field(
-        0.5, ge=0, description="Seconds between telling health checks NOT_SERVING and closing, after SIGTERM."
+        0.5, ge=0, description="Seconds between NOT_SERVING in health checks and closing, after SIGTERM."
     )
     drain_grace: float = Field(20.0, ge=0, description="Seconds that calls in flight get to finish, after SIGTERM.")
     canary_interval: float = Field(

@@ -185,16 +185,16 @@ def read_evaluation(bundle: Path, goal: Goal | None) -> tuple[Numbers, list[Targ
         "clean": clean,
         "attacked_images": found["attacked_images"],
         "robust": [{part: threat[part] for part in ("norm", "epsilon", "robust")} for threat in robust],
-        "gates_failed": [gate["name"] for gate in found["gates"] if not gate["passed"]],
+        "sanity_checks_failed": [check["name"] for check in found["sanity_checks"] if not check["passed"]],
     }
-    gates = Target("gates failed", len(numbers["gates_failed"]), 0, at_least=False)
+    failed = Target("sanity checks failed", len(numbers["sanity_checks_failed"]), 0, at_least=False)
     if goal is None:
-        return numbers, [gates]
+        return numbers, [failed]
     wanted = {ball(text): (f"robust at {text}", bound) for text, bound in goal.robust.items()}
     targets = [Target("clean accuracy", clean["value"], goal.clean, at_least=True)]
     for each in robust:
         name, bound = wanted.get(ThreatModel(each["norm"], each["epsilon"]), ("", 0.0))
         if name:
             targets.append(Target(name, each["robust"]["value"], bound, at_least=True))
-    targets.append(gates)
+    targets.append(failed)
     return numbers, targets

@@ -25,6 +25,8 @@ ENCODER_FLOAT16 = "encoder_float16.onnx"
 GRADIENT = "gradient.onnx"
 WEIGHTS = "weights.bin"
 EXEMPLARS = "exemplars.npz"
+TRAINING_LOG = "log.csv"
+"""What training measured, a line every few steps: no file of the manifest, for bundles are copied without it."""
 
 MAX_BATCH = 64
 """Images that a GPU embeds at once, unless somebody says otherwise."""

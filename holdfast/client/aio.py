@@ -78,7 +78,7 @@ class AsyncClient:
                 for position, image in enumerate(images):
                     await room.acquire()
                     yield pb.ClassifyStreamRequest(sequence=position, images=[to_image(image)], neighbours=neighbours)
-            except (OSError, TypeError) as error:  # gRPC would log it and end the call with no word of it
+            except (OSError, TypeError) as error:  # gRPC would log it and end the call without an error
                 unreadable.append(error)
 
         call = self._stub.ClassifyStream(requests())

@@ -3,7 +3,7 @@
 ADDRESS = "localhost:50051"
 
 PER_CALL = 32
-"""Images in one call by default: enough to spread the price of a call, and few enough for any server's limit."""
+"""Images in one call by default: enough to spread the cost of a call, and few enough for any server's limit."""
 
 IN_FLIGHT = 32
 """Unanswered messages of a stream: enough to fill a batch, and few enough not to fill the server's queue."""

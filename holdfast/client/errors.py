@@ -26,7 +26,7 @@ class ImageRefusedError(ClientError):
 
 
 class OverloadedError(ClientError):
-    """The server's queue is full. `retry_after` is what it asks to wait, in seconds, or None."""
+    """The server's queue is full. `retry_after` is the pause that it asks for, in seconds, or None."""
 
     def __init__(self, message: str, code: grpc.StatusCode, retry_after: float | None) -> None:
         super().__init__(message, code)
@@ -38,7 +38,7 @@ class TooLateError(ClientError):
 
 
 class UnreachableError(ClientError):
-    """Nobody answers at the address, or the server is warming up or going down."""
+    """No server answers at the address, or the server is warming up or going down."""
 
 
 class RefusedError(ClientError):
@@ -64,8 +64,8 @@ def _readable(code: grpc.StatusCode, message: str, status: status_pb2.Status, ad
     match code:
         case grpc.StatusCode.INVALID_ARGUMENT:
             violations = tuple(_violations(status))
-            told = "; ".join(f"{field}: {reason}" for field, reason in violations) or message
-            return ImageRefusedError(f"the server refused the image: {told}", code, violations)
+            reasons = "; ".join(f"{field}: {reason}" for field, reason in violations) or message
+            return ImageRefusedError(f"the server refused the image: {reasons}", code, violations)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             wait = _retry_after(status)
             advice = f"try again in {wait:.2g} s" if wait is not None else "try again later, or with fewer images at once"

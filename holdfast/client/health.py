@@ -8,7 +8,7 @@ from holdfast.client.errors import from_call
 
 
 def serving_status(address: str, timeout: float) -> str:
-    """The server's own word: "SERVING", "NOT_SERVING" (warming up or draining), ... Raises ClientError."""
+    """The server's status: "SERVING", "NOT_SERVING" (warming up or draining), ... Raises ClientError."""
     with grpc.insecure_channel(address, options=OPTIONS) as channel:
         try:
             reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout)

@@ -30,8 +30,8 @@ def to_image(image: ImageLike) -> image_pb2.Image:
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
         raw = image_pb2.RawImage(data=image.tobytes(), shape=image.shape, dtype=image_pb2.DATA_TYPE_UINT8)
         return image_pb2.Image(raw=raw)
-    found = f"an array of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
-    raise TypeError(f"{found} is no image: give encoded bytes, a Path, or a uint8 array [H, W] or [H, W, 3]")
+    given = f"an array of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+    raise TypeError(f"{given} is no image: give encoded bytes, a Path, or a uint8 array [H, W] or [H, W, 3]")
 
 
 def in_calls(images: Iterable[ImageLike], per_call: int) -> Iterator[list[image_pb2.Image]]:

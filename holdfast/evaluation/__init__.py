@@ -1,20 +1,20 @@
 """How robust a bundle is: `python -m holdfast.evaluation BUNDLE`, or `evaluate` and `evaluate_fully` from Python."""
 
-from holdfast.evaluation.console import found_by
-from holdfast.evaluation.full import Evaluated, evaluate_fully
-from holdfast.evaluation.quick import Evaluation, evaluate, served, victim_of
+from holdfast.evaluation.pipeline import evaluate, evaluate_fully, run_plan
+from holdfast.evaluation.plan import EvaluationPlan, quick_plan
 from holdfast.evaluation.recorded import record, recorded_splits, unseen_images
-from holdfast.evaluation.settings import Settings
+from holdfast.evaluation.result import Evaluation
+from holdfast.evaluation.victim import served, victim_of
 
 __all__ = [
-    "Evaluated",
     "Evaluation",
-    "Settings",
+    "EvaluationPlan",
     "evaluate",
     "evaluate_fully",
-    "found_by",
+    "quick_plan",
     "record",
     "recorded_splits",
+    "run_plan",
     "served",
     "unseen_images",
     "victim_of",

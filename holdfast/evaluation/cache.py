@@ -1,4 +1,4 @@
-"""The directory in which a long evaluation keeps what it has done, so that an interruption costs one batch."""
+"""What an evaluation has measured already, in a directory, so that an interruption costs one batch."""
 
 import json
 import time
@@ -16,21 +16,23 @@ T = TypeVar("T")
 IDENTITY, SECONDS = "identity.json", "seconds"
 
 
-class Work:
+class ResultCache:
     """Results by name, each computed once; they count only for the evaluation that the directory was begun for."""
 
-    def __init__(self, directory: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, directory: Path | None = None, identity: Mapping[str, Any] | None = None) -> None:
         """Begin in `directory`, or go on where an interrupted run stopped.
 
         Args:
-            directory: made where it is not there.
-            identity: everything that must be the same for earlier work to count, as JSON can hold it.
+            directory: made where it is not there. Without one nothing is kept.
+            identity: everything that must be the same for earlier results to count, as JSON can hold it.
 
         Raises:
-            HoldfastError: the directory holds the work of another evaluation, or cannot be read or written.
+            HoldfastError: the directory holds the results of another evaluation, or cannot be read or written.
 
         """
         self.directory = directory
+        if directory is None:
+            return
         path = directory / IDENTITY
         wanted = json.loads(json.dumps(identity))
         try:
@@ -39,17 +41,18 @@ class Work:
                 write_atomically(path, (json.dumps(wanted, indent=2) + "\n").encode())
             there = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
-            raise HoldfastError(f"{path} cannot be used ({error}); remove it, or name another directory by --work") from error
+            raise HoldfastError(f"{path} cannot be used ({error}); remove it, or name another directory by --cache") from error
         if there != wanted:
             raise HoldfastError(_refusal(directory, there, wanted))
 
-    def file(self, name: str) -> Path:
-        """Where to keep the journal `name`."""
-        return self.directory / f"{name}.npz"
+    def file(self, name: str) -> Path | None:
+        """Where an attack keeps its journal `name`; None where nothing is kept."""
+        return None if self.directory is None else self.directory / f"{name}.npz"
 
     def has(self, name: str) -> bool:
         """Whether `once` has this result already."""
-        return self._path(name).exists()
+        path = self._path(name)
+        return path is not None and path.exists()
 
     def once(self, name: str, kind: type[T], compute: Callable[[], T]) -> T:
         """The result `name`: as an earlier call kept it, else computed now and kept.
@@ -64,6 +67,8 @@ class Work:
 
         """
         adapter, path = TypeAdapter(kind), self._path(name)
+        if path is None:
+            return compute()
         if not path.exists():
             write_atomically(path, adapter.dump_json(compute(), indent=2))
         # What was just computed is read back too, so that an interrupted run and a whole one go through the same digits.
@@ -76,7 +81,7 @@ class Work:
     def seconds(self) -> float:
         """Wall time of the runs before this one, as far as they ended in order."""
         path = self._path(SECONDS)
-        return float(path.read_text()) if path.exists() else 0.0
+        return float(path.read_text()) if path is not None and path.exists() else 0.0
 
     @contextmanager
     def timed(self) -> Iterator[None]:
@@ -85,10 +90,12 @@ class Work:
         try:
             yield
         finally:
-            write_atomically(self._path(SECONDS), f"{before + time.monotonic() - began:.1f}\n".encode())
+            path = self._path(SECONDS)
+            if path is not None:
+                write_atomically(path, f"{before + time.monotonic() - began:.1f}\n".encode())
 
-    def _path(self, name: str) -> Path:
-        return self.directory / f"{name}.json"
+    def _path(self, name: str) -> Path | None:
+        return None if self.directory is None else self.directory / f"{name}.json"
 
 
 def _refusal(directory: Path, there: Any, wanted: Mapping[str, Any]) -> str:
@@ -96,6 +103,6 @@ def _refusal(directory: Path, there: Any, wanted: Mapping[str, Any]) -> str:
     keys = [key for key in dict.fromkeys((*kept, *wanted)) if kept.get(key) != wanted.get(key)]
     differing = "".join(f"\n  {key}: there {json.dumps(kept.get(key))}, now {json.dumps(wanted.get(key))}" for key in keys)
     return (
-        f"{directory} holds the work of another evaluation; give the same options to go on with it, name another directory"
-        f" by --work, or remove it to start anew. What differs:{differing}"
+        f"{directory} holds the results of another evaluation; give the same options to go on with it, name another directory"
+        f" by --cache, or remove it to start anew. What differs:{differing}"
     )

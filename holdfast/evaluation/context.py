@@ -1,6 +1,5 @@
 """Who is attacked with what: the opened bundle, the test images drawn, and those that are left to an attacker."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +13,12 @@ from torch import nn
 from holdfast.attacks.knowledge import attackers_images, bank_unknown
 from holdfast.attacks.victim import Victim
 from holdfast.bundle.reader import ENCODER, EXEMPLARS, GRADIENT, Bundle
+from holdfast.bundle.threat_model import ThreatModel
 from holdfast.data import LabelledImages, Splits
-from holdfast.evaluation.quick import JUDGED_AT_ONCE, check_fit, drawn, open_served, victim_of
-from holdfast.model.answers import Answers, Neighbours
+from holdfast.errors import HoldfastError
+from holdfast.evaluation.plan import EvaluationPlan
+from holdfast.evaluation.victim import check_fit, open_served, victim_of
 from holdfast.model.classifier import Classifier
-from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.preprocess import Pixels
 
 WHAT_ANSWERS = (ENCODER, GRADIENT, EXEMPLARS)
@@ -44,32 +44,21 @@ class EvaluationContext:
     rows: NDArray[np.int64]
 
     @classmethod
-    def open(
-        cls,
-        directory: Path,
-        splits: Splits,
-        *,
-        images: int | None,
-        seed: int,
-        threads: int,
-        serve_on: DeviceChoice = "cpu",
-        serve_in: Precision = "float32",
-        encoder: nn.Module | None = None,
-    ) -> Self:
-        """Open the bundle in `directory` and draw `images` test images by `seed`, or all.
+    def open(cls, directory: Path, splits: Splits, plan: EvaluationPlan, encoder: nn.Module | None = None) -> Self:
+        """Open the bundle in `directory` where `plan` serves it, and draw the test images that `plan` attacks.
 
-        For `serve_on` and `serve_in` see `open_served`, for `encoder` see `evaluate`.
+        For `encoder` see `evaluate`.
 
         Raises:
             BundleError, DeviceError: see `Bundle.open`.
             HoldfastError: there are no test images, or they do not fit the bundle.
 
         """
-        bundle = open_served(directory, threads, serve_on, serve_in)
+        bundle = open_served(directory, plan.threads, plan.serve_on, plan.serve_in)
         check_fit(bundle, splits.test)
         classifier = bundle.classifier()
-        victim = victim_of(bundle, classifier, encoder, splits.test.images[:16], threads)
-        return cls(bundle, classifier, victim, splits, drawn(len(splits.test), images, seed))
+        victim = victim_of(bundle, classifier, encoder, splits.test.images[:16], plan.threads)
+        return cls(bundle, classifier, victim, splits, drawn(len(splits.test), plan.images, plan.seed))
 
     @cached_property
     def attacked(self) -> LabelledImages:
@@ -100,8 +89,23 @@ class EvaluationContext:
 
     @cached_property
     def without_bank(self) -> Victim:
-        """The victim as one sees it who does not know the exemplars. Raises HoldfastError where `spare` lacks a class."""
-        return bank_unknown(self.victim, self.spare.images, self.spare.labels, attacked=self.images)
+        """The victim as one sees it who does not know the exemplars.
+
+        Raises:
+            HoldfastError: `spare` lacks a class.
+
+        """
+        try:
+            return bank_unknown(self.victim, self.spare.images, self.spare.labels, attacked=self.images)
+        except HoldfastError as error:
+            raise HoldfastError(
+                f"an attacker without the bank needs labelled images that are not attacked: {error}; attack fewer by --images"
+            ) from error
+
+    @property
+    def own_ball(self) -> ThreatModel:
+        """The bundle's own threat model."""
+        return self.bundle.manifest.threat_model.model()
 
     @property
     def classes(self) -> int:
@@ -117,7 +121,7 @@ class EvaluationContext:
     def identity(self) -> dict[str, Any]:
         """What must be the same for two evaluations to be of the same thing.
 
-        Another GPU's last digits are others, and so may be an answer. Work that names no device was done on the CPU.
+        Another GPU's last digits are others, and so may be an answer. Results that name no device were computed on the CPU.
         """
         manifest = self.bundle.manifest
         elsewhere = {} if self.bundle.placement.device == "cpu" else {"served on": self.served_on}
@@ -130,25 +134,13 @@ class EvaluationContext:
         }
 
 
-def answers_of(classify: Callable[[Pixels], Answers], images: Pixels) -> Answers:
-    """All that is served for uint8 [N, H, W, 3] images, N >= 1, a batch at a time."""
-    parts = [classify(images[start : start + JUDGED_AT_ONCE]) for start in range(0, len(images), JUDGED_AT_ONCE)]
+def drawn(total: int, limit: int | None, seed: int) -> NDArray[np.int64]:
+    """`limit` of the rows 0 to total - 1, drawn by `seed`, ascending; all where there are no more than that."""
+    if limit is None or limit >= total:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(seed).permutation(total)[:limit])
 
-    def joined(field: Callable[[Answers], Any]) -> Any:
-        return np.concatenate([field(part) for part in parts])
 
-    return Answers(
-        embeddings=joined(lambda a: a.embeddings),
-        labels=joined(lambda a: a.labels),
-        probabilities=joined(lambda a: a.probabilities),
-        credibility=joined(lambda a: a.credibility),
-        confidence=joined(lambda a: a.confidence),
-        abstain=joined(lambda a: a.abstain),
-        soft_margin=joined(lambda a: a.soft_margin),
-        kth_distance=joined(lambda a: a.kth_distance),
-        neighbours=Neighbours(
-            ids=joined(lambda a: a.neighbours.ids),
-            labels=joined(lambda a: a.neighbours.labels),
-            similarities=joined(lambda a: a.neighbours.similarities),
-        ),
-    )
+def only_test(test: LabelledImages) -> Splits:
+    """A data set of which nothing but its test images is at hand."""
+    return Splits(test.take([]), test.take([]), test)

@@ -1,5 +1,6 @@
 """Where an evaluation's gradients come from. Whatever it is, candidates are judged on the answers as served."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,9 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.errors import HoldfastError
-from holdfast.trainer.export import rounding, whitening
-from holdfast.trainer.loop.device import device_named
-from holdfast.trainer.state.checkpoint import load_encoder
+from holdfast.torch_device import device_named
+
+EncoderLoader = Callable[[Path], nn.Module]
+"""The directory of a bundle -> the torch encoder of the training run that made it: on the CPU, evaluation mode, frozen."""
+
+BUNDLES_OWN = "gradient.onnx"
 
 
 @dataclass(frozen=True)
@@ -28,28 +32,38 @@ class GradientOptions:
     """Of the torch encoder's convolutions. bfloat16 is up to twice as quick where the CPU or GPU multiplies it itself; the
     direction of a gradient suffers little, and the answers as served not at all."""
 
-    def open(self, directory: Path) -> nn.Module | None:
+    def open(self, directory: Path, load_encoder: EncoderLoader | None = None) -> nn.Module | None:
         """The torch encoder of the bundle in `directory`, or None for its graphs.
+
+        Args:
+            directory: a bundle.
+            load_encoder: reads a training run, which is the trainer's to do.
 
         Raises:
             CheckpointError: the training run does not lie there.
-            HoldfastError: its whitening or rounding is damaged, an option that would do nothing, or a GPU that is not there.
+            HoldfastError: an option that would do nothing, a GPU that is not there, nothing to read a training run with, or
+                what the training run left is damaged.
 
         """
         if self.gradients == "onnx":
             if (self.device, self.precision) != ("auto", "float32"):
                 raise HoldfastError("--device and --precision need --gradients torch: gradient.onnx runs on the CPU in float32")
             return None
+        if load_encoder is None:
+            raise HoldfastError(
+                f"this command cannot read training runs; use: holdfast evaluate {directory} --gradients torch, with the same"
+                " other options"
+            )
         device = device_named(self.device)
-        encoder = whitening.load(rounding.load(load_encoder(directory), directory), directory)
+        encoder = load_encoder(directory)
         if self.precision == "bfloat16":
             encoder = InBfloat16(encoder)
         return encoder.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """For the record of what was done."""
-        return "gradient.onnx" if self.gradients == "onnx" else f"torch, {self.device}, {self.precision}"
+        return BUNDLES_OWN if self.gradients == "onnx" else f"torch, {self.device}, {self.precision}"
 
 
 class InBfloat16(nn.Module):

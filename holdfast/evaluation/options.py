@@ -6,39 +6,39 @@ from typing import Annotated
 
 import tyro
 
+from holdfast.attacks.adaptive import AdaptiveAttack
 from holdfast.bundle.manifest import Manifest
-from holdfast.bundle.threat_model import Norm, ball
+from holdfast.bundle.threat_model import Norm, ThreatModel, ball
 from holdfast.errors import HoldfastError
-from holdfast.evaluation.balls import STANDARD, in_order
 from holdfast.evaluation.gradients import GradientOptions
-from holdfast.evaluation.settings import Settings
+from holdfast.evaluation.plan import STANDARD_BALLS, EvaluationPlan, in_order, quick_plan
 from holdfast.evaluation.suites import Effort
 from holdfast.exit_status import explain_statuses
 from holdfast.model.device_choice import DeviceChoice, Precision
 
 PROGRAM = "holdfast evaluate"
 
-TEACHING = f"""Measure the clean and robust accuracy of a bundle by attacks that know how it answers, judged on the served vote.
+DESCRIPTION = f"""Measure the clean and robust accuracy of a bundle by attacks that know how it answers; its vote decides.
 
-  python -m holdfast.evaluation runs/digits                       a table, by nine white-box attacks in one ball
-  python -m holdfast.evaluation runs/digits --epsilon 0.03        the same in another ball than the bundle's own
-  python -m holdfast.evaluation runs/digits --full                everything, and runs/digits/report/index.html
-  python -m holdfast.evaluation runs/digits --full --balls linf:8/255 l2:0.5 --transfer-from runs/other
-  python -m holdfast.evaluation runs/digits --full --minutes 9    a slice of it; repeated, the next one
+  holdfast evaluate runs/digits                       a table, by nine white-box attacks in one ball
+  holdfast evaluate runs/digits --epsilon 0.03        the same in another ball than the bundle's own
+  holdfast evaluate runs/digits --full                everything, and runs/digits/report/index.html
+  holdfast evaluate runs/digits --full --balls linf:8/255 l2:0.5 --transfer-from runs/other
+  holdfast evaluate runs/digits --full --minutes 9    a slice of it; repeated, the next one
 
 Without --full: about a minute for the 400 test images of the digits on one core, two for 500 of cifar10-small.
 
 With --full: some hundred attacks in every ball (own and library white-box attacks, transfer, black box, noise), with the
-bank known and unknown, accuracy against epsilon, alarms, and the gates that tell a robust classifier from a weak
-evaluation. 60 images of the digits took 16 minutes at --steps 50 --restarts 1 --targets 3 --queries 1000, on half a core;
+bank known and unknown, accuracy against epsilon, detectors, and the sanity checks that tell a robust classifier from a
+weak evaluation. 60 images of the digits took 16 minutes at --steps 50 --restarts 1 --targets 3 --queries 1000, on half a core;
 1,000 images of cifar10-small with the same four, --gradients torch --precision bfloat16 --threads 2, four and a half hours
 of two cores; at full effort they are, by the cost of single steps, a matter of a night and a day. The bar says how much is
-left at most; ctrl-c, SIGTERM or --minutes stop it, and the same command goes on from
-there.
+left at most; ctrl-c, SIGTERM or --minutes stop it, and the same command goes on from there.
 
 The bundle is all it takes: embeddings come from its encoder.onnx, gradients from its gradient.onnx, test images from the
-data set that its manifest names. --gradients torch takes gradients from the training run instead, on a GPU if there is one;
---serve-on cuda has the answers computed there, too; then try a larger --batch-size, which is part of what is repeated.
+data set that its manifest names. --gradients torch takes gradients from the training run instead, on a GPU
+if there is one; --serve-on cuda has the answers computed there, too; then try a larger --batch-size, which is part of what
+is repeated.
 
 {explain_statuses()}
 """
@@ -62,7 +62,7 @@ class FullOptions:
     """Wrong classes that are targeted one by one, the strongest first."""
 
     curve_images: int = 300
-    """Images that the curves of accuracy against epsilon and some of the gates look at."""
+    """Images that the curves of accuracy against epsilon and some of the sanity checks look at."""
 
     plants: int = 40
     """Images beside which an adversary is planted, to see whether it is found."""
@@ -71,8 +71,8 @@ class FullOptions:
     """Stop at the first batch after so many minutes of this invocation, with exit status 75; 0 does not stop. The same command
     goes on from there, and comes to what it would have come to at one go."""
 
-    work: Path | None = None
-    """Where what is done is kept until all is; by default BUNDLE.evaluation beside the bundle."""
+    cache: Path | None = None
+    """Directory in which what is done is kept until all is; by default BUNDLE.evaluation beside the bundle."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class EvaluateConfig:
     """Directory of a complete bundle."""
 
     full: bool = False
-    """Every attack, every ball, the gates and the report, instead of the quick table."""
+    """Every attack, every ball, the sanity checks and the report, instead of the quick table."""
 
     data_dir: Path | None = None
     """Where the data set lies, if no longer where the manifest says."""
@@ -127,10 +127,33 @@ class EvaluateConfig:
     options: Annotated[FullOptions, tyro.conf.arg(name="")] = FullOptions()
 
 
-def settings_of(config: EvaluateConfig, manifest: Manifest) -> Settings:
-    """What a full evaluation is asked to do by the command line."""
-    options = config.options
-    wanted = [ball(text) for text in options.balls or STANDARD]
+def quick_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
+    """One ball: the bundle's own, but for what the command line says."""
+    own = manifest.threat_model
+    threat = ThreatModel(config.norm or own.norm, own.epsilon if config.epsilon is None else config.epsilon)
+    return quick_plan(
+        threat,
+        AdaptiveAttack(steps=config.steps or 40, restarts=config.restarts or 1, batch_size=config.batch_size),
+        images=config.images or None,
+        seed=config.seed,
+        threads=config.threads,
+        serve_on=config.serve_on,
+        serve_in=config.serve_in,
+    )
+
+
+def full_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
+    """Everything, in the balls that the command line names.
+
+    Raises:
+        HoldfastError: what is to be recorded would not be measured.
+
+    """
+    options, own = config.options, manifest.threat_model.model()
+    wanted = [ball(text) for text in options.balls or STANDARD_BALLS]
+    balls = in_order([*wanted, *([] if options.balls else [own])])
+    if config.record and own not in balls:
+        raise HoldfastError(f"--record is of the bundle's own ball: add {own.norm}:{own.epsilon} to --balls")
     effort = Effort(
         steps=config.steps or 100,
         restarts=config.restarts or 5,
@@ -138,8 +161,8 @@ def settings_of(config: EvaluateConfig, manifest: Manifest) -> Settings:
         targets=options.targets,
         batch_size=config.batch_size,
     )
-    return Settings(
-        balls=in_order([*wanted, *([] if options.balls else [manifest.threat_model.model()])]),
+    return EvaluationPlan(
+        balls=balls,
         images=config.images or None,
         curve_images=options.curve_images,
         plants=options.plants,

@@ -1,4 +1,4 @@
-"""How long a long evaluation will still take, told honestly: by the cost of what is left, not by the number of steps."""
+"""How long a long evaluation will still take, estimated by the cost of what is left, not by the number of attacks."""
 
 import time
 from collections.abc import Callable
@@ -13,8 +13,8 @@ Clock = Callable[[], float]
 class ProgressEstimate:
     """What is left, in forward passes of the encoder, and how fast they go.
 
-    Costs are upper bounds: images that will be fooled on the way are only known when they are. So the time told is one
-    too, and shrinks faster than the clock runs.
+    Costs are upper bounds: which images will be fooled on the way is only known afterwards. So the estimated time is an
+    upper bound too, and shrinks faster than the clock runs.
 
     Attributes:
         left: forward passes still to be made, by the name of each part.
@@ -54,7 +54,7 @@ class ProgressEstimate:
         self.close(part)
 
     def close(self, part: str) -> None:
-        """Nothing of `part` is left to do; what was not told as spent was done by an earlier run, or saved."""
+        """Nothing of `part` is left to do; what was not spent was done by an earlier run, or saved."""
         self.left[part] = 0.0
         self.show(part)
         if self.progress is not None:
@@ -71,11 +71,11 @@ class ProgressEstimate:
         if self.progress is None or self._task is None:
             return
         left = sum(self.left.values())
-        told = f"whole evaluation, at {part}: {told_time(self.seconds_left)}"
-        self.progress.update(self._task, total=self._spent + left, completed=self._spent, description=told)
+        description = f"whole evaluation, at {part}: {format_time_left(self.seconds_left)}"
+        self.progress.update(self._task, total=self._spent + left, completed=self._spent, description=description)
 
 
-def told_time(seconds: float | None) -> str:
+def format_time_left(seconds: float | None) -> str:
     """As a person says it: "at most about 2 h 10 min left"."""
     if seconds is None:
         return "time left not known yet"

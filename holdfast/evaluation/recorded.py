@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from holdfast.bundle.manifest import Accuracy, Manifest
+from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.reader import read_manifest
 from holdfast.bundle.writer import BundleWriter
 from holdfast.data import LabelledImages, Splits, load_recorded
 from holdfast.errors import HoldfastError
-from holdfast.evaluation.quick import Evaluation
+from holdfast.evaluation.result import Evaluation
 
 
 def unseen_images(manifest: Manifest, directory: Path | None = None) -> LabelledImages:
@@ -34,11 +34,8 @@ def recorded_splits(manifest: Manifest, directory: Path | None = None) -> Splits
 
 
 def record(directory: Path, evaluation: Evaluation) -> None:
-    """Write the measured accuracy into the manifest of the bundle in `directory`."""
-    record_accuracy(directory, evaluation.record)
-
-
-def record_accuracy(directory: Path, accuracy: Accuracy) -> None:
-    """Write `accuracy` into the manifest of the bundle in `directory`."""
+    """Write the measured accuracy into the manifest of the bundle in `directory`; nothing where there is none to record."""
+    if evaluation.accuracy is None:
+        return
     manifest = read_manifest(directory)
-    BundleWriter.open(directory).commit(manifest.model_copy(update={"accuracy": accuracy}))
+    BundleWriter.open(directory).commit(manifest.model_copy(update={"accuracy": evaluation.accuracy}))

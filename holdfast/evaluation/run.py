@@ -1,4 +1,4 @@
-"""What every part of a full evaluation needs."""
+"""An evaluation under way: what every section of it needs."""
 
 import math
 from collections.abc import Callable
@@ -8,37 +8,37 @@ from typing import TypeVar
 
 from rich.progress import Progress
 
-from holdfast.evaluation.cache import Work
+from holdfast.evaluation.cache import ResultCache
 from holdfast.evaluation.context import EvaluationContext
-from holdfast.evaluation.progress import ProgressEstimate, told_time
-from holdfast.evaluation.settings import Settings
+from holdfast.evaluation.plan import EvaluationPlan
+from holdfast.evaluation.progress import ProgressEstimate, format_time_left
 from holdfast.interrupts import TimeUpError
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """A full evaluation under way.
+class EvaluationRun:
+    """An evaluation under way.
 
     Attributes:
-        scene: who is attacked with what.
-        settings: what was asked for.
-        work: what is done already.
-        outlook: what is left.
+        context: who is attacked with what.
+        plan: what is done.
+        cache: what is done already.
+        estimate: what is left.
         progress: where to show it; nowhere without.
         until: what `time.monotonic` says when the time is over.
 
     """
 
-    scene: EvaluationContext
-    settings: Settings
-    work: Work
-    outlook: ProgressEstimate
+    context: EvaluationContext
+    plan: EvaluationPlan
+    cache: ResultCache
+    estimate: ProgressEstimate
     progress: Progress | None = None
     until: float = math.inf
 
-    def rest(self, part: str) -> None:
+    def check_deadline(self, part: str) -> None:
         """Stop here, within `part`, if the time is over. Asked only after some new work, or slices could do none at all.
 
         Raises:
@@ -48,19 +48,19 @@ class Run:
         if clock() >= self.until:
             raise TimeUpError(f"the minutes are over, at {part}")
 
-    def say(self, line: str) -> None:
-        """What has come out, for those who read a log and see no bar."""
-        if self.progress is not None:
-            told = f"{line}; {told_time(self.outlook.seconds_left)}"
-            self.progress.console.print(told, markup=False, highlight=False, soft_wrap=True)
+    def print_line(self, line: str) -> None:
+        """What has come out, for those who read a log and see no bar. Where there is but one part, its result says it all."""
+        if self.progress is not None and len(self.estimate.left) > 1:
+            text = f"{line}; {format_time_left(self.estimate.seconds_left)}"
+            self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def once(self, name: str, kind: type[T], compute: Callable[[], T]) -> T:
-        """As `Work.once`, and tells the outlook. Raises TimeUpError where it was computed, and the time is over."""
-        done = self.work.has(name)
-        result = self.work.once(name, kind, compute)
+        """As `ResultCache.once`, and tells the estimate. Raises TimeUpError where it was computed and the time is over."""
+        done = self.cache.has(name)
+        result = self.cache.once(name, kind, compute)
         if done:
-            self.outlook.close(name)
+            self.estimate.close(name)
         else:
-            self.outlook.finish(name)
-            self.rest(name)
+            self.estimate.finish(name)
+            self.check_deadline(name)
         return result

@@ -1,10 +1,12 @@
-"""Which attacks are tried, in which order: the ladders, step by step, each with what it costs.
+"""Which attacks are tried, in which order: one table for each kind of attacker, a row for each family of attacks.
 
-White-box steps come first, the cheap and strong ones leading, so that the dearer ones see few survivors. What knows less
-comes after them: whatever it still finds is an alarm.
+White-box attacks come first, the cheap and strong ones leading, so that the dearer ones see few survivors. Those that know
+less come after them: whatever they still find says that the white-box attacks were too weak.
+
+A new attack is a class in `holdfast.attacks` and one row here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
@@ -37,7 +39,7 @@ QUERY = 1.5
 """What one served answer costs: a forward pass, the search and the vote."""
 
 STRONGEST = 3
-"""So many white-box steps are tried once more with twice the steps and with twice the restarts."""
+"""So many white-box attacks are tried again with twice the steps and with twice the restarts."""
 
 MORE_STEPS, MORE_RESTARTS = "twice the steps: ", "twice the restarts: "
 TAU = 0.05
@@ -45,7 +47,7 @@ TAU = 0.05
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard the steps try.
+    """How hard the attacks try.
 
     Attributes:
         steps: gradients per restart.
@@ -64,144 +66,183 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A step with its expected cost for one image, in forward passes of the encoder."""
+class SuiteOptions:
+    """What a suite depends on.
 
-    step: Attack
-    cost: float
+    Attributes:
+        effort: how hard the attacks try.
+        classes: how many have exemplars.
+        k: neighbours that vote.
+        tau: temperature at which the surrogate is likest the vote; tried besides the usual ones.
+        transfers: attacks by other encoders.
 
+    """
 
-Plan = tuple[Planned, ...]
+    effort: Effort
+    classes: int = 2
+    k: int = 1
+    tau: float = TAU
+    transfers: tuple[Attack, ...] = ()
+
+    @property
+    def taus(self) -> tuple[float, ...]:
+        """Temperatures of the surrogate, its own first."""
+        return tuple(dict.fromkeys((self.tau, *TAUS)))
+
+    @property
+    def ranks(self) -> range:
+        """Wrong classes that are targeted: 1 is the strongest."""
+        return range(1, min(self.effort.targets, self.classes - 1) + 1)
+
+    @property
+    def gradients(self) -> float:
+        """What one restart of a gradient attack costs for one image, in forward passes."""
+        return self.effort.steps * GRADIENT
+
+    @property
+    def answers(self) -> float:
+        """What one black-box attack costs for one image, in forward passes."""
+        return self.effort.queries * QUERY
 
 
 @dataclass(frozen=True)
-class Named(Attack):
-    """A step under another name."""
+class CostedAttack:
+    """An attack with its expected cost for one image, in forward passes of the encoder."""
+
+    attack: Attack
+    cost: float
+
+
+CostedSuite = tuple[CostedAttack, ...]
+
+
+@dataclass(frozen=True)
+class SuiteRow:
+    """A family of attacks.
+
+    Attributes:
+        attacks: the attacks, in order.
+        cost: what each of them costs for one image, in forward passes.
+
+    """
+
+    attacks: Callable[[SuiteOptions], Iterable[Attack]]
+    cost: Callable[[SuiteOptions], float] = lambda options: options.gradients
+
+
+def _pgd(options: SuiteOptions, losses: Iterable[AttackLoss], kind: AttackKind = AttackKind.WHITE_BOX) -> Iterable[Attack]:
+    return (PGDAttack(loss, options.effort.steps, kind) for loss in losses)
+
+
+def _each(options: SuiteOptions, first: int = 0) -> Iterable[float]:
+    """The usual temperatures once for each restart from number `first` on."""
+    return (tau for _ in range(options.effort.restarts)[first:] for tau in TAUS)
+
+
+WHITE_BOX: tuple[SuiteRow, ...] = (
+    SuiteRow(lambda o: _pgd(o, map(Margin, o.taus))),
+    # Wrong classes one by one find what the strongest of them alone does not (tests/holdfast/attacks/test_crosscheck.py).
+    SuiteRow(lambda o: _pgd(o, (Targeted(TAU, rank) for rank in o.ranks))),
+    # Which number of guides is the worst differs between encoders.
+    SuiteRow(lambda o: _pgd(o, (SitawarinWagner(o.k, number=number) for number in (o.k + o.k % 2, 2 * o.k)))),
+    SuiteRow(lambda o: _pgd(o, map(CrossEntropy, o.taus))),
+    SuiteRow(lambda o: _pgd(o, (RelativeMargin(), Guided(75), Guided(300), LatentDistance()))),
+    SuiteRow(lambda o: (ApgdCE(tau, steps=o.effort.steps) for tau in _each(o))),
+    SuiteRow(lambda o: _pgd(o, map(Margin, _each(o, first=1)))),
+    SuiteRow(lambda o: (ApgdTargeted(tau, rank, steps=o.effort.steps) for rank in o.ranks for tau in TAUS)),
+    SuiteRow(lambda o: _pgd(o, map(FeatureMatching, o.ranks))),
+    SuiteRow(
+        lambda o: (FabTargeted(TAU, steps=o.effort.steps, targets=len(o.ranks)),),
+        cost=lambda o: 2 * o.gradients * len(o.ranks),
+    ),
+)
+"""Gradients of the encoder through every view of the vote."""
+
+TRANSFER: tuple[SuiteRow, ...] = (
+    SuiteRow(lambda o: _pgd(o, (Prototypes(TAU), LinearHead()), AttackKind.TRANSFER)),
+    SuiteRow(lambda o: o.transfers),
+)
+"""Gradients of something else than what is attacked."""
+
+BLACK_BOX: tuple[SuiteRow, ...] = (
+    SuiteRow(lambda o: (SquareScores(queries=o.effort.queries),), cost=lambda o: o.answers),
+    SuiteRow(lambda o: (HopSkip(queries=o.effort.queries),), cost=lambda o: o.answers),
+    SuiteRow(lambda _: (Noise() for _ in range(10)), cost=lambda _: QUERY),
+)
+"""Answers alone, and then nothing at all."""
+
+BANK_KNOWN: tuple[SuiteRow, ...] = (*WHITE_BOX, *TRANSFER, *BLACK_BOX)
+"""All that is known to fool a served kNN."""
+
+BANK_UNKNOWN: tuple[SuiteRow, ...] = (SuiteRow(lambda o: _pgd(o, (*map(Margin, TAUS), LatentDistance()))),)
+"""What remains for an attacker who knows the encoder but not the exemplars, and brings labelled images of their own."""
+
+
+def costed_suite(rows: Sequence[SuiteRow], options: SuiteOptions) -> CostedSuite:
+    """Every attack of a table, in order."""
+    return tuple(CostedAttack(attack, row.cost(options)) for row in rows for attack in row.attacks(options))
+
+
+def attack_suite(suite: CostedSuite, batch_size: int) -> AttackSuite:
+    """The attacks as one that runs them in order."""
+    return AttackSuite(tuple(costed.attack for costed in suite), batch_size)
+
+
+def suite_cost(suite: CostedSuite) -> float:
+    """Forward passes for an image that survives to the end."""
+    return sum(costed.cost for costed in suite)
+
+
+@dataclass(frozen=True)
+class RenamedAttack(Attack):
+    """An attack under another name."""
 
     name: str
-    step: Attack
+    attack: Attack
 
     @property
     def kind(self) -> AttackKind:
-        """What the step knows."""
-        return self.step.kind
+        """What the attack knows."""
+        return self.attack.kind
 
     def __str__(self) -> str:
         return self.name
 
     def run(self, batch: AttackBatch) -> Tensor:
-        """As the step."""
-        return self.step.run(batch)
+        """As the attack."""
+        return self.attack.run(batch)
 
 
-def ladder(plan: Plan, batch_size: int) -> AttackSuite:
-    """To climb."""
-    return AttackSuite(tuple(planned.step for planned in plan), batch_size)
-
-
-def cost(plan: Plan) -> float:
-    """Forward passes for an image that stands to the end."""
-    return sum(planned.cost for planned in plan)
-
-
-def full(effort: Effort, *, classes: int, k: int, tau: float = TAU, transfers: Sequence[Attack] = ()) -> Plan:
-    """All that is known to fool a served kNN.
+def strongest_again(suite: CostedSuite, tried: Iterable[Tried], restarts: int) -> CostedSuite:
+    """The strongest white-box attacks of a suite that was run, with twice the steps, and with as many restarts again.
 
     Args:
-        effort: how hard the steps try.
-        classes: how many have exemplars.
-        k: neighbours that vote.
-        tau: temperature at which the surrogate is likest the vote; tried besides the usual ones.
-        transfers: attacks by other encoders, tried with the other transfer attacks.
-
-    """
-    return (*white_box(effort, classes, k, tau), *transfer(effort, transfers), *black_box(effort))
-
-
-def white_box(effort: Effort, classes: int, k: int, tau: float = TAU) -> Plan:
-    """Gradients of the encoder through every view of the vote."""
-    once, restarts = effort.steps * GRADIENT, range(effort.restarts)
-    ranks = range(1, min(effort.targets, classes - 1) + 1)
-    all_taus = dict.fromkeys((tau, *TAUS))
-    rungs: tuple[AttackLoss, ...] = (
-        *(Margin(each) for each in all_taus),
-        # Wrong classes one by one find what the strongest of them alone does not (tests/trainer/test_crosscheck.py).
-        *(Targeted(TAU, rank) for rank in ranks),
-        # Which number of guides is the worst differs between encoders.
-        *(SitawarinWagner(k, number=number) for number in (k + k % 2, 2 * k)),
-        *(CrossEntropy(each) for each in all_taus),
-        RelativeMargin(),
-        Guided(75),
-        Guided(300),
-        LatentDistance(),
-    )
-    return (
-        *(Planned(PGDAttack(rung, effort.steps), once) for rung in rungs),
-        *(Planned(ApgdCE(tau, steps=effort.steps), once) for _ in restarts for tau in TAUS),
-        *(Planned(PGDAttack(Margin(tau), effort.steps), once) for _ in restarts[1:] for tau in TAUS),
-        *(Planned(ApgdTargeted(tau, rank, steps=effort.steps), once) for rank in ranks for tau in TAUS),
-        *(Planned(PGDAttack(FeatureMatching(rank), effort.steps), once) for rank in ranks),
-        Planned(FabTargeted(TAU, steps=effort.steps, targets=len(ranks)), 2 * once * len(ranks)),
-    )
-
-
-def transfer(effort: Effort, others: Sequence[Attack]) -> Plan:
-    """Gradients of something else than what is attacked."""
-    once = effort.steps * GRADIENT
-    own: tuple[AttackLoss, ...] = (Prototypes(TAU), LinearHead())
-    return (
-        *(Planned(PGDAttack(rung, effort.steps, AttackKind.TRANSFER), once) for rung in own),
-        *(Planned(step, once) for step in others),
-    )
-
-
-def black_box(effort: Effort) -> Plan:
-    """Answers alone, and then nothing at all."""
-    queried = effort.queries * QUERY
-    return (
-        Planned(SquareScores(queries=effort.queries), queried),
-        Planned(HopSkip(queries=effort.queries), queried),
-        *(Planned(Noise(), QUERY) for _ in range(10)),
-    )
-
-
-def bank_unknown(effort: Effort) -> Plan:
-    """What remains for one who knows the encoder but not the exemplars, and brings labelled images of his own."""
-    rungs: tuple[AttackLoss, ...] = (*(Margin(tau) for tau in TAUS), LatentDistance())
-    return tuple(Planned(PGDAttack(rung, effort.steps), effort.steps * GRADIENT) for rung in rungs)
-
-
-def once_more(plan: Plan, tried: Iterable[Tried], restarts: int) -> Plan:
-    """The strongest white-box steps of a ladder that was climbed, with twice the steps, and with as many restarts again.
-
-    Args:
-        plan: the ladder.
-        tried: what its steps came to.
-        restarts: how many each step had.
+        suite: what was run.
+        tried: what its attacks found.
+        restarts: how many each attack had.
 
     """
     found: dict[str, int] = {}
     for result in tried:
         found[result.name] = found.get(result.name, 0) + result.found
-    gradual = {str(p.step): p for p in plan if p.step.kind == AttackKind.WHITE_BOX and _steps(p.step) is not None}
+    gradual = {str(c.attack): c for c in suite if c.attack.kind == AttackKind.WHITE_BOX and _has_steps(c.attack)}
     strongest = sorted(gradual, key=lambda name: -found.get(name, 0))[:STRONGEST]
     chosen = [gradual[name] for name in strongest]
     return (
-        *(Planned(Named(f"{MORE_STEPS}{p.step}", _doubled(p.step)), 2 * p.cost) for p in chosen),
-        *(Planned(Named(f"{MORE_RESTARTS}{p.step}", p.step), p.cost) for _ in range(restarts) for p in chosen),
+        *(CostedAttack(RenamedAttack(f"{MORE_STEPS}{c.attack}", _with_twice_the_steps(c.attack)), 2 * c.cost) for c in chosen),
+        *(CostedAttack(RenamedAttack(f"{MORE_RESTARTS}{c.attack}", c.attack), c.cost) for _ in range(restarts) for c in chosen),
     )
 
 
-def cost_once_more(effort: Effort) -> float:
-    """What `once_more` will cost for an image, before it is known which steps it takes."""
+def strongest_again_cost(effort: Effort) -> float:
+    """What `strongest_again` will cost for an image, before it is known which attacks it takes."""
     return STRONGEST * (2 + effort.restarts) * effort.steps * GRADIENT
 
 
-def _steps(step: Attack) -> int | None:
-    steps = getattr(step, "steps", None)
-    return steps if isinstance(steps, int) and is_dataclass(step) else None
+def _has_steps(attack: Attack) -> bool:
+    return is_dataclass(attack) and isinstance(getattr(attack, "steps", None), int)
 
 
-def _doubled(step: Any) -> Attack:
-    doubled: Attack = replace(step, steps=2 * step.steps)
+def _with_twice_the_steps(attack: Any) -> Attack:
+    doubled: Attack = replace(attack, steps=2 * attack.steps)
     return doubled

@@ -17,9 +17,9 @@ from holdfast.bundle.reader import ENCODER, EXEMPLARS, GRADIENT, Bundle, read_ma
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.data import Splits
 from holdfast.evaluation import Evaluation, evaluate, record
-from holdfast.evaluation.balls import slug
-from holdfast.evaluation.cache import Work
-from holdfast.evaluation.quick import served
+from holdfast.evaluation.cache import ResultCache
+from holdfast.evaluation.plan import slug
+from holdfast.evaluation.victim import served
 from reproduce.ssat.results import ATTACKS, Attacked, AttackName, Clean, written
 from reproduce.ssat.rows import Run
 from reproduce.ssat.scales import Scale
@@ -72,17 +72,17 @@ class RowAttacks:
     _evaluations: dict[tuple[AttackName, ThreatModel], Evaluation] = field(default_factory=dict)
 
     @cached_property
-    def work(self) -> Work:
+    def cache(self) -> ResultCache:
         """Where results and journals are kept: another folder wherever the same question could have another answer."""
         identity = self._identity
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
-        return Work(self.out / "measured" / f"{self.run.name}-{digest}", identity)
+        return ResultCache(self.out / "measured" / f"{self.run.name}-{digest}", identity)
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to measure."""
         names = [_name(attack, ball) for ball in self.scale.balls for attack in ATTACKS]
-        return all(self.work.has(name) for name in ["clean", *names])
+        return all(self.cache.has(name) for name in ["clean", *names])
 
     def clean(self) -> Clean:
         """On the whole test set."""
@@ -91,7 +91,7 @@ class RowAttacks:
             answers = served(Bundle.open(self.run.directory).classifier())(self.splits.test.images)
             return Clean(written(answers == self.splits.test.labels))
 
-        return self.work.once("clean", Clean, compute)
+        return self.cache.once("clean", Clean, compute)
 
     def attacked(self, attack: AttackName, ball: ThreatModel) -> Attacked:
         """By one attack within one ball."""
@@ -102,11 +102,11 @@ class RowAttacks:
                 record(self.run.directory, evaluation)
             return Attacked.of(attack, evaluation)
 
-        return self.work.once(_name(attack, ball), Attacked, compute)
+        return self.cache.once(_name(attack, ball), Attacked, compute)
 
     def _evaluation(self, attack: AttackName, ball: ThreatModel) -> Evaluation:
         if (attack, ball) not in self._evaluations:
-            climbing = ResumableSuite(self._ladder(attack), self._earlier(attack, ball), self.work.file(_name(attack, ball)))
+            climbing = ResumableSuite(self._ladder(attack), self._earlier(attack, ball), self.cache.file(_name(attack, ball)))
             self._evaluations[attack, ball] = evaluate(
                 self.run.directory,
                 self.splits.test,

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
+from holdfast.bundle.reader import TRAINING_LOG
 from holdfast.trainer.config import TrainConfig
-from holdfast.trainer.loop.log import FILE as LOG
 from holdfast.trainer.state import checkpoint
 from holdfast.trainer.state.checkpoint import FREE_AT_START, Checkpoint, CheckpointError
 from holdfast.trainer.state.record import plain
@@ -34,8 +34,8 @@ def continue_from(source: Path, config: TrainConfig, data_sha256: str) -> None:
     if (found.position.stage + 1, found.position.step) != (len(before), before[-1]["steps"]):
         raise CheckpointError(f"{source} is not finished: finish it first")
     config.out.mkdir(parents=True, exist_ok=True)
-    if (source / LOG).is_file():
-        shutil.copyfile(source / LOG, config.out / LOG)
+    if (source / TRAINING_LOG).is_file():
+        shutil.copyfile(source / TRAINING_LOG, config.out / TRAINING_LOG)
     checkpoint.save(config, data_sha256, found.position, _parts(found))
 
 

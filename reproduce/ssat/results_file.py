@@ -10,7 +10,7 @@ import torch
 
 from holdfast.files import write_atomically
 from holdfast.intervals import Rate
-from holdfast.trainer.export.bundle import commit
+from holdfast.revision import commit
 from holdfast.trainer.state.record import plain
 from reproduce.ssat.claims import Verdict
 from reproduce.ssat.results import Attacked

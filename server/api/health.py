@@ -1,14 +1,15 @@
-"""Health that tests the worker: a canary goes through the real batch path, at the start and ever after."""
+"""Health that tests the engine: a canary goes through the real batch path, at the start and ever after."""
 
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health_aio
 
-from holdfast.model.preprocess import InputContract
+from holdfast.model.preprocess import Pixels
 from holdfast.server.core.errors import QueueFullError
 from holdfast.server.core.request import CANARY, NO_DEADLINE, InferenceBackend
 
@@ -19,16 +20,12 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Health:
-    """Keeps grpc.health.v1 true, for the server as a whole ("") and for one service by name."""
+    """Keeps grpc.health.v1 true, for the server as a whole ("") and for its services by name."""
 
-    def __init__(
-        self, model: InferenceBackend, contract: InputContract, service: str, *, interval: float, timeout: float
-    ) -> None:
+    def __init__(self, backend: InferenceBackend, services: Sequence[str], *, interval: float, timeout: float) -> None:
         self.servicer = health_aio.HealthServicer()
-        self._model, self._service = model, service
+        self._backend, self._names = backend, ("", *services)
         self._interval, self._timeout = interval, timeout
-        # Grey noise: a constant image may take short cuts that a real one does not.
-        self._canary = np.random.default_rng(0).integers(0, 256, contract.shape, dtype=np.uint8)
         self._watch: asyncio.Task[None] | None = None
         self._status = NOT_SERVING
 
@@ -44,9 +41,9 @@ class Health:
 
         """
         for images in (1, batch):
-            await self._model.submit([self._canary] * images, NO_DEADLINE, CANARY)
+            await self._backend.submit([self._canary()] * images, NO_DEADLINE, CANARY)
         await self._set(SERVING)
-        self._watch = asyncio.create_task(self._watch_worker())
+        self._watch = asyncio.create_task(self._watch_engine())
 
     async def drain(self) -> None:
         """NOT_SERVING from now on."""
@@ -55,29 +52,34 @@ class Health:
         self._status = NOT_SERVING
         await self.servicer.enter_graceful_shutdown()
 
-    async def _watch_worker(self) -> None:
+    async def _watch_engine(self) -> None:
         while True:
             await asyncio.sleep(self._interval)
-            status = SERVING if await self._worker_answers() else NOT_SERVING
+            status = SERVING if await self._engine_answers() else NOT_SERVING
             if status != self._status:
                 log.warning("health is now %s", health_pb2.HealthCheckResponse.ServingStatus.Name(status))
                 await self._set(status)
 
-    async def _worker_answers(self) -> bool:
-        if time.monotonic() - self._model.last_success < self._interval:
+    async def _engine_answers(self) -> bool:
+        if time.monotonic() - self._backend.last_success < self._interval:
             return True  # traffic has proved it
         try:
             async with asyncio.timeout(self._timeout):
-                with self._model.admit(1):
-                    await self._model.submit([self._canary], NO_DEADLINE, CANARY)
+                with self._backend.admit(1):
+                    await self._backend.submit([self._canary()], NO_DEADLINE, CANARY)
         except QueueFullError:
-            return self._model.alive()  # busy is not ill
+            return self._backend.alive()  # busy is not ill
         except Exception:  # a late canary, or a model that fails: either way it does not answer
             log.exception("the canary was not answered")
             return False
         return True
 
+    def _canary(self) -> Pixels:
+        """An image as the current model takes it. Grey noise: a constant image may take short cuts that a real one does not."""
+        shape = self._backend.description.contract.shape
+        return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
     async def _set(self, status: "health_pb2.HealthCheckResponse.ServingStatus.ValueType") -> None:
         self._status = status
-        for name in ("", self._service):
+        for name in self._names:
             await self.servicer.set(name, status)

@@ -3,15 +3,15 @@
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from inspect import isasyncgenfunction
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from holdfast.server.core.drain import Drain
-from holdfast.server.core.errors import to_status, trailing_metadata
+from holdfast.server.api.status import to_status, trailing_metadata
+from holdfast.server.core.admission import Drain
 from holdfast.server.monitor.metrics import Metrics
 
 Context = Any  # grpc.aio.ServicerContext of whatever messages the method has
@@ -52,7 +52,7 @@ class Around(grpc.aio.ServerInterceptor, ABC):
         """The method with something around it. `method` is "/package.Service/Method"; `kind` as metrics name it."""
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
-        """What gRPC asks for each call."""
+        """Called by gRPC for each call."""
         method: str = handler_call_details.method
         wrapped = self._wrapped.get(method)
         if wrapped is None:
@@ -104,7 +104,7 @@ class Measure(Around):
 
 
 class Translate(Around):
-    """Turns exceptions into google.rpc.Status, by the table in server.errors."""
+    """Turns exceptions into google.rpc.Status, by the table in status.py."""
 
     def around(self, inner: Behaviour, method: str, kind: str) -> Behaviour:
         """Translate one method's errors."""
@@ -124,16 +124,16 @@ class Translate(Around):
 
 
 class Admit(Around):
-    """Counts one service's calls in flight, and refuses new ones while the server drains."""
+    """Counts the APIs' calls in flight, and refuses new ones while the server drains."""
 
-    def __init__(self, drain: Drain, service: str) -> None:
+    def __init__(self, drain: Drain, services: Iterable[str]) -> None:
         super().__init__()
-        self._drain, self._prefix = drain, f"/{service}/"
+        self._drain, self._prefixes = drain, tuple(f"/{service}/" for service in services)
 
     def around(self, inner: Behaviour, method: str, kind: str) -> Behaviour:
         """Guard one method; those of other services (health, reflection) go on to the end."""
         del kind
-        if not method.startswith(self._prefix):
+        if not method.startswith(self._prefixes):
             return inner
         drain = self._drain
 

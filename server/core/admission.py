@@ -1,10 +1,11 @@
-"""A bound on what is in the house."""
+"""What is taken and what is refused: a bound on the images under way, and the end of all that at a drain."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from holdfast.server.core.errors import DeadlineError, QueueFullError
+from holdfast.server.core.errors import DeadlineError, DrainingError, QueueFullError
 from holdfast.server.core.request import NO_DEADLINE
 from holdfast.server.monitor.metrics import Metrics
 
@@ -15,7 +16,7 @@ class Admission:
     Args:
         most: images admitted and not yet answered, at most.
         metrics: counts what is refused.
-        pause: seconds after which who is refused may try again.
+        pause: seconds after which a refused caller may try again.
 
     """
 
@@ -24,7 +25,7 @@ class Admission:
         self.admitted = 0
 
     def take(self, images: int, deadline: float = NO_DEADLINE) -> None:
-        """Let images in; whoever did gives their room back.
+        """Count images in; whoever did counts them out by `give_back`.
 
         Raises:
             DeadlineError: time.monotonic() has passed `deadline`.
@@ -39,7 +40,7 @@ class Admission:
         self.admitted += images
 
     def give_back(self, images: int) -> None:
-        """They are answered, or nobody waits for them any more."""
+        """Count images out: they are answered, or their caller has left."""
         self.admitted -= images
 
     @contextmanager
@@ -50,3 +51,36 @@ class Admission:
             yield
         finally:
             self.give_back(images)
+
+
+class Drain:
+    """Counts the calls in flight, and refuses new ones once it has begun. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self._in_flight = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def enter(self) -> None:
+        """Count one call that begins. Raises DrainingError once the drain has begun."""
+        if self.begun.is_set():
+            raise DrainingError
+        self._in_flight += 1
+        self._empty.clear()
+
+    def leave(self) -> None:
+        """Count one call that has ended, however it did."""
+        self._in_flight -= 1
+        if self._in_flight == 0:
+            self._empty.set()
+
+    async def finished(self, grace: float) -> bool:
+        """Begin, and wait at most `grace` seconds for the calls in flight. Returns whether all have ended."""
+        self.begun.set()
+        try:
+            async with asyncio.timeout(grace):
+                await self._empty.wait()
+        except TimeoutError:
+            return False
+        return True

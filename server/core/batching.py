@@ -1,9 +1,9 @@
 """Dynamic batching: images of many calls become one batch for one engine thread.
 
 Admission happens on the event loop and is bounded: an image is counted from before it is decoded until its call has its
-answer, so nothing piles up behind the count. The engine thread forms batches, runs the model (which releases the GIL) and
-hands each batch's results back to the loop in one wake-up. Where the model runs on a device, what is left for the CPU to do
-with a batch is done by other threads, while the device has the next batch already.
+answer, so nothing piles up behind the count. The engine thread forms batches, takes the model that is current at that moment,
+runs it (which releases the GIL) and hands each batch's results back to the loop in one wake-up. Where the model runs on a
+device, what is left for the CPU to do with a batch is done by other threads, while the device has the next batch already.
 """
 
 import asyncio
@@ -11,22 +11,22 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
+from holdfast.model.classifier import Retrieval
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.admission import Admission
+from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.errors import DeadlineError, EngineError
+from holdfast.server.core.observers import Observers
 from holdfast.server.core.queue import Call, Piece, RequestQueue, deliver, fail, stack
-from holdfast.server.core.request import LABELS, NO_DEADLINE, BatchSlice, Images, Wanted
+from holdfast.server.core.request import LABELS, NO_DEADLINE, BatchSlice, Images, Want
+from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.monitor.metrics import Metrics
 
 log = logging.getLogger(__name__)
-
-F = TypeVar("F")
-B = TypeVar("B", bound=Sized)
 
 
 @dataclass(frozen=True)
@@ -46,42 +46,45 @@ class Limits:
 
 
 @dataclass(slots=True, eq=False)
-class _Half(Generic[F, B]):
-    """A batch of which the first half is done: what came of it, and how many seconds that took."""
+class _RetrievedBatch:
+    """A batch of which the first half is done, which took so many seconds."""
 
-    pieces: list[Piece[B]]
-    found: F
+    model: ModelSnapshot
+    pieces: list[Piece]
+    images: Pixels
+    retrieval: Retrieval
     seconds: float
 
 
-class Batcher(Generic[F, B]):
-    """Runs `run` and then `finish` on batches of uint8 [n, H, W, C]; n results come out. All public methods are the loop's.
+class Batcher:
+    """Runs the current model on batches of uint8 [n, H, W, C]. All public methods are the loop's.
 
-    Both run on the engine thread, or, where there are `finishers`, `finish` runs on so many threads of its own, each of which
-    may be a batch behind. An exception of either fails the calls of that batch with EngineError, and the next batch is served.
+    Both halves of a batch, `retrieve` and `decide`, run on the engine thread, or, where there are `finishers`, `decide` runs on
+    so many threads of its own, each of which may be a batch behind. An exception of either fails the calls of that batch with
+    EngineError, and the next batch is served. One call is answered by one model, also where it is in several batches.
     """
 
     def __init__(
         self,
-        run: Callable[[Pixels], F],
-        finish: Callable[[F], B],
+        current: Callable[[], ModelSnapshot],
         limits: Limits,
         metrics: Metrics,
+        observers: Observers,
         *,
         finishers: int = 0,
     ) -> None:
-        self._run, self._finish, self._limits, self._metrics = run, finish, limits, metrics
-        self._waiting: RequestQueue[B] = RequestQueue()
+        self._current, self._limits, self._metrics, self._observers = current, limits, metrics, observers
+        self._waiting = RequestQueue()
         self._condition = threading.Condition()
         self._stopping = False
         self._seconds_per_image = 0.0
         self.admission = Admission(limits.admitted, metrics, self.pause)
         self.last_success = 0.0  # time.monotonic() of the latest batch that went well: proof of life
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._threads = [threading.Thread(target=self._work, name="engine", daemon=True)]
-        self._halves: queue.Queue[_Half[F, B] | None] = queue.Queue(maxsize=1)
+        self._threads = [threading.Thread(target=self._run, name="engine", daemon=True)]
+        self._retrieved: queue.Queue[_RetrievedBatch | None] = queue.Queue(maxsize=1)
         self._finishers = finishers
-        self._threads += [threading.Thread(target=self._end, name="engine-cpu", daemon=True) for _ in range(finishers)]
+        self._threads += [threading.Thread(target=self._finish, name="engine-cpu", daemon=True) for _ in range(finishers)]
         metrics.watch_queue(lambda: self._waiting.images)
         metrics.watch_admission(lambda: self.admission.admitted)
 
@@ -100,12 +103,17 @@ class Batcher(Generic[F, B]):
             if thread.ident is not None:
                 thread.join()
 
+    @property
+    def description(self) -> ModelDescription:
+        """The model that is served now."""
+        return self._current().description
+
     def alive(self) -> bool:
         """Whether the engine runs."""
         return all(thread.is_alive() for thread in self._threads)
 
     def idle(self) -> bool:
-        """Whether nobody waits for anything. Any thread may ask."""
+        """Whether no image is under way. Any thread may call it."""
         return self.admission.admitted == 0
 
     def pause(self) -> float:
@@ -116,22 +124,25 @@ class Batcher(Generic[F, B]):
         """Hold room for a call's images, from before they are decoded until they are answered. Raises as Admission does."""
         return self.admission.hold(images, deadline)
 
-    async def submit(self, images: Images, deadline: float = NO_DEADLINE, wanted: Wanted = LABELS) -> list[BatchSlice[B]]:
-        """The results of admitted images, in their order, as shares of the batches they were in.
+    async def submit(
+        self, images: Images, deadline: float = NO_DEADLINE, want: Want = LABELS, caller: str = ""
+    ) -> list[BatchSlice]:
+        """The results of admitted images, in their order, as slices of the batches they were in.
 
         Raises:
             DeadlineError: the deadline passed while they waited.
             EngineError: the model failed on a batch of theirs.
 
         """
-        del wanted  # a batch of this process has everything in it
-        return await self.enqueue(images, deadline) if len(images) else []
+        return await self.enqueue(images, deadline, want, caller) if len(images) else []
 
-    def enqueue(self, images: Images, deadline: float = NO_DEADLINE) -> "asyncio.Future[list[BatchSlice[B]]]":
+    def enqueue(
+        self, images: Images, deadline: float = NO_DEADLINE, want: Want = LABELS, caller: str = ""
+    ) -> "asyncio.Future[list[BatchSlice]]":
         """The same, of at least one image, as a future; cancelling it takes the images out of the queue."""
-        future: asyncio.Future[list[BatchSlice[B]]] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[list[BatchSlice]] = asyncio.get_running_loop().create_future()
         count = len(images)
-        call: Call[B] = Call(future, images, deadline, time.monotonic(), count)
+        call = Call(future, images, deadline, want, caller, time.monotonic(), count)
         with self._condition:
             self._waiting.append(call)
             # The engine is woken where that changes what it would do: to begin a batch, and to close a full one.
@@ -139,50 +150,69 @@ class Batcher(Generic[F, B]):
                 self._condition.notify()
         return future
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         """The engine thread."""
-        while (taken := self._take()) is not None:
-            pieces = self._wanted(taken)
-            if not pieces:
-                continue
-            started = time.monotonic()
-            try:
-                found = self._run(stack(pieces))
-            except Exception as error:  # noqa: BLE001 - whatever it was, it is this batch's alone
-                self._failed(pieces, error)
-                continue
-            half = _Half(pieces, found, time.monotonic() - started)
-            if self._finishers:
-                self._halves.put(half)
-            else:
-                self._complete(half)
+        while self._run_next():
+            pass
         for _ in range(self._finishers):
-            self._halves.put(None)
+            self._retrieved.put(None)
 
-    def _end(self) -> None:
-        """A thread that finishes what the engine thread began."""
-        while (half := self._halves.get()) is not None:
-            self._complete(half)
-
-    def _complete(self, half: _Half[F, B]) -> None:
-        started, count = time.monotonic(), sum([piece.count for piece in half.pieces])
+    # A batch is the matter of one call of a function, so that a thread that waits for the next one keeps no model alive.
+    def _run_next(self) -> bool:
+        taken = self._take()
+        if taken is None:
+            return False
+        model, pieces = taken
+        pieces = self._wanted(pieces)
+        if not pieces:
+            return True
+        started = time.monotonic()
         try:
-            results = self._finish(half.found)
+            images = stack(pieces)
+            retrieval = model.retrieve(images)
+        except Exception as error:  # noqa: BLE001 - whatever it was, it is this batch's alone
+            self._failed(pieces, error)
+            return True
+        batch = _RetrievedBatch(model, pieces, images, retrieval, time.monotonic() - started)
+        if self._finishers:
+            self._retrieved.put(batch)
+        else:
+            self._complete(batch)
+        return True
+
+    def _finish(self) -> None:
+        """A thread that finishes what the engine thread began."""
+        while self._finish_next():
+            pass
+
+    def _finish_next(self) -> bool:
+        batch = self._retrieved.get()
+        if batch is None:
+            return False
+        self._complete(batch)
+        return True
+
+    def _complete(self, batch: _RetrievedBatch) -> None:
+        started, pieces = time.monotonic(), batch.pieces
+        count = sum([piece.count for piece in pieces])
+        try:
+            results = batch.model.decide(batch.retrieval)
             if len(results) != count:
                 raise ValueError(f"{len(results)} results for {count} images")  # noqa: TRY301
         except Exception as error:  # noqa: BLE001 - as above
-            self._failed(half.pieces, error)
-        else:
-            self._account(count, half.seconds + time.monotonic() - started)
-            self._hand_back(deliver, half.pieces, results)
+            self._failed(pieces, error)
+            return
+        self._account(count, batch.seconds + time.monotonic() - started)
+        self._hand_back(deliver, pieces, results)
+        self._observers.answered(batch.model, batch.images, pieces, results)
 
-    def _failed(self, pieces: list[Piece[B]], error: Exception) -> None:
+    def _failed(self, pieces: list[Piece], error: Exception) -> None:
         log.error("the model failed on a batch of %d images", sum([piece.count for piece in pieces]), exc_info=error)
         self._metrics.engine_failures.inc()
         self._hand_back(fail, [piece.call for piece in pieces], EngineError)
 
-    def _take(self) -> list[Piece[B]] | None:
-        """Wait for a batch: full, or its oldest image has waited long enough. None at the end."""
+    def _take(self) -> tuple[ModelSnapshot, list[Piece]] | None:
+        """Wait for a batch: full, or its oldest image has waited long enough. Pins the model. None at the end."""
         limits, waiting, condition = self._limits, self._waiting, self._condition
         with condition:
             while not waiting.images:
@@ -195,13 +225,13 @@ class Batcher(Generic[F, B]):
                 if left <= 0:
                     break
                 condition.wait(left)
-            return waiting.cut(limits.batch)
+            return waiting.cut(limits.batch, self._current())
 
-    def _wanted(self, taken: list[Piece[B]]) -> list[Piece[B]]:
-        """Those that somebody still waits for."""
+    def _wanted(self, taken: list[Piece]) -> list[Piece]:
+        """Those whose callers still wait."""
         now = time.monotonic()
-        wanted: list[Piece[B]] = []
-        late: list[Call[B]] = []
+        wanted: list[Piece] = []
+        late: list[Call] = []
         for piece in taken:
             call = piece.call
             if call.future.done():

@@ -1,36 +1,23 @@
 """From what a caller sends to the encoder's input, without letting a large image hold up the event loop.
 
-The decoding itself is bundle.preprocess's, so that what was evaluated is what is served. Here is what only a server has to
-think of: raw pixels from strangers, and where the work is done. Handing an image to another thread costs several times what
-decoding a small one does; decoding a large one on the event loop holds up everybody else.
+The decoding itself is holdfast.model.preprocess's, so that what was evaluated is what is served. Here is what only a server
+has to think of: raw pixels that nobody has checked, and where the work is done. Handing an image to another thread costs
+several times what decoding a small one does; decoding a large one on the event loop holds up all other calls.
 """
 
 import asyncio
 import struct
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 
 from holdfast.errors import ImageError
 from holdfast.model.preprocess import InputContract, Pixels, decode_image, fit
+from holdfast.server.core.request import RawImage, Source
 
 # At these sizes an honest image decodes in less than a millisecond.
 CHEAP_PIXELS = 128 * 128
 CHEAP_BYTES = 16 * 1024  # of a file: its texts may unpack to a thousand times that
-
-
-@dataclass(frozen=True, slots=True)
-class RawImage:
-    """Pixels as a caller sent them, nothing checked yet."""
-
-    data: bytes
-    shape: tuple[int, ...]
-    dtype: str
-
-
-Source = bytes | RawImage | None
-"""An encoded file's bytes, raw pixels, or nothing at all where the caller forgot."""
 
 
 class Decoder:
@@ -65,7 +52,7 @@ class Decoder:
 
 
 def raw_pixels(raw: RawImage, max_pixels: int) -> Pixels:
-    """Check raw pixels from a stranger. Returns uint8 [h, w], [h, w, 1] or [h, w, 3], a view of the bytes.
+    """Check raw pixels as a caller sent them. Returns uint8 [h, w], [h, w, 1] or [h, w, 3], a view of the bytes.
 
     Raises:
         ImageError: dtype, shape and length of the data, in this order.
@@ -85,7 +72,7 @@ def raw_pixels(raw: RawImage, max_pixels: int) -> Pixels:
 
 
 def is_cheap(source: Source) -> bool:
-    """Whether decoding is quicker than asking somebody else. Reads headers only, and decides nothing but the place."""
+    """Whether decoding takes less time than a hand-over to a thread. Reads headers only, and decides nothing but the place."""
     if isinstance(source, bytes):
         if len(source) > CHEAP_BYTES:
             return False

@@ -1,23 +1,35 @@
-"""What the rest of the server asks of whoever runs the model, here or in another process."""
+"""A call as the core sees it, and what the core needs of a backend that runs the model, here or in another process."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 from holdfast.model.preprocess import Pixels
-from holdfast.server.core.result import Batch
-
-B = TypeVar("B")
+from holdfast.server.core.description import ModelDescription
+from holdfast.server.core.result import AnsweredBatch
 
 NO_DEADLINE = float("inf")
 
 Images = Sequence[Pixels] | Pixels
-"""The images of one call, of one shape: uint8 [H, W, C] each, or all of them as uint8 [N, H, W, C]."""
+"""The decoded images of one call, of one shape: uint8 [H, W, C] each, or all of them as uint8 [N, H, W, C]."""
 
 
-class Kind(IntEnum):
+@dataclass(frozen=True, slots=True)
+class RawImage:
+    """Pixels as a caller sent them, nothing checked yet."""
+
+    data: bytes
+    shape: tuple[int, ...]
+    dtype: str
+
+
+Source = bytes | RawImage | None
+"""An image as it was sent: an encoded file's bytes, raw pixels, or None where the caller set neither."""
+
+
+class CallKind(IntEnum):
     """What a call is for."""
 
     CLASSIFY = 0
@@ -25,7 +37,7 @@ class Kind(IntEnum):
     CANARY = 2
 
 
-class Wanted(NamedTuple):
+class Want(NamedTuple):
     """What has to be in a call's answers beside labels and figures.
 
     Attributes:
@@ -34,34 +46,57 @@ class Wanted(NamedTuple):
 
     """
 
-    kind: Kind = Kind.CLASSIFY
+    kind: CallKind = CallKind.CLASSIFY
     neighbours: int = 0
 
 
-LABELS = Wanted()
-CANARY = Wanted(Kind.CANARY)
+LABELS = Want()
+EMBEDDINGS = Want(CallKind.EMBED)
+CANARY = Want(CallKind.CANARY)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call, whichever API it came by.
+
+    Attributes:
+        images: as they were sent.
+        want: what has to be in the answers.
+        deadline: on time.monotonic()'s clock.
+        caller: the address of the peer, without its port; "" where it is not known.
+
+    """
+
+    images: Sequence[Source]
+    want: Want = LABELS
+    deadline: float = NO_DEADLINE
+    caller: str = ""
 
 
 @dataclass(slots=True, eq=False)
-class BatchSlice(Generic[B]):
-    """The part of a batch's results that is one call's: [start, stop). Not frozen: that would double its price."""
+class BatchSlice:
+    """The part of a batch's results that is one call's: [start, stop). Not frozen: that would double its cost."""
 
-    batch: B
+    batch: AnsweredBatch
     start: int
     stop: int
 
 
 class InferenceBackend(Protocol):
-    """Answers batches of images. All of it belongs to one event loop, but for `idle`, which any thread may ask."""
+    """Answers batches of images. All of it belongs to one event loop, but for `idle`, which any thread may call."""
 
     last_success: float
     """time.monotonic() of the latest images that were answered: proof of life."""
+
+    @property
+    def description(self) -> ModelDescription:
+        """The model that is served now, as far as this process knows."""
 
     def alive(self) -> bool:
         """Whether it can still answer at all."""
 
     def idle(self) -> bool:
-        """Whether nobody waits for anything."""
+        """Whether no image is under way."""
 
     def admit(self, images: int, deadline: float = NO_DEADLINE) -> AbstractContextManager[None]:
         """Hold room for a call's images, from before they are decoded until they are answered.
@@ -72,12 +107,14 @@ class InferenceBackend(Protocol):
 
         """
 
-    async def submit(self, images: Images, deadline: float = NO_DEADLINE, wanted: Wanted = LABELS) -> list[BatchSlice[Batch]]:
-        """The answers to admitted images, in their order.
+    async def submit(
+        self, images: Images, deadline: float = NO_DEADLINE, want: Want = LABELS, caller: str = ""
+    ) -> list[BatchSlice]:
+        """The answers to admitted images, in their order, all of one model.
 
         Raises:
             DeadlineError: the deadline passed while they waited.
             EngineError: the model failed on a batch of theirs.
-            QueueFullError, DrainingError: whoever runs the model is another process, and had no room or was going down.
+            QueueFullError, DrainingError: the model runs in another process, which had no room or was going down.
 
         """

@@ -8,7 +8,9 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.errors import ImageError
 from holdfast.model.answers import Answers
+from holdfast.server.core.description import ModelDescription
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the server holds one image to be; the fields are those of bundle.answers.Answers, as plain numbers."""
+    """The answer to one image; the fields are those of holdfast.model.answers.Answers, as plain numbers."""
 
     label: int
     probabilities: list[float]
@@ -42,14 +44,29 @@ class Answer:
 
     def neighbours(self, count: int) -> list[Neighbour]:
         """The nearest exemplars, at most `count` and at most the k of the vote, nearest first."""
-        found = self.batch.neighbours
-        columns = (found.ids, self.batch.neighbour_labels, found.similarities)
+        nearest = self.batch.neighbours
+        columns = (nearest.ids, self.batch.neighbour_labels, nearest.similarities)
+        # An approximate index may find fewer than k: what is missing has a negative id.
         return [Neighbour(*row) for row in zip(*(c[self.row, :count].tolist() for c in columns), strict=True) if row[0] >= 0]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one call.
+
+    Attributes:
+        model: what answered, every image of the call.
+        outcomes: of each image the answer, or what is wrong with it.
+
+    """
+
+    model: ModelDescription
+    outcomes: list[Answer | ImageError]
 
 
 @cache
 def row_type(classes: int) -> "np.dtype[np.void]":
-    """One image's figures side by side: all of bundle.answers.Answers but embedding and neighbours, by the same names."""
+    """One image's figures side by side: all of holdfast.model.answers.Answers but embedding and neighbours, by name."""
     return np.dtype(
         [
             ("labels", np.int64),
@@ -63,11 +80,11 @@ def row_type(classes: int) -> "np.dtype[np.void]":
     )
 
 
-class Batch:
-    """The answers to one batch, as arrays; in another form only for who asks."""
+class AnsweredBatch:
+    """The answers to one batch, as arrays, and the model that gave them; in another form only where it is asked for."""
 
-    def __init__(self, answers: Answers) -> None:
-        self.answers = answers
+    def __init__(self, model: ModelDescription, answers: Answers) -> None:
+        self.model, self.answers = model, answers
 
     def __len__(self) -> int:
         return len(self.answers.labels)

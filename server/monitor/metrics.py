@@ -1,26 +1,17 @@
 """Every metric of the server, each with its unit. Labels are bounded: none comes from what a caller sends."""
 
 from collections.abc import Callable, Iterable
-from math import isfinite
+from math import nan
 from typing import TYPE_CHECKING
-from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    Info,
-    PlatformCollector,
-    ProcessCollector,
-    start_http_server,
-)
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, PlatformCollector, ProcessCollector
 
-from holdfast.errors import HoldfastError
 from holdfast.server.monitor.weighted import WeightedHistogram
 
-if TYPE_CHECKING:  # each of them brings faiss or onnxruntime, which a worker process does without
-    from holdfast.bundle.reader import Bundle
+if TYPE_CHECKING:  # probes bring faiss and onnxruntime, which a worker process does without
+    from holdfast.model.answers import Answers
+    from holdfast.server.core.description import ModelDescription
     from holdfast.server.monitor.probes.flip_rate import Interval
     from holdfast.server.monitor.probes.results import Outcome
 
@@ -65,12 +56,12 @@ class Metrics:
         self._shown: CollectorRegistry | None = self.registry
         self._make_admission()
         self._shown = self.registry if calls else None
-        self._make_grpc()
-        self._make_answers()
+        self._make_calls()
         self._shown = self.registry if engine else None
         self._make_batching()
-        self._make_bundle()
-        self._make_probes()
+        self._make_model()
+        self._make_answers()
+        self._make_observers()
 
     def _counter(self, name: str, text: str, labels: Iterable[str] = ()) -> Counter:
         return Counter(name, text, labels, registry=self._shown)
@@ -85,12 +76,15 @@ class Metrics:
         self.refused = self._counter("holdfast_refused_images_total", "Images refused because the queue was full.")
         self._admitted = self._gauge("holdfast_admitted_images", "Images admitted and not yet answered now.")
 
-    def _make_grpc(self) -> None:
+    def _make_calls(self) -> None:
         method = ("grpc_type", "grpc_service", "grpc_method")
         self._started = self._counter("grpc_server_started_total", "Calls begun.", method)
         self._handled = self._counter("grpc_server_handled_total", "Calls ended, by status code.", (*method, "grpc_code"))
         self._handling = self._histogram(
             "grpc_server_handling_seconds", "Seconds from a call's begin to its end.", SECONDS, method
+        )
+        self._rejected = self._counter(
+            "holdfast_rejected_images_total", "Images refused as bad, by the field at fault.", ("field",)
         )
 
     def _make_batching(self) -> None:
@@ -103,37 +97,47 @@ class Metrics:
         self._queued = self._gauge("holdfast_queue_images", "Images waiting for the model now.")
 
     def _make_answers(self) -> None:
-        self._rejected = self._counter(
-            "holdfast_rejected_images_total", "Images refused as bad, by the field at fault.", ("field",)
+        self._soft_margin = WeightedHistogram(
+            "holdfast_soft_margin",
+            "Lead of the answer in the soft vote, nats; small or negative is easily flipped.",
+            NATS,
+            self._shown,
         )
-        self._soft_margin = self._histogram(
-            "holdfast_soft_margin", "Lead of the answer in the soft vote, nats; small or negative is easily flipped.", NATS
+        self._kth_distance = WeightedHistogram(
+            "holdfast_kth_neighbour_distance",
+            "Cosine distance to the k-th neighbour; large is unlike the index.",
+            DISTANCE,
+            self._shown,
         )
-        self._kth_distance = self._histogram(
-            "holdfast_kth_neighbour_distance", "Cosine distance to the k-th neighbour; large is unlike the index.", DISTANCE
+        self._credibility = WeightedHistogram(
+            "holdfast_credibility", "Conformal p-value of the vote, 0 to 1.", P_VALUE, self._shown
         )
-        self._credibility = self._histogram("holdfast_credibility", "Conformal p-value of the vote, 0 to 1.", P_VALUE)
         self._abstained = self._counter("holdfast_abstain_total", "Answers too doubtful to rely on.")
 
-    def _make_bundle(self) -> None:
+    def _make_model(self) -> None:
         self._disagreement = self._gauge(
             "holdfast_index_disagreement_ratio", "Share of exemplars whose own neighbours have another label, 0 to 1."
         )
         self._bundle = Info("holdfast_bundle", "The bundle that is served.", registry=self._shown)
         self._device = Info("holdfast_device", "Where encoder and index run.", registry=self._shown)
 
-    def _make_probes(self) -> None:
+    def _make_observers(self) -> None:
+        self.observer_shed = self._counter(
+            "holdfast_observer_shed_images_total", "Images that an observer had no time to look at.", ("observer",)
+        )
+        self.observer_failures = self._counter(
+            "holdfast_observer_failures_total", "Batches or samples on which an observer failed.", ("observer",)
+        )
         self._probes = self._counter(
             "holdfast_probe_total",
             "Probes ended, by attack, radius in pixels of [0, 1], and outcome.",
             ("attack", "epsilon", "outcome"),
         )
         self._probe_seconds = self._counter("holdfast_probe_cpu_seconds_total", "CPU seconds of probes.", ("attack",))
-        self._probe_shed = self._counter("holdfast_probe_shed_total", "Samples not probed for want of time.")
         self._flip_rate = self._gauge(
             "holdfast_flip_rate",
-            "Share of recent probes that changed the answer, with a 95 % interval: one minus it bounds the stability under"
-            " this attack from above; it is not robust accuracy.",
+            "Share of recent probes of the served model that changed the answer, with a 95 % interval: one minus it bounds"
+            " the stability under this attack from above; it is not robust accuracy.",
             ("attack", "epsilon", "bound"),
         )
 
@@ -142,39 +146,32 @@ class Metrics:
         return CallMetrics(self._started, self._handled, self._handling, (kind, service, method))
 
     def watch_queue(self, queued: Callable[[], int]) -> None:
-        """Read its depth whenever somebody scrapes."""
+        """Read its depth at each scrape."""
         self._queued.set_function(queued)
 
     def watch_admission(self, admitted: Callable[[], int]) -> None:
-        """Read the number of images in the house whenever somebody scrapes."""
+        """Read the number of images under way at each scrape."""
         self._admitted.set_function(admitted)
 
     def image_rejected(self, field: str) -> None:
         """One image was refused as bad; `field` is below the image, such as "raw.shape"."""
         self._rejected.labels(field).inc()
 
-    def answered(self, soft_margin: float, kth_distance: float, credibility: float, abstain: bool) -> None:
-        """One image was classified. Values that are not finite (a bundle without calibration) are left out."""
-        if isfinite(soft_margin):
-            self._soft_margin.observe(soft_margin)
-        if isfinite(credibility):
-            self._credibility.observe(credibility)
-        self._kth_distance.observe(kth_distance)
-        if abstain:
-            self._abstained.inc()
+    def answered(self, answers: "Answers") -> None:
+        """N images were classified. Values that are not finite (a bundle without calibration) are left out."""
+        self._soft_margin.observe_all(answers.soft_margin)
+        self._kth_distance.observe_all(answers.kth_distance)
+        self._credibility.observe_all(answers.credibility)
+        if abstained := np.count_nonzero(answers.abstain):
+            self._abstained.inc(float(abstained))
 
-    def serves(self, bundle: "Bundle") -> None:
-        """Say what is served."""
-        manifest, placement = bundle.manifest, bundle.placement
-        encoder = manifest.files["encoder.onnx"][:16]
-        self._bundle.info({"name": manifest.name, "created": manifest.created, "encoder_sha256": encoder})
-        self._device.info({"device": placement.device, "gpu": placement.gpu})
-        if manifest.index is not None:
-            self._disagreement.set(manifest.index.disagreement_ratio)
-
-    def probe_shed(self) -> None:
-        """One sample was dropped because the prober had no room."""
-        self._probe_shed.inc()
+    def serves(self, model: "ModelDescription") -> None:
+        """Show another model, and nothing that was measured of the one before it."""
+        self._bundle.info({"name": model.name, "created": model.created, "encoder_sha256": model.encoder_sha256[:16]})
+        self._device.info({"device": model.placement.device, "gpu": model.placement.gpu})
+        # A bundle that was not measured has no ratio, rather than one of 0.
+        self._disagreement.set(nan if model.disagreement_ratio is None else model.disagreement_ratio)
+        self._flip_rate.clear()
 
     def probe_done(self, attack: str, epsilon: float, outcome: "Outcome", seconds: float) -> None:
         """One probe ended, after that many seconds of CPU."""
@@ -185,27 +182,3 @@ class Metrics:
         """The flip rate of one attack at one epsilon is now this."""
         for bound, value in (("estimate", rate.estimate), ("low", rate.low), ("high", rate.high)):
             self._flip_rate.labels(attack, f"{epsilon:.6g}", bound).set(value)
-
-
-class MetricsEndpoint:
-    """http://HOST:PORT/metrics, on a thread of its own."""
-
-    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
-        """Raises HoldfastError where the port is taken."""
-        self._host = host
-        try:
-            self._server, self._thread = start_http_server(port, host.strip("[]"), registry)
-        except OSError as error:
-            raise HoldfastError(f"cannot listen on {host}: {error}") from None
-
-    @property
-    def url(self) -> str:
-        """Where it is, also where port 0 was asked for."""
-        port = self._server.server_port if isinstance(self._server, WSGIServer) else 0
-        return f"http://{self._host}:{port}/metrics"
-
-    def close(self) -> None:
-        """Stop answering and give the port back."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()

@@ -1,4 +1,4 @@
-"""python -m server.workers DATA CONTROL: a worker process, started by the engine with the numbers of its two sockets."""
+"""python -m holdfast.server.workers DATA CONTROL: a worker process, which the engine starts with its two sockets."""
 
 import socket
 import sys
@@ -9,7 +9,7 @@ def main() -> int:
     if len(sys.argv) != 3:
         print("worker processes are started by python -m server --workers N", file=sys.stderr)
         return 2
-    from holdfast.server.workers.worker import run  # noqa: PLC0415 - most of a second, which who asks for help need not wait
+    from holdfast.server.workers.worker import run  # noqa: PLC0415 - takes most of a second, which help need not wait for
 
     data, control = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
     return run(data, control)

@@ -1,14 +1,19 @@
 """The server in several processes: the engine here, workers that take the calls."""
 
 import asyncio
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 
-from holdfast.bundle.reader import Bundle
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S
 from holdfast.server.app import write_ports
 from holdfast.server.core.engine import Engine
-from holdfast.server.monitor.metrics import Metrics, MetricsEndpoint
+from holdfast.server.core.holder import ModelHolder
+from holdfast.server.core.observers import MakeObserver
+from holdfast.server.core.snapshot import ModelSnapshot
+from holdfast.server.monitor.endpoint import MetricsEndpoint
+from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.monitor.table import OBSERVERS
 from holdfast.server.settings import Settings
 from holdfast.server.workers.control import Begin
 from holdfast.server.workers.pool import WorkerPool
@@ -17,18 +22,21 @@ from holdfast.server.workers.samples import EveryProcess
 from holdfast.server.workers.worker_connection import WorkerConnection
 from holdfast.server.workers.worker_process import WorkerProcess
 
-MARGIN = 5.0
+END_MARGIN_S = 5.0
 """Seconds beyond its own grace that a worker gets to end."""
 
 
 class WorkersApp:
-    """One server over one bundle, whose calls are taken by worker processes. Make, start and drain it on one event loop."""
+    """One server over one holder, whose calls are taken by worker processes. Make, start and drain it on one event loop.
 
-    def __init__(self, settings: Settings, bundle: Bundle) -> None:
-        self.settings = settings
+    Raises HoldfastError where the model will not do for what the settings ask.
+    """
+
+    def __init__(self, settings: Settings, holder: ModelHolder, *, observers: Sequence[MakeObserver] = OBSERVERS) -> None:
+        self.settings, self.holder = settings, holder
         self.metrics = Metrics(calls=False)
-        self._engine = Engine(settings, bundle, self.metrics)
-        self._workers = WorkerPool(settings.workers, self._child)
+        self._engine = Engine(settings, holder, self.metrics, observers)
+        self._workers = WorkerPool(settings.workers, self._make_worker)
         self._port: Port | None = None
         self._endpoint: MetricsEndpoint | None = None
 
@@ -42,6 +50,10 @@ class WorkersApp:
         """Where the metrics are, once started."""
         return self._endpoint.url if self._endpoint else ""
 
+    def publish(self, snapshot: ModelSnapshot) -> None:
+        """Serve another model from the next batch on. Any thread may; arguments and errors as ModelHolder.publish."""
+        self.holder.publish(snapshot)
+
     async def start(self) -> None:
         """Take the ports, start the workers, and wait until each has had its canaries answered.
 
@@ -53,10 +65,8 @@ class WorkersApp:
         every = CollectorRegistry()
         every.register(EveryProcess(self.metrics.registry, self._workers.scrape, asyncio.get_running_loop()))
         self._endpoint = MetricsEndpoint(every, self.settings.host, self.settings.metrics_port)
-        self._engine.batcher.start()
+        self._engine.start()
         await self._workers.start()
-        if self._engine.prober is not None:
-            self._engine.prober.start()
         if self.settings.port_file is not None:
             write_ports(self.settings.port_file, self.address, self.metrics_url)
 
@@ -66,19 +76,18 @@ class WorkersApp:
 
     async def drain(self) -> bool:
         """Go down: the workers finish their calls and end, then the engine. Returns whether all calls were finished."""
-        patience = max(self.settings.drain_notice, self.settings.drain_grace) + CLOSE_GRACE_S + MARGIN
-        finished = await self._workers.drain(patience)
+        timeout = max(self.settings.drain_notice, self.settings.drain_grace) + CLOSE_GRACE_S + END_MARGIN_S
+        finished = await self._workers.drain(timeout)
         self._engine.stop()
         if self._endpoint is not None:
-            await asyncio.to_thread(self._endpoint.close)  # a scrape under way asks this loop
+            await asyncio.to_thread(self._endpoint.close)  # a scrape under way needs this loop
         if self._port is not None:
             self._port.close()
         return finished
 
-    def _child(self, name: str) -> WorkerProcess:
+    def _make_worker(self, name: str) -> WorkerProcess:
         assert self._port is not None  # noqa: S101 - taken before any worker is made
-        settings, engine = self.settings, self._engine
+        settings = self.settings
         most = max(settings.max_images, settings.max_batch)
-        desk = WorkerConnection(name, engine.batcher, engine.prober, engine.served.contract.shape, most)
-        here = settings.model_copy(update={"port": self._port.number})
-        return WorkerProcess(Begin(name, here, engine.served), desk)
+        connection = WorkerConnection(name, self._engine.batcher, self.holder, most)
+        return WorkerProcess(Begin(name, settings.model_copy(update={"port": self._port.number})), connection)

@@ -1,23 +1,19 @@
 """What goes over a control link: JSON objects of one key each, in frames.
 
-engine -> worker: {"begin": settings and what is served}, first; {"scrape": number}; {"drain": true}.
+engine -> worker: {"begin": name and settings}, first; {"scrape": number}; {"drain": true}.
 worker -> engine: {"ready": true} or {"failed": why}; {"samples": families, "number": number}; {"drained": whether all ended}.
 """
 
 import json
 import socket
-from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from typing import Any, Self
 
-from holdfast.model.preprocess import InputContract
-from holdfast.protos.holdfast.v1.holdfast_pb2 import GetModelInfoResponse
-from holdfast.server.api.grpc_server import Served
 from holdfast.server.settings import Settings
 from holdfast.server.workers.frames import LENGTH, WireError, frame
 
 MOST_BYTES = 64 * 2**20
-"""Of one control message: class names and metrics, with room."""
+"""Of one control message: the longest are metrics, and far shorter."""
 
 
 def encode(**message: Any) -> bytes:
@@ -43,35 +39,26 @@ def decode(body: memoryview | bytes) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Begin:
-    """All that a worker has to know, so that it need not open the bundle.
+    """What a worker has to know before it begins. The model is described on the data link, and again when it changes.
 
     Attributes:
         name: the worker's, as logs and metrics have it.
         settings: the server's, with the port that the engine has taken.
-        served: the bundle, as far as callers see it.
 
     """
 
     name: str
     settings: Settings
-    served: Served
 
     def encode(self) -> bytes:
         """As a frame."""
-        served = {
-            "info": b64encode(self.served.info.SerializeToString()).decode(),
-            "contract": self.served.contract.model_dump(),
-        }
-        return encode(begin={"name": self.name, "settings": self.settings.model_dump(mode="json"), **served})
+        return encode(begin={"name": self.name, "settings": self.settings.model_dump(mode="json")})
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
         """From a frame's body."""
         fields = decode(body)["begin"]
-        served = Served(
-            GetModelInfoResponse.FromString(b64decode(fields["info"])), InputContract.model_validate(fields["contract"])
-        )
-        return cls(fields["name"], Settings(**fields["settings"]), served)
+        return cls(fields["name"], Settings(**fields["settings"]))
 
 
 def receive_begin(end: socket.socket) -> Begin:

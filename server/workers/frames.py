@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 log = logging.getLogger(__name__)
 
 LENGTH = struct.Struct("=I")
-MOST = 2**32 - 1
+MOST_FRAME_BYTES = 2**32 - 1
 """Most bytes that a frame can have."""
 
 
@@ -97,7 +97,7 @@ class Link(asyncio.Protocol):
         """Send whole frames; nothing happens where the link is closed."""
         if not self.is_open:
             return
-        # A batch's answers become one write: each has its price, whatever its size.
+        # A batch's answers become one write: each write has a cost of its own, whatever its size.
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self._flush)
         self._unsent.append(data)

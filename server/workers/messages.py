@@ -1,60 +1,70 @@
-"""What goes over a data link: images from a worker to the engine, answers back.
+"""What goes over a data link: images from a worker to the engine, answers and the models that gave them back.
 
 Each message is one frame: a fixed head, then arrays as they lie in memory. A call's figures are one slice of rows of its batch
-(`Batch.rows`), so that the engine's work for a reply does not grow with the number of columns; embeddings and neighbours
-follow only where they were asked for. Nothing is pickled.
+(`AnsweredBatch.rows`), so that the engine's work for a reply does not grow with the number of columns; embeddings and
+neighbours follow only where they are wanted. Nothing is pickled.
+
+Answers name the version of their model. Its description comes before them on the same link, so it is there when they are.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from holdfast.model.answers import Answers, Neighbours
 from holdfast.model.preprocess import Pixels
+from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.errors import DeadlineError, DrainingError, EngineError, QueueFullError
-from holdfast.server.core.request import BatchSlice, Images, Kind, Wanted
-from holdfast.server.core.result import Batch, row_type
+from holdfast.server.core.request import BatchSlice, CallKind, Images, Want
+from holdfast.server.core.result import AnsweredBatch, row_type
 from holdfast.server.workers.frames import WireError, frame
 
-_REQUEST, _CANCEL, _ANSWERS, _REFUSAL = range(1, 5)
-_REQUEST_HEAD = struct.Struct("=BQBIdI")  # tag, number, kind, neighbours, deadline, images
+_REQUEST, _CANCEL, _ANSWERS, _REFUSAL, _MODEL = range(1, 6)
+_REQUEST_HEAD = struct.Struct("=BQBIdIB")  # tag, number, kind, neighbours, deadline, images, bytes of the caller
 _CANCEL_HEAD = struct.Struct("=BQ")  # tag, number
-_ANSWERS_HEAD = struct.Struct("=BQdIII")  # tag, number, pause, images, dimensions, neighbours
+_ANSWERS_HEAD = struct.Struct("=BQdQIII")  # tag, number, pause, version, images, dimensions, neighbours
 _REFUSAL_HEAD = struct.Struct("=BQdB")  # tag, number, pause, reason
+_MODEL_HEAD = struct.Struct("=B")  # tag
 
-HEAD = max(_REQUEST_HEAD.size, _ANSWERS_HEAD.size)
+CALLER_BYTES = 255
+"""Most bytes of a caller's identity, in UTF-8; what is longer is cut."""
+
+HEAD = max(_REQUEST_HEAD.size + CALLER_BYTES, _ANSWERS_HEAD.size)
 """Bytes of the longest head."""
 
-_KINDS = tuple(Kind)  # looked up at every request: quicker than by value
+_KINDS = tuple(CallKind)  # looked up at every request: quicker than by value
 _REASONS: tuple[type[Exception], ...] = (EngineError, DeadlineError, DrainingError, QueueFullError)
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ImagesRequest:
     """Images to be answered.
 
     Attributes:
         number: the worker's own, by which the reply is known.
-        wanted: what has to be in the answers.
+        want: what has to be in the answers.
         deadline: on time.monotonic()'s clock, which the processes of one machine share.
+        caller: as in core.request.Request.
         images: uint8 [N, H, W, C], a view of the frame.
 
     """
 
     number: int
-    wanted: Wanted
+    want: Want
     deadline: float
+    caller: str
     images: Pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Nobody waits for that request any more."""
+    """The caller of that request has left."""
 
     number: int
 
@@ -65,20 +75,22 @@ class Reply:
 
     Attributes:
         number: the request's.
-        pause: seconds after which whom the worker refuses may try again, as the engine sees it.
+        pause: seconds after which a caller that the worker refuses may try again, as the engine sees it.
         outcome: the answers, or why there are none.
 
     """
 
     number: int
     pause: float
-    outcome: Answers | Exception
+    outcome: AnsweredBatch | Exception
 
 
-def encode_request(number: int, wanted: Wanted, deadline: float, images: Images) -> bytes:
+def encode_request(number: int, want: Want, deadline: float, caller: str, images: Images) -> bytes:
     """A frame of at least one image, all of one shape."""
-    head = _REQUEST_HEAD.pack(_REQUEST, number, wanted.kind, min(wanted.neighbours, 2**32 - 1), deadline, len(images))
-    return frame(head, images) if isinstance(images, np.ndarray) else frame(head, *images)
+    name = caller.encode()[:CALLER_BYTES]
+    neighbours = min(want.neighbours, 2**32 - 1)
+    head = _REQUEST_HEAD.pack(_REQUEST, number, want.kind, neighbours, deadline, len(images), len(name))
+    return frame(head, name, images) if isinstance(images, np.ndarray) else frame(head, name, *images)
 
 
 def encode_cancel(number: int) -> bytes:
@@ -86,7 +98,7 @@ def encode_cancel(number: int) -> bytes:
     return frame(_CANCEL_HEAD.pack(_CANCEL, number))
 
 
-def decode_request(body: memoryview, shape: tuple[int, int, int]) -> Request | Cancel:
+def decode_request(body: memoryview, shape: tuple[int, int, int]) -> ImagesRequest | Cancel:
     """What a worker sent.
 
     Args:
@@ -104,65 +116,80 @@ def decode_request(body: memoryview, shape: tuple[int, int, int]) -> Request | C
         return Cancel(number)
     if tag != _REQUEST:
         raise WireError(f"a worker sends no message {tag}")
-    _, number, kind, neighbours, deadline, count = _unpack(_REQUEST_HEAD, body)
+    _, number, kind, neighbours, deadline, count, named = _unpack(_REQUEST_HEAD, body)
     if kind >= len(_KINDS) or count == 0:
         raise WireError(f"a request of kind {kind} and of {count} images")
     if isnan(deadline):
         raise WireError("a request whose deadline is no number")
-    _refuse_rest(body, _REQUEST_HEAD.size + count * prod(shape))
-    pixels = np.frombuffer(body, dtype=np.uint8, offset=_REQUEST_HEAD.size).reshape(count, *shape)
-    return Request(number, Wanted(_KINDS[kind], neighbours), deadline, pixels)
+    start = _REQUEST_HEAD.size + named
+    _refuse_rest(body, start + count * prod(shape))
+    caller = str(body[_REQUEST_HEAD.size : start], "utf-8", "replace")
+    pixels = np.frombuffer(body, dtype=np.uint8, offset=start).reshape(count, *shape)
+    return ImagesRequest(number, Want(_KINDS[kind], neighbours), deadline, caller, pixels)
 
 
-def encode_answers(number: int, pause: float, shares: Sequence[BatchSlice[Batch]], wanted: Wanted) -> bytes:
-    """A frame of the answers to one request, with what it wanted and nothing more."""
-    first = shares[0].batch.answers
-    images = sum(share.stop - share.start for share in shares)
-    dim = first.embeddings.shape[1] if wanted.kind == Kind.EMBED else 0
-    k = min(wanted.neighbours, first.neighbours.ids.shape[1])
-    parts = [_ANSWERS_HEAD.pack(_ANSWERS, number, pause, images, dim, k)]
-    parts += [share.batch.rows[share.start : share.stop].tobytes() for share in shares]
+def encode_model(model: ModelDescription) -> bytes:
+    """A frame that describes a model, as JSON."""
+    return frame(_MODEL_HEAD.pack(_MODEL), model.model_dump_json().encode())
+
+
+def encode_answers(number: int, pause: float, slices: Sequence[BatchSlice], want: Want) -> bytes:
+    """A frame of the answers to one request, all of one model, with what was wanted and nothing more."""
+    first = slices[0].batch
+    images = sum(part.stop - part.start for part in slices)
+    dim = first.answers.embeddings.shape[1] if want.kind == CallKind.EMBED else 0
+    k = min(want.neighbours, first.answers.neighbours.ids.shape[1])
+    parts = [_ANSWERS_HEAD.pack(_ANSWERS, number, pause, first.model.version, images, dim, k)]
+    parts += [part.batch.rows[part.start : part.stop].tobytes() for part in slices]
     if dim:
-        parts += [share.batch.answers.embeddings[share.start : share.stop].tobytes() for share in shares]
+        parts += [part.batch.answers.embeddings[part.start : part.stop].tobytes() for part in slices]
     if k:
         for column in (_ids, _labels, _similarities):
-            parts += [column(share.batch.answers)[share.start : share.stop, :k].tobytes() for share in shares]
+            parts += [column(part.batch.answers)[part.start : part.stop, :k].tobytes() for part in slices]
     return frame(*parts)
 
 
 def encode_refusal(number: int, pause: float, error: Exception) -> bytes:
-    """A frame that says why a request has no answers: the errors of server.answering.InferenceBackend, else EngineError."""
+    """A frame that says why a request has no answers: the errors of core.request.InferenceBackend, else EngineError."""
     known = type(error) in _REASONS
     if isinstance(error, QueueFullError):
         pause = error.retry_after
     return frame(_REFUSAL_HEAD.pack(_REFUSAL, number, pause, _REASONS.index(type(error)) if known else 0))
 
 
-def decode_reply(body: memoryview, classes: int) -> Reply:
+def decode_reply(body: memoryview, models: Mapping[int, ModelDescription]) -> Reply | ModelDescription:
     """What the engine sent. The answers' embeddings and neighbours are of width 0 where they were not asked for.
 
     Args:
         body: one frame, without its length.
-        classes: C, how many there are.
+        models: those that the engine has described, by version.
 
     Raises:
-        WireError: no message of the engine, or not as long as it says.
+        WireError: no message of the engine, not as long as it says, or of a model that was not described.
 
     """
     tag = body[0] if body else 0
+    if tag == _MODEL:
+        try:
+            return ModelDescription.model_validate_json(bytes(body[_MODEL_HEAD.size :]))
+        except ValidationError as error:
+            raise WireError(f"a model that is not described as it has to be: {error.error_count()} faults") from None
     if tag == _REFUSAL:
         _, number, pause, reason = _unpack(_REFUSAL_HEAD, body)
         _refuse_rest(body, _REFUSAL_HEAD.size)
         if reason >= len(_REASONS):
             raise WireError(f"a refusal for the reason {reason}")
-        error = _REASONS[reason]
-        return Reply(number, pause, QueueFullError(pause) if error is QueueFullError else error())
+        error_type = _REASONS[reason]
+        return Reply(number, pause, QueueFullError(pause) if error_type is QueueFullError else error_type())
     if tag != _ANSWERS:
         raise WireError(f"the engine sends no message {tag}")
-    _, number, pause, count, dim, k = _unpack(_ANSWERS_HEAD, body)
-    kind = row_type(classes)
+    _, number, pause, version, count, dim, k = _unpack(_ANSWERS_HEAD, body)
+    model = models.get(version)
+    if model is None:
+        raise WireError(f"answers of version {version}, which was not described")
+    kind = row_type(len(model.class_names))
     _refuse_rest(body, _ANSWERS_HEAD.size + count * (kind.itemsize + 4 * dim + (8 + 8 + 4) * k))
-    return Reply(number, pause, _answers(body, kind, count, dim, k))
+    return Reply(number, pause, AnsweredBatch(model, _answers(body, kind, count, dim, k)))
 
 
 def _answers(body: memoryview, kind: "np.dtype[np.void]", count: int, dim: int, k: int) -> Answers:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from holdfast.errors import HoldfastError
-from holdfast.server.workers.samples import Told
+from holdfast.server.workers.samples import Samples
 from holdfast.server.workers.worker_process import WorkerProcess
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 """Seconds between a worker's end and its replacement; doubled each time, until one has lived for a while."""
 STABLE_AFTER_S = 10.0
 ATTEMPTS = 3
@@ -31,7 +31,7 @@ class WorkerPool:
     def __init__(self, count: int, make: Callable[[str], WorkerProcess]) -> None:
         self._make = make
         self._names = [f"worker-{number}" for number in range(count)]
-        self._children: dict[str, WorkerProcess] = {}
+        self._processes: dict[str, WorkerProcess] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._draining = asyncio.Event()
 
@@ -53,7 +53,7 @@ class WorkerPool:
             waiting.cancel()
 
     async def watch(self) -> None:
-        """Wait for what nobody wants.
+        """Watch over them, without end.
 
         Raises:
             HoldfastError: a worker ended, and its replacements did not become ready.
@@ -64,56 +64,56 @@ class WorkerPool:
         for keeper in ended:
             keeper.result()
 
-    async def scrape(self, patience: float) -> dict[str, Told]:
-        """What each worker that answers within `patience` seconds tells of its metrics, by name."""
-        children = dict(self._children)
-        told = await asyncio.gather(*(child.scrape(patience) for child in children.values()))
-        return {name: metrics for name, metrics in zip(children, told, strict=True) if metrics}
+    async def scrape(self, within: float) -> dict[str, Samples]:
+        """The metrics of each worker that answers in `within` seconds, by name."""
+        processes = dict(self._processes)
+        samples = await asyncio.gather(*(process.scrape(within) for process in processes.values()))
+        return {name: metrics for name, metrics in zip(processes, samples, strict=True) if metrics}
 
-    async def drain(self, patience: float) -> bool:
-        """Let all finish their calls and end, within `patience` seconds. Returns whether all calls were finished."""
+    async def drain(self, within: float) -> bool:
+        """Let all finish their calls and end, in `within` seconds. Returns whether all calls were finished."""
         self._draining.set()
-        alive = [child for child in self._children.values() if not child.over.is_set()]
-        for child in alive:
-            child.drain()
+        alive = [process for process in self._processes.values() if not process.over.is_set()]
+        for process in alive:
+            process.drain()
         if self._keepers:
-            _, late = await asyncio.wait(self._keepers, timeout=patience)
+            _, late = await asyncio.wait(self._keepers, timeout=within)
             if late:
                 log.error("worker processes did not end in time, and are killed")
-                for child in self._children.values():
-                    child.kill()
+                for process in self._processes.values():
+                    process.kill()
                 await asyncio.wait(late)
             for keeper in self._keepers:
-                keeper.exception()  # told already, by whoever watched
+                keeper.exception()  # raised already, by `watch`
         # One that never was ready had no calls to cut off.
-        return all(child.finished or not child.was_ready for child in alive)
+        return all(process.finished or not process.was_ready for process in alive)
 
     async def _keep(self, name: str, warm: asyncio.Event) -> None:
         """One worker and all that take its place, until the server drains."""
-        unready, pause = 0, FIRST_PAUSE
+        unready, pause = 0, FIRST_PAUSE_S
         while not self._draining.is_set():
-            child = self._children[name] = self._make(name)
-            await child.start()
+            process = self._processes[name] = self._make(name)
+            await process.start()
             if self._draining.is_set():  # since this one began
-                child.drain()
-            if await child.ready:
-                log.info("%s takes calls, as process %d", name, child.pid)
+                process.drain()
+            if await process.ready:
+                log.info("%s takes calls, as process %d", name, process.pid)
                 warm.set()
-            await child.over.wait()
-            end = await child.reap()
+            await process.over.wait()
+            end = await process.reap()
             if self._draining.is_set():
                 return
-            unready = 0 if child.was_ready else unready + 1
+            unready = 0 if process.was_ready else unready + 1
             if unready == ATTEMPTS:
-                why = child.failure or f"{end}; what it said is above"
+                why = process.failure or f"{end}; what it said is above"
                 raise HoldfastError(f"{name} ended {ATTEMPTS} times before it was ready: {why}")
-            if time.monotonic() - child.began > STABLE_AFTER_S:
-                pause = FIRST_PAUSE
-            log.warning("%s ended (%s); another takes its place in %.1f s", name, child.failure or end, pause)
-            await self._nap(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            if time.monotonic() - process.began > STABLE_AFTER_S:
+                pause = FIRST_PAUSE_S
+            log.warning("%s ended (%s); another takes its place in %.1f s", name, process.failure or end, pause)
+            await self._sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
 
-    async def _nap(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._draining.wait()

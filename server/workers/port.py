@@ -5,14 +5,14 @@ from typing import Self
 
 from holdfast.errors import HoldfastError
 
-Place = tuple[socket.AddressFamily, tuple[str | int, ...]]
+BoundAddress = tuple[socket.AddressFamily, tuple[str | int, ...]]
 
 
 class Port:
     """Holds the server's port for its life, without listening: the workers listen there beside it, by SO_REUSEPORT.
 
-    SO_REUSEPORT alone would let a second server in, as a secret sharer of connections. So it is first seen whether anybody
-    is there; who comes later meets a socket that is not of its making, and fails in the same way.
+    SO_REUSEPORT alone would let a second server in, which would quietly take a share of the connections. So the port is tried
+    first; a server that comes later meets a socket that is not its own, and fails in the same way.
     """
 
     def __init__(self, sockets: list[socket.socket]) -> None:
@@ -24,18 +24,18 @@ class Port:
         """Take it on every address of `host`; 0 is any free one.
 
         Raises:
-            HoldfastError: somebody has it, or there is no such host.
+            HoldfastError: it is taken, or there is no such host.
 
         """
         held: list[socket.socket] = []
         try:
-            found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            for family, _, _, _, address in dict.fromkeys(found):
+            addresses = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, _, _, _, address in dict.fromkeys(addresses):
                 # The second address of a host gets the number that the first was given.
                 number = held[0].getsockname()[1] if held else port
-                place: Place = family, (address[0], number, *address[2:])
-                _see_that_it_is_free(place)
-                held.append(_hold(place))
+                bound: BoundAddress = family, (address[0], number, *address[2:])
+                _raise_if_taken(bound)
+                held.append(_hold(bound))
         except OSError as error:
             for taken in held:
                 taken.close()
@@ -48,17 +48,17 @@ class Port:
             each.close()
 
 
-def _see_that_it_is_free(place: Place) -> None:
+def _raise_if_taken(bound: BoundAddress) -> None:
     """Raise OSError where anybody listens there or holds it. Connections that linger since a restart are no hindrance."""
-    with socket.socket(place[0], socket.SOCK_STREAM) as trial:
+    with socket.socket(bound[0], socket.SOCK_STREAM) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        trial.bind(place[1])
+        trial.bind(bound[1])
         trial.listen(1)
 
 
-def _hold(place: Place) -> socket.socket:
-    """A socket that is bound there. Without SO_REUSEADDR it is in everybody's way but the workers'."""
-    family, address = place
+def _hold(bound: BoundAddress) -> socket.socket:
+    """A socket that is bound there. Without SO_REUSEADDR it keeps all but the workers from listening there."""
+    family, address = bound
     for options in ([socket.SO_REUSEPORT], [socket.SO_REUSEPORT, socket.SO_REUSEADDR]):
         holder = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -66,7 +66,7 @@ def _hold(place: Place) -> socket.socket:
                 holder.setsockopt(socket.SOL_SOCKET, option, 1)
             holder.bind(address)
         except OSError as error:
-            # Free, and yet not to be had without SO_REUSEADDR: connections linger that some other kind of server had.
+            # Free, but bound only with SO_REUSEADDR: connections linger of a server that was of another kind.
             holder.close()
             refused = error
         else:

@@ -6,58 +6,78 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import count
+from typing import TYPE_CHECKING
 
 from holdfast.server.core.admission import Admission
+from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.errors import EngineGoneError
-from holdfast.server.core.request import LABELS, NO_DEADLINE, BatchSlice, Images, Wanted
-from holdfast.server.core.result import Batch
+from holdfast.server.core.request import LABELS, NO_DEADLINE, BatchSlice, Images, Want
 from holdfast.server.monitor.metrics import Metrics
-from holdfast.server.workers.frames import MOST, Link
+from holdfast.server.workers.frames import MOST_FRAME_BYTES, Link
+from holdfast.server.workers.known_models import KnownModels
 from holdfast.server.workers.messages import decode_reply, encode_cancel, encode_request
 
+if TYPE_CHECKING:
+    from holdfast.server.core.result import AnsweredBatch
 
-class RemoteEngine:
-    """A server.answering.InferenceBackend whose model runs in another process.
+
+class RemoteBackend:
+    """A core.request.InferenceBackend whose model runs in another process.
 
     Args:
         most: images that this worker admits and has not answered, at most. The engine bounds those of all workers.
-        classes: how many there are.
         metrics: of this process.
         lost: called when the engine is gone.
 
     """
 
-    def __init__(self, most: int, classes: int, metrics: Metrics, lost: Callable[[], None]) -> None:
-        self._classes, self._tell = classes, lost
+    def __init__(self, most: int, metrics: Metrics, lost: Callable[[], None]) -> None:
+        self._call_lost = lost
         self._admission = Admission(most, metrics, lambda: self._pause)
         self._pause = 0.0
         self._numbers = count()
-        self._open: dict[int, asyncio.Future[Batch]] = {}
-        self._link = Link("the data link to the engine", MOST, self._receive, self._lost)
+        self._open: dict[int, asyncio.Future[AnsweredBatch]] = {}
+        self._models, self._described = KnownModels(), asyncio.Event()
+        self._link = Link("the data link to the engine", MOST_FRAME_BYTES, self._receive, self._lost)
         self.last_success = 0.0
         metrics.watch_admission(lambda: self._admission.admitted)
 
     async def open(self, end: socket.socket) -> None:
-        """Begin, on the loop that will submit. `end` is this one's from now on."""
+        """Begin, on the loop that will submit, and wait for the first model. `end` is this one's from now on.
+
+        Raises:
+            EngineGoneError: the link ended before the engine had described a model.
+
+        """
         await self._link.open(end)
+        await self._described.wait()
+        if not self._models:
+            raise EngineGoneError
 
     def close(self) -> None:
         """End the link."""
         self._link.close()
+
+    @property
+    def description(self) -> ModelDescription:
+        """The latest model that the engine has described."""
+        return self._models.latest
 
     def alive(self) -> bool:
         """Whether the engine process is there."""
         return self._link.is_open
 
     def idle(self) -> bool:
-        """Whether nobody waits for anything. Any thread may ask."""
+        """Whether no image is under way. Any thread may call it."""
         return self._admission.admitted == 0
 
     def admit(self, images: int, deadline: float = NO_DEADLINE) -> AbstractContextManager[None]:
         """Hold room for a call's images, from before they are decoded until they are answered. Raises as Admission does."""
         return self._admission.hold(images, deadline)
 
-    async def submit(self, images: Images, deadline: float = NO_DEADLINE, wanted: Wanted = LABELS) -> list[BatchSlice[Batch]]:
+    async def submit(
+        self, images: Images, deadline: float = NO_DEADLINE, want: Want = LABELS, caller: str = ""
+    ) -> list[BatchSlice]:
         """The answers to admitted images, in their order.
 
         Raises:
@@ -73,7 +93,7 @@ class RemoteEngine:
             raise EngineGoneError
         number, future = next(self._numbers), asyncio.get_running_loop().create_future()
         self._open[number] = future
-        self._link.send(encode_request(number, wanted, deadline, images))
+        self._link.send(encode_request(number, want, deadline, caller, images))
         try:
             batch = await future
         except asyncio.CancelledError:
@@ -84,19 +104,24 @@ class RemoteEngine:
         return [BatchSlice(batch, 0, len(batch))]
 
     def _receive(self, body: memoryview) -> None:
-        reply = decode_reply(body, self._classes)
-        self._pause = reply.pause
-        future = self._open.get(reply.number)
-        if isinstance(reply.outcome, Exception):
+        message = decode_reply(body, self._models)
+        if isinstance(message, ModelDescription):
+            self._models.add(message)
+            self._described.set()
+            return
+        self._pause = message.pause
+        future = self._open.get(message.number)
+        if isinstance(message.outcome, Exception):
             if future is not None and not future.done():
-                future.set_exception(reply.outcome)
+                future.set_exception(message.outcome)
             return
         self.last_success = time.monotonic()
         if future is not None and not future.done():
-            future.set_result(Batch(reply.outcome))
+            future.set_result(message.outcome)
 
     def _lost(self) -> None:
         for future in self._open.values():
             if not future.done():
                 future.set_exception(EngineGoneError())
-        self._tell()
+        self._described.set()
+        self._call_lost()

@@ -5,7 +5,7 @@ prometheus_client's own multi-process mode loses custom collectors and never rea
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -16,13 +16,13 @@ from prometheus_client.registry import Collector
 log = logging.getLogger(__name__)
 
 SCRAPE_TIMEOUT_S = 1.0
-"""Seconds that the processes have to tell their metrics; who does not is left out of that scrape."""
+"""Seconds that the processes have to send their metrics; one that does not is left out of that scrape."""
 
-Told = list[list[Any]]
+Samples = list[list[Any]]
 """Metrics as JSON: name, type, help, and samples of name, labels and value."""
 
 
-def tell(registry: CollectorRegistry) -> Told:
+def samples_of(registry: CollectorRegistry) -> Samples:
     """All metrics of this process."""
     return [
         [metric.name, metric.type, metric.documentation, [[s.name, s.labels, s.value] for s in metric.samples]]
@@ -35,36 +35,36 @@ class EveryProcess(Collector):
 
     Args:
         own: this process's metrics.
-        ask: tells the others', by name of the process; runs on `loop`.
+        ask: returns the others', by name of the process; runs on `loop`.
         loop: that of the server; scrapes come on threads of their own.
 
     """
 
     def __init__(
-        self, own: CollectorRegistry, ask: Callable[[float], Awaitable[dict[str, Told]]], loop: asyncio.AbstractEventLoop
+        self, own: CollectorRegistry, ask: Callable[[float], Awaitable[dict[str, Samples]]], loop: asyncio.AbstractEventLoop
     ) -> None:
         self._own, self._ask, self._loop = own, ask, loop
 
     def collect(self) -> Iterator[Metric]:
         """One family for each name, with the samples of all processes."""
         families: dict[str, Metric] = {}
-        for process, told in {"engine": tell(self._own), **self._others()}.items():
-            _add(families, process, told)
+        for process, samples in {"engine": samples_of(self._own), **self._others()}.items():
+            _add(families, process, samples)
         yield from families.values()
 
-    def _others(self) -> dict[str, Told]:
-        async def ask() -> dict[str, Told]:
+    def _others(self) -> dict[str, Samples]:
+        async def ask() -> dict[str, Samples]:
             return await self._ask(SCRAPE_TIMEOUT_S)
 
         try:
             return asyncio.run_coroutine_threadsafe(ask(), self._loop).result(2 * SCRAPE_TIMEOUT_S)
         except (TimeoutError, CancelledError, RuntimeError):
-            log.warning("a scrape has the engine's metrics alone: the workers did not tell theirs")
+            log.warning("a scrape has the engine's metrics alone: the workers did not send theirs")
             return {}
 
 
-def _add(families: dict[str, Metric], process: str, told: Iterable[list[Any]]) -> None:
-    for name, kind, text, samples in told:
+def _add(families: dict[str, Metric], process: str, metrics: Samples) -> None:
+    for name, kind, text, samples in metrics:
         family = families.setdefault(name, Metric(name, text, kind))
         for sample, labels, value in samples:
             family.add_sample(sample, {**labels, "process": process}, value)

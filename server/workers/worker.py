@@ -12,11 +12,11 @@ from holdfast.errors import HoldfastError
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S, GrpcServer
 from holdfast.server.core.errors import DrainingError, EngineError, EngineGoneError
 from holdfast.server.monitor.metrics import Metrics
-from holdfast.server.process import loop_factory, quiet_collector, unless, until_told_to_stop
+from holdfast.server.process import loop_factory, quiet_collector, run_unless, stop_signal
 from holdfast.server.workers.control import MOST_BYTES, Begin, decode, encode, receive_begin
 from holdfast.server.workers.frames import Link
-from holdfast.server.workers.remote_backend import RemoteEngine
-from holdfast.server.workers.samples import tell
+from holdfast.server.workers.remote_backend import RemoteBackend
+from holdfast.server.workers.samples import samples_of
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def run(data: socket.socket, control: socket.socket) -> int:
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         status = runner.run(Worker(begin).serve(data, control))
     if status:
-        # Threads that still decode would hold the process back, and nobody is left to hear of them.
+        # Threads that still decode would hold the process back, and nobody waits for their images.
         os._exit(status)
     return status
 
@@ -49,51 +49,52 @@ class Worker:
         self._begin = begin
         self._metrics = Metrics(engine=False)
         self._control = Link("the control link to the engine", MOST_BYTES, self._receive, self._lost)
-        self._told: asyncio.Future[str] | None = None
+        self._stopping: asyncio.Future[str] | None = None
 
     async def serve(self, data: socket.socket, control: socket.socket) -> int:
         """Start, be ready, drain. Returns the exit status: 0 unless it could not start or has lost the engine."""
-        self._told = told = until_told_to_stop(signal.SIGTERM)
-        settings, served = self._begin.settings, self._begin.served
-        engine = RemoteEngine(settings.queue_images, len(served.info.class_names), self._metrics, self._lost)
-        await engine.open(data)
-        await self._control.open(control)
-        skin = GrpcServer(settings, served, engine, self._metrics, shares_port=True)
+        self._stopping = stopping = stop_signal(signal.SIGTERM)
+        settings = self._begin.settings
+        backend = RemoteBackend(settings.queue_images, self._metrics, self._lost)
+        server: GrpcServer | None = None
         try:
-            skin.listen()
-            if await unless(told, skin.start()):
+            await self._control.open(control)
+            await backend.open(data)
+            server = GrpcServer(settings, backend, self._metrics, shares_port=True)
+            server.listen()
+            if await run_unless(stopping, server.start()):
                 quiet_collector()
                 self._control.send(encode(ready=True))
-                await told
+                await stopping
         except (HoldfastError, EngineError, EngineGoneError, DrainingError) as error:
-            if not told.done():
+            if not stopping.done():
                 self._control.send(encode(failed=str(error)))
-                return await self._end(skin, engine, status=1)
-        if told.result() == LOST:
-            return await self._end(skin, engine, status=1)
-        self._control.send(encode(drained=await skin.drain()))
-        return await self._end(skin, engine, status=0)
+                return await self._end(server, backend, status=1)
+        if stopping.result() == LOST or server is None:
+            return await self._end(server, backend, status=1)
+        self._control.send(encode(drained=await server.drain()))
+        return await self._end(server, backend, status=0)
 
-    async def _end(self, skin: GrpcServer, engine: RemoteEngine, status: int) -> int:
+    async def _end(self, server: GrpcServer | None, backend: RemoteBackend, status: int) -> int:
         with suppress(TimeoutError):
             async with asyncio.timeout(4 * CLOSE_GRACE_S):
                 self._control.close()
-                await self._control.closed.wait()  # once what was written last has left the house
-                engine.close()
-                if status:
-                    await skin.close()
+                await self._control.closed.wait()  # once what was written last is sent
+                backend.close()
+                if status and server is not None:
+                    await server.close()
         return status
 
     def _receive(self, body: memoryview) -> None:
         message: dict[str, Any] = decode(body)
         if "scrape" in message:
-            self._control.send(encode(samples=tell(self._metrics.registry), number=message["scrape"]))
+            self._control.send(encode(samples=samples_of(self._metrics.registry), number=message["scrape"]))
         elif "drain" in message:
-            self._tell("the engine's word")
+            self._stop("the engine's request")
 
     def _lost(self) -> None:
-        self._tell(LOST)
+        self._stop(LOST)
 
-    def _tell(self, why: str) -> None:
-        if self._told is not None and not self._told.done():
-            self._told.set_result(why)
+    def _stop(self, why: str) -> None:
+        if self._stopping is not None and not self._stopping.done():
+            self._stopping.set_result(why)

@@ -7,12 +7,15 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from itertools import count
+from pathlib import Path
 from typing import Any
 
+import holdfast
 from holdfast.server.workers.control import MOST_BYTES, Begin, decode, encode
 from holdfast.server.workers.frames import Link
-from holdfast.server.workers.samples import Told
+from holdfast.server.workers.samples import Samples
 from holdfast.server.workers.worker_connection import WorkerConnection
 
 EXIT_TIMEOUT_S = 5.0
@@ -24,16 +27,16 @@ class WorkerProcess:
 
     Attributes:
         ready: set once it is warm; a result of False: it never will be.
-        failure: why it could not become ready, in its own words; "" where it said nothing.
+        failure: why it could not become ready, as it reported it; "" where it reported nothing.
         finished: whether it ended after a drain with all its calls answered.
 
     """
 
-    def __init__(self, begin: Begin, desk: WorkerConnection) -> None:
-        self.name, self._begin, self._desk = begin.name, begin, desk
+    def __init__(self, begin: Begin, connection: WorkerConnection) -> None:
+        self.name, self._begin, self._connection = begin.name, begin, connection
         self._control = Link(f"the control link of {self.name}", MOST_BYTES, self._receive, self._lost)
         self._process: subprocess.Popen[bytes] | None = None
-        self._scrapes: dict[int, asyncio.Future[Told]] = {}
+        self._scrapes: dict[int, asyncio.Future[Samples]] = {}
         self._numbers = count()
         self.ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.over = asyncio.Event()
@@ -41,7 +44,7 @@ class WorkerProcess:
         self.began = time.monotonic()
 
     async def start(self) -> None:
-        """Start the process and tell it what to do; where there can be none, it is over at once."""
+        """Start the process and send it its settings; where there can be none, it is over at once."""
         data, far_data = socket.socketpair()
         control, far_control = socket.socketpair()
         with far_data, far_control:
@@ -53,7 +56,7 @@ class WorkerProcess:
                 self.failure = f"cannot start a process: {error}"
                 self._lost()
                 return
-        await self._desk.open(data)
+        await self._connection.open(data)
         await self._control.open(control)
         self._control.send(self._begin.encode())
 
@@ -73,17 +76,17 @@ class WorkerProcess:
         if not self.ready.done() and self._process is not None:
             self._process.terminate()  # a drain too, but for one that has not even begun to listen
 
-    async def scrape(self, patience: float) -> Told:
-        """Its metrics now; none where it does not tell them within `patience` seconds, or is not warm yet."""
+    async def scrape(self, within: float) -> Samples:
+        """Its metrics now; none where it does not send them in `within` seconds, or is not warm yet."""
         if not self.was_ready or self.over.is_set():
             return []
         number = next(self._numbers)
-        told: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
-        self._scrapes[number] = told
+        samples: asyncio.Future[Samples] = asyncio.get_running_loop().create_future()
+        self._scrapes[number] = samples
         self._control.send(encode(scrape=number))
         try:
-            async with asyncio.timeout(patience):
-                return await told
+            async with asyncio.timeout(within):
+                return await samples
         except TimeoutError:
             return []
         finally:
@@ -113,37 +116,46 @@ class WorkerProcess:
         elif "failed" in message:
             self.failure = str(message["failed"])
         elif "samples" in message:
-            told = self._scrapes.get(message["number"])
-            if told is not None and not told.done():
-                told.set_result(message["samples"])
+            samples = self._scrapes.get(message["number"])
+            if samples is not None and not samples.done():
+                samples.set_result(message["samples"])
         elif "drained" in message:
             self.finished = bool(message["drained"])
 
     def _lost(self) -> None:
-        self._desk.close()
+        self._connection.close()
         if not self.ready.done():
             self.ready.set_result(False)
-        for told in self._scrapes.values():
-            if not told.done():
-                told.set_result([])
+        for samples in self._scrapes.values():
+            if not samples.done():
+                samples.set_result([])
         self.over.set()
 
 
 def _spawn(*ends: socket.socket) -> "subprocess.Popen[bytes]":
     """A fresh interpreter, not a fork: gRPC and CUDA do not survive one.
 
-    Ctrl-C reaches every process of the terminal. A worker is told by the engine when to go, so it begins with SIGINT held
+    Ctrl-C reaches every process of the terminal. The engine decides when a worker ends, so a worker begins with SIGINT held
     back, and ignores it as soon as it can.
     """
     numbers = [end.fileno() for end in ends]
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return subprocess.Popen(  # noqa: S603 - ourselves
-            [sys.executable, "-m", "holdfast.server.workers", *map(str, numbers)],
+            # -P: a module of the user's that lies in the current folder is not loaded in the place of ours.
+            [sys.executable, "-P", "-m", "holdfast.server.workers", *map(str, numbers)],
             pass_fds=numbers,
             stdin=subprocess.DEVNULL,
-            # It computes nothing that BLAS could share among threads, and each of them would cost memory.
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+            env=_environment(os.environ),
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+def _environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """The engine's, with the folder that its own `holdfast` was loaded from before all others."""
+    ours = str(Path(holdfast.__file__).absolute().parents[1])
+    # An empty entry would be the current folder.
+    others = [folder for folder in inherited.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    # A worker computes nothing that BLAS could share among threads, and each of them would cost memory.
+    return {**inherited, "PYTHONPATH": os.pathsep.join([ours, *others]), "OPENBLAS_NUM_THREADS": "1"}

@@ -264,12 +264,12 @@ def test_what_the_flagship_promises_is_read_from_its_report(tmp_path):
         "clean": rate(0.9),
         "attacked_images": 10,
         "threats": [threat(4, 0.7), threat(8, 0.4), threat(4, 0.1, "bank unknown")],
-        "gates": [{"name": "good", "passed": True}, {"name": "bad", "passed": False}],
+        "sanity_checks": [{"name": "good", "passed": True}, {"name": "bad", "passed": False}],
     }
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "report.json").write_text(json.dumps(report))
     numbers, targets = read_evaluation(tmp_path, Goal(0.84, {"linf:4/255": 0.66, "linf:8/255": 0.47}))
-    assert numbers["gates_failed"] == ["bad"]
+    assert numbers["sanity_checks_failed"] == ["bad"]
     assert [(target.value, target.met) for target in targets] == [(0.9, True), (0.7, True), (0.4, False), (1, False)]
     # And the picture takes it.
     draw(tmp_path / "picture.png", {"evaluate": numbers})

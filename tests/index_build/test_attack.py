@@ -62,7 +62,7 @@ def test_no_ball_no_change(attacked_bundle) -> None:
     np.testing.assert_array_equal(still, images)
 
 
-def test_no_images_are_attacked_to_no_images(scene) -> None:
-    bundle, images, surrogate = scene
+def test_no_images_are_attacked_to_no_images(attacked_bundle) -> None:
+    bundle, images, surrogate = attacked_bundle
     none = attack(bundle, images[:0], np.zeros(0, np.int64), surrogate, ThreatModel("linf", 0.1), advance=lambda _: None)
     assert none.shape == (0, 8, 8, 3)

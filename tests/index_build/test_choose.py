@@ -95,6 +95,6 @@ def test_equally_good_ones_need_fewer_neighbours() -> None:
     assert choose([many, few]) is choose([few, many]) is few
 
 
-def test_thresholds_are_those_of_the_evaluations_gate() -> None:
-    gates = pytest.importorskip("holdfast.evaluation.sanity.checks")
-    assert gates.AGREEMENT == AGREEMENT
+def test_thresholds_are_those_of_the_evaluations_sanity_check() -> None:
+    checks = pytest.importorskip("holdfast.evaluation.sanity.checks")
+    assert checks.AGREEMENT == AGREEMENT

@@ -74,7 +74,7 @@ def test_the_program_says_where_and_the_manifest_keeps_the_command(bundle, monke
     assert main([str(bundle), "--threads", "1", "--device", "auto"]) == 0
     assert "embedding on cpu: there is no GPU in this test\n" in capsys.readouterr().err
     assert main([str(bundle), "--threads", "1", "--device", "cuda"]) == 2
-    assert capsys.readouterr().err == "index_build: there is no GPU in this test\n"
+    assert capsys.readouterr().err == "holdfast index: there is no GPU in this test\n"
     with pytest.raises(SystemExit):
         main([str(bundle), "--device", "tpu"])
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 import urllib.request
@@ -22,13 +23,31 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from holdfast.bundle.reader import Bundle
-from holdfast.protos.generate import ROOT
 from holdfast.protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceStub
 from holdfast.server.app import App
+from holdfast.server.core.holder import ModelHolder
+from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.settings import Settings
+from holdfast.server.workers.app import WorkersApp
 
 T = TypeVar("T")
-REPOSITORY = ROOT.parent
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+REPOSITORY = Path(__file__).parents[2]
+
+
+def scrape(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 - our own address
+        return str(reply.read(), "utf-8")
+
+
+def metric_of(text: str, name: str, /, **labels: str) -> float:
+    """The sum of one sample over the labels that were not given."""
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
 
 
 class LoopThread:
@@ -58,7 +77,7 @@ class LoopThread:
 class Served:
     """A running server, a client's stub, and its metrics."""
 
-    app: App
+    app: App | WorkersApp
     channel: grpc.Channel
     loop: LoopThread
 
@@ -68,14 +87,7 @@ class Served:
 
     def metric(self, name: str, /, **labels: str) -> float:
         """The sum of one sample over the labels that were not given."""
-        with urllib.request.urlopen(self.app.metrics_url, timeout=5) as reply:  # noqa: S310 - our own address
-            text = reply.read().decode()
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
+        return metric_of(scrape(self.app.metrics_url), name, **labels)
 
 
 class Process:
@@ -119,8 +131,20 @@ class Process:
         return health_pb2_grpc.HealthStub(self.channel).Check(health_pb2.HealthCheckRequest()).status
 
     def scrape(self) -> str:
-        with urllib.request.urlopen(self.metrics_url, timeout=5) as reply:  # noqa: S310 - our own address
-            return str(reply.read(), "utf-8")
+        return scrape(self.metrics_url)
+
+    def metric(self, name: str, /, **labels: str) -> float:
+        """The sum of one sample over the labels that were not given."""
+        return metric_of(self.scrape(), name, **labels)
+
+    def await_images(self, images: int) -> None:
+        """Until so many have reached the engine and are not answered."""
+        # Of several processes the engine's own count: a worker has counted an image before the engine has it.
+        wait_for(lambda: self._engine_images() == images)
+
+    def _engine_images(self) -> float:
+        text = self.scrape()
+        return metric_of(text, "holdfast_admitted_images", **({"process": "engine"} if 'process="engine"' in text else {}))
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
         self.popen.send_signal(how)
@@ -135,7 +159,39 @@ class Process:
         self.channel.close()
 
 
+def command_of_held_model(go: Path) -> list[str]:
+    """python -m server whose model answers nothing before the file `go` is there: until then it warms up."""
+    code = """
+        import sys, time
+        from pathlib import Path
+        from holdfast.server import __main__
+        from holdfast.server.core.snapshot import ModelSnapshot
+        go, retrieve = Path(sys.argv.pop(1)), ModelSnapshot.retrieve
+        def held(snapshot, images):
+            while not go.exists():
+                time.sleep(0.01)
+            return retrieve(snapshot, images)
+        ModelSnapshot.retrieve = held
+        sys.exit(__main__.main())
+    """
+    return [sys.executable, "-c", textwrap.dedent(code), str(go)]
+
+
 Serve = Callable[..., Served]
+
+
+def workers_of(engine: int) -> set[int]:
+    """The processes whose parent is this one."""
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # pid (name) state ppid ...; the name may hold anything, parentheses too
+            state, parent = status.read_text().rpartition(")")[2].split()[:2]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(parent) == engine and state != "Z":
+            found.add(int(status.parent.name))
+    return found
 
 
 def free_port() -> int:
@@ -145,15 +201,24 @@ def free_port() -> int:
         return port
 
 
-def start(stack: ExitStack, loop: LoopThread, directory: Path, **settings: Any) -> Served:
+def snapshot_of(directory: Path, version: int = 1, **opening: Any) -> ModelSnapshot:
+    return ModelSnapshot.of(Bundle.open(directory, **opening), version)
+
+
+def start(stack: ExitStack, loop: LoopThread, directory: Path, parts: dict[str, Any] | None = None, **settings: Any) -> Served:
+    """A server in this process, which ends with the stack. `parts`: its APIs and observers, where they are others."""
     defaults = {"bundle": directory, "port": 0, "metrics_port": 0, "drain_notice": 0.0, "drain_grace": 5.0}
     configured = Settings(**(defaults | settings))
-    bundle = Bundle.open(directory, device=configured.device, max_batch=configured.max_batch)
-    app = loop.call(lambda: App(configured, bundle))
-    loop.run(app.start())
+    make = WorkersApp if configured.workers else App
+    app = loop.call(lambda: make(configured, ModelHolder(_first(configured)), **(parts or {})))
     stack.callback(lambda: loop.run(app.drain()))
+    loop.run(app.start())
     channel = stack.enter_context(grpc.insecure_channel(app.address))
     return Served(app, channel, loop)
+
+
+def _first(settings: Settings) -> ModelSnapshot:
+    return snapshot_of(settings.bundle, device=settings.device, max_batch=settings.max_batch)
 
 
 def refusal(call: Any) -> grpc.RpcError:
@@ -162,8 +227,16 @@ def refusal(call: Any) -> grpc.RpcError:
     return caught.value
 
 
-def await_metric(served: Served, name: str, value: float) -> None:
-    give_up = time.monotonic() + 5
-    while served.metric(name) != value:
-        assert time.monotonic() < give_up, f"{name} is {served.metric(name)}, not {value}"
+def wait_for(condition: Callable[[], object], seconds: float = 15) -> None:
+    """Poll until it is so; fail where that takes longer."""
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, "it did not come to pass"
+        time.sleep(0.01)
+
+
+def await_metric(served: Served, name: str, value: float, /, **labels: str) -> None:
+    give_up = time.monotonic() + 10
+    while served.metric(name, **labels) != value:
+        assert time.monotonic() < give_up, f"{name} is {served.metric(name, **labels)}, not {value}"
         time.sleep(0.01)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 import venv
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
-from tests.server.running import REPOSITORY, Process, free_port
+from tests.server.running import NOT_SERVING, REPOSITORY, Process, command_of_held_model, free_port, wait_for
 from tests.server.tiny import coloured, raw
 
 REQUEST = pb.ClassifyRequest(images=[raw(coloured(1, 1, seed=1)[0])])
@@ -45,7 +44,8 @@ def test_it_starts_says_where_it_is_and_ends(tiny_bundle: Path, tmp_path: Path, 
     assert "holdfast_bundle_info{" in text
     status, output = process.end(signal.SIGINT)
     assert status == 0, output
-    assert "holdfast serves tiny: 3 classes, 60 exemplars" in output
+    for part in ("tiny", "3 classes", "60 exemplars", process.address):
+        assert part in output
     assert process.metrics_url in output
     assert "Traceback" not in output
 
@@ -62,10 +62,9 @@ def test_sigterm_finishes_what_is_in_flight(tiny_bundle: Path, tmp_path: Path, p
         stream_open.wait(20)
 
     replies = process.stub.ClassifyStream(requests())
-    time.sleep(0.3)
+    process.await_images(2)
     process.popen.send_signal(signal.SIGTERM)
-    time.sleep(0.2)
-    assert process.health() == health_pb2.HealthCheckResponse.NOT_SERVING
+    wait_for(lambda: process.health() == NOT_SERVING)
     with pytest.raises(grpc.RpcError) as refused:
         process.stub.Classify(REQUEST)
     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
@@ -86,14 +85,14 @@ def test_a_signal_may_come_as_soon_as_the_ports_are_told(tiny_bundle: Path, tmp_
     processes.append(process)
     status, output = process.end()
     assert status == 0, output
-    assert output.endswith("draining on SIGTERM\ndrained\n")
+    assert "SIGTERM" in output
+    assert "drained" in output
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_it_warms_up_ends_it_cleanly(tiny_bundle: Path, tmp_path: Path, how: signal.Signals) -> None:
-    # The first canary waits a second for company that never comes: until then the server is up, and not warm.
-    command = [sys.executable, "-m", "server", "--bundle", str(tiny_bundle), "--max-wait", "1", "--drain-notice", "0"]
-    port, ports = free_port(), tmp_path / "ports.json"
+    port, ports, go = free_port(), tmp_path / "ports.json", tmp_path / "go"
+    command = [*command_of_held_model(go), "--bundle", str(tiny_bundle), "--drain-notice", "0"]
     with (
         subprocess.Popen(
             [*command, "--port", str(port), "--metrics-port", "0", "--port-file", str(ports)],
@@ -107,10 +106,13 @@ def test_a_signal_while_it_warms_up_ends_it_cleanly(tiny_bundle: Path, tmp_path:
         request = health_pb2.HealthCheckRequest()
         status = health_pb2_grpc.HealthStub(channel).Check(request, wait_for_ready=True, timeout=20).status
         popen.send_signal(how)
+        go.touch()
         output, _ = popen.communicate(timeout=20)
-    assert status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert status == NOT_SERVING
     assert popen.returncode == 0, output
-    assert output == f"ending on {how.name}, while it was warming up\n"
+    assert how.name in output
+    assert "drained" not in output
+    assert "Traceback" not in output
     assert not ports.exists()
 
 
@@ -129,7 +131,8 @@ def test_a_taken_port_is_one_line(tiny_bundle: Path, tmp_path: Path, processes: 
     command = [sys.executable, "-m", "server", "--bundle", str(tiny_bundle), "--port", port, "--metrics-port", "0"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=30)
     assert result.returncode == 2, result.stderr
-    assert "holdfast: cannot listen" in result.stderr
+    assert "cannot listen" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_it_serves_without_torch(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
@@ -137,10 +140,7 @@ def test_it_serves_without_torch(tiny_bundle: Path, tmp_path: Path, processes: l
     process = Process(tiny_bundle, tmp_path, command, "--probe-rate", "1", "--probe-budget", "1")
     processes.append(process)
     assert process.stub.Classify(REQUEST).results[0].answer.label.name == "green"
-    give_up = time.monotonic() + 10
-    while 'holdfast_probe_total{attack="pgd"' not in process.scrape():
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
+    wait_for(lambda: process.metric("holdfast_probe_total", attack="pgd") > 0)
     status, output = process.end()
     assert status == 0, output
 

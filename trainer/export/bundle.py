@@ -1,9 +1,7 @@
 """From a trained encoder to a bundle that lacks only its index."""
 
 import copy
-import subprocess
 from datetime import UTC, datetime
-from pathlib import Path
 
 from torch import nn
 
@@ -12,6 +10,7 @@ from holdfast.bundle.writer import BundleWriter
 from holdfast.data import Splits
 from holdfast.model.preprocess import InputContract
 from holdfast.model.vote import VoteParameters
+from holdfast.revision import commit
 from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.export import rounding, whitening
 from holdfast.trainer.export.graphs import export
@@ -105,18 +104,3 @@ def describe_stage(stage: Stage) -> str:
         case _:
             how = ""
     return f"{stage.name}{how}, {stage.steps} steps of {stage.batch_size}"
-
-
-def commit() -> str:
-    """The commit of the code that runs, with "+changes" where files differ from it; "unknown" outside a repository."""
-    here = Path(__file__).parent
-    try:
-        head = _git(here, "rev-parse", "HEAD")
-        return head + ("+changes" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603 - fixed words

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 
 from holdfast.data import LabelledImages
-from holdfast.errors import HoldfastError
+from holdfast.torch_device import device_named
 from holdfast.trainer.config import TrainConfig
 from holdfast.trainer.objectives import ImageBatch
 
@@ -15,19 +14,6 @@ from holdfast.trainer.objectives import ImageBatch
 def device_of(config: TrainConfig) -> torch.device:
     """Where to train. Raises as `device_named`."""
     return device_named(config.device)
-
-
-def device_named(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """The device that is asked for by `name`; auto takes a GPU if there is one.
-
-    Raises:
-        HoldfastError: a GPU was asked for and there is none.
-
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise HoldfastError("--device cuda was asked for, but torch sees no GPU here")
-    wanted = "cuda" if name == "auto" and torch.cuda.is_available() else name
-    return torch.device("cpu" if wanted == "auto" else wanted)
 
 
 def replicas_of(config: TrainConfig, device: torch.device) -> int:

@@ -8,7 +8,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-FILE = "log.csv"
+from holdfast.bundle.reader import TRAINING_LOG
+
 FIXED = ("stage", "step", "seconds", "learning_rate", "loss", "gradient_norm")
 
 
@@ -16,7 +17,7 @@ class Log:
     """Writes what was measured; a resumed run drops the lines of steps that it is going to take again."""
 
     def __init__(self, directory: Path, names: tuple[str, ...], *, seconds: float, console: Console | None) -> None:
-        self._path = directory / FILE
+        self._path = directory / TRAINING_LOG
         self._header = (*FIXED, *names)
         self._begun = time.perf_counter() - seconds
         columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

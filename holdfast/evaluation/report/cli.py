@@ -8,20 +8,22 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from holdfast.errors import HoldfastError
 from holdfast.evaluation.report.page import render, state
 from holdfast.evaluation.report.writing import PAGE, read_report, write_report
+from holdfast.exit_status import DONE, exit_status
 from holdfast.files import write_atomically
 
-TEACHING = """Write the page of a bundle's report again, from the numbers in its report/report.json. Nothing is measured.
+DESCRIPTION = """Write the page of a bundle's report again, from the numbers in its report/report.json. Nothing is measured.
 
   python -m holdfast.evaluation.report runs/digits                       after an upgrade: report/index.html anew
   python -m holdfast.evaluation.report runs/digits --out report.html     a copy to send; the bundle stays as it is
   python -m holdfast.evaluation.report bundles/mine --without-pictures   for a bundle that goes where its images may not
 
-The page is one file that loads nothing: open it in a browser, mail it, print it. A report that holds a failed gate says so
-at the top. To measure a bundle, see python -m holdfast.evaluation --help.
+The page is one file that loads nothing: open it in a browser, mail it, print it. A report with a failed sanity check says so
+at the top. To measure a bundle, see holdfast evaluate --help.
 """
+
+PROGRAM = "python -m holdfast.evaluation.report"
 
 
 @dataclass(frozen=True)
@@ -40,19 +42,20 @@ class ReportConfig:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    config = tyro.cli(ReportConfig, args=arguments, prog="python -m holdfast.evaluation.report", description=TEACHING)
-    console = Console()
-    try:
-        report = read_report(config.bundle)
-        if config.without_pictures:
-            report = report.without_pictures()
-        if config.out is None:
-            write_report(config.bundle, report)
-        else:
-            write_atomically(config.out, render(report).encode())
-    except HoldfastError as error:
-        console.print(str(error), style="red", markup=False, highlight=False)
-        return 1
+    config = tyro.cli(ReportConfig, args=arguments, prog=PROGRAM, description=DESCRIPTION)
+    return exit_status(PROGRAM, lambda: write_again(config))
+
+
+def write_again(config: ReportConfig) -> int:
+    """Write the page, into the bundle or elsewhere; returns the exit status."""
+    report = read_report(config.bundle)
+    if config.without_pictures:
+        report = report.without_pictures()
+    if config.out is None:
+        write_report(config.bundle, report)
+    else:
+        write_atomically(config.out, render(report).encode())
     written = config.out or config.bundle / PAGE
-    console.print(f"{written}: {len(report.gates)} gates, {state(report)}", markup=False, highlight=False)
-    return 0
+    line = f"{written}: {len(report.sanity_checks)} sanity checks, {state(report)}"
+    Console().print(line, markup=False, highlight=False)
+    return DONE

@@ -10,7 +10,7 @@ from holdfast.bundle.exemplars import Exemplars, Flag
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.data import LabelledImages
 from holdfast.evaluation.context import EvaluationContext
-from holdfast.evaluation.report import difference, png
+from holdfast.evaluation.report.pictures import difference, png
 from holdfast.evaluation.report.results import Example, Neighbour
 from holdfast.model.answers import Answers
 
@@ -48,28 +48,28 @@ def choose(outcome: AttackOutcome, labels: NDArray[np.int64], count: int = COUNT
 
 
 def examples(
-    chosen: list[int], scene: EvaluationContext, outcome: AttackOutcome, answers: tuple[Answers, Answers], threat: ThreatModel
+    chosen: list[int], context: EvaluationContext, outcome: AttackOutcome, answers: tuple[Answers, Answers], threat: ThreatModel
 ) -> tuple[Example, ...]:
     """The chosen rows as the report shows them.
 
     Args:
-        chosen: rows of the images that `scene` attacks.
-        scene: who was attacked with what.
+        chosen: rows of the images that `context` attacks.
+        context: who was attacked with what.
         outcome: of the attack.
         answers: served, to the clean images and to the attacked ones, N each.
         threat: within which they were attacked.
 
     """
-    exemplars = ExemplarImages(scene.bundle.exemplars, scene.splits.train)
+    exemplars = ExemplarImages(context.bundle.exemplars, context.splits.train)
     shown = []
     for row in chosen:
-        clean, attacked = scene.images[row], outcome.adversarial[row]
+        clean, attacked = context.images[row], outcome.adversarial[row]
         before, after = (_neighbours(answered, row) for answered in answers)
         pngs = {n.exemplar: exemplars.png(n.exemplar) for n in (*before, *after)}
         shown.append(
             Example(
-                image=int(scene.rows[row]),
-                label=int(scene.labels[row]),
+                image=int(context.rows[row]),
+                label=int(context.labels[row]),
                 clean_answer=int(answers[0].labels[row]),
                 attacked_answer=int(answers[1].labels[row]),
                 clean_credibility=_number(answers[0].credibility[row]),

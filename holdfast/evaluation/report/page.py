@@ -10,13 +10,14 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from holdfast.bundle.threat_model import Norm
-from holdfast.evaluation.report import plots, words
-from holdfast.evaluation.report.cloud_plots import clouds
+from holdfast.evaluation.report import words
+from holdfast.evaluation.report.plots import charts
+from holdfast.evaluation.report.plots.clouds import clouds
 from holdfast.evaluation.report.results import Measured, Report, SelectivePoint, StepResult, ThreatResult
 from holdfast.intervals import Rate
 
 SHORT = 12
-"""A ladder of at most so many steps stands open on the page."""
+"""A table of at most so many attacks is shown unfolded."""
 
 
 def render(report: Report) -> str:
@@ -40,26 +41,26 @@ def render(report: Report) -> str:
         report=report,
         css=Markup(css),  # noqa: S704 - our own file
         state=state(report),
-        failed=[gate for gate in report.gates if not gate.passed],
+        failed=[check for check in report.sanity_checks if not check.passed],
         balls=balls(report.threats),
-        ladder=ladder,
+        attack_rows=attack_rows,
         short=SHORT,
         served=served(report),
-        at_or_below=dict(plots.at_or_below(report.reliability)),
+        at_or_below=dict(charts.at_or_below(report.reliability)),
         **_drawn(report),
     )
 
 
 def state(report: Report) -> str:
-    """One of "passed", "failed" and "unchecked", where no gate was tried."""
-    if not report.gates:
+    """One of "passed", "failed" and "unchecked", where no sanity check was made."""
+    if not report.sanity_checks:
         return "unchecked"
     return "passed" if report.passed else "failed"
 
 
 @dataclass(frozen=True)
 class Ball:
-    """All ladders that were climbed within one ball.
+    """All that was measured within one ball.
 
     Attributes:
         name: for instance "L-inf 8/255".
@@ -83,19 +84,19 @@ def balls(threats: Iterable[ThreatResult]) -> list[Ball]:
 
 
 @dataclass(frozen=True)
-class LadderRow:
-    """One step of a ladder, and what it left: how many of all images are still answered rightly after it."""
+class AttackRow:
+    """One attack of a suite, and what it left: how many of all images are still answered rightly after it."""
 
     number: int
     step: StepResult
     after: Measured
 
 
-def ladder(threat: ThreatResult) -> list[LadderRow]:
-    """The steps of a ladder with the robust accuracy after each."""
+def attack_rows(threat: ThreatResult) -> list[AttackRow]:
+    """The attacks of a suite with the robust accuracy after each."""
     images = threat.clean.trials
     return [
-        LadderRow(number, step, Measured.of(Rate(step.tried - step.found, images)))
+        AttackRow(number, step, Measured.of(Rate(step.tried - step.found, images)))
         for number, step in enumerate(threat.steps, start=1)
     ]
 
@@ -121,22 +122,22 @@ def _coverage(point: SelectivePoint) -> float:
 
 
 def _drawn(report: Report) -> dict[str, Sequence[Markup] | Sequence[Sequence[Markup]]]:
-    """Every plot of the page, by the name that the template calls it."""
+    """Every plot of the page, by its name in the template."""
     accuracy = []
     for norm in get_args(Norm):
         curves = [curve for curve in report.curves if curve.norm == norm and curve.points]
         threats = [threat for threat in report.threats if threat.norm == norm]
         if curves:
-            accuracy.append(plots.accuracy(norm, curves, threats))
+            accuracy.append(charts.accuracy(norm, curves, threats))
     series = [one for one in report.selective if one.points]
     confidence = []
     if any(one.accuracy.trials for one in report.reliability):
-        shares = plots.at_or_below(report.reliability)
-        confidence = [plots.accuracy_by_credibility(report.reliability), plots.validity(shares)]
+        shares = charts.at_or_below(report.reliability)
+        confidence = [charts.accuracy_by_credibility(report.reliability), charts.validity(shares)]
     return {
         "accuracy": accuracy,
-        "selective": [plots.selective(series)] if series else [],
+        "selective": [charts.selective(series)] if series else [],
         "confidence": confidence,
         "clouds": clouds(report.cloud, report.subject.class_names) if report.cloud and report.cloud.labels else [],
-        "training": [plots.training(curve, number) for number, curve in enumerate(report.training)],
+        "training": [charts.training(curve, number) for number, curve in enumerate(report.training)],
     }

@@ -1,7 +1,8 @@
 """What a full evaluation leaves in a bundle: report/report.json, in a schema with a version.
 
-Fractions are in [0, 1], epsilons in pixels of [0, 1], times in seconds. Nothing here is computed; that is done by the
-modules beside this one.
+A change of the schema needs a new version and a step in `migrations`: reports of every earlier version are read. Fractions
+are in [0, 1], epsilons in pixels of [0, 1], times in seconds. Nothing here is computed; that is done by the modules beside
+this one.
 """
 
 from typing import Literal, Self
@@ -10,18 +11,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from holdfast.attacks.search.journal import Tried
 from holdfast.bundle.threat_model import Norm
+from holdfast.evaluation.plan import Knowledge
 from holdfast.intervals import Rate
 
-REPORT_VERSION: Literal[1] = 1
+REPORT_VERSION: Literal[2] = 2
 
 
-class Part(BaseModel):
+class ReportPart(BaseModel):
     """A part of the report: immutable, and nothing unknown in it. NaN is refused: JSON has none; say None."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Measured(Part):
+class Measured(ReportPart):
     """How often something happened, with its 95 % Wilson interval."""
 
     successes: int = Field(ge=0)
@@ -43,8 +45,8 @@ class Measured(Part):
         return Rate(self.successes, self.trials)
 
 
-class StepResult(Part):
-    """One step of the ladder: what it was, how many stood before it, how many it fooled."""
+class StepResult(ReportPart):
+    """One attack of a suite: what it was, on how many survivors it was tried, how many of them it fooled."""
 
     name: str
     kind: str
@@ -54,22 +56,19 @@ class StepResult(Part):
 
     @classmethod
     def of(cls, tried: Tried) -> Self:
-        """As the ladder tells it."""
+        """As the suite counted it."""
         return cls(name=tried.name, kind=str(tried.kind), tried=tried.tried, found=tried.found, seconds=tried.seconds)
 
 
-Knowledge = Literal["bank known", "bank unknown"]
-
-
-class ThreatResult(Part):
-    """The per-sample worst case of a ladder within one ball.
+class ThreatResult(ReportPart):
+    """The per-sample worst case of a suite of attacks within one ball.
 
     Attributes:
         norm: of the ball.
         epsilon: its radius.
         knowledge: whether the attacker knew the exemplars; weights were known in any case.
         clean: accuracy on the attacked images before the attack.
-        robust: accuracy after it: answered rightly when clean and after every step.
+        robust: accuracy after it: answered rightly when clean and after every attack.
         dsr: of those answered rightly when clean, the ones that still are.
         inherited: images that were fooled already within a smaller ball of the same norm, and so were not tried again.
         steps: what was tried, in order, each on the survivors of those before.
@@ -86,14 +85,14 @@ class ThreatResult(Part):
     steps: tuple[StepResult, ...]
 
 
-class CurvePoint(Part):
+class CurvePoint(ReportPart):
     """Accuracy at one epsilon, measured by itself: nothing carried over from other epsilons."""
 
     epsilon: float
     robust: Measured
 
 
-class Curve(Part):
+class Curve(ReportPart):
     """Accuracy against epsilon under one quick white-box attack."""
 
     norm: Norm
@@ -101,7 +100,7 @@ class Curve(Part):
     points: tuple[CurvePoint, ...]
 
 
-class Gate(Part):
+class SanityCheck(ReportPart):
     """One way in which an evaluation can fool itself, and whether it did.
 
     Attributes:
@@ -120,14 +119,14 @@ class Gate(Part):
     why: str
 
 
-class AlarmResult(Part):
-    """How an alarm fares against an attacker who knows of it.
+class DetectorResult(ReportPart):
+    """How a detector fares against an attacker who knows of it.
 
     Attributes:
-        name: of the alarm, for instance "credibility".
-        false_positives: clean images, answered rightly, on which it goes off at its threshold.
-        detected: of the adversarial images that ignore the alarm and fool the vote, those on which it goes off.
-        evaded: of the images attacked with the alarm in the loss, those answered wrongly without an alarm.
+        name: of the detector, for instance "credibility".
+        false_positives: clean images, answered rightly, that it flags at its threshold.
+        detected: of the adversarial images that ignore the detector and fool the vote, those that it flags.
+        evaded: of the images attacked with the detector in the loss, those answered wrongly and not flagged.
         threat: the ball, as text.
 
     """
@@ -139,7 +138,7 @@ class AlarmResult(Part):
     threat: str
 
 
-class SelectivePoint(Part):
+class SelectivePoint(ReportPart):
     """Error among the images answered when those of the least credibility are kept back."""
 
     coverage: float
@@ -147,14 +146,14 @@ class SelectivePoint(Part):
     credibility: float | None = Field(default=None, description="the least that is still answered")
 
 
-class Selective(Part):
+class Selective(ReportPart):
     """Error against coverage; abstention by credibility."""
 
     name: str = Field(description='"clean", or the ball, for instance "linf 4/255"')
     points: tuple[SelectivePoint, ...]
 
 
-class Bin(Part):
+class Bin(ReportPart):
     """Images whose credibility lies in (low, high], and how many of them are answered rightly."""
 
     low: float
@@ -162,7 +161,7 @@ class Bin(Part):
     accuracy: Measured
 
 
-class Neighbour(Part):
+class Neighbour(ReportPart):
     """One exemplar near an image."""
 
     exemplar: int = Field(description="id in the index")
@@ -170,7 +169,7 @@ class Neighbour(Part):
     similarity: float
 
 
-class Example(Part):
+class Example(ReportPart):
     """An attacked image with its neighbours before and after. Images are PNG files in base64."""
 
     image: int = Field(description="row in the test set")
@@ -189,7 +188,7 @@ class Example(Part):
     neighbour_pngs: dict[int, str] = Field(description="exemplar id -> PNG, where the data set is at hand")
 
 
-class Cloud(Part):
+class Cloud(ReportPart):
     """Clean and attacked embeddings on the first two principal components of the clean ones."""
 
     explained: tuple[float, float] = Field(description="shares of the variance")
@@ -200,7 +199,7 @@ class Cloud(Part):
     fooled: tuple[bool, ...]
 
 
-class TrainingCurve(Part):
+class TrainingCurve(ReportPart):
     """One stage of log.csv, thinned to a few hundred points; None where a value was not written, or not finite."""
 
     stage: str
@@ -209,7 +208,7 @@ class TrainingCurve(Part):
     values: dict[str, tuple[float | None, ...]]
 
 
-class Subject(Part):
+class Subject(ReportPart):
     """What was evaluated."""
 
     name: str
@@ -234,7 +233,7 @@ class Subject(Part):
     abstain_below: float | None = Field(default=None, description="credibility below which the server abstains")
 
 
-class Circumstances(Part):
+class Provenance(ReportPart):
     """How it was evaluated."""
 
     command: str
@@ -250,18 +249,18 @@ class Circumstances(Part):
     versions: dict[str, str]
 
 
-class Report(Part):
+class Report(ReportPart):
     """The whole report."""
 
-    report_version: Literal[1] = REPORT_VERSION
+    report_version: Literal[2] = REPORT_VERSION
     subject: Subject
-    circumstances: Circumstances
+    provenance: Provenance
     clean: Measured = Field(description="accuracy on the whole test set")
     attacked_images: int
     threats: tuple[ThreatResult, ...]
     curves: tuple[Curve, ...]
-    gates: tuple[Gate, ...]
-    alarms: tuple[AlarmResult, ...]
+    sanity_checks: tuple[SanityCheck, ...]
+    detectors: tuple[DetectorResult, ...]
     selective: tuple[Selective, ...]
     reliability: tuple[Bin, ...]
     examples: tuple[Example, ...]
@@ -278,5 +277,5 @@ class Report(Part):
 
     @property
     def passed(self) -> bool:
-        """Whether every gate held; where none was tried, nothing is passed."""
-        return bool(self.gates) and all(gate.passed for gate in self.gates)
+        """Whether every sanity check passed; where none was made, nothing is passed."""
+        return bool(self.sanity_checks) and all(check.passed for check in self.sanity_checks)

@@ -1,5 +1,6 @@
 """A report in its bundle: report/report.json for programs, report/index.html for people."""
 
+import json
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -7,6 +8,7 @@ from pydantic import ValidationError
 from holdfast.bundle.reader import read_manifest
 from holdfast.bundle.writer import BundleWriter
 from holdfast.errors import HashMismatchError, MissingFileError, SchemaMismatchError
+from holdfast.evaluation.report.migrations import migrated
 from holdfast.evaluation.report.page import render
 from holdfast.evaluation.report.results import Report
 from holdfast.files import sha256_file
@@ -30,12 +32,12 @@ def write_report(directory: Path, report: Report) -> None:
 
 
 def read_report(directory: Path) -> Report:
-    """The report of the bundle in `directory`.
+    """The report of the bundle in `directory`; one of an earlier version comes in the present schema.
 
     Raises:
         MissingFileError: no bundle, or one without a report.
         HashMismatchError: the report is not the one that the manifest was written for.
-        SchemaMismatchError: it is of another version, or does not follow its schema.
+        SchemaMismatchError: it is of a later version, or does not follow its schema.
 
     """
     expected, path = read_manifest(directory).files.get(DATA), directory / DATA
@@ -44,10 +46,17 @@ def read_report(directory: Path) -> Report:
     if sha256_file(path) != expected:
         raise HashMismatchError(f"{path} was changed or damaged after it was written; measure the bundle again")
     try:
-        return Report.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'report'}: {e['msg']}" for e in error.errors()[:5])
+        # In JSON mode again: only there is a list a tuple, and a number that is a key a string.
+        return Report.model_validate_json(json.dumps(migrated(json.loads(path.read_bytes()))))
+    except ValueError as error:
+        faults = _faults(error)
         raise SchemaMismatchError(
             f"{path} does not follow this release's schema: {faults}."
             " Measure the bundle again, or use the release that wrote it."
         ) from None
+
+
+def _faults(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'report'}: {e['msg']}" for e in error.errors()[:5])

@@ -1,4 +1,4 @@
-"""What the gates judge, measured on a victim."""
+"""What the sanity checks judge, measured on a victim."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,8 +21,8 @@ from holdfast.intervals import Rate
 from holdfast.model.preprocess import Pixels
 
 AT_ONCE = 128
-APART = 7
-"""A batch of another size and another company."""
+SMALL_BATCH = 7
+"""A batch of another size and other images."""
 
 
 def zero_gradients(
@@ -92,7 +92,7 @@ def differing(victim: Victim, images: Pixels) -> Rate:
         pixels = to_pixels(images, victim.device)
         moved = (victim.embed(pixels) != victim.embed(pixels)).any(1).cpu().numpy()
     first, again = victim.answer(images), victim.answer(images)
-    apart = [victim.answer(images[start : start + APART]) for start in range(0, len(images), APART)]
+    apart = [victim.answer(images[start : start + SMALL_BATCH]) for start in range(0, len(images), SMALL_BATCH)]
     otherwise = moved | (first != again) | (first != np.concatenate([*apart, np.zeros(0, np.int64)]))
     return Rate(int(otherwise.sum()), len(images))
 

@@ -1,4 +1,4 @@
-"""The server attacks a sample of its own traffic, after the answer, to tell its operator how stable that answer was."""
+"""The server attacks a sample of its own traffic, after the answer, to measure how stable that answer was."""
 
 from holdfast.server.monitor.probes.prober import Prober
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 class CpuBudget:
     """Lets one thread use `rate` CPU seconds per second of wall clock, with at most one second's worth in hand.
 
-    Work is paid for after it is done (its price is not known before), so the bucket may go into debt; `wait` says how
+    Work is charged after it is done (its cost is not known before), so the bucket may go into debt; `wait` says how
     long until it is out of it. Only the calling thread's own time counts: ONNX Runtime and FAISS run on it, one thread
     each.
     """

@@ -1,8 +1,6 @@
-"""What the prober needs from its settings and from the metrics, and nothing more."""
+"""What the prober needs from its settings, and what a probe can come to."""
 
 from typing import Literal, Protocol
-
-from holdfast.server.monitor.probes.flip_rate import Interval
 
 Outcome = Literal["flip", "hold", "error"]
 
@@ -25,16 +23,3 @@ class ProbeSettings(Protocol):
     @property
     def probe_steps(self) -> int:
         """Gradient steps of one PGD probe."""
-
-
-class ProbeMetrics(Protocol):
-    """Where the results go, and the only place where they go."""
-
-    def probe_shed(self) -> None:
-        """One sample was dropped because the queue was full."""
-
-    def probe_done(self, attack: str, epsilon: float, outcome: Outcome, seconds: float) -> None:
-        """One probe ended, after that many seconds of CPU."""
-
-    def flip_rate(self, attack: str, epsilon: float, rate: Interval) -> None:
-        """The flip rate of one attack at one epsilon is now this."""

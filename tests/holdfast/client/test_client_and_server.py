@@ -2,18 +2,17 @@
 
 import io
 import json
-import time
-import urllib.request
 
 import numpy as np
 import pytest
 from PIL import Image
-from prometheus_client.parser import text_string_to_metric_families
 
 import holdfast.client as holdfast
 from bench.server_process import running_server
 from bench.synthetic import images, write_bundle
 from holdfast.client.__main__ import main
+from holdfast.server.core.snapshot import ModelSnapshot
+from tests.server.running import metric_of, scrape, wait_for
 
 PROBING = ("--probe-rate", "1", "--probe-budget", "0.5", "--probe-epsilons", "2/255,32/255")
 
@@ -25,7 +24,7 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def classifier(bundle):
-    return bundle.classifier()
+    return ModelSnapshot.of(bundle, version=1).classifier
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +38,8 @@ def pictures():
     return images(3, seed=21)[0]
 
 
-def samples(server, name):
-    with urllib.request.urlopen(server.metrics) as reply:  # noqa: S310 - our own http address
-        families = text_string_to_metric_families(reply.read().decode())
-    # Labels come in the order of their names.
-    return {tuple(s.labels.values()): s.value for f in families for s in f.samples if s.name == name}
+def metric(server, name, **labels):
+    return metric_of(scrape(server.metrics), name, **labels)
 
 
 def png(picture):
@@ -97,19 +93,20 @@ def test_probes_end_up_in_the_metrics_and_nowhere_else(server, pictures):
     with holdfast.Client(server.address) as c:
         before = c.classify(pictures[0])
         c.classify_many(pictures)
-        end = time.monotonic() + 15
-        while samples(server, "holdfast_probe_total").get(("pgd", f"{32 / 255:.6g}", "flip"), 0) < 3:
-            assert time.monotonic() < end, samples(server, "holdfast_probe_total")
-            time.sleep(0.1)
+        wait_for(
+            lambda: metric(server, "holdfast_probe_total", attack="pgd", epsilon=f"{32 / 255:.6g}", outcome="flip") >= 3, 30
+        )
         after = c.classify(pictures[0])
     assert (after.label, after.soft_margin) == (before.label, before.soft_margin)
-    probes = samples(server, "holdfast_probe_total")
-    assert {attack for attack, _, _ in probes} == {"noise", "pgd"}
-    assert not any(outcome == "error" for _, _, outcome in probes)
-    rates = samples(server, "holdfast_flip_rate")
+    assert metric(server, "holdfast_probe_total", attack="noise") > 0
+    assert metric(server, "holdfast_probe_total", outcome="error") == 0
+
+    def rate(attack, epsilon, bound="estimate"):
+        return metric(server, "holdfast_flip_rate", attack=attack, epsilon=f"{epsilon:.6g}", bound=bound)
+
     for attack in ("noise", "pgd"):
         for epsilon in (2 / 255, 32 / 255):
-            low, estimate, high = (rates[attack, bound, f"{epsilon:.6g}"] for bound in ("low", "estimate", "high"))
+            low, estimate, high = (rate(attack, epsilon, bound) for bound in ("low", "estimate", "high"))
             assert 0 <= low <= estimate <= high <= 1
-    assert rates["noise", "estimate", f"{2 / 255:.6g}"] == 0
-    assert rates["pgd", "estimate", f"{32 / 255:.6g}"] > 0.5
+    assert rate("noise", 2 / 255) == 0
+    assert rate("pgd", 32 / 255) > 0.5

@@ -1,7 +1,6 @@
-"""Health that tests the worker, and metrics that move."""
+"""Health that tests the engine, and metrics that move."""
 
 import threading
-import time
 
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -10,7 +9,7 @@ from holdfast.model.classifier import Classifier, Retrieval
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
 from holdfast.protos.holdfast.v1 import image_pb2
 from holdfast.server.api.holdfast_v1 import NAME
-from tests.server.running import Serve, Served
+from tests.server.running import Serve, Served, await_metric, wait_for
 from tests.server.tiny import Pixels, coloured, raw
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -24,10 +23,7 @@ def health(served: Served, service: str = "") -> int:
 
 
 def await_health(served: Served, status: int) -> None:
-    give_up = time.monotonic() + 5
-    while health(served) != status:
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
+    wait_for(lambda: health(served) == status)
     assert health(served, NAME) == status
 
 
@@ -35,20 +31,20 @@ def test_a_model_that_fails_is_not_serving_until_it_works_again(serve: Serve, mo
     served = serve(canary_interval=0.1)
     assert health(served) == SERVING
     with monkeypatch.context() as broken:
-        broken.setattr(Classifier, "find", lambda *_: 1 / 0)
+        broken.setattr(Classifier, "retrieve", lambda *_: 1 / 0)
         await_health(served, NOT_SERVING)
     await_health(served, SERVING)
 
 
 def test_a_model_that_hangs_is_not_serving(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     served = serve(canary_interval=0.1, canary_timeout=0.1)
-    release, find = threading.Event(), Classifier.find
+    release, retrieve = threading.Event(), Classifier.retrieve
 
     def hang(classifier: Classifier, images: Pixels) -> Retrieval:
         release.wait(20)
-        return find(classifier, images)
+        return retrieve(classifier, images)
 
-    monkeypatch.setattr(Classifier, "find", hang)
+    monkeypatch.setattr(Classifier, "retrieve", hang)
     await_health(served, NOT_SERVING)
     release.set()
     await_health(served, SERVING)
@@ -80,15 +76,12 @@ def test_every_metric_has_help_and_the_promised_ones_move(serve: Serve) -> None:
         ("holdfast_queue_images", {}, 0),
         ("holdfast_admitted_images", {}, 0),
     ]:
-        assert served.metric(name, **labels) == value, name
+        await_metric(served, name, value, **labels)
     # two canaries at the start, of 1 and of a full batch, and the three images
     assert served.metric("holdfast_batch_images_sum") == 1 + served.app.settings.max_batch + 3
     assert served.metric("holdfast_queue_wait_seconds_count") == 1 + served.app.settings.max_batch + 3
     assert served.metric("process_resident_memory_bytes") > 1e6
-    give_up = time.monotonic() + 10
-    while served.metric("holdfast_probe_total") < 12:  # 3 images, 2 attacks, 2 radii
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
+    await_metric(served, "holdfast_probe_total", 12)  # 3 images, 2 attacks, 2 radii
     for attack in ("noise", "pgd"):
         low, estimate, high = (
             served.metric("holdfast_flip_rate", attack=attack, epsilon="0.01", bound=bound)
@@ -103,4 +96,4 @@ def test_abstentions_are_counted(served: Served) -> None:
     noise = raw(coloured(0, 1, seed=2)[0] // 3 + coloured(2, 1, seed=2)[0] // 3)
     before = served.metric("holdfast_abstain_total")
     (result,) = served.stub.Classify(pb.ClassifyRequest(images=[noise])).results
-    assert served.metric("holdfast_abstain_total") == before + result.answer.abstain
+    await_metric(served, "holdfast_abstain_total", before + result.answer.abstain)

@@ -1,10 +1,11 @@
-"""The batcher alone, on a model that returns what it was given."""
+"""The batcher alone, on models that return what they were given."""
 
 import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.batching import Batcher, Limits
 from holdfast.server.core.errors import DeadlineError, EngineError, QueueFullError
+from holdfast.server.core.observers import Observers
 from holdfast.server.core.request import NO_DEADLINE, BatchSlice, Images
 from holdfast.server.monitor.metrics import Metrics
 
@@ -36,29 +38,45 @@ class Echo:
         return [int(i) for i in images[:, 0, 0, 0]]
 
 
-def values(shares: list[BatchSlice[list[int]]]) -> list[int]:
-    return [value for share in shares for value in share.batch[share.start : share.stop]]
+@dataclass
+class Model:
+    """Stands in for a snapshot: its two halves are functions, and its answers are lists."""
+
+    retrieve: Callable[[Pixels], list[int]]
+    decide: Callable[[list[int]], list[int]]
 
 
-async def answers(batcher: Batcher[list[int], list[int]], images: Images, deadline: float = NO_DEADLINE) -> list[int]:
+def values(slices: list[BatchSlice]) -> list[int]:
+    return [value for part in slices for value in part.batch[part.start : part.stop]]
+
+
+async def answers(batcher: Batcher, images: Images, deadline: float = NO_DEADLINE) -> list[int]:
     return values(await batcher.submit(images, deadline))
 
 
-def same(found: list[int]) -> list[int]:
-    return found
+def same(retrieved: list[int]) -> list[int]:
+    return retrieved
 
 
 @asynccontextmanager
 async def running(
-    run: Callable[[Pixels], list[int]],
-    finish: Callable[[list[int]], list[int]] = same,
+    retrieve: Callable[[Pixels], list[int]],
+    decide: Callable[[list[int]], list[int]] = same,
     *,
     finishers: int = 0,
     **limits: float,
-) -> AsyncIterator[Batcher[list[int], list[int]]]:
+) -> AsyncIterator[Batcher]:
+    model = Model(retrieve, decide)
+    async with running_current(lambda: model, finishers=finishers, **limits) as batcher:
+        yield batcher
+
+
+@asynccontextmanager
+async def running_current(current: Callable[[], Model], *, finishers: int = 0, **limits: float) -> AsyncIterator[Batcher]:
     chosen = {"batch": 4, "wait": 0.0, "admitted": 100} | limits
     limited = Limits(int(chosen["batch"]), chosen["wait"], int(chosen["admitted"]))
-    batcher = Batcher(run, finish, limited, Metrics(), finishers=finishers)
+    metrics = Metrics()
+    batcher = Batcher(current, limited, metrics, Observers(metrics), finishers=finishers)
     batcher.start()
     try:
         yield batcher
@@ -87,15 +105,21 @@ def test_every_call_gets_its_own_results_in_order(
     asyncio.run(all_calls())
 
 
-async def test_images_wait_for_company_but_not_for_long() -> None:
+async def test_an_image_waits_for_others_to_share_its_batch() -> None:
     echo = Echo()
     async with running(echo, wait=0.05, batch=3) as batcher:
         began = time.monotonic()
         assert await answers(batcher, [image(1)]) == [1]
-        alone = time.monotonic() - began
-        await asyncio.gather(*(answers(batcher, [image(v)]) for v in range(3)))
-    assert 0.05 <= alone < 1
-    assert echo.sizes == [1, 3]  # the second did not wait: it was full
+        assert time.monotonic() - began >= 0.05
+    assert echo.sizes == [1]
+
+
+async def test_a_full_batch_waits_for_nobody() -> None:
+    echo = Echo()
+    async with running(echo, wait=1e6, batch=3) as batcher:
+        found = await asyncio.wait_for(asyncio.gather(*(answers(batcher, [image(v)]) for v in range(3))), 10)
+    assert found == [[0], [1], [2]]
+    assert echo.sizes == [3]
 
 
 async def test_room_is_bounded_and_given_back() -> None:
@@ -123,10 +147,12 @@ async def test_a_deadline_is_looked_at_on_admission_and_in_the_batch() -> None:
             pass
         first = asyncio.create_task(answers(batcher, [image(1)]))
         await asyncio.to_thread(entered.wait, 10)
-        late = asyncio.create_task(answers(batcher, [image(2)], time.monotonic() + 0.01))
+        deadline = time.monotonic() + 0.01
+        late = asyncio.create_task(answers(batcher, [image(2)], deadline))
         cancelled = asyncio.create_task(answers(batcher, [image(3)]))
         in_time = asyncio.create_task(answers(batcher, [image(4)], time.monotonic() + 60))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
+        await asyncio.to_thread(time.sleep, max(0, deadline - time.monotonic()) + 0.01)
         cancelled.cancel()
         await asyncio.sleep(0)
         gate.set()
@@ -199,8 +225,70 @@ async def test_a_call_of_several_batches_is_in_order_whichever_ends_first() -> N
 
 @pytest.mark.parametrize("finishers", [0, 1, 2])
 async def test_stopping_finishes_what_is_queued(finishers: int) -> None:
-    async with running(Echo(lambda: time.sleep(0.02)), batch=1, finishers=finishers) as batcher:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        entered.set()
+        assert go_on.wait(10)
+
+    async with running(Echo(hold), batch=1, finishers=finishers) as batcher:
         calls = [asyncio.create_task(answers(batcher, [image(v)])) for v in range(5)]
         await asyncio.sleep(0)
-        await asyncio.to_thread(batcher.stop)
+        await asyncio.to_thread(entered.wait, 10)
+        stopping = asyncio.create_task(asyncio.to_thread(batcher.stop))
+        await asyncio.sleep(0)
+        go_on.set()
+        await stopping
         assert await asyncio.gather(*calls) == [[v] for v in range(5)]
+
+
+def models(count: int, hold: Callable[[], object] = lambda: None) -> list[Model]:
+    """Each says which it is beside what it was given: 1000 a model."""
+
+    def of(number: int) -> Model:
+        return Model(Echo(hold), lambda retrieved: [1000 * number + value for value in retrieved])
+
+    return [of(number) for number in range(count)]
+
+
+@pytest.mark.parametrize("finishers", [0, 2])
+async def test_a_call_of_several_batches_stays_with_the_model_it_began_with(finishers: int) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        entered.set()
+        assert go_on.wait(10)
+
+    old, new = models(2, hold)
+    current = [old]
+    async with running_current(lambda: current[0], finishers=finishers, batch=2) as batcher:
+        first = asyncio.create_task(answers(batcher, [image(v) for v in range(5)]))
+        second = asyncio.create_task(answers(batcher, [image(9)]))
+        await asyncio.to_thread(entered.wait, 10)
+        current[0] = new
+        go_on.set()
+        assert await asyncio.wait_for(first, 10) == [0, 1, 2, 3, 4]
+        assert await asyncio.wait_for(second, 10) == [1009]
+    # The old model's last batch had room for one more, which was not let in: it would have kept the old model in use.
+    assert old.retrieve.sizes == [2, 2, 1]
+    assert new.retrieve.sizes == [1]
+
+
+@pytest.mark.parametrize("finishers", [0, 2])
+async def test_every_call_is_of_one_model_while_models_change(finishers: int) -> None:
+    several = models(50)
+    served = iter(several)
+    current = [next(served)]
+
+    def change() -> None:
+        current[0] = next(served, several[-1])
+
+    for model in several:
+        model.retrieve = Echo(change)  # each batch publishes the next
+    async with running_current(lambda: current[0], finishers=finishers, batch=4) as batcher:
+        calls = [[(7 * n + place) % 250 for place in range(n % 11)] for n in range(60)]
+        found = await asyncio.gather(*(answers(batcher, [image(v) for v in call]) for call in calls))
+    assert [[value % 1000 for value in call] for call in found] == calls
+    used = [{value // 1000 for value in call} for call in found if call]
+    assert all(len(numbers) == 1 for numbers in used)
+    assert len(set.union(*used)) > 10

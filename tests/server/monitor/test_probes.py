@@ -4,19 +4,23 @@ import os
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import generate_latest
 
 from bench.synthetic import images, write_bundle
-from holdfast.bundle.reader import Bundle
+from holdfast.errors import HoldfastError
 from holdfast.intervals import wilson
 from holdfast.model.classifier import Classifier
-from holdfast.model.encoder.onnx import OnnxGradient
+from holdfast.server.core.holder import ModelHolder
+from holdfast.server.core.observers import ObservedBatch
+from holdfast.server.core.snapshot import ModelSnapshot
+from holdfast.server.monitor.metrics import Metrics
 from holdfast.server.monitor.probes.attack import ProbeTarget, radius_in_levels
 from holdfast.server.monitor.probes.budget import CpuBudget
 from holdfast.server.monitor.probes.flip_rate import FlipRate
@@ -26,21 +30,17 @@ from holdfast.server.monitor.probes.priority import BACKGROUND, lower_thread_pri
 from holdfast.server.monitor.probes.prober import QUEUE, Prober
 from holdfast.server.monitor.probes.table import ATTACKS
 from holdfast.server.settings import ConfigurationError
+from tests.server.running import metric_of, wait_for
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return write_bundle(Path(tmp_path_factory.mktemp("probes")) / "bundle")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> ModelSnapshot:
+    return ModelSnapshot.of(write_bundle(Path(tmp_path_factory.mktemp("probes")) / "bundle"), version=1)
 
 
 @pytest.fixture(scope="module")
-def classifier(bundle: Bundle) -> Classifier:
-    return bundle.classifier()
-
-
-@pytest.fixture(scope="module")
-def gradient(bundle: Bundle) -> OnnxGradient:
-    return bundle.gradient
+def classifier(snapshot: ModelSnapshot) -> Classifier:
+    return snapshot.classifier
 
 
 @dataclass
@@ -51,33 +51,42 @@ class Settings:
     probe_steps: int = 8
 
 
-@dataclass
-class Recorder:
-    outcomes: list = field(default_factory=list)
-    rates: dict = field(default_factory=dict)
-    seconds: list = field(default_factory=list)
-    shed: int = 0
+class Probing:
+    """A prober that is shown batches, and what it makes of them."""
 
-    def probe_shed(self):
-        self.shed += 1
+    def __init__(self, snapshot, settings=None, *, idle=lambda: True, capacity=QUEUE):
+        self.holder, self.metrics = ModelHolder(snapshot), Metrics()
+        self.prober = Prober(settings or Settings(), self.holder, self.metrics, idle, capacity)
 
-    def probe_done(self, attack, epsilon, outcome, seconds):
-        self.outcomes.append((attack, epsilon, outcome))
-        self.seconds.append(seconds)
+    def __enter__(self):
+        self.prober.start()
+        return self
 
-    def flip_rate(self, attack, epsilon, rate):
-        self.rates[attack, epsilon] = rate
+    def __exit__(self, *exception):
+        self.prober.stop()
+
+    def show(self, pixels, snapshot=None):
+        snapshot = snapshot or self.holder.current
+        answers = snapshot.classifier.classify(pixels)
+        self.prober.observe(ObservedBatch(snapshot, pixels, answers, ["10.0.0.7"] * len(pixels)))
+
+    def metric(self, name, **labels):
+        return metric_of(generate_latest(self.metrics.registry).decode(), name, **labels)
+
+    @property
+    def ended(self):
+        return self.metric("holdfast_probe_total")
+
+    @property
+    def shed(self):
+        return self.metric("holdfast_observer_shed_images_total", observer="prober")
+
+    def rate(self, attack, bound="estimate"):
+        return self.metric("holdfast_flip_rate", attack=attack, bound=bound)
 
 
-def wait_for(condition, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.005)
-
-
-def target_of(classifier, gradient, image, label, radius, *, steps=8):
-    return ProbeTarget(image, label, radius, steps, classifier.surrogate, gradient)
+def target_of(snapshot, image, label, radius, steps=8):
+    return ProbeTarget(image, label, radius, steps, snapshot.classifier.surrogate, snapshot.gradient)
 
 
 def candidates_of(classifier, attack, target, seed=0):
@@ -93,23 +102,23 @@ def candidates_of(classifier, attack, target, seed=0):
 
 @pytest.mark.parametrize("name", ATTACKS)
 @pytest.mark.parametrize("radius", [1, 8, 255])
-def test_every_candidate_is_a_picture_inside_the_ball(classifier, gradient, name, radius):
+def test_every_candidate_is_a_picture_inside_the_ball(snapshot, classifier, name, radius):
     for image, label in zip(*images(1, seed=5), strict=True):
-        found = candidates_of(classifier, ATTACKS[name], target_of(classifier, gradient, image, int(label), radius))
+        found = candidates_of(classifier, ATTACKS[name], target_of(snapshot, image, int(label), radius))
         assert found.dtype == np.uint8
         assert np.abs(found.astype(int) - image).max() <= radius
 
 
-def test_noise_fills_the_ball(classifier, gradient):
+def test_noise_fills_the_ball(snapshot, classifier):
     image = np.full((32, 32, 3), 128, np.uint8)
-    (found,) = candidates_of(classifier, noise, target_of(classifier, gradient, image, 0, 8))
+    (found,) = candidates_of(classifier, noise, target_of(snapshot, image, 0, 8))
     assert set(np.unique(found.astype(int) - 128)) == set(range(-8, 9))
 
 
-def test_pgd_lowers_the_margin_where_noise_of_the_same_size_does_not(classifier, gradient):
+def test_pgd_lowers_the_margin_where_noise_of_the_same_size_does_not(snapshot, classifier):
     pixels, labels = images(3, seed=6)
     for image, label in zip(pixels, labels, strict=True):
-        target = target_of(classifier, gradient, image, int(label), 8)
+        target = target_of(snapshot, image, int(label), 8)
         clean = classifier.classify(image[None]).soft_margin[0]
         attacked = classifier.classify(candidates_of(classifier, pgd, target)[-1:])
         noisy = classifier.classify(candidates_of(classifier, noise, target))
@@ -118,114 +127,108 @@ def test_pgd_lowers_the_margin_where_noise_of_the_same_size_does_not(classifier,
         assert abs(margin_of(noisy) - clean) < 1
 
 
-def test_results_are_counted_and_pgd_flips_what_noise_does_not(classifier, gradient):
-    recorder = Recorder()
-    prober = Prober(Settings(), classifier, gradient, recorder, lambda: True)
-    prober.start()
+def test_results_are_counted_and_pgd_flips_what_noise_does_not(snapshot):
     pixels, _ = images(5, seed=7)
-    answers = classifier.classify(pixels)
-    for image, label, margin in zip(pixels, answers.labels, answers.soft_margin, strict=True):
-        prober.offer(image, int(label), float(margin))
-    wait_for(lambda: len(recorder.outcomes) == 2 * len(pixels))
-    prober.stop()
-    outcomes = {name: [o for a, _, o in recorder.outcomes if a == name] for name in ATTACKS}
-    assert set(outcomes["noise"]) == {"hold"}
-    assert outcomes["pgd"].count("flip") > 0.8 * len(pixels)
-    assert recorder.rates["noise", 24 / 255].estimate == 0
-    assert recorder.rates["pgd", 24 / 255].low > 0.5
-    assert sum(recorder.seconds) > 0
+    with Probing(snapshot) as probing:
+        probing.show(pixels)
+        wait_for(lambda: probing.ended == 2 * len(pixels))
+        assert probing.metric("holdfast_probe_total", attack="noise", outcome="hold") == len(pixels)
+        assert probing.metric("holdfast_probe_total", attack="pgd", outcome="flip") > 0.8 * len(pixels)
+        assert probing.rate("noise") == 0
+        assert probing.rate("pgd", "low") > 0.5
+        assert probing.metric("holdfast_probe_cpu_seconds_total") > 0
 
 
-def test_a_probe_that_raises_is_counted_and_the_next_one_runs(classifier):
+def test_a_probe_that_raises_is_counted_and_the_next_one_runs(snapshot):
     class Broken:
         def vjp(self, pixels, cotangents):
             raise RuntimeError("no gradient today")
 
-    recorder = Recorder()
-    prober = Prober(Settings(), classifier, Broken(), recorder, lambda: True)
-    prober.start()
-    for image in images(1, seed=8)[0]:
-        prober.offer(image, int(classifier.classify(image[None]).labels[0]), 1.0)
-    wait_for(lambda: len(recorder.outcomes) == 8)
-    prober.stop()
-    assert [o for a, _, o in recorder.outcomes if a == "pgd"] == ["error"] * 4
-    assert [o for a, _, o in recorder.outcomes if a == "noise"] == ["hold"] * 4
-    assert set(recorder.rates) == {("noise", 24 / 255)}
+    broken = replace(snapshot, load_gradient=Broken)
+    with Probing(broken) as probing:
+        probing.show(images(1, seed=8)[0])
+        wait_for(lambda: probing.ended == 8)
+        assert probing.metric("holdfast_probe_total", attack="pgd", outcome="error") == 4
+        assert probing.metric("holdfast_probe_total", attack="noise", outcome="hold") == 4
+        assert 'holdfast_flip_rate{attack="pgd"' not in generate_latest(probing.metrics.registry).decode()
 
 
-def test_a_busy_server_is_never_probed_and_the_queue_sheds(classifier, gradient):
-    asked = 0
+def test_a_busy_server_is_never_probed_and_the_queue_sheds(snapshot):
+    looks = threading.Semaphore(0)
 
-    def idle():
-        nonlocal asked
-        asked += 1
+    def busy():
+        looks.release()
         return False
 
-    recorder = Recorder()
-    prober = Prober(Settings(), classifier, gradient, recorder, idle)
-    prober.start()
-    image = images(1, seed=9)[0][0]
-    for _ in range(3 * QUEUE):
-        prober.offer(image, 0, 1.0)
-    assert recorder.shed >= 2 * QUEUE - 1
-    wait_for(lambda: asked >= 3)
-    prober.stop()
-    assert recorder.outcomes == []
-
-
-def test_offers_to_a_full_queue_return_and_are_shed(classifier, gradient):
-    recorder = Recorder()
-    prober = Prober(Settings(), classifier, gradient, recorder, lambda: False)  # never started
-    image = images(1, seed=9)[0][0]
-    for _ in range(2000):
-        prober.offer(image, 0, 1.0)
-    assert recorder.shed == 2000 - QUEUE
+    with Probing(snapshot, idle=busy, capacity=8) as probing:
+        for _ in range(6):
+            probing.show(images(1, seed=9)[0])  # four at a time
+        for _ in range(3):
+            assert looks.acquire(timeout=10)
+        # At most eight wait, and those that it works on have left the queue.
+        assert probing.shed in {8, 12, 16}
+        assert probing.ended == 0
 
 
 @pytest.mark.parametrize(("rate", "low", "high"), [(0.0, 0, 0), (0.25, 350, 650), (1.0, 2000, 2000)])
-def test_the_rate_is_the_share_that_is_sampled(classifier, gradient, rate, low, high):
-    recorder = Recorder()
-    prober = Prober(Settings(probe_rate=rate), classifier, gradient, recorder, lambda: False)
-    image = images(1, seed=9)[0][0]
-    for _ in range(2000):
-        prober.offer(image, 0, 1.0)
-    assert low <= recorder.shed + (QUEUE if rate else 0) <= high
+def test_the_rate_is_the_share_that_is_sampled(snapshot, rate, low, high):
+    probing = Probing(snapshot, Settings(probe_rate=rate), capacity=0)  # never started, so all that is sampled is shed
+    pixels = np.repeat(images(1, seed=9)[0], 10, axis=0)
+    for _ in range(50):
+        probing.show(pixels)
+    assert low <= probing.shed <= high
 
 
-def test_the_sample_is_a_copy(classifier, gradient, monkeypatch):
-    seen = []
-    monkeypatch.setitem(ATTACKS, "noise", lambda target, rng: iter(seen.append(target.image) or ()))
-    recorder = Recorder()
-    prober = Prober(Settings(), classifier, gradient, recorder, lambda: True)
-    batch = images(1, seed=9)[0]
-    before = batch[0].copy()
-    prober.offer(batch[0], 0, 1.0)
-    batch[:] = 0
-    prober.start()
-    wait_for(lambda: seen)
-    prober.stop()
-    np.testing.assert_array_equal(seen[0], before)
+def test_the_sample_is_a_copy(snapshot):
+    idle = threading.Event()
+    pixels = images(2, seed=9)[0]
+    with Probing(snapshot, idle=idle.is_set) as probing:
+        probing.show(pixels)
+        pixels[:] = 0  # which has another label, and would flip at once
+        idle.set()
+        wait_for(lambda: probing.ended == 16)
+        assert probing.metric("holdfast_probe_total", attack="noise", outcome="hold") == 8
 
 
-def test_epsilons_must_change_a_grey_level(classifier, gradient):
-    arguments = (classifier, gradient, Recorder(), lambda: True)
+def test_samples_and_flip_rates_of_a_model_that_is_no_longer_served_are_dropped(snapshot):
+    idle = threading.Event()
+    pixels = images(2, seed=9)[0]
+    following = replace(snapshot, description=snapshot.description.model_copy(update={"version": 2}))
+    with Probing(snapshot, idle=idle.is_set) as probing:
+        probing.show(pixels)
+        probing.holder.publish(following)
+        wait_for(lambda: probing.shed == len(pixels))
+        idle.set()
+        probing.show(pixels[:2])
+        probing.show(pixels[:3], snapshot)  # a batch that had begun before
+        wait_for(lambda: probing.ended == 4 and probing.shed == len(pixels) + 3)
+        assert probing.rate("noise", "high") > 0.6  # of two probes: Wilson's interval is as wide as that
+
+
+def test_epsilons_must_change_a_grey_level(snapshot):
     with pytest.raises(ConfigurationError, match="no grey level"):
-        Prober(Settings(probe_epsilons=(0.001,)), *arguments)
+        Probing(snapshot, Settings(probe_epsilons=(0.001,)))
 
 
-def test_a_search_uses_no_more_than_its_budget(classifier, gradient):
-    recorder, budget = Recorder(), 0.2
-    prober = Prober(Settings(probe_budget=budget), classifier, gradient, recorder, lambda: True)
-    image = images(1, seed=9)[0][0]
-    for _ in range(4):
-        prober.offer(image, int(classifier.classify(image[None]).labels[0]), 1.0)
+def test_a_model_that_cannot_be_probed_is_not_published(snapshot):
+    threat = snapshot.description.threat_model.model_copy(update={"norm": "l2"})
+    other = replace(snapshot, description=snapshot.description.model_copy(update={"version": 2, "threat_model": threat}))
+    probing = Probing(snapshot, Settings(probe_epsilons=()))
+    with pytest.raises(HoldfastError, match="probe-epsilons"):
+        probing.holder.publish(other)
+    assert probing.holder.current is snapshot
+    with pytest.raises(HoldfastError, match="probe-epsilons"):
+        Probing(other, Settings(probe_epsilons=()))
+
+
+def test_a_search_uses_no_more_than_its_budget(snapshot):
     began = time.monotonic()
-    prober.start()
-    wait_for(lambda: len(recorder.seconds) == 8, seconds=60)
-    elapsed = time.monotonic() - began
-    prober.stop()
-    # What a second earns was in hand, and one candidate may be owed; however fast the machine is.
-    assert 0 < sum(recorder.seconds) <= budget * (elapsed + 1) + max(recorder.seconds)
+    with Probing(snapshot, Settings(probe_budget=0.02)) as probing:
+        pixels = images(8, seed=9)[0]
+        wait_for(lambda: probing.show(pixels) or probing.ended >= 6)
+    spent = probing.metric("holdfast_probe_cpu_seconds_total")
+    # .02 in hand, .02 earned a second, and one candidate of debt
+    assert 0 < spent < 0.02 * (1 + time.monotonic() - began) + 0.03
 
 
 @given(st.lists(st.tuples(st.floats(0, 0.5), st.floats(0, 1)), min_size=1, max_size=50), st.floats(0.01, 2))

@@ -13,31 +13,37 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from holdfast.bundle.manifest import Accuracy
 from holdfast.model.answers import Answers, Neighbours
-from holdfast.model.preprocess import InputContract
-from holdfast.protos.holdfast.v1.holdfast_pb2 import GetModelInfoResponse
-from holdfast.server.api.grpc_server import Served
+from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.errors import DeadlineError, DrainingError, EngineError, QueueFullError
-from holdfast.server.core.request import BatchSlice, Kind, Wanted
-from holdfast.server.core.result import Batch
+from holdfast.server.core.request import BatchSlice, CallKind, Want
+from holdfast.server.core.result import AnsweredBatch
 from holdfast.server.settings import Settings
 from holdfast.server.workers.control import Begin, decode, receive_begin
 from holdfast.server.workers.frames import FrameReader, Link, WireError, frame
 from holdfast.server.workers.messages import (
+    CALLER_BYTES,
     Cancel,
+    ImagesRequest,
     Reply,
-    Request,
     decode_reply,
     decode_request,
     encode_answers,
     encode_cancel,
+    encode_model,
     encode_refusal,
     encode_request,
 )
+from tests.server.described import ACCURACY, described
 
 SHAPE = (4, 5, 3)
 numbers = st.integers(0, 2**64 - 1)
-wishes = st.builds(Wanted, st.sampled_from(Kind), st.integers(0, 2**32 - 1))
+wants = st.builds(Want, st.sampled_from(CallKind), st.integers(0, 2**32 - 1))
+
+
+def model_of(classes: int, version: int = 5) -> ModelDescription:
+    return described(version=version, class_names=tuple(map(str, range(classes))))
 
 
 def body_of(data: bytes) -> memoryview:
@@ -70,22 +76,26 @@ def test_frames_come_out_whole_however_they_are_cut(bodies: list[bytes], cuts: l
 
 
 def test_a_frame_that_cannot_be_is_refused_before_it_is_there() -> None:
-    with pytest.raises(WireError, match="41 bytes, where 40 are the most"):
+    with pytest.raises(WireError, match="41 bytes.*40"):
         FrameReader(40).feed(struct.pack("=I", 41))
 
 
 @given(
     number=numbers,
-    wanted=wishes,
+    want=wants,
     deadline=st.floats(allow_nan=False),
+    caller=st.text(max_size=90),
     images=st.integers(1, 5).flatmap(lambda n: arrays(np.uint8, (n, *SHAPE))),
     as_list=st.booleans(),
 )
-def test_a_request_comes_out_as_it_went_in(number: int, wanted: Wanted, deadline: float, images: Any, as_list: bool) -> None:
-    sent = encode_request(number, wanted, deadline, list(images) if as_list else images)
+def test_a_request_comes_out_as_it_went_in(
+    *, number: int, want: Want, deadline: float, caller: str, images: Any, as_list: bool
+) -> None:
+    sent = encode_request(number, want, deadline, caller, list(images) if as_list else images)
     request = decode_request(body_of(sent), SHAPE)
-    assert isinstance(request, Request)
-    assert (request.number, request.wanted, request.deadline) == (number, wanted, deadline)
+    assert isinstance(request, ImagesRequest)
+    assert (request.number, request.want, request.deadline) == (number, want, deadline)
+    assert request.caller == caller.encode()[:CALLER_BYTES].decode(errors="replace")
     np.testing.assert_array_equal(request.images, images)
 
 
@@ -96,46 +106,49 @@ def test_a_cancellation_comes_out_as_it_went_in(number: int) -> None:
 
 @given(
     head=st.tuples(numbers, st.floats(0, 100)),
-    wanted=wishes,
+    want=wants,
     sizes=st.tuples(st.integers(2, 12), st.integers(1, 6)),
     seed=st.integers(0, 1000),
     parts=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4), st.integers(0, 3)), min_size=1, max_size=3),
 )
-def test_answers_come_out_as_their_shares_went_in(
-    head: tuple[int, float], wanted: Wanted, sizes: tuple[int, int], seed: int, parts: list[tuple[int, int, int]]
+def test_answers_come_out_as_their_slices_went_in(
+    head: tuple[int, float], want: Want, sizes: tuple[int, int], seed: int, parts: list[tuple[int, int, int]]
 ) -> None:
     rng, (classes, k) = np.random.default_rng(seed), sizes
-    shares = [
-        BatchSlice(Batch(answers_of(rng, before + count + after, classes, 7, k)), before, before + count)
+    model = model_of(classes)
+    slices = [
+        BatchSlice(AnsweredBatch(model, answers_of(rng, before + count + after, classes, 7, k)), before, before + count)
         for before, count, after in parts
     ]
-    reply = decode_reply(body_of(encode_answers(*head, shares, wanted)), classes)
+    reply = decode_reply(body_of(encode_answers(*head, slices, want)), {1: model_of(1, 1), model.version: model})
+    assert isinstance(reply, Reply)
     assert (reply.number, reply.pause) == head
-    assert isinstance(reply.outcome, Answers)
-    found = Batch(reply.outcome).one_by_one
-    expected = [answer for share in shares for answer in share.batch.one_by_one[share.start : share.stop]]
-    for ours, theirs in zip(found, expected, strict=True):
+    assert isinstance(reply.outcome, AnsweredBatch)
+    assert reply.outcome.model is model
+    expected = [answer for part in slices for answer in part.batch.one_by_one[part.start : part.stop]]
+    for ours, theirs in zip(reply.outcome.one_by_one, expected, strict=True):
         np.testing.assert_equal(
             [ours.label, ours.probabilities, ours.credibility, ours.confidence, ours.abstain, ours.soft_margin],
             [theirs.label, theirs.probabilities, theirs.credibility, theirs.confidence, theirs.abstain, theirs.soft_margin],
         )
         assert ours.kth_distance == theirs.kth_distance
-        assert ours.neighbours(wanted.neighbours) == theirs.neighbours(wanted.neighbours)
-        wide = theirs.embedding if wanted.kind == Kind.EMBED else theirs.embedding[:0]
+        assert ours.neighbours(want.neighbours) == theirs.neighbours(want.neighbours)
+        wide = theirs.embedding if want.kind == CallKind.EMBED else theirs.embedding[:0]
         np.testing.assert_array_equal(ours.embedding, wide)
 
 
 def test_an_answer_carries_what_was_asked_for_and_no_more() -> None:
-    (share,) = (BatchSlice(Batch(answers_of(np.random.default_rng(0), 1, 10, 512, 1000)), 0, 1),)
-    size = {wanted: len(encode_answers(0, 0, [share], wanted)) for wanted in map(Wanted, Kind, (0, 0, 0))}
-    assert size[Wanted(Kind.CLASSIFY)] == size[Wanted(Kind.CANARY)] < 150
-    assert size[Wanted(Kind.EMBED)] == size[Wanted(Kind.CLASSIFY)] + 512 * 4
-    assert len(encode_answers(0, 0, [share], Wanted(Kind.CLASSIFY, 3))) == size[Wanted(Kind.CLASSIFY)] + 3 * 20
+    part = BatchSlice(AnsweredBatch(model_of(10), answers_of(np.random.default_rng(0), 1, 10, 512, 1000)), 0, 1)
+    size = {want: len(encode_answers(0, 0, [part], want)) for want in map(Want, CallKind, (0, 0, 0))}
+    assert size[Want(CallKind.CLASSIFY)] == size[Want(CallKind.CANARY)] < 150
+    assert size[Want(CallKind.EMBED)] == size[Want(CallKind.CLASSIFY)] + 512 * 4
+    assert len(encode_answers(0, 0, [part], Want(CallKind.CLASSIFY, 3))) == size[Want(CallKind.CLASSIFY)] + 3 * 20
 
 
 @pytest.mark.parametrize("error", [EngineError(), DeadlineError(), DrainingError(), QueueFullError(1.5), KeyError("x")])
 def test_a_refusal_comes_out_as_it_went_in(error: Exception) -> None:
-    reply = decode_reply(body_of(encode_refusal(7, 0.25, error)), 3)
+    reply = decode_reply(body_of(encode_refusal(7, 0.25, error)), {})
+    assert isinstance(reply, Reply)
     assert reply.number == 7
     assert isinstance(reply.outcome, EngineError if isinstance(error, KeyError) else type(error))
     assert reply.pause == (1.5 if isinstance(error, QueueFullError) else 0.25)
@@ -143,21 +156,34 @@ def test_a_refusal_comes_out_as_it_went_in(error: Exception) -> None:
         assert reply.outcome.retry_after == 1.5
 
 
-def request_of(body: bytes) -> Request | Cancel:
+@pytest.mark.parametrize("accuracy", [None, ACCURACY])
+def test_a_model_comes_out_as_it_went_in(accuracy: Accuracy | None) -> None:
+    model = described(version=2**40, class_names=("Äpfel", "梨"), accuracy=accuracy, disagreement_ratio=None)
+    assert decode_reply(body_of(encode_model(model)), {}) == model
+
+
+def test_answers_of_a_model_that_was_not_described_are_no_message() -> None:
+    sent = encode_answers(1, 0.0, [SLICE], Want())
+    with pytest.raises(WireError, match="version 5"):
+        decode_reply(body_of(sent), {4: model_of(3, 4)})
+
+
+def request_of(body: bytes) -> ImagesRequest | Cancel:
     return decode_request(memoryview(body), SHAPE)
 
 
-def reply_of(body: bytes) -> Reply:
-    return decode_reply(memoryview(body), 3)
+def reply_of(body: bytes) -> Reply | ModelDescription:
+    return decode_reply(memoryview(body), {5: model_of(3)})
 
 
 IMAGES = np.zeros((2, *SHAPE), dtype=np.uint8)
-SHARE = BatchSlice(Batch(answers_of(np.random.default_rng(0), 2, 3, 4, 5)), 0, 2)
+SLICE = BatchSlice(AnsweredBatch(model_of(3), answers_of(np.random.default_rng(0), 2, 3, 4, 5)), 0, 2)
 WHOLE = {
-    "request": (request_of, encode_request(1, Wanted(Kind.CLASSIFY, 3), 9.0, IMAGES)),
+    "request": (request_of, encode_request(1, Want(CallKind.CLASSIFY, 3), 9.0, "10.0.0.7", IMAGES)),
     "cancel": (request_of, encode_cancel(1)),
-    "answers": (reply_of, encode_answers(1, 0.0, [SHARE], Wanted(Kind.EMBED, 2))),
+    "answers": (reply_of, encode_answers(1, 0.0, [SLICE], Want(CallKind.EMBED, 2))),
     "refusal": (reply_of, encode_refusal(1, 0.0, EngineError())),
+    "model": (reply_of, encode_model(model_of(3))),
 }
 
 
@@ -180,10 +206,9 @@ def test_noise_is_read_or_refused(noise: bytes) -> None:
             decoder(noise)
 
 
-def test_a_worker_is_told_all_that_it_needs() -> None:
+def test_a_worker_gets_its_name_and_all_settings() -> None:
     settings = Settings(bundle="there", workers=2, probe_epsilons=(0.1, 0.25), port_file="ports.json", max_wait=0.5)
-    info = GetModelInfoResponse(name="tiny", class_names=["Äpfel", "梨"], exemplars=7)
-    begin = Begin("worker-1", settings, Served(info, InputContract(height=8, width=9)))
+    begin = Begin("worker-1", settings)
     near, far = socket.socketpair()
     with near, far:
         near.sendall(begin.encode() + b"what comes next")

@@ -27,7 +27,7 @@ def test_port_0_is_a_free_one_that_workers_share_and_others_do_not(host: str) ->
     first, second = listener(port.number, *shared), listener(port.number, *shared)
     with pytest.raises(OSError, match="in use"):
         listener(port.number, socket.SO_REUSEADDR)
-    with pytest.raises(HoldfastError, match=f"cannot listen on 127.0.0.1:{port.number}: Address already in use"):
+    with pytest.raises(HoldfastError, match=str(port.number)):
         Port.take("127.0.0.1", port.number)
     first.close()
     second.close()
@@ -62,5 +62,5 @@ def test_connections_that_linger_do_not_hold_up_a_restart(options: tuple[int, ..
 
 
 def test_no_such_host_is_said() -> None:
-    with pytest.raises(HoldfastError, match=r"cannot listen on nowhere\.invalid:5: "):
+    with pytest.raises(HoldfastError, match=r"nowhere\.invalid:5"):
         Port.take("nowhere.invalid", 5)

@@ -1,14 +1,14 @@
 """python -m server --workers N as processes: the same answers, and what happens when one of them dies."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -18,28 +18,38 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
-from holdfast.bundle.reader import Bundle
 from holdfast.errors import HoldfastError
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
 from holdfast.protos.holdfast.v1 import image_pb2
 from holdfast.protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceStub
+from holdfast.server.core.holder import ModelHolder
 from holdfast.server.settings import ConfigurationError, Settings, load_settings
-from holdfast.server.workers import worker_process as child
+from holdfast.server.workers import worker_process
 from holdfast.server.workers.app import WorkersApp
 from holdfast.server.workers.port import Port
-from tests.server.running import REPOSITORY, LoopThread, Process, Serve
+from tests.server.running import (
+    NOT_SERVING,
+    REPOSITORY,
+    LoopThread,
+    Process,
+    Serve,
+    command_of_held_model,
+    snapshot_of,
+    wait_for,
+    workers_of,
+)
 from tests.server.tiny import K, coloured, png, raw
 
 REQUEST = pb.ClassifyRequest(images=[raw(coloured(1, 1, seed=1)[0])])
-FRONTS = "--workers", "2", "--drain-notice", "0"
+TWO_WORKERS = "--workers", "2", "--drain-notice", "0"
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers share a port as Linux does it")
 
 
 @pytest.fixture(scope="module")
-def fronted(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+def with_workers(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """One server with two workers, for tests that leave it as it was."""
-    process = Process(tiny_bundle, tmp_path_factory.mktemp("fronted"), None, *FRONTS)
+    process = Process(tiny_bundle, tmp_path_factory.mktemp("with_workers"), None, *TWO_WORKERS)
     yield process
     process.discard()
 
@@ -84,27 +94,6 @@ def samples(process: Process, name: str) -> dict[str, float]:
     return found
 
 
-def workers_of(engine: int) -> set[int]:
-    """The processes whose parent is this one."""
-    found = set()
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # pid (name) state ppid ...; the name may hold anything, parentheses too
-            state, parent = status.read_text().rpartition(")")[2].split()[:2]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(parent) == engine and state != "Z":
-            found.add(int(status.parent.name))
-    return found
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 15) -> None:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, "it did not come to pass"
-        time.sleep(0.02)
-
-
 def gone(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
@@ -112,7 +101,7 @@ def gone(pid: int) -> bool:
         return True
 
 
-def test_workers_answer_as_one_process_does(fronted: Process, alone: Process) -> None:
+def test_workers_answer_as_one_process_does(with_workers: Process, alone: Process) -> None:
     images = [image for label in range(3) for image in coloured(label, 7, seed=40 + label)]
     large = np.repeat(np.repeat(images[0], 20, axis=0), 20, axis=1)  # decoded on a thread
     sent = [
@@ -125,7 +114,7 @@ def test_workers_answer_as_one_process_does(fronted: Process, alone: Process) ->
         *(pb.ClassifyRequest(images=[image], neighbours=3) for image in sent[::6]),
         pb.ClassifyRequest(images=sent * 5),  # more than two batches
     ]
-    with connection_to_each(fronted) as channels:
+    with connection_to_each(with_workers) as channels:
         assert sorted(channels) == ["worker-0", "worker-1"]
         for channel in channels.values():
             stub = HoldfastServiceStub(channel)
@@ -138,7 +127,7 @@ def test_workers_answer_as_one_process_does(fronted: Process, alone: Process) ->
             assert streamed[0].keys() == streamed[1].keys() == set(range(len(sent)))
 
 
-@pytest.mark.parametrize("which", ["alone", "fronted"])
+@pytest.mark.parametrize("which", ["alone", "with_workers"])
 def test_a_stream_goes_on_after_a_bad_message(which: str, request: pytest.FixtureRequest) -> None:
     process: Process = request.getfixturevalue(which)
     messages = [
@@ -154,7 +143,7 @@ def test_a_stream_goes_on_after_a_bad_message(which: str, request: pytest.Fixtur
     assert len(replies[4].results[0].answer.neighbours) == 1
 
 
-@pytest.mark.parametrize("which", ["alone", "fronted"])
+@pytest.mark.parametrize("which", ["alone", "with_workers"])
 @pytest.mark.parametrize("images", [0, 1, 257])
 def test_what_is_wrong_with_a_call_is_said(which: str, images: int, request: pytest.FixtureRequest) -> None:
     process: Process = request.getfixturevalue(which)
@@ -164,57 +153,91 @@ def test_what_is_wrong_with_a_call_is_said(which: str, images: int, request: pyt
     assert ("images[0].encoded" if images == 1 else f"has {images} images") in (caught.value.details() or "")
 
 
-def test_every_worker_is_healthy(fronted: Process) -> None:
-    for channel in connections(fronted):
+def test_every_worker_is_healthy(with_workers: Process) -> None:
+    for channel in connections(with_workers):
         with channel:
             for service in ("", "holdfast.v1.HoldfastService"):
                 status = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service)).status
                 assert status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_every_series_says_of_which_process_it_is(fronted: Process) -> None:
-    for channel in connections(fronted):
+def test_every_series_says_of_which_process_it_is(with_workers: Process) -> None:
+    for channel in connections(with_workers):
         with channel:
             HoldfastServiceStub(channel).Classify(REQUEST)
-    families = {family.name: family for family in text_string_to_metric_families(fronted.scrape())}
+    families = {family.name: family for family in text_string_to_metric_families(with_workers.scrape())}
     everybody = {"engine", "worker-0", "worker-1"}
     assert all(sample.labels["process"] in everybody for family in families.values() for sample in family.samples)
     assert all(family.documentation for family in families.values())
     whose = {name: {sample.labels["process"] for sample in family.samples} for name, family in families.items()}
     for name in ("process_resident_memory_bytes", "holdfast_admitted_images", "holdfast_refused_images"):
         assert whose[name] == everybody, name
-    for name in ("grpc_server_handled", "holdfast_soft_margin", "holdfast_credibility", "holdfast_abstain"):
+    for name in ("grpc_server_handled", "grpc_server_handling_seconds"):
         assert whose[name] == {"worker-0", "worker-1"}, name
     for name in ("holdfast_bundle_info", "holdfast_device_info", "holdfast_batch_images", "holdfast_queue_wait_seconds"):
         assert whose[name] == {"engine"}, name
-    answered = samples(fronted, "holdfast_soft_margin_count")
+    for name in ("holdfast_soft_margin", "holdfast_credibility", "holdfast_abstain"):
+        assert whose[name] == {"engine"}, name
+    answered = samples(with_workers, "holdfast_soft_margin_count")
     assert sum(answered.values()) >= 16
     # Twice two canaries, of 1 and of a full batch, and what was answered.
-    assert sum(samples(fronted, "holdfast_batch_images_sum").values()) >= 2 * (1 + 64) + sum(answered.values())
+    assert sum(samples(with_workers, "holdfast_batch_images_sum").values()) >= 2 * (1 + 64) + sum(answered.values())
 
 
-def test_a_worker_has_loaded_neither_model_nor_index(fronted: Process) -> None:
-    for channel in connections(fronted):
+def test_a_worker_has_loaded_neither_model_nor_index(with_workers: Process) -> None:
+    for channel in connections(with_workers):
         with channel:
             HoldfastServiceStub(channel).Classify(pb.ClassifyRequest(images=REQUEST.images, neighbours=3))
-    workers = workers_of(fronted.popen.pid)
+    workers = workers_of(with_workers.popen.pid)
     assert len(workers) == 2
-    loaded = {pid: Path(f"/proc/{pid}/maps").read_text() for pid in {fronted.popen.pid, *workers}}
+    loaded = {pid: Path(f"/proc/{pid}/maps").read_text() for pid in {with_workers.popen.pid, *workers}}
     for name in ("onnxruntime", "faiss"):
-        assert name in loaded[fronted.popen.pid]
+        assert name in loaded[with_workers.popen.pid]
         assert not any(name in loaded[pid] for pid in workers)
     assert not any("libtorch" in maps for maps in loaded.values())
 
 
 def test_a_workers_modules_are_few() -> None:
-    code = "import sys, server.workers.worker; print({'onnxruntime', 'faiss', 'torch', 'bundle.bundle'} & sys.modules.keys())"
-    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert result.stdout == "set()\n"
+    code = """
+        import sys
+        import holdfast.server.workers.worker
+        heavy = {"onnxruntime", "faiss", "torch", "holdfast.bundle.reader", "holdfast.model.classifier"}
+        print(sorted(heavy & sys.modules.keys()))
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
+
+
+def test_workers_load_our_modules_whatever_lies_in_the_current_folder(
+    tiny_bundle: Path, tmp_path: Path, processes: list[Process]
+) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    for name in ("holdfast", "server", "grpc", "numpy", "signal"):
+        (folder / f"{name}.py").write_text(f"raise SystemExit('loaded {name} of the current folder')")
+    code = f"""
+        import sys
+        sys.path.insert(0, {str(REPOSITORY)!r})
+        from holdfast.server.__main__ import main
+        sys.exit(main())
+    """
+    command = [sys.executable, "-P", "-c", textwrap.dedent(code)]
+    process = Process(tiny_bundle, tmp_path, command, *TWO_WORKERS, cwd=folder)
+    processes.append(process)
+    for pid in workers_of(process.popen.pid):
+        # This checkout's, which an installed holdfast would otherwise take the place of.
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        assert any(entry.startswith(f"PYTHONPATH={REPOSITORY}".encode()) for entry in environment)
+    assert process.stub.Classify(REQUEST).results[0].answer.label.name == "green"
+    status, output = process.end()
+    assert status == 0, output
+    assert "of the current folder" not in output
 
 
 def test_workers_that_end_are_replaced(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
     probing = "--probe-rate", "1", "--probe-budget", "1", "--probe-steps", "1"
-    process = Process(tiny_bundle, tmp_path, None, *FRONTS, *probing, session=True)
+    process = Process(tiny_bundle, tmp_path, None, *TWO_WORKERS, *probing, session=True)
     processes.append(process)
     before = workers_of(process.popen.pid)
     for victim, how in zip(sorted(before), (signal.SIGKILL, signal.SIGTERM), strict=True):
@@ -228,28 +251,29 @@ def test_workers_that_end_are_replaced(tiny_bundle: Path, tmp_path: Path, proces
     os.killpg(process.popen.pid, signal.SIGINT)  # Ctrl-C reaches every process of the terminal
     output, _ = process.popen.communicate(timeout=15)
     assert process.popen.returncode == 0, output
-    assert f"  gRPC     {process.address}, by 2 worker processes\n" in output
-    assert "ended (killed by SIGKILL); another takes its place" in output
-    assert "ended (exit status 0); another takes its place" in output
-    assert output.endswith("draining on SIGINT\ndrained\n")
+    assert re.search(rf"{process.address}.* 2 ", output)
+    assert "SIGKILL" in output
+    assert "exit status 0" in output
+    assert "SIGINT" in output
+    assert output.endswith("drained\n")
     assert "Traceback" not in output
     assert all(gone(pid) for pid in before)
 
 
 def test_workers_do_not_outlive_their_engine(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
-    process = Process(tiny_bundle, tmp_path, None, *FRONTS, "--max-wait", "1")
+    process = Process(tiny_bundle, tmp_path, None, *TWO_WORKERS, "--max-wait", "1")
     processes.append(process)
     workers = workers_of(process.popen.pid)
     held = process.stub.Classify.future(REQUEST)  # waits a second for company
-    time.sleep(0.2)
+    process.await_images(1)
     process.popen.kill()
     process.popen.communicate()
-    wait_for(lambda: all(map(gone, workers)), 3)
+    wait_for(lambda: all(map(gone, workers)))
     assert held.code() == grpc.StatusCode.UNAVAILABLE
 
 
 def test_what_is_in_flight_is_finished(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
-    process = Process(tiny_bundle, tmp_path, None, "--workers", "2", "--max-wait", "1", "--drain-notice", "0.5")
+    process = Process(tiny_bundle, tmp_path, None, "--workers", "2", "--max-wait", "1", "--drain-notice", "1.5")
     processes.append(process)
     workers = workers_of(process.popen.pid)
     channels = connections(process, 6)
@@ -261,10 +285,9 @@ def test_what_is_in_flight_is_finished(tiny_bundle: Path, tmp_path: Path, proces
         stream_open.wait(20)
 
     replies = process.stub.ClassifyStream(requests())
-    time.sleep(0.3)
+    process.await_images(len(held) + 1)
     process.popen.terminate()
-    time.sleep(0.2)
-    assert process.health() == health_pb2.HealthCheckResponse.NOT_SERVING
+    wait_for(lambda: process.health() == NOT_SERVING)
     with pytest.raises(grpc.RpcError) as refused:
         process.stub.Classify(REQUEST)
     assert "draining" in (refused.value.details() or "")
@@ -281,19 +304,20 @@ def test_what_is_in_flight_is_finished(tiny_bundle: Path, tmp_path: Path, proces
 
 
 def test_calls_beyond_the_grace_are_cut_off(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
-    process = Process(tiny_bundle, tmp_path, None, *FRONTS, "--max-wait", "1", "--drain-grace", "0.1")
+    process = Process(tiny_bundle, tmp_path, None, *TWO_WORKERS, "--max-wait", "1", "--drain-grace", "0.1")
     processes.append(process)
     held = process.stub.Classify.future(REQUEST)
-    time.sleep(0.2)
+    process.await_images(1)
     status, output = process.end()
     assert (status, held.code()) != (0, grpc.StatusCode.OK), output
-    assert "calls were cut off after the grace period" in output
+    assert "cut off" in output
 
 
 def test_it_can_be_ended_while_its_workers_warm_up(tiny_bundle: Path, tmp_path: Path) -> None:
-    flags = ["--bundle", str(tiny_bundle), "--port", "0", "--metrics-port", "0", *FRONTS]
+    flags = ["--bundle", str(tiny_bundle), "--port", "0", "--metrics-port", "0", *TWO_WORKERS]
+    go = tmp_path / "go"
     with subprocess.Popen(
-        [sys.executable, "-m", "server", *flags],
+        [*command_of_held_model(go), *flags],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -303,19 +327,22 @@ def test_it_can_be_ended_while_its_workers_warm_up(tiny_bundle: Path, tmp_path: 
         wait_for(lambda: len(workers_of(popen.pid)) == 2)
         workers = workers_of(popen.pid)
         os.killpg(popen.pid, signal.SIGINT)
+        go.touch()
         output, _ = popen.communicate(timeout=20)
     assert popen.returncode == 0, output
-    assert output == "ending on SIGINT, while it was warming up\n"
+    assert "SIGINT" in output
+    assert "Traceback" not in output
     assert all(map(gone, workers))
 
 
-def test_a_port_is_no_secret_between_servers(fronted: Process, tiny_bundle: Path, serve: Serve) -> None:
-    port = fronted.address.split(":")[1]
+def test_a_port_is_no_secret_between_servers(with_workers: Process, tiny_bundle: Path, serve: Serve) -> None:
+    port = with_workers.address.split(":")[1]
     command = [sys.executable, "-m", "server", "--bundle", str(tiny_bundle), "--port", port, "--workers", "2"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=30)
     assert result.returncode == 2, result.stderr
-    assert result.stderr == f"holdfast: cannot listen on 127.0.0.1:{port}: Address already in use\n"
-    with pytest.raises(HoldfastError, match="cannot listen on 127.0.0.1"):
+    assert f"127.0.0.1:{port}" in result.stderr
+    assert result.stderr.count("\n") == 1
+    with pytest.raises(HoldfastError, match="127.0.0.1"):
         serve(port=int(port))
 
 
@@ -335,30 +362,29 @@ def test_workers_that_never_become_ready_are_the_end(
 
         monkeypatch.setattr("holdfast.server.workers.app.Port", Taken)
         monkeypatch.setattr("holdfast.server.workers.pool.ATTEMPTS", 1)
-        assert failure_of(settings, loop_thread).startswith(
-            "worker-0 ended 1 times before it was ready: cannot listen on 127.0.0.1"
-        )
+        reason = failure_of(settings, loop_thread)
+        assert "worker-0" in reason
+        assert "cannot listen on 127.0.0.1" in reason
     monkeypatch.undo()
-    monkeypatch.setattr("holdfast.server.workers.pool.FIRST_PAUSE", 0)
-    monkeypatch.setattr(child.sys, "executable", "/nowhere/python")
-    assert "cannot start a process: [Errno 2] No such file" in failure_of(settings, loop_thread)
-    monkeypatch.setattr(child.sys, "executable", "/bin/false")
-    said = "worker-0 ended 3 times before it was ready: exit status 1; what it said is above"
-    assert failure_of(settings, loop_thread) == said
+    monkeypatch.setattr("holdfast.server.workers.pool.FIRST_PAUSE_S", 0)
+    monkeypatch.setattr(worker_process.sys, "executable", "/nowhere/python")
+    assert "Errno 2" in failure_of(settings, loop_thread)
+    monkeypatch.setattr(worker_process.sys, "executable", "/bin/false")
+    reason = failure_of(settings, loop_thread)
+    for part in ("worker-0", "3 times", "exit status 1"):
+        assert part in reason
 
 
 def test_a_worker_that_cannot_be_replaced_is_the_end(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
     code = """
         import sys
         from holdfast.server import __main__
-        from holdfast.server.workers import worker_process as child
-        spawn, spawned = child._spawn, []
-        def once(*ends):
-            if spawned:
-                child.sys.executable = "/bin/false"
-            spawned.append(1)
-            return spawn(*ends)
-        child._spawn = once
+        from holdfast.server.workers.worker_process import WorkerProcess
+        start = WorkerProcess.start
+        async def only_once(worker):
+            await start(worker)
+            sys.executable = "/bin/false"
+        WorkerProcess.start = only_once
         sys.exit(__main__.main())
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
@@ -368,12 +394,13 @@ def test_a_worker_that_cannot_be_replaced_is_the_end(tiny_bundle: Path, tmp_path
     os.kill(worker, signal.SIGKILL)
     output, _ = process.popen.communicate(timeout=15)
     assert process.popen.returncode == 2, output
-    assert output.endswith("holdfast: worker-0 ended 3 times before it was ready: exit status 1; what it said is above\n")
+    for part in ("worker-0", "3 times", "exit status 1"):
+        assert part in output.splitlines()[-1]
     assert "Traceback" not in output
 
 
 def failure_of(settings: Settings, loop: LoopThread) -> str:
-    app = loop.call(lambda: WorkersApp(settings, Bundle.open(settings.bundle)))
+    app = loop.call(lambda: WorkersApp(settings, ModelHolder(snapshot_of(settings.bundle))))
     with pytest.raises(HoldfastError) as caught:
         loop.run(app.start())
     loop.run(app.drain())
@@ -382,7 +409,7 @@ def failure_of(settings: Settings, loop: LoopThread) -> str:
 
 def test_workers_are_refused_where_they_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("holdfast.server.settings.sys.platform", "win32")
-    with pytest.raises(ConfigurationError, match="workers need Linux"):
+    with pytest.raises(ConfigurationError, match="Linux"):
         load_settings(["--bundle", "x", "--workers", "2"], {})
 
 
@@ -391,4 +418,4 @@ def test_the_module_of_a_worker_explains_itself() -> None:
         [sys.executable, "-m", "holdfast.server.workers"], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert result.returncode == 2
-    assert "python -m server --workers N" in result.stderr
+    assert "--workers" in result.stderr

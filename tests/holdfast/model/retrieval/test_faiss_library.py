@@ -43,7 +43,7 @@ def test_the_server_says_it_in_one_line_on_either_device(broken: dict[str, str],
         ended = run("server", "--bundle", str(tiny), "--device", device, environment=broken)
         assert (ended.returncode, ended.stdout) == (2, "")
         assert ended.stderr.count("\n") == 1, ended.stderr
-        assert ended.stderr.startswith("holdfast: ")
+        assert ended.stderr.startswith("holdfast serve: ")
         assert "faiss cannot be loaded: " in ended.stderr
         assert "missing" in ended.stderr or "cannot open shared object file" in ended.stderr
         assert "pip install '.[gpu]' again" in ended.stderr
@@ -52,7 +52,7 @@ def test_the_server_says_it_in_one_line_on_either_device(broken: dict[str, str],
 def test_so_does_who_looks_at_a_bundle(broken: dict[str, str], tiny: Path) -> None:
     ended = run("holdfast.bundle", "check", str(tiny), environment=broken)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.startswith("bundle: faiss cannot be loaded: ")
+    assert ended.stderr.startswith("holdfast bundle: faiss cannot be loaded: ")
     assert ended.stderr.count("\n") == 1
 
 

@@ -1,0 +1,43 @@
+"""Evaluations as a person reads them on a terminal."""
+
+from rich.console import Console
+from rich.table import Table
+
+from holdfast.bundle.threat_model import ThreatModel
+from holdfast.evaluation.report.results import Report
+from holdfast.evaluation.result import Evaluation
+from holdfast.evaluation.sanity.checks import format_share
+
+
+def quick_table(name: str, evaluation: Evaluation) -> Table:
+    """One attack within one ball."""
+    shown = Table(title=f"{name} under {evaluation.threat}", show_header=False, title_justify="left")
+    shown.add_row("clean accuracy", str(evaluation.clean))
+    shown.add_row("robust accuracy", str(evaluation.robust))
+    shown.add_row("DSR", str(evaluation.dsr))
+    shown.add_row("attack", evaluation.attack)
+    for attack, count in evaluation.found_by.items():
+        shown.add_row(f"  found by {attack}", str(count))
+    if evaluation.agreement.trials:
+        shown.add_row("surrogate = served", str(evaluation.agreement))
+    shown.add_row("images", f"{len(evaluation.labels)}, judged on the served vote; 95 % Wilson intervals")
+    shown.add_row("answers computed on", str(evaluation.served_on))
+    shown.add_row("seconds", f"{evaluation.seconds:.1f}")
+    return shown
+
+
+def print_report(report: Report, console: Console) -> None:
+    """The report in short; sanity checks that failed in red, with what that means."""
+    shown = Table("ball", "bank", "clean", "robust, 95 % interval", "DSR", title=report.subject.name, title_justify="left")
+    for threat in report.threats:
+        clean, robust, dsr = (measured.rate for measured in (threat.clean, threat.robust, threat.dsr))
+        bank = threat.knowledge.removeprefix("bank ")
+        ball = str(ThreatModel(threat.norm, threat.epsilon))
+        shown.add_row(ball, bank, format_share(clean.value), str(robust), format_share(dsr.value))
+    console.print(shown)
+    console.print(f"clean accuracy on all {report.clean.trials} test images: {report.clean.rate}", highlight=False)
+    for check in report.sanity_checks:
+        style, verdict = ("green", "passed") if check.passed else ("red", "FAILED")
+        console.print(f"{verdict}  {check.name}: {check.measured}", style=style, markup=False, highlight=False)
+        if not check.passed:
+            console.print(f"        asked: {check.asks}; {check.why}", style="red", markup=False, highlight=False)

@@ -1,0 +1,21 @@
+"""Reports of earlier versions, brought to the present schema: one step for each version."""
+
+from collections.abc import Callable
+from typing import Any
+
+RawReport = dict[str, Any]
+
+
+def migrated(report: Any) -> Any:
+    """A report as JSON holds it, of whatever version, in the present schema; what is no such report comes back as it is."""
+    while isinstance(report, dict) and (step := MIGRATIONS.get(report.get("report_version"))) is not None:
+        report = step(report)
+    return report
+
+
+def _from_1(report: RawReport) -> RawReport:
+    names = {"gates": "sanity_checks", "alarms": "detectors", "circumstances": "provenance"}
+    return {names.get(name, name): value for name, value in report.items()} | {"report_version": 2}
+
+
+MIGRATIONS: dict[Any, Callable[[RawReport], RawReport]] = {1: _from_1}

@@ -1,0 +1,1 @@
+"""The sections of an evaluation, each run on an `EvaluationRun`."""

@@ -1,0 +1,122 @@
+"""Between holdfast.v1's messages and the core's values."""
+
+from collections.abc import Iterable
+from math import isnan
+
+from holdfast.bundle.manifest import Accuracy
+from holdfast.errors import ImageError
+from holdfast.protos.holdfast.v1 import answer_pb2, holdfast_pb2, image_pb2, model_pb2
+from holdfast.server.api.status import to_status
+from holdfast.server.core.description import ModelDescription
+from holdfast.server.core.request import RawImage, Source
+from holdfast.server.core.result import Answer, Result
+from holdfast.server.settings import Settings
+
+_NORMS = {"linf": model_pb2.NORM_LINF, "l2": model_pb2.NORM_L2}
+_WEIGHTINGS = {
+    "uniform": model_pb2.VOTE_WEIGHTING_UNIFORM,
+    "exponential": model_pb2.VOTE_WEIGHTING_EXPONENTIAL,
+}
+
+
+class Labels:
+    """The classes of a model as messages, which replies copy. Made anew for each model that answers."""
+
+    def __init__(self) -> None:
+        self._model: ModelDescription | None = None
+        self._messages: list[answer_pb2.Label] = []
+
+    def of(self, model: ModelDescription) -> list[answer_pb2.Label]:
+        """By class."""
+        if model is not self._model:
+            self._messages = [answer_pb2.Label(index=i, name=name) for i, name in enumerate(model.class_names)]
+            self._model = model
+        return self._messages
+
+
+def sources_of(images: Iterable[image_pb2.Image]) -> list[Source]:
+    """Images of a request as the core takes them."""
+    return [_source(image) for image in images]
+
+
+def classify_results(result: Result, labels: list[answer_pb2.Label], neighbours: int) -> list[answer_pb2.ClassifyResult]:
+    """One message per image, with so many neighbours in each answer."""
+    return [
+        answer_pb2.ClassifyResult(error=to_status(outcome))
+        if isinstance(outcome, ImageError)
+        else answer_pb2.ClassifyResult(answer=_classification(outcome, labels, neighbours))
+        for outcome in result.outcomes
+    ]
+
+
+def embed_results(result: Result) -> list[answer_pb2.EmbedResult]:
+    """One message per image."""
+    return [
+        answer_pb2.EmbedResult(error=to_status(outcome))
+        if isinstance(outcome, ImageError)
+        else answer_pb2.EmbedResult(embedding=answer_pb2.Embedding(values=outcome.embedding.tolist()))
+        for outcome in result.outcomes
+    ]
+
+
+def model_info(model: ModelDescription, settings: Settings) -> holdfast_pb2.GetModelInfoResponse:
+    """What is served, and what one call may carry."""
+    contract, vote, threat = model.contract, model.vote, model.threat_model
+    return holdfast_pb2.GetModelInfoResponse(
+        name=model.name,
+        created=model.created,
+        encoder_sha256=model.encoder_sha256,
+        input=model_pb2.ImageShape(height=contract.height, width=contract.width, channels=contract.channels),
+        embedding_dim=model.embedding_dim,
+        class_names=model.class_names,
+        exemplars=model.exemplars,
+        vote=model_pb2.Vote(k=vote.k, weighting=_WEIGHTINGS[vote.weighting], temperature=vote.temperature),
+        abstain_below=model.abstain_below,
+        threat_model=model_pb2.ThreatModel(norm=_NORMS[threat.norm], epsilon=threat.epsilon),
+        limits=model_pb2.Limits(
+            images_per_call=settings.max_images,
+            message_bytes=settings.max_message_bytes,
+            pixels_per_image=settings.max_pixels,
+        ),
+        accuracy=_accuracy(model.accuracy) if model.accuracy is not None else None,
+    )
+
+
+def _accuracy(accuracy: Accuracy) -> model_pb2.Accuracy:
+    return model_pb2.Accuracy(
+        clean=accuracy.clean,
+        robust=accuracy.robust,
+        norm=_NORMS[accuracy.norm],
+        epsilon=accuracy.epsilon,
+        attack=accuracy.attack,
+        images=accuracy.images,
+    )
+
+
+def _classification(answer: Answer, labels: list[answer_pb2.Label], neighbours: int) -> answer_pb2.Classification:
+    message = answer_pb2.Classification(
+        label=labels[answer.label],
+        probabilities=answer.probabilities,
+        abstain=answer.abstain,
+        soft_margin=answer.soft_margin,
+        kth_neighbour_distance=answer.kth_distance,
+    )
+    if not isnan(answer.credibility):
+        message.credibility, message.confidence = answer.credibility, answer.confidence
+    if neighbours:
+        message.neighbours.extend(
+            answer_pb2.Neighbour(id=n.id, label=labels[n.label], similarity=n.similarity) for n in answer.neighbours(neighbours)
+        )
+    return message
+
+
+def _source(image: image_pb2.Image) -> Source:
+    match image.WhichOneof("source"):
+        case "encoded":
+            return image.encoded
+        case "raw":
+            raw = image.raw
+            known = raw.dtype == image_pb2.DATA_TYPE_UINT8
+            return RawImage(raw.data, tuple(raw.shape), "uint8" if known else f"data type {raw.dtype}")
+        case _:
+            return None

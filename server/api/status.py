@@ -1,0 +1,71 @@
+"""The one table from exception to google.rpc.Status."""
+
+import logging
+from collections.abc import Sequence
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from holdfast.errors import ImageError
+from holdfast.server.core.errors import (
+    DeadlineError,
+    DrainingError,
+    EngineError,
+    EngineGoneError,
+    QueueFullError,
+    RequestError,
+)
+
+log = logging.getLogger(__name__)
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+DETAILS_KEY = "grpc-status-details-bin"
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
+
+CODES: dict[type[Exception], grpc.StatusCode] = {
+    ImageError: grpc.StatusCode.INVALID_ARGUMENT,
+    RequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    DrainingError: grpc.StatusCode.UNAVAILABLE,
+    DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
+    EngineError: grpc.StatusCode.INTERNAL,
+    EngineGoneError: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+def to_status(error: Exception) -> status_pb2.Status:
+    """The error as google.rpc.Status. What is not in the table is INTERNAL, logged here, and its text kept from the caller."""
+    code = CODES.get(type(error))
+    if code is None:
+        log.error("an unforeseen error in a call", exc_info=error)
+        return _status(grpc.StatusCode.INTERNAL, "an unforeseen error; the server's log says more")
+    return _status(code, str(error), _details(error))
+
+
+def trailing_metadata(error: Exception, status: status_pb2.Status) -> Metadata:
+    """What travels beside the status: its details, and for a full queue the pause after which clients may retry."""
+    metadata: Metadata = ((DETAILS_KEY, status.SerializeToString()),)
+    if isinstance(error, QueueFullError):
+        metadata += ((PUSHBACK_KEY, str(round(error.retry_after * 1000))),)
+    return metadata
+
+
+def _details(error: Exception) -> Sequence[Message]:
+    if isinstance(error, ImageError | RequestError):
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.reason)
+        return (error_details_pb2.BadRequest(field_violations=[violation]),)
+    if isinstance(error, QueueFullError):
+        delay = Duration()
+        delay.FromMilliseconds(round(error.retry_after * 1000))
+        return (error_details_pb2.RetryInfo(retry_delay=delay),)
+    return ()
+
+
+def _status(code: grpc.StatusCode, message: str, details: Sequence[Message] = ()) -> status_pb2.Status:
+    status = status_pb2.Status(code=code.value[0], message=message)
+    for detail in details:
+        status.details.add().Pack(detail)
+    return status

@@ -1,0 +1,56 @@
+"""What APIs, metrics and worker processes know about a served model."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from holdfast.bundle.manifest import Accuracy, ThreatModelRecord
+from holdfast.model.preprocess import InputContract
+from holdfast.model.vote import VoteParameters
+
+
+class PlacementRecord(BaseModel):
+    """Where a model runs: the device, the GPU's name and why it is not the GPU ("" where there is nothing to say)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: Literal["cpu", "cuda"]
+    gpu: str = ""
+    text: str
+
+
+class ModelDescription(BaseModel):
+    """The description of one snapshot. It holds no array and no session, and travels to other processes as JSON.
+
+    Attributes:
+        version: the snapshot's; a larger one was published later.
+        name, created, encoder_sha256: of the bundle; `created` is ISO 8601.
+        contract: what images are decoded to.
+        embedding_dim: D, the length of an embedding.
+        class_names: by label.
+        exemplars: labelled images in the index.
+        vote: how neighbours become a label.
+        abstain_below: the credibility below which an answer abstains, in [0, 1].
+        threat_model: the attacker that the encoder was hardened against; epsilon in pixels of [0, 1].
+        accuracy: as it was measured; None where the bundle was never evaluated.
+        disagreement_ratio: share of exemplars whose own neighbours have another label, in [0, 1]; None where not measured.
+        placement: where it runs.
+
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int
+    name: str
+    created: str
+    encoder_sha256: str
+    contract: InputContract
+    embedding_dim: int
+    class_names: tuple[str, ...]
+    exemplars: int
+    vote: VoteParameters
+    abstain_below: float
+    threat_model: ThreatModelRecord
+    accuracy: Accuracy | None
+    disagreement_ratio: float | None
+    placement: PlacementRecord

@@ -1,0 +1,71 @@
+"""The model at one moment: everything that a batch is answered with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+from holdfast.bundle.reader import ENCODER, Bundle
+from holdfast.model.classifier import Classifier, Retrieval
+from holdfast.model.encoder.onnx import OnnxGradient
+from holdfast.model.preprocess import Pixels
+from holdfast.server.core.description import ModelDescription, PlacementRecord
+from holdfast.server.core.result import AnsweredBatch
+
+
+@dataclass(frozen=True, eq=False)
+class ModelSnapshot:
+    """Immutable; threads may share it. What replaces it is another snapshot with a larger version.
+
+    Attributes:
+        description: what callers and operators are to know about it.
+        classifier: answers batches.
+        load_gradient: gives the vector-Jacobian product of the encoder, loaded when it is first asked for.
+
+    """
+
+    description: ModelDescription
+    classifier: Classifier
+    load_gradient: Callable[[], OnnxGradient]
+
+    @classmethod
+    def of(cls, bundle: Bundle, version: int) -> Self:
+        """The model of a bundle. Nothing else of the server builds a classifier or keeps a bundle."""
+        return cls(_describe(bundle, version), bundle.classifier(), lambda: bundle.gradient)
+
+    @property
+    def version(self) -> int:
+        """Of all snapshots of one server, this one's own."""
+        return self.description.version
+
+    @property
+    def gradient(self) -> OnnxGradient:
+        """The vector-Jacobian product of the encoder. Raises BundleError where the bundle has none."""
+        return self.load_gradient()
+
+    def retrieve(self, images: Pixels) -> Retrieval:
+        """The first half of a batch, which a device computes: embed and search uint8 [N, H, W, C]."""
+        return self.classifier.retrieve(images)
+
+    def decide(self, retrieval: Retrieval) -> AnsweredBatch:
+        """The second half, which is the CPU's: order neighbours, vote, and say how far the vote can be trusted."""
+        return AnsweredBatch(self.description, self.classifier.decide(retrieval))
+
+
+def _describe(bundle: Bundle, version: int) -> ModelDescription:
+    manifest, placement = bundle.manifest, bundle.placement
+    return ModelDescription(
+        version=version,
+        name=manifest.name,
+        created=manifest.created,
+        encoder_sha256=manifest.files[ENCODER],
+        contract=manifest.input,
+        embedding_dim=manifest.embedding_dim,
+        class_names=manifest.class_names,
+        exemplars=bundle.index.size,
+        vote=manifest.vote,
+        abstain_below=manifest.calibration.abstain_below if manifest.calibration else 0.0,
+        threat_model=manifest.threat_model,
+        accuracy=manifest.accuracy,
+        disagreement_ratio=manifest.index.disagreement_ratio if manifest.index else None,
+        placement=PlacementRecord(device=placement.device, gpu=placement.gpu, text=str(placement)),
+    )

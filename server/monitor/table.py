@@ -1,0 +1,10 @@
+"""Everything that observes answers: a file, and one line here."""
+
+from holdfast.server.core.observers import MakeObserver
+from holdfast.server.monitor.answers import AnswerMetrics
+from holdfast.server.monitor.probes import Prober
+
+OBSERVERS: tuple[MakeObserver, ...] = (
+    AnswerMetrics.make,
+    Prober.make,
+)

@@ -1,0 +1,46 @@
+import json
+from pathlib import Path
+
+from holdfast.evaluation.report import read_report, render, write_report
+from holdfast.evaluation.report.migrations import migrated
+from holdfast.evaluation.report.results import Report
+from holdfast.files import sha256_file
+from tests.holdfast.bundle.tiny import write_bundle
+from tests.holdfast.evaluation.report.made_up import Page
+
+SHIPPED = Path(__file__).parents[4] / "bundles/cifar10-small"
+
+
+def as_version_1(report: Report) -> dict:
+    plain = json.loads(report.model_dump_json())
+    for old, new in (("gates", "sanity_checks"), ("alarms", "detectors"), ("circumstances", "provenance")):
+        plain[old] = plain.pop(new)
+    return plain | {"report_version": 1}
+
+
+def test_a_report_of_version_1_is_read_as_it_was(report, tmp_path, capsys):
+    bundle = write_bundle(tmp_path / "bundle")
+    write_report(bundle, report)
+    path = bundle / "report/report.json"
+    manifest = (bundle / "manifest.json").read_text()
+    before = sha256_file(path)
+    path.write_text(json.dumps(as_version_1(report)))
+    (bundle / "manifest.json").write_text(manifest.replace(before, sha256_file(path)))
+    assert read_report(bundle) == report
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_is_no_report_comes_back_as_it_is():
+    for other in ([], None, {}, {"report_version": 17}, {"report_version": 2}):
+        assert migrated(other) == other
+
+
+def test_the_shipped_report_has_its_page():
+    report = read_report(SHIPPED)
+    assert len(report.sanity_checks) == 12
+    assert report.passed
+    assert len(report.detectors) == 4
+    assert report.provenance.served_on == "cpu"  # of before there was a choice
+    page = Page(render(report))
+    assert all(check.name in page.text for check in report.sanity_checks)
+    assert all(detector.name in page.text for detector in report.detectors)

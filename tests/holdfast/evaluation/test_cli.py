@@ -1,0 +1,153 @@
+import os
+import shutil
+import signal
+import sys
+
+import pytest
+
+from holdfast.bundle.reader import Bundle
+from holdfast.evaluation import pipeline
+from holdfast.evaluation.cli import main
+from holdfast.evaluation.report import read_report
+from holdfast.evaluation.sanity import checks
+from holdfast.evaluation.stages import curves
+from holdfast.intervals import Rate
+
+ONE_BALL = ["--full", "--images", "4", "--steps", "1", "--restarts", "1", "--balls", "linf:32/255"]
+
+
+def printed(capsys) -> str:
+    return " ".join(capsys.readouterr().out.split())
+
+
+def complained(capsys) -> str:
+    return " ".join(capsys.readouterr().err.split())
+
+
+@pytest.fixture
+def only_one_check(monkeypatch):
+    """A full evaluation whose only sanity check passes."""
+    passed = checks.everything_falls(Rate(0, 5))
+    assert passed.passed
+    monkeypatch.setattr(pipeline, "sanity_checks", lambda *_: (passed,))
+
+
+def test_it_measures_and_records(bundle, capsys):
+    assert main([str(bundle), "--images", "20", "--steps", "2", "--epsilon", "0.05", "--record"]) == 0
+    assert "robust accuracy" in printed(capsys)
+    accuracy = Bundle.open(bundle).manifest.accuracy
+    assert accuracy is not None
+    assert (accuracy.images, accuracy.epsilon, accuracy.norm) == (20, 0.05, "linf")
+    assert accuracy.robust < accuracy.clean
+    assert "PGD-2" in accuracy.attack
+
+
+def test_what_is_no_bundle_is_refused(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert "not a bundle" in complained(capsys)
+
+
+def test_everything_is_attacked_and_reported(bundle, exported, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(curves, "EPSILONS", {"linf": (0.0, 16 / 255), "l2": (0.0, 1.0)})
+    flags = "--full --images 6 --steps 1 --restarts 1 --queries 12 --targets 1 --curve-images 6 --plants 1 --batch-size 6"
+    other = shutil.copytree(exported, tmp_path / "other")
+    arguments = [str(bundle), *flags.split(), "--balls", "linf:32/255", "--transfer-from", str(other), "--record"]
+    status = main(arguments)
+    report = read_report(bundle)
+    # Six images and one gradient are no honest evaluation, and that is what it says.
+    assert (status, report.passed) == (3, False)
+    text = printed(capsys)
+    assert "L-inf 32/255, bank known: robust" in text
+    assert "2 radii in l2, by PGD-1; at most" in text
+    failed = {check.name for check in report.sanity_checks if not check.passed}
+    assert failed
+    assert all(f"FAILED {name}" in text for name in failed)
+    kinds = {step.kind for step in report.threats[0].steps}
+    assert kinds == {"white box", "transfer", "black box", "random"}
+    assert any("transfer from other" in step.name for step in report.threats[0].steps)
+    assert report.provenance.command.startswith("holdfast evaluate ")
+    assert (bundle / "report" / "index.html").is_file()
+    accuracy = Bundle.open(bundle).manifest.accuracy
+    assert (accuracy.images, accuracy.norm, accuracy.epsilon) == (6, "linf", 32 / 255)
+    assert accuracy.robust == report.threats[0].robust.value
+    assert main([*arguments, "--seed", "1"]) == 2
+    assert "seed: there 0, now 1" in complained(capsys)
+
+
+def test_the_status_is_0_where_every_check_passes(bundle, tmp_path, short, only_one_check):
+    assert main([str(bundle), *ONE_BALL, "--cache", str(tmp_path / "c")]) == 0
+    assert (tmp_path / "c" / "identity.json").is_file()
+
+
+@pytest.mark.usefixtures("short", "only_one_check")
+def test_ctrl_c_has_a_status_of_its_own_and_the_same_command_goes_on(bundle, recorder, capsys):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    recorder.at, recorder.event = 1, interrupt
+    assert main([str(bundle), *ONE_BALL]) == 130
+    assert "the same command" in complained(capsys)
+    assert main([str(bundle), *ONE_BALL]) == 0
+
+
+def test_a_slice_has_a_status_of_its_own_and_the_same_command_goes_on(bundle, short, only_one_check, capsys):
+    for _ in range(2):
+        assert main([str(bundle), *ONE_BALL, "--minutes", "1e-9"]) == 75
+        text = complained(capsys)
+        assert "minutes" in text
+        assert "the same command" in text
+    assert not (bundle / "report").exists()
+    assert main([str(bundle), *ONE_BALL, "--minutes", "60"]) == 0
+    assert (bundle / "report" / "index.html").is_file()
+
+
+def test_sigterm_ends_it_as_ctrl_c_does(bundle, short, recorder, capsys):
+    recorder.at, recorder.event = 1, lambda: os.kill(os.getpid(), signal.SIGTERM)
+    handler = signal.getsignal(signal.SIGTERM)
+    assert main([str(bundle), *ONE_BALL, "--batch-size", "2"]) == 143
+    assert signal.getsignal(signal.SIGTERM) == handler
+    assert "the same command" in complained(capsys)
+    cache = bundle.with_name(f"{bundle.name}.evaluation")
+    assert (cache / "seconds.json").is_file()
+    assert list(cache.glob("curve-*.npz"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--images", "-1"], "--images must be at least 0"),
+        (["--steps", "0"], "--steps must be at least 1"),
+        (["--full", "--queries", "0"], "--queries must be at least 1"),
+        (["--epsilon", "-1"], "--epsilon must be"),
+        (["--balls", "linf:8/255"], "--balls needs --full"),
+        (["--minutes", "9"], "--minutes needs --full"),
+        (["--full", "--minutes", "-1"], "--minutes must be at least 0"),
+        (["--full", "--epsilon", "0.1"], "--balls"),
+        (["--full", "--balls", "linf:8"], "8/255"),
+        (["--full", "--balls", "l2:1", "--record"], "linf:"),
+        (["--full", "--transfer-from", "nowhere"], "nowhere is not a bundle"),
+        (["--full", "--images", "0", "--data-dir", "/nowhere", "--balls", "l7:1"], "is no ball"),
+        (["--gradients", "torch"], "holdfast evaluate"),
+        (["--precision", "bfloat16"], "--gradients torch"),
+    ],
+)
+def test_bad_options_are_refused(exported, capsys, flags, said):
+    assert main([str(exported), *flags]) == 2
+    assert said in complained(capsys)
+
+
+def test_a_missing_library_is_named_before_anything_is_attacked(exported, short, recorder, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyautoattack", None)
+    assert main([str(exported), "--full", "--images", "4"]) == 2
+    assert "holdfast[eval]" in complained(capsys)
+    assert recorder.asked == []
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    text = printed(capsys)
+    for word in ("--full", "--balls", "--transfer-from", "runs/digits --full", "exit status", "sanity check", "detectors"):
+        assert word in text
+    assert "gates" not in text
