@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.environment import add_device_flag, add_precision_flag, restart_with_one_thread
-from bench.report import Spread, Target, run_benchmark, show, write_json
-from bench.timing import times_a_second
+from bench.harness.environment import add_device_flag, add_precision_flag, restart_with_one_thread
+from bench.harness.report import Spread, Target, run_benchmark, show, write_json
+from bench.harness.timing import times_a_second
 
 if TYPE_CHECKING:
     from holdfast.bundle.reader import Bundle
@@ -44,7 +44,7 @@ def measure(
     from holdfast.server.core.engine import batcher_of  # noqa: PLC0415
     from holdfast.server.core.holder import ModelHolder  # noqa: PLC0415
     from holdfast.server.core.snapshot import ModelSnapshot  # noqa: PLC0415
-    from holdfast.server.monitor.metrics import Metrics  # noqa: PLC0415
+    from holdfast.server.metrics.metrics import Metrics  # noqa: PLC0415
 
     bundle = Bundle.open(directory, device=device, max_batch=batch, precision=precision)
     images = np.random.default_rng(0).integers(0, 256, (batch, *bundle.manifest.input.shape), dtype=np.uint8)

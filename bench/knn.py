@@ -11,9 +11,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench.environment import restart_with_one_thread
-from bench.report import Spread, Target, run_benchmark, show, write_json
-from bench.timing import seconds_of
+from bench.harness.environment import restart_with_one_thread
+from bench.harness.report import Spread, Target, run_benchmark, show, write_json
+from bench.harness.timing import seconds_of
 
 BOUND = 1.5
 
@@ -24,7 +24,7 @@ def measure(rows: int, dim: int, batch: int, k: int, pairs: int) -> tuple[Spread
     import numpy as np  # noqa: PLC0415
     from rich.progress import track  # noqa: PLC0415
 
-    from bench.vectors import unit_vectors  # noqa: PLC0415
+    from bench.harness.vectors import unit_vectors  # noqa: PLC0415
     from holdfast.model.retrieval.base import Bank, nearest  # noqa: PLC0415
     from holdfast.model.retrieval.flat import FlatIndex  # noqa: PLC0415
 

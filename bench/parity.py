@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.environment import add_device_flag, add_precision_flag, restart_with_one_thread
-from bench.report import Target, run_benchmark, show, write_json
+from bench.harness.environment import add_device_flag, add_precision_flag, restart_with_one_thread
+from bench.harness.report import Target, run_benchmark, show, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from bench.report import run_benchmark
+from bench.harness.report import run_benchmark
 from holdfast.attacks.adaptive import AdaptiveAttack
 from holdfast.attacks.losses import Counts, TopK
 from holdfast.attacks.noise import NoiseAttack

@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.environment import add_device_flag, restart_with_one_thread
-from bench.report import Spread, run_benchmark, show, write_json
-from bench.timing import seconds_of
+from bench.harness.environment import add_device_flag, restart_with_one_thread
+from bench.harness.report import Spread, run_benchmark, show, write_json
+from bench.harness.timing import seconds_of
 
 if TYPE_CHECKING:
     from holdfast.model.encoder.device import Device
@@ -45,7 +45,7 @@ def measure(
     import torch  # noqa: PLC0415
     from rich.progress import Progress  # noqa: PLC0415
 
-    from bench.vectors import unit_vectors  # noqa: PLC0415
+    from bench.harness.vectors import unit_vectors  # noqa: PLC0415
     from holdfast.model.retrieval.base import nearest  # noqa: PLC0415
     from holdfast.trainer.cost.roofline import measure_roofline  # noqa: PLC0415
 
@@ -71,7 +71,7 @@ def indexed(device: "Device", rows: int, dim: int) -> "Retriever":
     """Random unit vectors, on the device."""
     import numpy as np  # noqa: PLC0415
 
-    from bench.vectors import unit_vectors  # noqa: PLC0415
+    from bench.harness.vectors import unit_vectors  # noqa: PLC0415
     from holdfast.model.retrieval.base import Bank  # noqa: PLC0415
     from holdfast.model.retrieval.flat import FlatIndex  # noqa: PLC0415
     from holdfast.model.retrieval.flat_gpu import GpuFlatIndex  # noqa: PLC0415

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench.callers import run_callers
-from bench.environment import restart_with_one_thread
-from bench.report import Spread, Target, run_benchmark, show, write_json
-from bench.server_process import running_server
-from bench.timing import times_a_second
+from bench.harness.callers import run_callers
+from bench.harness.environment import restart_with_one_thread
+from bench.harness.report import Spread, Target, run_benchmark, show, write_json
+from bench.harness.server_process import running_server
+from bench.harness.timing import times_a_second
 from holdfast.errors import HoldfastError
 
 BOUND = 0.70

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from holdfast.bundle.exemplars import Exemplars
-from holdfast.bundle.manifest import DataRecord, Manifest, ThreatModelRecord, Training
+from holdfast.bundle.manifest import DataRecord, Manifest, ThreatModelRecord, TrainingRecord
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.writer import BundleWriter
 from holdfast.model.credibility import calibrate
@@ -73,7 +73,7 @@ def _manifest() -> Manifest:
         class_names=tuple("abcd"),
         vote=VoteParameters(k=K, weighting="uniform", temperature=0.1),
         threat_model=ThreatModelRecord(norm="linf", epsilon=8 / 255),
-        training=Training(
+        training=TrainingRecord(
             command="python -m bench.synthetic",
             seed=0,
             commit="",

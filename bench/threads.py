@@ -14,8 +14,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from bench.environment import restart_with_one_thread
-from bench.report import Spread, Target, run_benchmark, show, write_json
+from bench.harness.environment import restart_with_one_thread
+from bench.harness.report import Spread, Target, run_benchmark, show, write_json
 from bench.training import PGD_STEPS, add_flags, encoder_named, noisy_images, training_config
 
 BOUND = 0.8

@@ -15,8 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.environment import add_device_flag, restart_with_one_thread
-from bench.report import Spread, Target, run_benchmark, show, write_json
+from bench.harness.environment import add_device_flag, restart_with_one_thread
+from bench.harness.report import Spread, Target, run_benchmark, show, write_json
 
 if TYPE_CHECKING:
     from holdfast.data import Splits

@@ -12,12 +12,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from bench.server_process import Server, running_server
+from bench.harness.server_process import Server, running_server
 from demo.pipeline import ENTRIES, Entry, attack_entry, export_entry, is_made
 from demo.rows import choose, picture_rows
 from demo.serving import Traffic, classify, labels_of, wait_for_probes
 from demo.tables import percent, robustness_table, scraped_table
-from demo.training import Training, trainings
+from demo.training import TrainingProcess, trainings
 from holdfast import data
 from holdfast.data import Splits
 from holdfast.environment import AVX512, cpu_flags
@@ -124,7 +124,7 @@ def measure(out: Path, splits: Splits, images: int, to_train: Sequence[Entry], c
     return results
 
 
-def threads_for(running: Sequence[Training]) -> int:
+def threads_for(running: Sequence[TrainingProcess]) -> int:
     """How many batches to attack side by side: one for each core that no training needs."""
     busy = len({id(training) for training in running if training.running})
     return max(1, min(MOST_THREADS, len(os.sched_getaffinity(0)) - busy))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.server_process import Server
+from bench.harness.server_process import Server
 from holdfast.client import Answer, Client
 from holdfast.errors import HoldfastError
 from holdfast.model.preprocess import Pixels

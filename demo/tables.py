@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
-from bench.server_process import Server
+from bench.harness.server_process import Server
 from demo.serving import probes
 from holdfast.evaluation import Evaluation
 from holdfast.intervals import Rate

@@ -32,7 +32,7 @@ END_GRACE_S = 10.0
 """For a process that is told to end, before it is killed."""
 
 
-class Training:
+class TrainingProcess:
     """A process that trains some entries, one after the other. Its steps are read from their log.csv."""
 
     def __init__(self, entries: Sequence[Entry], out: Path) -> None:
@@ -83,7 +83,7 @@ class Training:
 
 
 @contextmanager
-def trainings(groups: Sequence[Sequence[Entry]], out: Path, progress: Progress) -> Iterator[dict[str, Training]]:
+def trainings(groups: Sequence[Sequence[Entry]], out: Path, progress: Progress) -> Iterator[dict[str, TrainingProcess]]:
     """Train every group in a process of its own; yields the one of each entry by its name, and ends all at the end.
 
     Args:
@@ -92,7 +92,7 @@ def trainings(groups: Sequence[Sequence[Entry]], out: Path, progress: Progress) 
         progress: where each training has a bar.
 
     """
-    begun = [Training(group, out) for group in groups if group]
+    begun = [TrainingProcess(group, out) for group in groups if group]
     ended = Event()
     watch = Thread(target=_watch, args=(begun, out, progress, ended), name="watch", daemon=True)
     watch.start()
@@ -117,7 +117,7 @@ def steps_done(directory: Path) -> int:
     return sum(last.values())
 
 
-def _watch(begun: Sequence[Training], out: Path, progress: Progress, ended: Event) -> None:
+def _watch(begun: Sequence[TrainingProcess], out: Path, progress: Progress, ended: Event) -> None:
     """Move the bars until `ended`."""
     bars: dict[str, Any] = {}
     for entry in (entry for training in begun for entry in training.entries):

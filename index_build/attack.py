@@ -29,7 +29,7 @@ def attack(
 ) -> Pixels:
     """PGD down the soft-kNN margin of the true class, from the image itself.
 
-    Enough to tell votes apart, and far from a measurement of robustness: that is python -m holdfast.evaluation. All steps
+    Enough to tell votes apart, and far from a measurement of robustness: that is holdfast evaluate. All steps
     together could cross the ball and return.
 
     Args:

@@ -124,7 +124,7 @@ def _check(manifest: Manifest, splits: Splits) -> None:
     if splits.sha256 != record.sha256:
         raise IndexBuildError(
             f"this is not the {record.name} set the encoder was trained with: sha256 {splits.sha256}, the manifest says "
-            f"{record.sha256}. Point --data-dir to that set, or train again with python -m trainer"
+            f"{record.sha256}. Point --data-dir to that set, or train again with holdfast train"
         )
     if splits.class_names != manifest.class_names:
         raise IndexBuildError(

@@ -25,7 +25,7 @@ Labels = NDArray[np.int64]
 KS = (15, 25, 50, 75, 100, 200, 400, 1000, 2000)
 TEMPERATURES = (0.02, 0.03, 0.05, 0.07, 0.1)
 AGREEMENT = 0.99
-"""What the evaluation's sanity check asks for (python -m holdfast.evaluation --full)."""
+"""What the evaluation's sanity check asks for (holdfast evaluate --full)."""
 
 AT_ONCE = 200
 

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
 
 from holdfast.errors import HoldfastError
+from holdfast.exit_status import explain_statuses
 from holdfast.model.device_choice import DeviceChoice, Precision
 
 PREFIX = "HOLDFAST_"
@@ -30,12 +31,25 @@ def _epsilons(value: object) -> object:
     return tuple(float(Fraction(part.strip())) if isinstance(part, str) else part for part in parts if part != "")
 
 
-class Settings(BaseSettings):
-    """Serve a bundle over gRPC.
+DESCRIPTION = f"""Serve a bundle over gRPC until SIGTERM, with health, and metrics for Prometheus.
 
-    Every flag can also be an environment variable: --max-batch is HOLDFAST_MAX_BATCH. A flag wins over its variable.
-    Unknown flags and unknown HOLDFAST_ variables are refused.
-    """
+examples:
+  holdfast serve --bundle runs/digits                                  gRPC on port 50051, metrics on port 9464
+  holdfast serve --bundle runs/digits --probe-rate 0.01                attack one in a hundred answered images, when idle
+  holdfast serve --bundle runs/digits --device cuda --workers 4        four processes that feed a GPU
+  HOLDFAST_BUNDLE=runs/digits holdfast serve --host 0.0.0.0            every flag is a variable, too
+
+Every flag can also be an environment variable: --max-batch is HOLDFAST_MAX_BATCH. A flag wins over its variable.
+Unknown flags and unknown HOLDFAST_ variables are refused.
+
+{explain_statuses(0, 1, 2)}
+"""
+
+
+class Settings(BaseSettings):
+    """What a server can be told, by flags or by the environment."""
+
+    __doc__ = DESCRIPTION  # which --help shows
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -48,7 +62,7 @@ class Settings(BaseSettings):
         cli_avoid_json=True,
     )
 
-    bundle: Path = Field(description="Directory of the bundle to serve, as python -m index_build left it.")
+    bundle: Path = Field(description="Directory of the bundle to serve, as holdfast index left it.")
 
     device: DeviceChoice = Field(
         "cpu",
@@ -59,8 +73,8 @@ class Settings(BaseSettings):
     precision: Precision = Field(
         "float32",
         description="What a GPU computes the encoder in: float32, as the CPU, or float16, several times as fast on paper, where"
-        " the bundle has a graph for it (python -m trainer --half); labels that change are few, and an evaluation can use the"
-        " same (python -m holdfast.evaluation --serve-in).",
+        " the bundle has a graph for it (holdfast train --half); labels that change are few, and an evaluation can use the"
+        " same (holdfast evaluate --serve-in).",
     )
 
     workers: int = Field(
@@ -140,12 +154,12 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.
     unknown = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
     if unknown:
         raise ConfigurationError(
-            f"unknown environment variables: {', '.join(unknown)}; python -m server --help lists what there is"
+            f"unknown environment variables: {', '.join(unknown)}; holdfast serve --help lists what there is"
         )
     try:
         return CliApp.run(Settings, cli_args=list(arguments))
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
-        raise ConfigurationError(f"{faults} (python -m server --help)") from None
+        raise ConfigurationError(f"{faults} (holdfast serve --help)") from None
     except SettingsError as error:
-        raise ConfigurationError(f"{error} (python -m server --help)") from None
+        raise ConfigurationError(f"{error} (holdfast serve --help)") from None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from holdfast.bundle.exemplars import Exemplars
-from holdfast.bundle.manifest import DataRecord, IndexRecord, Manifest, ThreatModelRecord, Training
+from holdfast.bundle.manifest import DataRecord, IndexRecord, Manifest, ThreatModelRecord, TrainingRecord
 from holdfast.bundle.writer import BundleWriter
 from holdfast.model.credibility import calibrate
 from holdfast.model.encoder.onnx import OnnxEncoder
@@ -147,7 +147,7 @@ def of_every_colour(per_class: int, seed: int, **options: Any) -> tuple[Pixels, 
 
 def manifest(side: int, dim: int, class_names: Sequence[str], /, **changes: Any) -> Manifest:
     """Of a bundle that nobody trained; `changes` are fields in the place of these."""
-    training = Training(
+    training = TrainingRecord(
         command="python -m trainer",
         seed=0,
         commit="0" * 40,

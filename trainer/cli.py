@@ -77,4 +77,4 @@ def run(config: TrainConfig, command: str, console: Console, begun: float) -> No
     console.print(describe_throughput(trained.throughputs, dry_run))
     with console.status("exporting, and comparing the graphs with torch"):
         parity = write_bundle(config, splits, trained, command)
-    console.print(f"trained in {trained.seconds:.0f} s; {parity}\nnext: python -m index_build {config.out}")
+    console.print(f"trained in {trained.seconds:.0f} s; {parity}\nnext: holdfast index {config.out}")

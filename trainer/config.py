@@ -10,7 +10,9 @@ from holdfast.bundle.threat_model import Norm, ThreatModel
 from holdfast.data import DataName
 from holdfast.trainer.encoders import EncoderConfig
 from holdfast.trainer.objectives import ObjectiveConfig
-from holdfast.trainer.state.tensor_file import SMALLEST_PART
+
+SMALLEST_PART = 4096
+"""Bytes that a part of a checkpoint must have room for."""
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def train_from(
     ):
         log.begin(stages_done(config, start) if found else {})
         recorder = Recorder(config, splits.sha256, log, sync_every(device))
-        training = Training(config, to_device(splits.train, device), parallel, recorder, deadline)
+        training = TrainingRun(config, to_device(splits.train, device), parallel, recorder, deadline)
         for number in range(start.stage, len(objectives)):
             if number > start.stage:
                 # What a stage learned besides the encoder, the next one goes on with, as far as it has the same.
@@ -118,7 +118,7 @@ def train_from(
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
+class TrainingRun:
     """What all stages of a run share."""
 
     config: TrainConfig

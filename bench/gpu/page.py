@@ -7,12 +7,12 @@ from typing import Any
 from rich.table import Table
 
 from bench.gpu.picture import draw
-from bench.gpu.results import Result
+from bench.gpu.results import StepResult
 from bench.gpu.steps import Step
-from bench.report import Target
+from bench.harness.report import Target
 from holdfast.files import replace_atomically, write_atomically
 
-StepResults = Iterable[tuple[Step, Result | None]]
+StepResults = Iterable[tuple[Step, StepResult | None]]
 
 SAID_ABOVE = {"bench", "promised", "bound", "at_least", "met", "host"}
 """What a benchmark writes for a program, and the page says in its table of promises and its first line."""
@@ -39,7 +39,7 @@ def write_page(out: Path, found: StepResults) -> None:
     write_atomically(out / "gpu.md", markdown(done).encode())
 
 
-def markdown(done: list[tuple[Step, Result]]) -> str:
+def markdown(done: list[tuple[Step, StepResult]]) -> str:
     """The page: promises first, then the numbers of each step and the command that gives them."""
     numbers = {step.name: result.numbers for step, result in done}
     lines = ["# Measured", "", _host(numbers), "", "![What was measured](gpu.png)", ""]

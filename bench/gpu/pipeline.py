@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from rich.console import Console
 
-from bench.environment import IN_A_ROW
-from bench.gpu.results import Result, Results
-from bench.gpu.scales import Scale
+from bench.gpu.results import Results, StepResult
+from bench.gpu.scales import BenchScale
 from bench.gpu.steps import Step
+from bench.harness.environment import IN_A_ROW
 from holdfast.errors import HoldfastError
 from holdfast.interrupts import TIME_UP, TimeUpError
 
@@ -33,7 +33,7 @@ class Clock:
         return self.minutes - (time.monotonic() - self.begun) / 60 if self.minutes else math.inf
 
 
-def run_steps(results: Results, scale: Scale, clock: Clock, console: Console) -> None:
+def run_steps(results: Results, scale: BenchScale, clock: Clock, console: Console) -> None:
     """Do every step that is not done.
 
     Raises:
@@ -61,7 +61,7 @@ def run_steps(results: Results, scale: Scale, clock: Clock, console: Console) ->
 
 def _do(step: Step, before: float, results: Results, clock: Clock) -> None:
     begun = time.monotonic()
-    result = Result(step.name, results.identity(step), step.typed, "under way", before, after=results.before(step))
+    result = StepResult(step.name, results.identity(step), step.typed, "under way", before, after=results.before(step))
     if step.rewrites:
         step.leaves.unlink(missing_ok=True)
     try:

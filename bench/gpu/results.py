@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.gpu.steps import Step
-from bench.report import Target
+from bench.harness.report import Target
 from holdfast.errors import HoldfastError
 from holdfast.files import write_atomically
 
 
 @dataclass(frozen=True)
-class Result:
+class StepResult:
     """What is kept of a step.
 
     Attributes:
@@ -55,7 +55,7 @@ class Results:
         self.steps = tuple(steps)
         self._by_name = {step.name: step for step in steps}
 
-    def of(self, step: Step) -> Result | None:
+    def of(self, step: Step) -> StepResult | None:
         """What there is of a step; none where it was not begun, or a step that it needs was done anew since.
 
         Raises:
@@ -68,7 +68,7 @@ class Results:
         try:
             found = json.loads(path.read_bytes())
             targets = tuple(Target(**target) for target in found.pop("targets"))
-            result = Result(**found, targets=targets)
+            result = StepResult(**found, targets=targets)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise HoldfastError(f"{path} is not a result of a step ({error}): delete it, and the step is done again") from None
         if result.identity != self.identity(step):
@@ -78,13 +78,13 @@ class Results:
             )
         return result if result.after == self.before(step) else None
 
-    def keep(self, result: Result) -> None:
+    def keep(self, result: StepResult) -> None:
         """Write it down."""
         self.folder.mkdir(parents=True, exist_ok=True)
         content = json.dumps(asdict(result), indent=2, default=str) + "\n"
         write_atomically(self.folder / f"{result.step}.json", content.encode())
 
-    def all(self) -> Iterable[tuple[Step, Result | None]]:
+    def all(self) -> Iterable[tuple[Step, StepResult | None]]:
         """Every step with what there is of it."""
         return [(step, self.of(step)) for step in self.steps]
 

@@ -12,7 +12,7 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class Scale:
+class BenchScale:
     """The flags of each step's command, but for device and places.
 
     Attributes:
@@ -41,7 +41,7 @@ class Scale:
 
 
 # Minutes are guesses, on the safe side, until somebody has measured them on a GPU.
-FLAGSHIP = Scale(
+FLAGSHIP = BenchScale(
     about="ResNet-18 on CIFAR-10, for one H100",
     preset="cifar10-resnet18",
     needs_data=True,
@@ -60,7 +60,7 @@ FLAGSHIP = Scale(
     goal=Goal(clean=0.84, robust={"linf:4/255": 0.66, "linf:8/255": 0.47}),
 )
 
-DIGITS = Scale(
+DIGITS = BenchScale(
     about="the digits of scikit-learn, for two CPU cores: four minutes",
     preset="digits",
     needs_data=False,
@@ -73,7 +73,7 @@ DIGITS = Scale(
     scan=("--rows", "50000", "200000", "--dim", "128"),
 )
 
-TINY = Scale(
+TINY = BenchScale(
     about="every step at its least, for tests: nothing that it measures means anything",
     preset="digits-supervised",
     needs_data=False,

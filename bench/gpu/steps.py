@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.gpu.scales import Goal, Scale
-from bench.report import Target
+from bench.gpu.scales import BenchScale, Goal
+from bench.harness.report import Target
 from holdfast.bundle.reader import read_manifest
 from holdfast.bundle.threat_model import ThreatModel, ball
 from holdfast.exit_status import CHECKS_FAILED
@@ -69,7 +69,7 @@ class Place:
         return ("--data-dir", str(self.data_dir)) if self.data_dir else ()
 
 
-def steps(scale: Scale, place: Place) -> tuple[Step, ...]:
+def steps(scale: BenchScale, place: Place) -> tuple[Step, ...]:
     """All of them, in order."""
     device, bundle = ("--device", place.device), str(place.bundle)
     served = (*device, "--precision", scale.precision)

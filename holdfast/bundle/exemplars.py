@@ -66,4 +66,4 @@ class Exemplars:
             with np.load(path, allow_pickle=False) as table:
                 return cls(table["ids"], table["labels"], table["sources"], table["flags"])
         except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
-            raise BundleError(f"{path} is not an exemplars' table: {error}; run python -m index_build again") from None
+            raise BundleError(f"{path} is not an exemplars' table: {error}; run holdfast index again") from None

@@ -47,7 +47,7 @@ class DataRecord(Record):
     seed: int
 
 
-class Training(Record):
+class TrainingRecord(Record):
     """Where the encoder came from."""
 
     command: str
@@ -61,7 +61,7 @@ class Training(Record):
 
 
 class IndexRecord(Record):
-    """What python -m index_build built, and measured of it; `kind` is one of holdfast.model.retrieval.table.RETRIEVERS."""
+    """What holdfast index built, and measured of it; `kind` is one of holdfast.model.retrieval.table.RETRIEVERS."""
 
     kind: str = Field(default=FLAT, min_length=1)
     exemplars: int = Field(ge=1)
@@ -95,7 +95,7 @@ class Manifest(Record):
     vote: VoteParameters
     surrogate_tau: float = Field(default=0.05, gt=0)
     threat_model: ThreatModelRecord
-    training: Training
+    training: TrainingRecord
     index: IndexRecord | None = None
     calibration: Calibration | None = None
     accuracy: Accuracy | None = None

@@ -42,7 +42,7 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST
     if not path.is_file():
-        raise MissingFileError(f"{directory} is not a bundle: it has no {MANIFEST}; make one with python -m trainer")
+        raise MissingFileError(f"{directory} is not a bundle: it has no {MANIFEST}; make one with holdfast train")
     return Manifest.from_json(path.read_bytes(), str(path))
 
 
@@ -111,7 +111,7 @@ class Bundle:
         manifest = _verified(directory)
         if precision == "float16" and device != "cpu" and ENCODER_FLOAT16 not in manifest.files:
             raise MissingFileError(
-                f"{directory} has no {ENCODER_FLOAT16}: open it in float32, or export it with python -m trainer ... --half,"
+                f"{directory} has no {ENCODER_FLOAT16}: open it in float32, or export it with holdfast train ... --half,"
                 " which says where float16 is not near enough"
             )
         return place(device, partial(cls._open_on, directory, manifest, threads, max_batch), precision)
@@ -138,7 +138,7 @@ class Bundle:
     @cached_property
     def gradient(self) -> OnnxGradient:
         """The vector-Jacobian product of the encoder; loaded when first asked for."""
-        self._require(GRADIENT, "export the encoder again with python -m trainer")
+        self._require(GRADIENT, "export the encoder again with holdfast train")
         gradient = OnnxGradient(self.directory / GRADIENT, threads=self._threads, device=self._gradient_on)
         if gradient.shape != self.manifest.input.shape or gradient.dim != self.encoder.dim:
             raise ContractMismatchError(
@@ -151,14 +151,14 @@ class Bundle:
     def index(self) -> Retriever:
         """The exemplars, searchable; of the kind that the manifest names."""
         manifest, exemplars = self.manifest, self.exemplars
-        self._require(manifest.index_file, f"run python -m index_build {self.directory}")
+        self._require(manifest.index_file, f"run holdfast index {self.directory}")
         path = self.directory / manifest.index_file
         return open_retriever(manifest.index_kind, path, exemplars.ids, exemplars.labels, self.placement.device)
 
     @cached_property
     def exemplars(self) -> Exemplars:
         """What each row of the index is."""
-        self._require(EXEMPLARS, f"run python -m index_build {self.directory}")
+        self._require(EXEMPLARS, f"run holdfast index {self.directory}")
         return Exemplars.load(self.directory / EXEMPLARS)
 
     def classifier(self) -> Classifier:
@@ -179,7 +179,7 @@ class Bundle:
 
     def _check_index(self) -> None:
         index, exemplars, manifest = self.index, self.exemplars, self.manifest
-        again = f"run python -m index_build {self.directory}"
+        again = f"run holdfast index {self.directory}"
         if index.dim != self.encoder.dim:
             raise ContractMismatchError(
                 f"the index holds {index.dim} dimensions, the encoder returns {self.encoder.dim}; {again}"

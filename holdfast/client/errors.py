@@ -75,7 +75,7 @@ def _readable(code: grpc.StatusCode, message: str, status: status_pb2.Status, ad
         case grpc.StatusCode.UNAVAILABLE:
             return UnreachableError(
                 f"no holdfast server takes calls at {address} ({message}); start one with"
-                " python -m server --bundle DIR, or give its address",
+                " holdfast serve --bundle DIR, or give its address",
                 code,
             )
         case _:

@@ -36,7 +36,7 @@ def open_served(directory: Path, threads: int, serve_on: DeviceChoice, serve_in:
         threads: of ONNX Runtime.
         serve_on: where encoder and index run, as on a server: "cuda" takes the GPU that a server would, and no CPU in its
             place; "auto" may take the CPU, and the bundle's placement says so. gradient.onnx runs on the CPU in any case.
-        serve_in: what a GPU's encoder computes in, as `python -m server --precision`.
+        serve_in: what a GPU's encoder computes in, as `holdfast serve --precision`.
 
     Raises:
         BundleError, DeviceError: see `Bundle.open`.

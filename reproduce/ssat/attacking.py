@@ -22,7 +22,7 @@ from holdfast.evaluation.plan import slug
 from holdfast.evaluation.victim import served
 from reproduce.ssat.results import ATTACKS, Attacked, AttackName, Clean, written
 from reproduce.ssat.rows import Run
-from reproduce.ssat.scales import Scale
+from reproduce.ssat.scales import TableScale
 from reproduce.ssat.training import encoder_on_gpu
 
 
@@ -66,7 +66,7 @@ class RowAttacks:
 
     run: Run
     splits: Splits
-    scale: Scale
+    scale: TableScale
     out: Path
     progress: Progress | None = None
     _evaluations: dict[tuple[AttackName, ThreatModel], Evaluation] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from rich.console import Console
 from holdfast import data
 from holdfast.exit_status import GOES_ON, exit_status, explain_statuses
 from reproduce.ssat.pipeline import Pipeline
-from reproduce.ssat.scales import SCALES, SMALL, Scale
+from reproduce.ssat.scales import SCALES, SMALL, TableScale
 
 
 def description() -> str:
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--amdim", type=Path, metavar="RUN", help="a finished run of the same AMDIM training, to take it from")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     flags = parser.parse_args(arguments)
-    scale: Scale = SCALES[flags.scale]
+    scale: TableScale = SCALES[flags.scale]
     if flags.images is not None:
         if flags.images < 1:
             parser.error("--images must be at least 1")

@@ -18,7 +18,7 @@ from holdfast.files import replace_atomically
 from holdfast.intervals import Rate
 from reproduce.ssat.results import ATTACKS, TITLES, AttackName
 from reproduce.ssat.rows import ADVERSARIAL, AMDIM, DEACL, LABEL_FREE, SUPERVISED, guided_name
-from reproduce.ssat.tables import Result
+from reproduce.ssat.tables import TableResults
 
 GUIDED_COLOR = "#0969da"
 COLORS = {SUPERVISED: "#bf8700", ADVERSARIAL: "#cf222e", AMDIM: INK, LABEL_FREE: "#1a7f37", DEACL: "#8250df"}
@@ -51,7 +51,7 @@ class Point:
         return 100 * self.clean.value, 100 * self.dsr.value
 
 
-def draw(path: Path, result: Result) -> None:
+def draw(path: Path, result: TableResults) -> None:
     """Write the PNG: a column for each attack, a row for each ball."""
     balls = result.scale.balls
     height = HEIGHT * len(balls) + HEAD + FOOT
@@ -77,7 +77,7 @@ def draw(path: Path, result: Result) -> None:
             figure.savefig(temporary, metadata={"Software": None})
 
 
-def points_of(result: Result, attack: AttackName, ball: ThreatModel) -> list[Point]:
+def points_of(result: TableResults, attack: AttackName, ball: ThreatModel) -> list[Point]:
     """All rows: the checkpoints of guided SSAT first, in order."""
     guided = {guided_name(step): f"{step} steps" for step in result.scale.checkpoints}
     last = guided_name(result.scale.checkpoints[-1])
@@ -92,7 +92,7 @@ def points_of(result: Result, attack: AttackName, ball: ThreatModel) -> list[Poi
     return points
 
 
-def _header(figure: Figure, result: Result) -> None:
+def _header(figure: Figure, result: TableResults) -> None:
     height = figure.get_size_inches()[1]
     title = f"Clean accuracy against defence success rate, {NAMES.get(result.scale.data, result.scale.data)}"
     subtitle = (

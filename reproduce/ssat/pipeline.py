@@ -18,8 +18,8 @@ from reproduce.ssat.curve import draw
 from reproduce.ssat.results import ATTACKS, TITLES
 from reproduce.ssat.results_file import write_results
 from reproduce.ssat.rows import AMDIM, Run, table_rows
-from reproduce.ssat.scales import Scale
-from reproduce.ssat.tables import Result, accuracy_table, caption, claims_table, markdown, method, percent, sentences
+from reproduce.ssat.scales import TableScale
+from reproduce.ssat.tables import TableResults, accuracy_table, caption, claims_table, markdown, method, percent, sentences
 from reproduce.ssat.training import is_made, train_row
 
 
@@ -38,7 +38,7 @@ class Pipeline:
 
     """
 
-    scale: Scale
+    scale: TableScale
     out: Path
     splits: Splits
     command: str
@@ -46,7 +46,7 @@ class Pipeline:
     data_dir: Path | None = None
     amdim: Path | None = None
 
-    def run(self) -> Result:
+    def run(self) -> TableResults:
         """Every row, then what they come to: on the terminal, results.json, table.md, curve.png."""
         runs = table_rows(self.scale, self.out, self.data_dir)
         estimate = ProgressEstimate(self._minutes(runs))
@@ -57,7 +57,7 @@ class Pipeline:
             rows[run.name] = self._measure(run, estimate)
         verdicts = verdicts_of(claims_of(self.scale.checkpoints), rows, self.scale.balls)
         seconds = {run.name: read_manifest(run.directory).training.seconds for run in runs}
-        result = Result(self.scale, runs, rows, seconds, verdicts)
+        result = TableResults(self.scale, runs, rows, seconds, verdicts)
         self._print_result(result)
         return result
 
@@ -103,7 +103,7 @@ class Pipeline:
             self.console.print(words, highlight=False, markup=False)
         return row
 
-    def _print_result(self, result: Result) -> None:
+    def _print_result(self, result: TableResults) -> None:
         self.console.rule("result", align="left")
         for ball in self.scale.balls:
             self.console.print(accuracy_table(result, ball))

@@ -14,10 +14,10 @@ from holdfast.revision import commit
 from holdfast.trainer.state.record import plain
 from reproduce.ssat.claims import Verdict
 from reproduce.ssat.results import Attacked
-from reproduce.ssat.tables import Result, sentences
+from reproduce.ssat.tables import TableResults, sentences
 
 
-def write_results(path: Path, result: Result, command: str, data_sha256: str) -> None:
+def write_results(path: Path, result: TableResults, command: str, data_sha256: str) -> None:
     """Write it, all of it or nothing."""
     kept: dict[str, Any] = {
         "scale": result.scale.name,
@@ -50,7 +50,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _row(result: Result, number: int) -> dict[str, Any]:
+def _row(result: TableResults, number: int) -> dict[str, Any]:
     run = result.runs[number]
     row = result.rows[run.name]
     return {

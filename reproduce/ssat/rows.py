@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from holdfast.trainer.config import Stage, TrainConfig
-from reproduce.ssat.scales import Scale
+from reproduce.ssat.scales import TableScale
 
 SUPERVISED, ADVERSARIAL, AMDIM = "supervised", "supervised-adversarial", "amdim"
 LABEL_FREE, DEACL = "ssat-label-free", "deacl"
@@ -50,7 +50,7 @@ def guided_name(step: int) -> str:
     return f"ssat-guided-{step}"
 
 
-def table_rows(scale: Scale, out: Path, data_dir: Path | None = None) -> tuple[Run, ...]:
+def table_rows(scale: TableScale, out: Path, data_dir: Path | None = None) -> tuple[Run, ...]:
     """The rows in the order of the table, which is one in which they can be trained.
 
     Args:

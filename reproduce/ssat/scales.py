@@ -36,7 +36,7 @@ def ladder(*, steps: int = 40, restarts: int = 1, targeted_steps: int = 20, targ
 
 
 @dataclass(frozen=True)
-class Scale:
+class TableScale:
     """What every row is trained for, and what it costs.
 
     Attributes:
@@ -110,7 +110,7 @@ GUIDED = Stage("ssat", AS_PUBLISHED, steps=400, batch_size=100, learning_rate=1e
 CHECKPOINTS = (50, 100, 200, 400)
 MADRY = 8 / 255
 
-SMALL = Scale(
+SMALL = TableScale(
     name="small",
     about="AMDIM at width 48 for 14.6 epochs, on one core of two; 300 test images",
     encoder=AmdimConfig(width=48, n_rkhs=128, depth=1, activation="silu"),
@@ -144,7 +144,7 @@ SMALL = Scale(
     attack_minutes=2.5,
 )
 
-PAPER = Scale(
+PAPER = TableScale(
     name="paper",
     about="the released recipe, AMDIM at width 128 for 300 epochs, on a GPU. Never run here, its minutes are estimates",
     encoder=AmdimConfig(width=128, n_rkhs=128, depth=3),

@@ -10,14 +10,14 @@ from holdfast.intervals import Rate
 from reproduce.ssat.claims import Claim, Row, Verdict, Word, under
 from reproduce.ssat.results import ATTACKS, TITLES
 from reproduce.ssat.rows import Run
-from reproduce.ssat.scales import BALLS, Scale
+from reproduce.ssat.scales import BALLS, TableScale
 
 STYLES = {Word.HOLDS: "green", Word.FAILS: "red", Word.OPEN: "yellow"}
 DITTO = "same"
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class TableResults:
     """All that was measured.
 
     Attributes:
@@ -29,7 +29,7 @@ class Result:
 
     """
 
-    scale: Scale
+    scale: TableScale
     runs: tuple[Run, ...]
     rows: dict[str, Row]
     seconds: dict[str, float]
@@ -46,7 +46,7 @@ class Result:
         return len(next(iter(self.rows.values())).clean.right)
 
 
-def accuracy_table(result: Result, ball: ThreatModel) -> Table:
+def accuracy_table(result: TableResults, ball: ThreatModel) -> Table:
     """Clean accuracy, and DSR and robust accuracy under both attacks within one ball."""
     shown = Table(title=f"within {ball}, percent, 95 % Wilson intervals", title_justify="left")
     for number, heading in enumerate(_headings(result, ball)):
@@ -56,7 +56,7 @@ def accuracy_table(result: Result, ball: ThreatModel) -> Table:
     return shown
 
 
-def claims_table(result: Result) -> Table:
+def claims_table(result: TableResults) -> Table:
     """What the measured differences say to each claim."""
     shown = Table(title="claims", title_justify="left", show_lines=True)
     for heading in _claim_headings(result):
@@ -69,7 +69,7 @@ def claims_table(result: Result) -> Table:
     return shown
 
 
-def sentences(result: Result) -> list[str]:
+def sentences(result: TableResults) -> list[str]:
     """Plainly: which of the paper's claims hold under (a) and which under (b), and which only under (a)."""
     words = {attack: under(result.verdicts, attack) for attack in ATTACKS}
     said = [f"Under {TITLES[attack]}. {_listed(words[attack])}" for attack in ATTACKS]
@@ -80,7 +80,7 @@ def sentences(result: Result) -> list[str]:
     return said
 
 
-def markdown(result: Result) -> str:
+def markdown(result: TableResults) -> str:
     """Both tables, the sentences and how they were measured, to paste into a README."""
     claims = [cells for cells, _ in _claim_rows(result)]
     parts = [f"**Within {ball}**\n\n{_grid(_headings(result, ball), _cells(result, ball))}" for ball in result.scale.balls]
@@ -89,13 +89,13 @@ def markdown(result: Result) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _headings(result: Result, ball: ThreatModel) -> list[str]:
+def _headings(result: TableResults, ball: ThreatModel) -> list[str]:
     attacks = [f"({letter}) {measure}" for letter in "ab" for measure in ("DSR", "robust")]
     published = ["published clean / DSR"] if _place(result, ball) is not None else []
     return ["encoder", "clean", *attacks, *published, "training"]
 
 
-def _cells(result: Result, ball: ThreatModel) -> list[list[str]]:
+def _cells(result: TableResults, ball: ThreatModel) -> list[list[str]]:
     place, cells = _place(result, ball), []
     for run in result.runs:
         row = result.rows[run.name]
@@ -108,12 +108,12 @@ def _cells(result: Result, ball: ThreatModel) -> list[list[str]]:
     return cells
 
 
-def _place(result: Result, ball: ThreatModel) -> int | None:
+def _place(result: TableResults, ball: ThreatModel) -> int | None:
     """Which of the two published epsilons this ball stands for; None for another ball."""
     return BALLS.index(ball) if ball in BALLS and result.scale.data == "cifar10" else None
 
 
-def caption(result: Result) -> str:
+def caption(result: TableResults) -> str:
     """How it was measured."""
     steps = result.rows[result.runs[0].name].attacked[-1].steps
     first = result.scale.papers_attack.attacks[0]
@@ -138,12 +138,12 @@ def method() -> str:
     )
 
 
-def _claim_headings(result: Result) -> list[str]:
+def _claim_headings(result: TableResults) -> list[str]:
     balls = [f"({letter}) {ball}" for letter in "ab" for ball in result.scale.balls]
     return ["claim", "published", *balls]
 
 
-def _claim_rows(result: Result) -> list[tuple[list[str], list[Verdict]]]:
+def _claim_rows(result: TableResults) -> list[tuple[list[str], list[Verdict]]]:
     rows = []
     for claim in dict.fromkeys(verdict.claim for verdict in result.verdicts):
         verdicts = [verdict for verdict in result.verdicts if verdict.claim == claim]

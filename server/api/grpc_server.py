@@ -14,7 +14,7 @@ from holdfast.server.api.interceptors import Admit, Measure, Translate
 from holdfast.server.api.table import APIS
 from holdfast.server.core.facade import Core
 from holdfast.server.core.request import InferenceBackend
-from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
 
 CLOSE_GRACE_S = 0.25

@@ -12,7 +12,7 @@ import grpc.aio
 
 from holdfast.server.api.status import to_status, trailing_metadata
 from holdfast.server.core.admission import Drain
-from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.metrics.metrics import Metrics
 
 Context = Any  # grpc.aio.ServicerContext of whatever messages the method has
 Behaviour = Callable[[Any, Context], Awaitable[Any]]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from holdfast.server.core.errors import DeadlineError, DrainingError, QueueFullError
 from holdfast.server.core.request import NO_DEADLINE
-from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.metrics.metrics import Metrics
 
 
 class Admission:

@@ -24,7 +24,7 @@ from holdfast.server.core.observers import Observers
 from holdfast.server.core.queue import Call, Piece, RequestQueue, deliver, fail, stack
 from holdfast.server.core.request import LABELS, NO_DEADLINE, BatchSlice, Images, Want
 from holdfast.server.core.snapshot import ModelSnapshot
-from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.metrics.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

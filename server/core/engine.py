@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from holdfast.server.core.batching import Batcher, Limits
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.observers import MakeObserver, ObserverContext, Observers
-from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
 
 FINISHERS = 2

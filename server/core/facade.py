@@ -11,7 +11,7 @@ from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.errors import RequestError, image_error_at
 from holdfast.server.core.request import InferenceBackend, Request, Source
 from holdfast.server.core.result import Result
-from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
 
 YIELD_EVERY = 16

@@ -20,7 +20,7 @@ from holdfast.server.core.queue import Piece
 from holdfast.server.core.request import CallKind
 from holdfast.server.core.result import AnsweredBatch
 from holdfast.server.core.snapshot import ModelSnapshot
-from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
 
 log = logging.getLogger(__name__)

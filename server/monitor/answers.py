@@ -1,7 +1,7 @@
 """What answers are like, as metrics."""
 
 from holdfast.server.core.observers import ObservedBatch, Observer, ObserverContext
-from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.metrics.metrics import Metrics
 
 
 class AnswerMetrics(Observer):

@@ -11,8 +11,8 @@ from holdfast.server.core.engine import Engine
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.observers import MakeObserver
 from holdfast.server.core.snapshot import ModelSnapshot
-from holdfast.server.monitor.endpoint import MetricsEndpoint
-from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.metrics.endpoint import MetricsEndpoint
+from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.monitor.table import OBSERVERS
 from holdfast.server.settings import Settings
 from holdfast.server.workers.control import Begin

@@ -12,7 +12,7 @@ from holdfast.server.core.admission import Admission
 from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.errors import EngineGoneError
 from holdfast.server.core.request import LABELS, NO_DEADLINE, BatchSlice, Images, Want
-from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.workers.frames import MOST_FRAME_BYTES, Link
 from holdfast.server.workers.known_models import KnownModels
 from holdfast.server.workers.messages import decode_reply, encode_cancel, encode_request

@@ -11,7 +11,7 @@ from typing import Any
 from holdfast.errors import HoldfastError
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S, GrpcServer
 from holdfast.server.core.errors import DrainingError, EngineError, EngineGoneError
-from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.process import loop_factory, quiet_collector, run_unless, stop_signal
 from holdfast.server.workers.control import MOST_BYTES, Begin, decode, encode, receive_begin
 from holdfast.server.workers.frames import Link

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from bench import vectors
-from bench.callers import run_callers
-from bench.environment import prepared
+from bench.harness.callers import run_callers
+from bench.harness.environment import prepared
+from bench.harness.report import Spread, Target, warn_if_busy
+from bench.harness.server_process import running_server
+from bench.harness.timing import times_a_second
+from bench.harness.vectors import unit_vectors
 from bench.load import raw_requests
 from bench.memory import mixture
-from bench.report import Spread, Target, warn_if_busy
-from bench.server_process import running_server
 from bench.synthetic import images, write_bundle
-from bench.timing import times_a_second
-from bench.vectors import unit_vectors
 from holdfast.bundle.reader import Bundle
 from holdfast.errors import HoldfastError
 from holdfast.protos.holdfast.v1 import holdfast_pb2

@@ -16,10 +16,10 @@ from rich.console import Console
 from bench.gpu.__main__ import main
 from bench.gpu.picture import draw
 from bench.gpu.pipeline import Clock, run_steps
-from bench.gpu.results import Result, Results
+from bench.gpu.results import Results, StepResult
 from bench.gpu.scales import SCALES, TINY, Goal
 from bench.gpu.steps import Place, Step, read_evaluation, steps, utilisation
-from bench.report import Target
+from bench.harness.report import Target
 from holdfast.errors import HoldfastError
 from holdfast.exit_status import FAILED, REFUSED
 from holdfast.interrupts import TimeUpError
@@ -291,7 +291,7 @@ def test_a_result_survives_being_written(tmp_path):
     step = a_step(tmp_path, "pass")
     results = Results(tmp_path / "results", (step,))
     target = Target("speed", 0.95, 0.9, at_least=True)
-    result = Result("one", results.identity(step), step.typed, "done", 1.5, numbers={"a": [1, 2]}, targets=(target,))
+    result = StepResult("one", results.identity(step), step.typed, "done", 1.5, numbers={"a": [1, 2]}, targets=(target,))
     results.keep(result)
     assert results.of(step) == result
     assert result.met

@@ -7,7 +7,7 @@ from rich.progress import Progress
 
 from demo.cli import plan
 from demo.pipeline import ENTRIES, Entry
-from demo.training import Training, steps_done, trainings
+from demo.training import TrainingProcess, steps_done, trainings
 from holdfast.errors import HoldfastError
 
 HEADER = "stage,step,seconds\n"
@@ -34,7 +34,7 @@ def test_without_a_log_nothing_is_done_yet(tmp_path: Path) -> None:
 
 def test_an_error_of_the_process_reaches_who_waits_for_it(tmp_path: Path) -> None:
     entry = Entry("broken", "digits", starts_from="absent")
-    training = Training([entry], tmp_path)
+    training = TrainingProcess([entry], tmp_path)
     try:
         with pytest.raises(HoldfastError, match=r"broken.*absent"):
             training.wait_for(entry)

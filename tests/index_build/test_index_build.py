@@ -234,7 +234,7 @@ def test_the_program_exits_with_2_and_says_what_to_do(tmp_path, digits, capsys):
     assert main([str(tmp_path / "wrong")]) == 2
     assert "this is not the digits set" in capsys.readouterr().err
     assert main([str(tmp_path / "nowhere")]) == 2
-    assert "python -m trainer" in capsys.readouterr().err
+    assert "holdfast train" in capsys.readouterr().err
     write_bundle(tmp_path / "fine", digits)
     assert main([str(tmp_path / "fine"), "--coverage", "1.5"]) == 2
     assert "coverage must be in (0, 1]" in capsys.readouterr().err

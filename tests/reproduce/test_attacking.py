@@ -26,8 +26,8 @@ def test_measuring_asks_anew_where_the_answer_could_be_another(hasty, splits, tm
         replace(TINY, ladder=AttackSuite((PGDAttack(Margin(0.05), 3),), 16)),
         replace(TINY, balls=TINY.balls[:1]),
     ):
-        assert RowAttacks(run, splits, other, tmp_path).work.directory != one.work.directory
+        assert RowAttacks(run, splits, other, tmp_path).cache.directory != one.cache.directory
     manifest = run.directory / "manifest.json"
     write_atomically(manifest, manifest.read_bytes().replace(b'"k": 5', b'"k": 6'))
     assert not is_made(run, splits)
-    assert RowAttacks(run, splits, TINY, tmp_path).work.directory != one.work.directory
+    assert RowAttacks(run, splits, TINY, tmp_path).cache.directory != one.cache.directory

@@ -25,11 +25,11 @@ from holdfast.trainer.state import checkpoint
 from reproduce.ssat.claims import Row, claims_of, verdicts_of
 from reproduce.ssat.results import ATTACKS, Attacked, Clean, written
 from reproduce.ssat.rows import table_rows
-from reproduce.ssat.scales import BALLS, SMALL, Scale
-from reproduce.ssat.tables import Result
+from reproduce.ssat.scales import BALLS, SMALL, TableScale
+from reproduce.ssat.tables import TableResults
 from reproduce.ssat.training import train_row
 
-TINY = Scale(
+TINY = TableScale(
     name="tiny",
     about="for tests",
     encoder=ResNetConfig(4, 1, 8),
@@ -76,7 +76,7 @@ def count(monkeypatch: pytest.MonkeyPatch, target: object, name: str) -> list[ob
     return calls
 
 
-def trained(name: str, out: Path, splits: Splits, scale: Scale = TINY, source: Path | None = None) -> Path:
+def trained(name: str, out: Path, splits: Splits, scale: TableScale = TINY, source: Path | None = None) -> Path:
     run = next(run for run in table_rows(scale, out) if run.name == name)
     train_row(run, splits, Console(quiet=True), source=source)
     return run.directory
@@ -95,7 +95,7 @@ PUBLISHED = {
 }
 
 
-def imagined(images: int, under_b: float) -> Result:
+def imagined(images: int, under_b: float) -> TableResults:
     """The published figures under (a), each image for itself; under (b) that share of what holds under (a)."""
     random = np.random.default_rng(3)
     difficulty = random.random(images)
@@ -110,4 +110,4 @@ def imagined(images: int, under_b: float) -> Result:
                 attacked.append(Attacked(attack, "steps", ball.norm, ball.epsilon, *bits, images, {}))
         rows[name] = Row(Clean(written(right)), tuple(attacked))
     runs = table_rows(SMALL, Path("out"))
-    return Result(SMALL, runs, rows, dict.fromkeys(rows, 60.0), verdicts_of(claims_of(SMALL.checkpoints), rows, BALLS))
+    return TableResults(SMALL, runs, rows, dict.fromkeys(rows, 60.0), verdicts_of(claims_of(SMALL.checkpoints), rows, BALLS))

@@ -51,7 +51,7 @@ def test_help_teaches(arguments, capsys) -> None:
         parse(arguments)
     assert caught.value.code == 0
     out = capsys.readouterr().out
-    assert "python -m trainer" in out
+    assert "holdfast train" in out
     if "digits" in arguments:
         assert "Steps between two checkpoints" in " ".join(out.replace("│", " ").split())
 

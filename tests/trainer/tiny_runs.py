@@ -10,9 +10,9 @@ import torch
 
 from holdfast.data import LabelledImages, Splits
 from holdfast.trainer import train
+from holdfast.trainer.augment import AugmentConfig
 from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.encoders import ImageEncoder, ResNetConfig
-from holdfast.trainer.loop.augment import AugmentConfig
 from holdfast.trainer.objectives import AmdimObjectiveConfig, SsatConfig
 
 SMALL = AugmentConfig(rotate=5)

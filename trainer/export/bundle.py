@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from torch import nn
 
-from holdfast.bundle.manifest import DataRecord, Manifest, ThreatModelRecord, Training
+from holdfast.bundle.manifest import DataRecord, Manifest, ThreatModelRecord, TrainingRecord
 from holdfast.bundle.writer import BundleWriter
 from holdfast.data import Splits
 from holdfast.model.preprocess import InputContract
@@ -69,8 +69,8 @@ def exported_encoder(config: TrainConfig, splits: Splits, trained: Trained) -> n
     return encoder
 
 
-def _training(config: TrainConfig, splits: Splits, trained: Trained, command: str) -> Training:
-    return Training(
+def _training(config: TrainConfig, splits: Splits, trained: Trained, command: str) -> TrainingRecord:
+    return TrainingRecord(
         command=command,
         seed=config.seed,
         commit=commit(),

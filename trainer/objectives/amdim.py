@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from holdfast.trainer.augment import AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.loop.augment import AugmentConfig, shared_flip, view
 from holdfast.trainer.objectives.base import ImageBatch, Objective
 from holdfast.trainer.objectives.heads import Heads
 from holdfast.trainer.objectives.nce import REGULARISER, multiscale_nce

@@ -23,8 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from holdfast.trainer.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.loop.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.objectives.attack import AttackConfig
 from holdfast.trainer.objectives.base import ImageBatch
 from holdfast.trainer.objectives.teacher import TeacherObjective

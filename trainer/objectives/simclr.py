@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from holdfast.trainer.augment import STRONG, AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.loop.augment import STRONG, AugmentConfig, shared_flip, view
 from holdfast.trainer.objectives.base import ImageBatch, Objective
 
 

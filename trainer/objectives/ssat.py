@@ -19,8 +19,8 @@ from torch import Tensor
 from holdfast.attacks.losses.guides import GuideBank, guided_adversary
 from holdfast.attacks.losses.latent import latent_adversary
 from holdfast.attacks.pgd import frozen
+from holdfast.trainer.augment import AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.loop.augment import AugmentConfig, shared_flip, view
 from holdfast.trainer.objectives.amdim import amdim_terms
 from holdfast.trainer.objectives.attack import AttackConfig
 from holdfast.trainer.objectives.base import ImageBatch, Objective

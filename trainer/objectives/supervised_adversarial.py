@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from holdfast.trainer.augment import AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.loop.augment import AugmentConfig, shared_flip, view
 from holdfast.trainer.objectives.attack import AttackConfig
 from holdfast.trainer.objectives.base import ImageBatch, Objective
 

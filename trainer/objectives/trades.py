@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from holdfast.attacks.pgd import frozen
+from holdfast.trainer.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.loop.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.objectives.attack import AttackConfig
 from holdfast.trainer.objectives.base import ImageBatch, Objective
 

@@ -26,9 +26,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from holdfast.trainer.augment import WEAK
 from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.encoders import ResNetConfig
-from holdfast.trainer.loop.augment import WEAK
 from holdfast.trainer.objectives import ClustersConfig, SimclrConfig, SupervisedConfig, TradesConfig
 
 _large_batches = partial(Stage, batch_size=512, optimiser="sgd", weight_decay=5e-4)

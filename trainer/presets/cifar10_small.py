@@ -10,9 +10,9 @@ L2 .5.
 from dataclasses import replace
 from pathlib import Path
 
+from holdfast.trainer.augment import WEAK
 from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.encoders import ResNetConfig
-from holdfast.trainer.loop.augment import WEAK
 from holdfast.trainer.objectives import SupervisedConfig, TradesConfig
 
 _attacked = TradesConfig(epsilon=8 / 255, steps=2, step_size=5 / 255, robust_weight=4.0)

@@ -18,9 +18,9 @@ on all 400 test images: the ladder of white-box attacks, judged on the served vo
 from dataclasses import replace
 from pathlib import Path
 
+from holdfast.trainer.augment import AugmentConfig
 from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.encoders import ResNetConfig
-from holdfast.trainer.loop.augment import AugmentConfig
 from holdfast.trainer.objectives import AmdimObjectiveConfig, SsatConfig, SupervisedAdversarialConfig, SupervisedConfig
 
 # A mirrored digit is another sign, and grey images have no hue.

@@ -20,8 +20,6 @@ from holdfast.files import replace_atomically, sha256_file, write_atomically
 
 # Upper bounds of a file's own header, in bytes: for each tensor its name, type, shape and place; and once for the file.
 TENSOR_HEADER, FILE_HEADER = 200, 64
-SMALLEST_PART = 4096
-"""Bytes that a part must have room for."""
 
 
 def write(path: Path, tensors: dict[str, Tensor], header: dict[str, Any], *, part: int = 0) -> None:
@@ -31,7 +29,7 @@ def write(path: Path, tensors: dict[str, Tensor], header: dict[str, Any], *, par
         path: the file; parts lie beside it.
         tensors: by name, on any device.
         header: what JSON knows.
-        part: bytes of the largest part, at least `SMALLEST_PART`; at 0 there is one file.
+        part: bytes of the largest part, at least `holdfast.trainer.config.SMALLEST_PART`; at 0 there is one file.
 
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -13,7 +13,7 @@ from holdfast.bundle.threat_model import Norm
 from holdfast.evaluation.report import words
 from holdfast.evaluation.report.plots import charts
 from holdfast.evaluation.report.plots.clouds import clouds
-from holdfast.evaluation.report.results import Measured, Report, SelectivePoint, StepResult, ThreatResult
+from holdfast.evaluation.report.results import AttackResult, Measured, Report, SelectivePoint, ThreatResult
 from holdfast.intervals import Rate
 
 SHORT = 12
@@ -88,7 +88,7 @@ class AttackRow:
     """One attack of a suite, and what it left: how many of all images are still answered rightly after it."""
 
     number: int
-    step: StepResult
+    step: AttackResult
     after: Measured
 
 

@@ -45,7 +45,7 @@ class Measured(ReportPart):
         return Rate(self.successes, self.trials)
 
 
-class StepResult(ReportPart):
+class AttackResult(ReportPart):
     """One attack of a suite: what it was, on how many survivors it was tried, how many of them it fooled."""
 
     name: str
@@ -82,7 +82,7 @@ class ThreatResult(ReportPart):
     robust: Measured
     dsr: Measured
     inherited: int
-    steps: tuple[StepResult, ...]
+    steps: tuple[AttackResult, ...]
 
 
 class CurvePoint(ReportPart):

@@ -42,7 +42,7 @@ def read_report(directory: Path) -> Report:
     """
     expected, path = read_manifest(directory).files.get(DATA), directory / DATA
     if expected is None or not path.is_file():
-        raise MissingFileError(f"{directory} holds no {DATA}; measure the bundle first: python -m holdfast.evaluation --help")
+        raise MissingFileError(f"{directory} holds no {DATA}; measure the bundle first: holdfast evaluate --help")
     if sha256_file(path) != expected:
         raise HashMismatchError(f"{path} was changed or damaged after it was written; measure the bundle again")
     try:

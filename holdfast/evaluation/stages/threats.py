@@ -12,7 +12,7 @@ from holdfast.bundle.threat_model import ThreatModel
 from holdfast.evaluation import suites
 from holdfast.evaluation.context import EvaluationContext
 from holdfast.evaluation.plan import EvaluationPlan, Knowledge, slug
-from holdfast.evaluation.report.results import Measured, StepResult, ThreatResult
+from holdfast.evaluation.report.results import AttackResult, Measured, ThreatResult
 from holdfast.evaluation.run import EvaluationRun
 from holdfast.evaluation.suites import CostedSuite, SuiteOptions
 from holdfast.intervals import Rate
@@ -125,7 +125,7 @@ def _result(
         robust=Measured.of(Rate(robust, images)),
         dsr=Measured.of(Rate(robust, clean)),
         inherited=inherited,
-        steps=tuple(map(StepResult.of, tried)),
+        steps=tuple(map(AttackResult.of, tried)),
     )
 
 

@@ -10,7 +10,7 @@ import onnxruntime as ort
 from holdfast.errors import DeviceError
 from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.encoder.nvidia import read_driver
-from holdfast.model.retrieval.faiss_library import Unloadable, faiss
+from holdfast.model.faiss_library import Unloadable, faiss
 
 T = TypeVar("T")
 

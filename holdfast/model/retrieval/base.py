@@ -95,7 +95,7 @@ def bank_of(retriever: Retriever) -> Bank:
     if not isinstance(retriever, Exportable):
         raise BundleError(
             f"this needs the embeddings of all exemplars, and an index of kind {retriever.kind!r} cannot hand them out:"
-            " build the index again with python -m index_build BUNDLE --index flat"
+            " build the index again with holdfast index BUNDLE --index flat"
         )
     return retriever.export()
 

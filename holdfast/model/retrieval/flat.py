@@ -7,10 +7,10 @@ import numpy as np
 
 from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
+from holdfast.model.faiss_library import faiss
 from holdfast.model.retrieval.base import ID_BITS, Bank, padded, refuse_misfit
-from holdfast.model.retrieval.faiss_library import faiss
 
-AGAIN = "rebuild it with python -m index_build"
+AGAIN = "rebuild it with holdfast index"
 
 
 class FlatIndex:

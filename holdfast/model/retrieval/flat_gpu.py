@@ -7,8 +7,8 @@ import numpy as np
 
 from holdfast.errors import DeviceError
 from holdfast.model.answers import Floats, Neighbours
+from holdfast.model.faiss_library import faiss
 from holdfast.model.retrieval.base import SPARE, Bank, padded, refuse_misfit
-from holdfast.model.retrieval.faiss_library import faiss
 from holdfast.model.retrieval.flat import FlatIndex
 
 MOST_SELECTED = 2048

@@ -63,7 +63,7 @@ def retriever_kind(name: str) -> RetrieverKind:
     if name not in RETRIEVERS:
         raise BundleError(
             f"there is no index of kind {name!r} in this holdfast, which knows {', '.join(sorted(RETRIEVERS))}:"
-            " upgrade holdfast, or build the index again with python -m index_build"
+            " upgrade holdfast, or build the index again with holdfast index"
         )
     return RETRIEVERS[name]
 

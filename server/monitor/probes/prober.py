@@ -12,7 +12,7 @@ from holdfast.errors import HoldfastError
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.observers import BackgroundObserver, ObservedBatch, ObserverContext
 from holdfast.server.core.snapshot import ModelSnapshot
-from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.monitor.probes.attack import ProbeAttack, ProbeTarget, radius_in_levels
 from holdfast.server.monitor.probes.budget import CpuBudget
 from holdfast.server.monitor.probes.flip_rate import FlipRate

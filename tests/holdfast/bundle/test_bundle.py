@@ -166,7 +166,7 @@ def test_without_an_index_the_error_says_how_to_build_it(tmp_path: Path) -> None
     writer.add("encoder.onnx", write_encoder)
     writer.commit(manifest())
     assert Bundle.open_encoder(tmp_path / "b").encoder.dim == DIM
-    with pytest.raises(MissingFileError, match="python -m index_build"):
+    with pytest.raises(MissingFileError, match="holdfast index"):
         Bundle.open(tmp_path / "b")
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import holdfast.client as holdfast
-from bench.server_process import running_server
+from bench.harness.server_process import running_server
 from bench.synthetic import images, write_bundle
 from holdfast.client.__main__ import main
 from holdfast.server.core.snapshot import ModelSnapshot

@@ -18,7 +18,7 @@ from holdfast.server.core.batching import Batcher, Limits
 from holdfast.server.core.errors import DeadlineError, EngineError, QueueFullError
 from holdfast.server.core.observers import Observers
 from holdfast.server.core.request import NO_DEADLINE, BatchSlice, Images
-from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.metrics.metrics import Metrics
 
 
 def image(value: int) -> Pixels:

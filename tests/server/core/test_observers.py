@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
 from holdfast.server.core.observers import BackgroundObserver, MakeObserver, ObservedBatch, Observer, ObserverContext
 from holdfast.server.core.snapshot import ModelSnapshot
-from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.monitor.table import OBSERVERS
 from tests.server.running import Serve, metric_of, snapshot_of, wait_for
 from tests.server.tiny import DIM, SIDE, K, coloured, raw

@@ -20,7 +20,7 @@ from holdfast.model.classifier import Classifier
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.observers import ObservedBatch
 from holdfast.server.core.snapshot import ModelSnapshot
-from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.monitor.probes.attack import ProbeTarget, radius_in_levels
 from holdfast.server.monitor.probes.budget import CpuBudget
 from holdfast.server.monitor.probes.flip_rate import FlipRate

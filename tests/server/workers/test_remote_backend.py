@@ -19,7 +19,7 @@ from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.observers import ObservedBatch, Observer, Observers
 from holdfast.server.core.request import CANARY, EMBEDDINGS, LABELS, NO_DEADLINE, CallKind, Images, Want
 from holdfast.server.core.result import Answer, AnsweredBatch
-from holdfast.server.monitor.metrics import Metrics
+from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.workers.known_models import MOST_MODELS
 from holdfast.server.workers.remote_backend import RemoteBackend
 from holdfast.server.workers.worker_connection import WorkerConnection

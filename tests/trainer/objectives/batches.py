@@ -2,7 +2,7 @@
 
 import torch
 
-from holdfast.trainer.loop.augment import AugmentConfig
+from holdfast.trainer.augment import AugmentConfig
 from holdfast.trainer.objectives import ImageBatch
 
 STILL = AugmentConfig(flip=0, translate=0, brightness=0, contrast=0, saturation=0, hue=0, grey=0)

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from holdfast.trainer.augment import STRONG, WEAK
 from holdfast.trainer.encoders import ResNetConfig, build_encoder
-from holdfast.trainer.loop.augment import STRONG, WEAK
 from holdfast.trainer.objectives import ImageBatch, SimclrConfig, build_objective
 from holdfast.trainer.objectives.simclr import nt_xent
 

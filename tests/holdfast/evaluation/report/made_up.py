@@ -33,7 +33,7 @@ def checks_of(passed):
 def threat(norm, epsilon, knowledge, found, inherited=0):
     stands, steps = 38 - inherited, []
     for number, count in enumerate(found):
-        step = results.StepResult(name=f"attack {number}", kind="white box", tried=stands, found=count, seconds=61.5)
+        step = results.AttackResult(name=f"attack {number}", kind="white box", tried=stands, found=count, seconds=61.5)
         steps, stands = [*steps, step], stands - count
     rates = {"clean": measured(38), "robust": measured(stands), "dsr": measured(stands, 38)}
     return results.ThreatResult(

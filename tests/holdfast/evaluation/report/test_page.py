@@ -84,7 +84,7 @@ def test_contrast_is_enough_in_both_schemes(html):
 
 
 def test_hostile_names_stay_text():
-    step = results.StepResult(name=HOSTILE[0], kind=HOSTILE[1], tried=3, found=1, seconds=1)
+    step = results.AttackResult(name=HOSTILE[0], kind=HOSTILE[1], tried=3, found=1, seconds=1)
     hostile = full_report(
         names=HOSTILE,
         subject=subject(HOSTILE, name=HOSTILE[1], objective=HOSTILE[0]),

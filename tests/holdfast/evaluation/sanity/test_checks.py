@@ -15,7 +15,7 @@ from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.third_party import SquareScores
 from holdfast.attacks.victim import Victim
 from holdfast.bundle.threat_model import ThreatModel
-from holdfast.evaluation.report.results import Curve, CurvePoint, Measured, StepResult, ThreatResult
+from holdfast.evaluation.report.results import AttackResult, Curve, CurvePoint, Measured, ThreatResult
 from holdfast.evaluation.sanity import checks, measures
 from holdfast.evaluation.suites import MORE_RESTARTS, MORE_STEPS
 from holdfast.intervals import Rate
@@ -63,7 +63,7 @@ def result_of(attacked, steps):
     worst_case = WorstCase(victim, images, labels, LINF)
     clean = worst_case.survivors
     tried = AttackSuite(steps).run(worst_case)
-    return threat(clean, worst_case.survivors, len(labels), map(StepResult.of, tried))
+    return threat(clean, worst_case.survivors, len(labels), map(AttackResult.of, tried))
 
 
 def threat(clean, standing, images, steps):
@@ -161,7 +161,7 @@ def test_a_suite_without_black_box_attacks_proves_nothing(attacked):
 
 def test_what_transfer_finds_counts_from_two_tenths_of_a_point():
     def verdict(found):
-        step = StepResult(name="linear head", kind=str(AttackKind.TRANSFER), tried=500, found=found, seconds=1)
+        step = AttackResult(name="linear head", kind=str(AttackKind.TRANSFER), tried=500, found=found, seconds=1)
         return checks.white_box_is_strongest([threat(800, 500 - found, 1000, [step])]).passed
 
     assert [verdict(found) for found in (0, 2, 3)] == [True, True, False]
@@ -216,7 +216,7 @@ def test_an_answer_that_depends_on_its_batch_is_noticed(attacked):
 )
 def test_an_attack_that_has_not_converged_fails(check, mark):
     def verdict(found):
-        step = StepResult(name=f"{mark}margin", kind=str(AttackKind.WHITE_BOX), tried=500, found=found, seconds=1)
+        step = AttackResult(name=f"{mark}margin", kind=str(AttackKind.WHITE_BOX), tried=500, found=found, seconds=1)
         return check([threat(800, 500 - found, 1000, [step])]).passed
 
     assert [verdict(found) for found in (0, 10, 11)] == [True, True, False]

@@ -15,7 +15,7 @@ from holdfast.model.encoder import device, session
 from holdfast.model.encoder.device import CPU, Placement, find_gpu, place
 from holdfast.model.encoder.nvidia import Driver, read_driver
 from holdfast.model.encoder.onnx import OnnxEncoder
-from holdfast.model.retrieval.faiss_library import Unloadable
+from holdfast.model.faiss_library import Unloadable
 from tests.holdfast.bundle.tiny import write_encoder
 
 

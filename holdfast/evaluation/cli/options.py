@@ -114,11 +114,11 @@ class EvaluateConfig:
     same is found."""
 
     serve_on: DeviceChoice = "cpu"
-    """Where the answers that decide are computed, encoder.onnx and the index: cuda takes the GPU that python -m server --device
+    """Where the answers that decide are computed, encoder.onnx and the index: cuda takes the GPU that holdfast serve --device
     cuda would, or ends; auto may take the CPU instead, and says so. Gradients are another matter: --gradients, --device."""
 
     serve_in: Precision = "float32"
-    """What a GPU's encoder computes these answers in, as python -m server --precision does."""
+    """What a GPU's encoder computes these answers in, as holdfast serve --precision does."""
 
     record: bool = False
     """Write the accuracy within the bundle's own ball (without --full: within the one attacked) into its manifest."""

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+from bench.harness.server_process import Server
 from bench.load import Load
-from bench.server_process import Server
 from holdfast.errors import HoldfastError
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, PlatformCollector, ProcessCollector
 
-from holdfast.server.monitor.weighted import WeightedHistogram
+from holdfast.server.metrics.weighted import WeightedHistogram
 
 if TYPE_CHECKING:  # probes bring faiss and onnxruntime, which a worker process does without
     from holdfast.model.answers import Answers

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from holdfast.bundle.reader import read_manifest
+from holdfast.evaluation.cli.console import print_report, quick_table
+from holdfast.evaluation.cli.options import DESCRIPTION, PROGRAM, EvaluateConfig, check, full_plan_of, quick_plan_of
 from holdfast.evaluation.gradients import EncoderLoader
-from holdfast.evaluation.options import DESCRIPTION, PROGRAM, EvaluateConfig, check, full_plan_of, quick_plan_of
 from holdfast.evaluation.pipeline import check_libraries, run_plan
 from holdfast.evaluation.recorded import record, recorded_splits
 from holdfast.evaluation.report import write_report
-from holdfast.evaluation.report.console import print_report, quick_table
 from holdfast.evaluation.report.writing import PAGE
 from holdfast.evaluation.result import Evaluation
 from holdfast.exit_status import CHECKS_FAILED, DONE, GOES_ON, exit_status

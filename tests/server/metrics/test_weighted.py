@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, disable_created_metrics, enable_created_metrics, generate_latest
 
-from holdfast.server.monitor.metrics import NATS, SECONDS
-from holdfast.server.monitor.weighted import WeightedHistogram
+from holdfast.server.metrics.metrics import NATS, SECONDS
+from holdfast.server.metrics.weighted import WeightedHistogram
 
 
 def exact(value: float) -> float:

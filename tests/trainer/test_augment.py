@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.trainer.loop.augment import STRONG, AugmentConfig, crop, recolour, shared_flip, translate, view
+from holdfast.trainer.augment import STRONG, AugmentConfig, crop, recolour, shared_flip, translate, view
 
 NOTHING = AugmentConfig(
     flip=0, translate=0, brightness=0, contrast=0, saturation=0, hue=0, jitter_chance=1, translate_chance=1, grey=0

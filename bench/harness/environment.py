@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 
-from bench.report import warn_if_busy
+from bench.harness.report import warn_if_busy
 from holdfast.environment import prepare_libraries
 
 # numpy brings its own OpenBLAS, beside the one that OMP_NUM_THREADS governs.

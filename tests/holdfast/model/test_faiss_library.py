@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import DeviceError
-from holdfast.model.retrieval.faiss_library import Unloadable, load
+from holdfast.model.faiss_library import Unloadable, load
 from tests.holdfast.bundle.tiny import write_bundle
 
-REPOSITORY = Path(__file__).parents[4]
+REPOSITORY = Path(__file__).parents[3]
 FAILURES = {
     "a fix-it of faiss": 'raise RuntimeError("the CUDA 13 runtime wheels\\nare missing")',
     "a library of CUDA": 'raise ImportError("libcudart.so.13: cannot open shared object file")',
