@@ -15,7 +15,7 @@ export GOMP_SPINCOUNT ?= 0
 help:  ## what one can type here
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
-demo: .venv/.demo  ## train, export, index, serve, attack and scrape a small robust classifier (5 minutes on two cores with AVX2, 2 with AVX-512)
+demo: .venv/.demo  ## train, export, index, serve, attack and scrape a small robust classifier (about five minutes on two cores)
 	$(BIN)/python -m demo --out $(RUN)
 
 serve: .venv/.serve  ## serve the pre-trained CIFAR-10 bundle; BUNDLE=runs/demo/ssat serves what the demo built

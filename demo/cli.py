@@ -5,19 +5,17 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from bench.harness.server_process import Server, running_server
-from demo.pipeline import ENTRIES, Entry, attack_entry, export_entry, is_made
+from demo.picture import draw
+from demo.pipeline import ENTRIES, Entry, is_made, run_entry
 from demo.rows import choose, picture_rows
 from demo.serving import Traffic, classify, labels_of, wait_for_probes
 from demo.tables import percent, robustness_table, scraped_table
-from demo.training import TrainingProcess, trainings
 from holdfast import data
 from holdfast.data import Splits
 from holdfast.environment import AVX512, cpu_flags
@@ -27,20 +25,20 @@ from holdfast.exit_status import exit_status, explain_statuses
 
 PROBES = 12
 PROBE_SECONDS = 20.0
-MOST_THREADS = 4
-"""That attack side by side once all trainings are done: a few hundred images make few batches."""
+MINUTES = 5
+"""On two cores with AVX2 and no AVX-512."""
 
 ABOUT = """\
 Train three small encoders on scikit-learn's digits (supervised; self-supervised; SSAT), attack all three the same way, serve
 the SSAT one, send it test images clean and attacked over gRPC, scrape its metrics and draw a picture.
 
-What an earlier run left in --out is used again; --fresh begins anew. Trainings run in processes of one thread, while what is
-trained already is attacked: two cores are kept busy, and more do not help.
+What an earlier run left in --out is used again; --fresh begins anew. Two threads share the batches of each training and of each
+attack: two cores are kept busy, and more do not help much.
 
 how long it takes:
-  two cores with AVX2, no AVX-512    about 5 minutes, 7.5 minutes of CPU
-  two cores with AVX-512             about 2 minutes
-  one core                           about half as long again
+  two cores with AVX2, no AVX-512    about 5 minutes
+  two cores with AVX512-BF16         less; not measured
+  one core                           about twice as long
 
 examples:
   python -m demo
@@ -73,9 +71,11 @@ def run(out: Path, images: int, *, fresh: bool, console: Console) -> None:
         for entry in ENTRIES:
             shutil.rmtree(out / entry.name, ignore_errors=True)
     splits = data.load("digits")
-    to_train = [entry for entry in ENTRIES if not is_made(entry.config(out), splits)]
-    console.print(plan(to_train), highlight=False)
-    results = measure(out, splits, images, to_train, console)
+    console.print(plan([entry for entry in ENTRIES if not is_made(entry.config(out), splits)]), highlight=False)
+    results: dict[str, Evaluation] = {}
+    for number, entry in enumerate(ENTRIES, start=1):
+        console.rule(f"{number} of {len(ENTRIES)}: {entry.name}", align="left")
+        results[entry.name] = run_entry(entry, out, splits, images, console)
     best = ENTRIES[-1].name
     console.rule("served", align="left")
     with running_server(out / best, "--probe-rate", "0.1", "--probe-budget", "0.5") as server:
@@ -88,52 +88,18 @@ def run(out: Path, images: int, *, fresh: bool, console: Console) -> None:
 
 def plan(to_train: Sequence[Entry]) -> str:
     """What is about to happen, and how long it takes on this CPU."""
-    cores, flags = len(os.sched_getaffinity(0)), cpu_flags()
-    kind, minutes = ("AVX-512", 2) if flags >= AVX512 else ("AVX2 and no AVX-512", 5)
-    if not flags & {"avx2", "avx512f"}:
-        kind = "neither AVX2 nor AVX-512 in /proc/cpuinfo"
     if not to_train:
         return "all encoders are trained already: attacking and serving them takes a minute or two"
+    cores, flags = len(os.sched_getaffinity(0)), cpu_flags()
+    kind = "AVX-512" if flags >= AVX512 else "AVX2 and no AVX-512" if "avx2" in flags else "neither AVX2 nor AVX-512"
     names = ", ".join(entry.name for entry in to_train)
-    expected = minutes if cores > 1 else 1.5 * minutes
-    return f"training {names}; about {expected:g} minutes on this machine ({cores} core{'s' * (cores > 1)}, {kind})"
-
-
-def measure(out: Path, splits: Splits, images: int, to_train: Sequence[Entry], console: Console) -> dict[str, Evaluation]:
-    """Train what is to be trained, export, index and attack each entry as soon as it is there.
-
-    What one entry takes from another is trained by the same process; all others have one of their own.
-    """
-    chain = [entry for entry in to_train if entry.starts_from or entry.name in {other.starts_from for other in to_train}]
-    alone = [[entry] for entry in to_train if entry not in chain]
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    results: dict[str, Evaluation] = {}
-    with Progress(*columns, console=console) as progress, trainings([chain, *alone], out, progress) as by_name:
-        for entry in ENTRIES:
-            if entry is ENTRIES[-1]:
-                import_module("demo.picture")  # matplotlib takes seconds to load, and here a core has nothing else to do
-            if entry in to_train:
-                by_name[entry.name].wait_for(entry)
-                console.print(f"{entry.name}: trained", highlight=False)
-                export_entry(entry, out, splits, console)
-            threads = threads_for(list(by_name.values()))
-            evaluation = attack_entry(entry, out, splits, images, threads=threads, progress=progress)
-            results[entry.name] = evaluation
-            found = f"{percent(evaluation.clean)} clean, {percent(evaluation.robust)} under attack"
-            console.print(f"{entry.name}: {found}", highlight=False)
-    return results
-
-
-def threads_for(running: Sequence[TrainingProcess]) -> int:
-    """How many batches to attack side by side: one for each core that no training needs."""
-    busy = len({id(training) for training in running if training.running})
-    return max(1, min(MOST_THREADS, len(os.sched_getaffinity(0)) - busy))
+    minutes = MINUTES if cores > 1 else 2 * MINUTES
+    bound = "at most about" if flags >= AVX512 else "about"
+    return f"training {names}; {bound} {minutes} minutes on this machine ({cores} core{'s' * (cores > 1)}, {kind})"
 
 
 def serve(server: Server, out: Path, evaluation: Evaluation, splits: Splits, console: Console) -> None:
     """Send the attacked test images through the server, compare its answers with the evaluation's, scrape and draw."""
-    from demo.picture import draw  # noqa: PLC0415 - matplotlib, which nothing before this needs
-
     outcome = evaluation.outcome
     traffic = classify(server, evaluation.images, outcome.adversarial)
     images = 2 * len(evaluation.images)

@@ -1,12 +1,14 @@
 """What is made of each encoder, from its preset to a measured bundle: train, export, index, attack."""
 
+import os
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from holdfast.attacks.adaptive import AdaptiveAttack
 from holdfast.bundle.reader import read_manifest
 from holdfast.data import Splits
 from holdfast.errors import HoldfastError
@@ -16,6 +18,15 @@ from holdfast.trainer.config import TrainConfig
 from holdfast.trainer.export.bundle import write_bundle
 from holdfast.trainer.presets import PRESETS
 from holdfast.trainer.train import Trained, train
+
+TRAINING_THREADS = 2
+"""On any machine: each learns from its part of a batch, so their number is a part of what the weights come to."""
+
+MOST_THREADS = 4
+"""That attack side by side: a few hundred images make few batches."""
+
+ATTACKED_AT_ONCE = 100
+"""Images in a batch. All 400 are four batches of one size, which two or four threads share evenly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +41,7 @@ class Entry:
         """The preset, with its bundle in `out / name`; shared stages are taken from the entry it starts from."""
         _, preset = PRESETS[self.preset]
         start = None if self.starts_from is None else out / self.starts_from
-        return replace(preset, out=out / self.name, start_from=start)
+        return replace(preset, out=out / self.name, start_from=start, threads=TRAINING_THREADS)
 
 
 # The last is the product; the others are what it is compared with: same data, same network, same kNN, same attack.
@@ -41,41 +52,43 @@ ENTRIES = (
 )
 
 
-def export_entry(entry: Entry, out: Path, splits: Splits, console: Console) -> None:
-    """Make a bundle of an entry whose training is finished; its weights are those of the checkpoint.
+def run_entry(entry: Entry, out: Path, splits: Splits, images: int, console: Console) -> Evaluation:
+    """Train, export, index and attack one entry; what an earlier run of the demo made already is used again.
 
     Args:
         entry: which encoder.
         out: directory of the demo; the bundle goes to `out / entry.name`.
-        splits: the data that it was trained on.
-        console: where it says what it does.
+        splits: the data.
+        images: test images to attack.
+        console: where progress goes.
 
     """
     config = entry.config(out)
-    trained = train(replace(config, resume=True, start_from=None), splits)
-    command = shlex.join(["python", "-m", "trainer", entry.preset, "--out", str(config.out)])
-    complete(config, splits, trained, command, console)
-
-
-def attack_entry(
-    entry: Entry, out: Path, splits: Splits, images: int, *, threads: int = 1, progress: Progress | None = None
-) -> Evaluation:
-    """Attack the bundle of an entry on `images` test images, and record what came of it in its manifest.
-
-    Whatever the number of `threads`, the outcome is the same.
-    """
-    evaluation = evaluate(out / entry.name, splits.test, limit=images, threads=threads, progress=progress)
-    record(out / entry.name, evaluation)
+    if not is_made(config, splits):
+        trained = train(config, splits, console=console)
+        typed = ["python", "-m", "trainer", entry.preset, "--threads", str(config.threads), "--out", str(config.out)]
+        complete(config, splits, trained, shlex.join(typed), console)
+    threads = min(MOST_THREADS, len(os.sched_getaffinity(0)))
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        evaluation = evaluate(
+            config.out,
+            splits.test,
+            attack=AdaptiveAttack(batch_size=ATTACKED_AT_ONCE),
+            limit=images,
+            threads=threads,  # whatever their number, the outcome is the same
+            progress=progress,
+        )
+    record(config.out, evaluation)
     return evaluation
 
 
 def complete(config: TrainConfig, splits: Splits, trained: Trained, command: str, console: Console) -> None:
     """Export and index what was trained, by `command`, for `config`."""
-    name = config.out.name
-    console.print(f"{name}: exporting, and comparing the graphs with torch", highlight=False)
-    write_bundle(config, splits, trained, command)
-    console.print(f"{name}: embedding and indexing the exemplars", highlight=False)
-    build_index(config.out, splits, command=f"python -m index_build {config.out}", quiet=True)
+    with console.status("exporting, and comparing the graphs with torch"):
+        write_bundle(config, splits, trained, command)
+    with console.status("embedding and indexing the exemplars"):
+        build_index(config.out, splits, command=f"python -m index_build {config.out}", quiet=True)
 
 
 def is_made(config: TrainConfig, splits: Splits) -> bool:
