@@ -9,6 +9,8 @@ WORKERS ?= 2
 # each other. The programs set the same for themselves (holdfast/environment.py); here it covers the tests.
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
+# Byte code is kept: it is made when a module is first imported, and torch has thousands of them.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help demo serve test lint bench protos lock clean
 
