@@ -13,9 +13,11 @@ from holdfast.bundle.reader import read_manifest
 from holdfast.data import Splits
 from holdfast.errors import HoldfastError
 from holdfast.evaluation import Evaluation, evaluate, record
+from holdfast.evaluation.gradients import GradientOptions
 from holdfast.index_build.build import build_index
 from holdfast.trainer.config import TrainConfig
 from holdfast.trainer.export.bundle import write_bundle
+from holdfast.trainer.export.trained import load_trained
 from holdfast.trainer.presets import PRESETS
 from holdfast.trainer.train import Trained, train
 
@@ -27,6 +29,9 @@ MOST_THREADS = 4
 
 ATTACKED_AT_ONCE = 100
 """Images in a batch. All 400 are four batches of one size, which two or four threads share evenly."""
+
+GRADIENTS = GradientOptions("torch", device="cpu")
+"""From the encoder that was just trained: a quarter less time than from gradient.onnx, and the answers as served decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,7 @@ def run_entry(entry: Entry, out: Path, splits: Splits, images: int, console: Con
         evaluation = evaluate(
             config.out,
             splits.test,
+            encoder=GRADIENTS.open(config.out, load_trained),
             attack=AdaptiveAttack(batch_size=ATTACKED_AT_ONCE),
             limit=images,
             threads=threads,  # whatever their number, the outcome is the same
