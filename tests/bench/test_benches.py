@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import vectors
+from bench.harness import vectors
 from bench.harness.callers import run_callers
 from bench.harness.environment import prepared
 from bench.harness.report import Spread, Target, warn_if_busy

@@ -13,7 +13,7 @@ from demo.rows import choose
 from holdfast.bundle import Bundle
 from holdfast.trainer.presets import PRESETS
 
-STEPS, IMAGES = 3, 24
+STEPS, IMAGES = 2, 8
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from holdfast.attacks.attack import PGDAttack
 from holdfast.attacks.losses import Margin
 from holdfast.attacks.search.suite import AttackSuite
@@ -13,6 +15,7 @@ from reproduce.ssat.training import is_made, train_row
 from tests.reproduce.tiny import TINY
 
 
+@pytest.mark.slow
 def test_measuring_asks_anew_where_the_answer_could_be_another(hasty, splits, tmp_path, quiet) -> None:
     run = table_rows(TINY, tmp_path)[0]
     trained_row = train_row(run, splits, quiet)

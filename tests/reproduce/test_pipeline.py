@@ -39,6 +39,7 @@ def measured(out: Path) -> object:
     return kept
 
 
+@pytest.mark.slow
 def test_the_whole_way_interrupted_twice_is_the_whole_way(hasty, splits, tmp_path, monkeypatch, quiet) -> None:
     whole = Pipeline(TINY, tmp_path / "whole", splits, "python -m reproduce.ssat", quiet)
     result = whole.run()

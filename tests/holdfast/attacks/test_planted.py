@@ -42,7 +42,9 @@ def images(count):
     return np.stack([fit(image, contract) for image in coarse])
 
 
-@pytest.mark.parametrize("config", [SMALL_AMDIM, SMALL_RESNET], ids=["amdim", "resnet"])
+@pytest.mark.parametrize(
+    "config", [pytest.param(SMALL_AMDIM, id="amdim", marks=pytest.mark.slow), pytest.param(SMALL_RESNET, id="resnet")]
+)
 def test_the_adaptive_attack_finds_the_plant(config):
     result = planted_adversary(embedding(config), images(12), LINF, AdaptiveAttack(), crowd=500)
     assert result.void == 0

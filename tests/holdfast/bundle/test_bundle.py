@@ -90,7 +90,7 @@ def test_a_table_that_is_not_the_indexs(of_each_kind: Path) -> None:
     writer, half = BundleWriter.open(of_each_kind), np.arange(20)
     writer.add("exemplars.npz", Exemplars(half, half % 2, np.full(20, "x"), np.zeros(20, dtype=np.uint8)).save)
     writer.commit(read_manifest(of_each_kind))
-    with pytest.raises(ContractMismatchError, match="index_build"):
+    with pytest.raises(ContractMismatchError, match="holdfast index"):
         Bundle.open(of_each_kind)
 
 

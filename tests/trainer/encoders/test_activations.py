@@ -46,6 +46,7 @@ def test_smoothrelu_nears_relu_and_learns_its_sharpness() -> None:
     assert layer.log_sharpness.grad.abs() > 0
 
 
+@pytest.mark.slow
 def test_every_one_can_be_exported_with_its_gradient(tmp_path) -> None:
     torch.manual_seed(0)
     layers = [layer for name in NAMES for layer in (nn.Conv2d(4, 4, 3, padding=1), activation_layer(name))]
