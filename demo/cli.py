@@ -23,7 +23,7 @@ from holdfast.errors import HoldfastError
 from holdfast.evaluation import Evaluation
 from holdfast.exit_status import exit_status, explain_statuses
 
-PROBES = 12
+PROBES, PROBE_RATE = 12, "0.1"
 PROBE_SECONDS = 20.0
 MINUTES = 5
 """On two cores with AVX2 and no AVX-512."""
@@ -78,7 +78,7 @@ def run(out: Path, images: int, *, fresh: bool, console: Console) -> None:
         results[entry.name] = run_entry(entry, out, splits, images, console)
     best = ENTRIES[-1].name
     console.rule("served", align="left")
-    with running_server(out / best, "--probe-rate", "0.1", "--probe-budget", "0.5") as server:
+    with running_server(out / best, "--probe-rate", PROBE_RATE, "--probe-budget", "0.5") as server:
         serve(server, out, results[best], splits, console)
     console.rule("result", align="left")
     console.print(robustness_table(results))

@@ -18,13 +18,15 @@ STEPS, IMAGES = 2, 8
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo's presets, with three steps in each stage."""
+    """The demo's presets, with few steps in each stage; and every image may be probed, until two have been."""
 
     def shortened(name: str):
         text, preset = PRESETS[name]
         stages = tuple(replace(stage, steps=STEPS, batch_size=32) for stage in preset.stages)
         return text, replace(preset, stages=stages)
 
+    monkeypatch.setattr(cli, "PROBES", 2)
+    monkeypatch.setattr(cli, "PROBE_RATE", "1")
     monkeypatch.setattr(pipeline, "PRESETS", {name: shortened(name) for name in PRESETS})
 
 

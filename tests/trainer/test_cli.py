@@ -64,6 +64,7 @@ def test_a_cost_estimate_changes_nothing_and_is_compared_with_what_was_reached(r
     assert same(checkpoint.load_encoder(run), checkpoint.load_encoder(tmp_path / "x"))
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_writes_the_same_encoder(run: Path) -> None:
     before = Bundle.open_encoder(run).manifest.files["encoder.onnx"]
     assert cli.main([*TINY, "--out", str(run), "--resume"]) == 0

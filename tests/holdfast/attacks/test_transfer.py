@@ -119,6 +119,7 @@ def copy_of(directory, **changes):
     return copy
 
 
+@pytest.mark.slow
 def test_a_bundle_is_a_source_if_it_speaks_of_the_same(scene, tmp_path):
     victim, *_ = scene
     rng = np.random.default_rng(2)

@@ -34,7 +34,7 @@ def trained(config):
     return encoder
 
 
-@pytest.fixture(scope="module", params=list(CONFIGS))
+@pytest.fixture(scope="module", params=[pytest.param("amdim", marks=pytest.mark.slow), "resnet"])
 def exported(request, tmp_path_factory):
     encoder = trained(CONFIGS[request.param])
     folder = tmp_path_factory.mktemp(request.param)

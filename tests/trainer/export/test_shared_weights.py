@@ -131,6 +131,7 @@ def test_the_gradient_brings_no_large_weights_of_its_own(pair) -> None:
     assert sum(places["gradient.onnx"][place] for place in own) < 0.1 * sum(places["encoder.onnx"].values())
 
 
+@pytest.mark.slow
 def test_a_bundle_of_one_file_of_weights_is_verified_checked_and_copied(exported_half, tmp_path, capsys) -> None:
     half_bundle = Bundle.open(exported_half)
     assert {"encoder.onnx", "encoder_float16.onnx", "gradient.onnx", "weights.bin"} <= set(half_bundle.manifest.files)
