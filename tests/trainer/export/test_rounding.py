@@ -35,6 +35,7 @@ def pixels(few) -> torch.Tensor:
     return torch.from_numpy(few.test.images[:5]).permute(0, 3, 1, 2).float() / 255
 
 
+@pytest.mark.slow
 def test_the_exported_encoder_is_the_rounded_one_for_answers_gradients_and_loading(config, few) -> None:
     trained = train.train(config, few)
     write_bundle(config, few, trained, "python -m trainer --half")

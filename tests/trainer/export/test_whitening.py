@@ -59,6 +59,7 @@ def few(digits):
     return replace(digits, train=digits.train.take(range(60)))
 
 
+@pytest.mark.slow
 def test_the_exported_encoder_is_the_whitened_one_and_gradients_go_through_it(config, few) -> None:
     trained = train.train(config, few)
     write_bundle(config, few, trained, "python -m trainer")
