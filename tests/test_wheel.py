@@ -162,6 +162,9 @@ def test_beside_a_package_of_the_same_names_both_work_and_each_can_go(order, whe
 
 @pytest.mark.parametrize(("module", "command"), [("server", "serve"), ("trainer", "train"), ("index_build", "index")])
 def test_the_old_module_names_run_outside_of_a_checkout(module, command, installed, tmp_path):
+    for name in ("holdfast.py", "numpy.py"):
+        (tmp_path / name).write_text("raise RuntimeError('the module of a user was imported')\n")
+    (tmp_path / "data").mkdir()
     assert f"holdfast {command}" in succeed(installed.python, "-m", module, "--help", cwd=tmp_path)
 
 

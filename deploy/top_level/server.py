@@ -10,6 +10,8 @@ from pathlib import Path
 __path__ = [str(folder) for folder in (Path(entry, "server") for entry in sys.path) if folder.is_dir()]
 
 if __name__ == "__main__":
+    if not sys.flags.safe_path:
+        del sys.path[0]  # the current folder, whose own holdfast.py is not this one
     from holdfast.cli import main
 
     sys.exit(main(["serve", *sys.argv[1:]]))
