@@ -1,5 +1,6 @@
 """Every metric of the server, each with its unit. Labels are bounded: none comes from what a caller sends."""
 
+import threading
 from collections.abc import Callable, Iterable
 from math import nan
 from typing import TYPE_CHECKING
@@ -51,6 +52,8 @@ class Metrics:
 
     def __init__(self, *, calls: bool = True, engine: bool = True) -> None:
         self.registry = CollectorRegistry()
+        self._shown_version = 0  # of the model that is shown
+        self._showing = threading.Lock()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self._shown: CollectorRegistry | None = self.registry
@@ -171,14 +174,19 @@ class Metrics:
         self._device.info({"device": model.placement.device, "gpu": model.placement.gpu})
         # A bundle that was not measured has no ratio, rather than one of 0.
         self._disagreement.set(nan if model.disagreement_ratio is None else model.disagreement_ratio)
-        self._flip_rate.clear()
+        with self._showing:
+            self._shown_version = model.version
+            self._flip_rate.clear()
 
     def probe_done(self, attack: str, epsilon: float, outcome: "Outcome", seconds: float) -> None:
         """One probe ended, after that many seconds of CPU."""
         self._probes.labels(attack, f"{epsilon:.6g}", outcome).inc()
         self._probe_seconds.labels(attack).inc(seconds)
 
-    def flip_rate(self, attack: str, epsilon: float, rate: "Interval") -> None:
-        """The flip rate of one attack at one epsilon is now this."""
-        for bound, value in (("estimate", rate.estimate), ("low", rate.low), ("high", rate.high)):
-            self._flip_rate.labels(attack, f"{epsilon:.6g}", bound).set(value)
+    def flip_rate(self, attack: str, epsilon: float, rate: "Interval", version: int) -> None:
+        """The flip rate of one attack at one epsilon is now this, of the model of that version; an older one is not shown."""
+        with self._showing:  # a probe may end while another model is published
+            if version < self._shown_version:
+                return
+            for bound, value in (("estimate", rate.estimate), ("low", rate.low), ("high", rate.high)):
+                self._flip_rate.labels(attack, f"{epsilon:.6g}", bound).set(value)

@@ -134,7 +134,7 @@ class Prober(BackgroundObserver):
                 self._rates_of = sample.snapshot.version
                 self._rates.clear()
             rate = self._rates.setdefault((name, epsilon), FlipRate()).add(outcome == "flip")
-            self._metrics.flip_rate(name, epsilon, rate)
+            self._metrics.flip_rate(name, epsilon, rate, sample.snapshot.version)
 
     def _flips(self, sample: Sample, attack: ProbeAttack, epsilon: float) -> bool:
         """Whether any candidate of the search gets another label from the model that answered."""
