@@ -14,13 +14,14 @@ from holdfast.bundle.manifest import IndexRecord, Manifest
 from holdfast.bundle.migrations import FLAT
 from holdfast.bundle.reader import ENCODER, EXEMPLARS, Bundle
 from holdfast.bundle.writer import BundleWriter
-from holdfast.data import Splits, load_recorded
+from holdfast.data import LabelledImages, Splits, load_recorded
 from holdfast.errors import BundleError
 from holdfast.index_build.attack import STEPS, attack, embedded
 from holdfast.index_build.audit import disagreement_flags, recall_at_k
 from holdfast.index_build.choose import Floats, HeldOut, candidates, choose, surrogates
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.resume import PartialEmbeddings
+from holdfast.model.answers import Ints
 from holdfast.model.credibility import Calibration, calibrate
 from holdfast.model.device_choice import DeviceChoice
 from holdfast.model.retrieval.base import Bank, Exportable, Retriever, nearest
@@ -96,10 +97,7 @@ def build_index(
     parts = PartialEmbeddings(directory, bundle.manifest.files[ENCODER], train.images, bundle.placement)
     with _progress("embedding", len(train), quiet=quiet) as advance:
         embeddings = parts.embed(bundle.encoder, batch_size, advance)
-    attacked = hardening.rows(len(train)) if hardening else np.zeros(0, np.int64)
-    if hardening:
-        with _progress("hardening", len(attacked) * hardening.steps, quiet=quiet) as advance:
-            embeddings = hardening.harden(bundle, train, embeddings, advance)
+    embeddings, attacked = _hardened(bundle, train, embeddings, hardening, quiet=quiet)
     bank = Bank(embeddings, np.arange(len(train)), train.labels)
     index = build_retriever(kind, bank, half=half)
     if isinstance(index, Exportable):
@@ -117,6 +115,17 @@ def build_index(
     _commit(directory, bundle.manifest, completed, {completed.index_file: index.save, EXEMPLARS: exemplars.save})
     parts.remove()
     return record
+
+
+def _hardened(
+    bundle: Bundle, train: LabelledImages, embeddings: Floats, hardening: Hardening | None, *, quiet: bool
+) -> tuple[Floats, Ints]:
+    """The embeddings float32 [M, D], some of them of attacked images, and which: int64 [n]. Without hardening, as they were."""
+    if hardening is None:
+        return embeddings, np.zeros(0, np.int64)
+    attacked = hardening.rows(len(train))
+    with _progress("hardening", len(attacked) * hardening.steps, quiet=quiet) as advance:
+        return hardening.harden(bundle, train, embeddings, advance), attacked
 
 
 def _check(manifest: Manifest, splits: Splits) -> None:

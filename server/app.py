@@ -20,7 +20,24 @@ from holdfast.server.monitor.table import OBSERVERS
 from holdfast.server.settings import Settings
 
 
-class App:
+class ServedApp:
+    """What a server has in one process or in several: settings, a holder of the model, metrics and where these are read."""
+
+    def __init__(self, settings: Settings, holder: ModelHolder, metrics: Metrics) -> None:
+        self.settings, self.holder, self.metrics = settings, holder, metrics
+        self._endpoint: MetricsEndpoint | None = None
+
+    @property
+    def metrics_url(self) -> str:
+        """Where the metrics are, once started."""
+        return self._endpoint.url if self._endpoint else ""
+
+    def publish(self, snapshot: ModelSnapshot) -> None:
+        """Serve another model from the next batch on. Any thread may; arguments and errors as ModelHolder.publish."""
+        self.holder.publish(snapshot)
+
+
+class App(ServedApp):
     """One server over one holder. Make, start and drain it on one event loop.
 
     Raises HoldfastError where the model will not do for what the settings ask.
@@ -34,11 +51,9 @@ class App:
         apis: Sequence[Api] = APIS,
         observers: Sequence[MakeObserver] = OBSERVERS,
     ) -> None:
-        self.settings, self.holder = settings, holder
-        self.metrics = Metrics()
+        super().__init__(settings, holder, Metrics())
         self._engine = Engine(settings, holder, self.metrics, observers)
         self._server = GrpcServer(settings, self._engine.batcher, self.metrics, apis)
-        self._endpoint: MetricsEndpoint | None = None
 
     @property
     def batcher(self) -> Batcher:
@@ -49,15 +64,6 @@ class App:
     def address(self) -> str:
         """host:port of gRPC, once started."""
         return f"{self.settings.host}:{self._server.port}"
-
-    @property
-    def metrics_url(self) -> str:
-        """Where the metrics are, once started."""
-        return self._endpoint.url if self._endpoint else ""
-
-    def publish(self, snapshot: ModelSnapshot) -> None:
-        """Serve another model from the next batch on. Any thread may; arguments and errors as ModelHolder.publish."""
-        self.holder.publish(snapshot)
 
     async def start(self) -> None:
         """Listen, warm up, and only then be healthy.

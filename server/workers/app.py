@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry
 
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S
-from holdfast.server.app import write_ports
+from holdfast.server.app import ServedApp, write_ports
 from holdfast.server.core.engine import Engine
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.observers import MakeObserver
-from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.metrics.endpoint import MetricsEndpoint
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.monitor.table import OBSERVERS
@@ -26,33 +25,22 @@ END_MARGIN_S = 5.0
 """Seconds beyond its own grace that a worker gets to end."""
 
 
-class WorkersApp:
+class WorkersApp(ServedApp):
     """One server over one holder, whose calls are taken by worker processes. Make, start and drain it on one event loop.
 
     Raises HoldfastError where the model will not do for what the settings ask.
     """
 
     def __init__(self, settings: Settings, holder: ModelHolder, *, observers: Sequence[MakeObserver] = OBSERVERS) -> None:
-        self.settings, self.holder = settings, holder
-        self.metrics = Metrics(calls=False)
+        super().__init__(settings, holder, Metrics(calls=False))
         self._engine = Engine(settings, holder, self.metrics, observers)
         self._workers = WorkerPool(settings.workers, self._make_worker)
         self._port: Port | None = None
-        self._endpoint: MetricsEndpoint | None = None
 
     @property
     def address(self) -> str:
         """host:port of gRPC, once started."""
         return f"{self.settings.host}:{self._port.number if self._port else 0}"
-
-    @property
-    def metrics_url(self) -> str:
-        """Where the metrics are, once started."""
-        return self._endpoint.url if self._endpoint else ""
-
-    def publish(self, snapshot: ModelSnapshot) -> None:
-        """Serve another model from the next batch on. Any thread may; arguments and errors as ModelHolder.publish."""
-        self.holder.publish(snapshot)
 
     async def start(self) -> None:
         """Take the ports, start the workers, and wait until each has had its canaries answered.
