@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from holdfast.errors import ImageError
 from holdfast.model.answers import Answers
 from holdfast.server.core.description import ModelDescription
-from holdfast.server.core.sources import NoSources, Sources
+from holdfast.server.core.sources import NoSources, SourceLookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Answer:
     soft_margin: float
     kth_distance: float
     batch: Answers
-    sources: Sources
+    sources: SourceLookup
     row: int
 
     @property
@@ -89,7 +89,7 @@ def row_type(classes: int) -> "np.dtype[np.void]":
 class AnsweredBatch:
     """The answers to one batch, as arrays, and the model that gave them; in another form only where it is asked for."""
 
-    def __init__(self, model: ModelDescription, answers: Answers, sources: Sources | None = None) -> None:
+    def __init__(self, model: ModelDescription, answers: Answers, sources: SourceLookup | None = None) -> None:
         self.model, self.answers, self.sources = model, answers, sources or NoSources()
 
     def __len__(self) -> int:

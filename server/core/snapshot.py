@@ -10,7 +10,7 @@ from holdfast.model.encoder.onnx import OnnxGradient
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.description import ModelDescription, PlacementRecord
 from holdfast.server.core.result import AnsweredBatch
-from holdfast.server.core.sources import NoSources, Sources, TableSources
+from holdfast.server.core.sources import NoSources, SourceLookup, TableSources
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class ModelSnapshot:
     description: ModelDescription
     classifier: Classifier
     load_gradient: Callable[[], OnnxGradient]
-    sources: Sources = field(default_factory=NoSources)
+    sources: SourceLookup = field(default_factory=NoSources)
 
     @classmethod
     def of(cls, bundle: Bundle, version: int) -> Self:

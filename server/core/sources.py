@@ -10,7 +10,7 @@ from holdfast.bundle.exemplars import Exemplars
 from holdfast.model.answers import Ints
 
 
-class Sources(Protocol):
+class SourceLookup(Protocol):
     """Where the images of exemplars came from, by their ids."""
 
     def of(self, ids: Ints) -> list[str]:
