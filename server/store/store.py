@@ -41,7 +41,7 @@ class ExemplarStore:
 
     async def list(
         self, label: str | None = None, state: State | None = None, after_id: int = -1, limit: int = 100
-    ) -> list[ExemplarRecord]:
+    ) -> Sequence[ExemplarRecord]:
         """Exemplars by id, those above `after_id`, at most `limit`; of one class or state only where asked for.
 
         Without a state, deleted ones are left out. Raises UnknownLabelError.
@@ -56,6 +56,6 @@ class ExemplarStore:
         """Its picture as PNG, at the size of the input contract; None where it was not kept. Raises UnknownExemplarError."""
         raise NotImplementedError
 
-    async def labels(self) -> list[LabelRecord]:
+    async def labels(self) -> Sequence[LabelRecord]:
         """Every class, by label id."""
         raise NotImplementedError
