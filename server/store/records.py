@@ -102,7 +102,7 @@ class LabelRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Judgement:
     """What is thought of one new exemplar. One in quarantine is stored and does not vote until it is approved."""
 
     quarantine: bool
@@ -131,8 +131,8 @@ class JudgedRows:
 class Judge(Protocol):
     """Looks at new rows before they vote. It runs on the store's thread, and may search the snapshot's index."""
 
-    def __call__(self, rows: JudgedRows, snapshot: ModelSnapshot, recent: Answers | None) -> Sequence[Verdict]:
-        """One verdict a row.
+    def __call__(self, rows: JudgedRows, snapshot: ModelSnapshot, recent: Answers | None) -> Sequence[Judgement]:
+        """One judgement a row.
 
         Args:
             rows: what is to be judged.
@@ -142,10 +142,10 @@ class Judge(Protocol):
         """
 
 
-def pass_all(rows: JudgedRows, snapshot: ModelSnapshot, recent: Answers | None) -> Sequence[Verdict]:
+def pass_all(rows: JudgedRows, snapshot: ModelSnapshot, recent: Answers | None) -> Sequence[Judgement]:
     """A judge that lets everything vote."""
     del snapshot, recent
-    return [Verdict(quarantine=False)] * len(rows)
+    return [Judgement(quarantine=False)] * len(rows)
 
 
 def as_ids(ids: Sequence[int]) -> NDArray[np.int64]:
