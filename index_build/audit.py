@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.bundle.exemplars import Flag
+from holdfast.model.answers import Neighbours
 from holdfast.model.retrieval.base import DECIMALS, Retriever, nearest
 from holdfast.model.vote import VoteParameters, vote
 
@@ -13,7 +14,10 @@ Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 BLOCK = 1024  # queries searched at once
+BRUTE_BLOCK = 16384  # exemplars multiplied at once
 SAMPLE = 256  # exemplars whose neighbours are recomputed by brute force
+EXACT_ROWS = 200_000
+"""Up to so many exemplars each is searched for among all: minutes. The price grows with the square."""
 # Two similarities rounded to DECIMALS that differ by one unit may be the same number, summed in another order.
 SAME = 2 * 10**-DECIMALS
 
@@ -31,13 +35,26 @@ def recall_at_k(index: Retriever, embeddings: Floats, k: int, seed: int = 0) -> 
         seed: of the sample.
 
     """
-    rows = np.random.default_rng(seed).permutation(len(embeddings))[:SAMPLE]
-    found = nearest(index, embeddings[rows], k).ids
-    similarities = embeddings[rows] @ embeddings.T
-    kth = np.partition(similarities, -k, axis=1)[:, -k]
-    right = (found >= 0) & (np.take_along_axis(similarities, found, axis=1) >= kth[:, np.newaxis] - SAME)
+    rows = np.random.default_rng(seed).choice(len(embeddings), min(SAMPLE, len(embeddings)), replace=False)
+    queries = np.asarray(embeddings[rows])
+    found = nearest(index, queries, k).ids
+    kth = _kth_similarity(queries, embeddings, k)
+    right = found >= 0
+    for query, ids in enumerate(found):
+        right[query] &= embeddings[ids.clip(0)] @ queries[query] >= kth[query] - SAME
     distinct = np.array([len(np.unique(ids[ids >= 0])) == (ids >= 0).sum() for ids in found])
     return float(np.mean(right & distinct[:, np.newaxis]))
+
+
+def _kth_similarity(queries: Floats, embeddings: Floats, k: int) -> Floats:
+    """The similarity of the k-th nearest of `embeddings`, by products of blocks of them. Shape: [n, D], [M, D] -> [n]."""
+    best = np.zeros((len(queries), 0), dtype=np.float32)
+    for start in range(0, len(embeddings), BRUTE_BLOCK):
+        best = np.concatenate([best, queries @ embeddings[start : start + BRUTE_BLOCK].T], axis=1)
+        if best.shape[1] > k:
+            best = np.partition(best, -k, axis=1)[:, -k:]
+    kth: Floats = best.min(axis=1)
+    return kth
 
 
 def disagreement_flags(
@@ -62,16 +79,30 @@ def disagreement_flags(
     """
     flags = np.zeros(len(embeddings), dtype=np.uint8)
     voters = min(k, len(embeddings) - 1)
-    plurality = VoteParameters(k=voters, weighting="uniform")
     for start in range(0, len(embeddings), BLOCK):
-        block = slice(start, start + BLOCK)
-        found = nearest(index, embeddings[block], voters + 1)
-        own = np.arange(start, start + len(found.ids))[:, np.newaxis]
-        itself = found.ids == own
-        # Among many duplicates an exemplar may not find itself: then the farthest neighbour gives way.
-        itself[~itself.any(axis=1), -1] = True
-        similarities = found.similarities[~itself].reshape(-1, voters)
-        outcome = vote(similarities, found.labels[~itself].reshape(-1, voters), classes, plurality)
-        flags[block][outcome.labels != labels[block]] = Flag.DISAGREES
-        advance(len(found.ids))
+        rows = np.arange(start, min(start + BLOCK, len(embeddings)))
+        found = nearest(index, np.asarray(embeddings[rows]), voters + 1)
+        agree = plurality(found, rows, voters, classes)
+        flags[rows[agree != labels[rows]]] = Flag.DISAGREES
+        advance(len(rows))
     return flags
+
+
+def plurality(found: Neighbours, rows: Labels, voters: int, classes: int) -> Labels:
+    """What the neighbours of exemplars say, themselves left out: int64 [n].
+
+    Args:
+        found: [n, voters + 1], their neighbours, with row numbers as ids.
+        rows: int64 [n], which exemplars these are.
+        voters: neighbours that vote once each, at least 0.
+        classes: number of classes.
+
+    """
+    if voters == 0:
+        return found.labels[:, 0]
+    itself = found.ids == rows[:, np.newaxis]
+    # Among many duplicates an exemplar may not find itself: then the farthest neighbour gives way.
+    itself[~itself.any(axis=1), -1] = True
+    similarities = found.similarities[~itself].reshape(-1, voters)
+    once_each = VoteParameters(k=voters, weighting="uniform")
+    return vote(similarities, found.labels[~itself].reshape(-1, voters), classes, once_each).labels
