@@ -13,8 +13,6 @@ from holdfast.errors import BundleError
 
 file_names = st.binary(max_size=8).map(lambda name: name.decode(errors="surrogateescape"))
 names = st.lists(st.text(max_size=12) | file_names, max_size=30)
-    st.text(max_size=12) | st.binary(max_size=8).map(lambda name: name.decode(errors="surrogateescape")), max_size=30
-)
 
 
 def of_names(names):
