@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from holdfast.bundle.exemplars import Flag
 from holdfast.model.answers import Neighbours
-from holdfast.model.retrieval.base import DECIMALS, Retriever, nearest
+from holdfast.model.retrieval.base import DECIMALS, Bank, Retriever, nearest
 from holdfast.model.vote import VoteParameters, vote
 
 Floats = NDArray[np.float32]
@@ -18,30 +18,49 @@ BRUTE_BLOCK = 16384  # exemplars multiplied at once
 SAMPLE = 256  # exemplars whose neighbours are recomputed by brute force
 EXACT_ROWS = 200_000
 """Up to so many exemplars each is searched for among all: minutes. The price grows with the square."""
+ROUNDED = 1e-3
+"""A kind of index that is not exact may keep embeddings in float16, which moves a similarity by less."""
 # Two similarities rounded to DECIMALS that differ by one unit may be the same number, summed in another order.
 SAME = 2 * 10**-DECIMALS
 
 
-def recall_at_k(index: Retriever, embeddings: Floats, k: int, seed: int = 0) -> float:
+class RowNumbers:
+    """Which row each exemplar is, by its id."""
+
+    def __init__(self, ids: Labels) -> None:
+        self._ids = ids
+        self._order = None if np.array_equal(ids, np.arange(len(ids))) else np.argsort(ids)
+
+    def of(self, ids: Labels) -> Labels:
+        """Rows of ids of any shape; -1 stays -1."""
+        if self._order is None:
+            return ids
+        rows: Labels = np.where(ids < 0, -1, self._order[np.searchsorted(self._ids, ids.clip(0), sorter=self._order)])
+        return rows
+
+
+def recall_at_k(index: Retriever, bank: Bank, k: int, *, seed: int = 0, same: float = SAME) -> float:
     """Share of the k nearest exemplars that the index finds, by brute force in numpy, over a sample of exemplars.
 
     An exemplar as similar as the true k-th neighbour, within rounding, is as good as that one. A row that names an exemplar
     twice counts for nothing.
 
     Args:
-        index: over `embeddings`, with row numbers as ids.
-        embeddings: float32 [M, D], L2-normalised.
+        index: over `bank`.
+        bank: the exemplars; embeddings may be memory-mapped.
         k: neighbours a query, at most M.
         seed: of the sample.
+        same: similarities that differ by no more may be the same number.
 
     """
+    embeddings = bank.embeddings
     rows = np.random.default_rng(seed).choice(len(embeddings), min(SAMPLE, len(embeddings)), replace=False)
     queries = np.asarray(embeddings[rows])
-    found = nearest(index, queries, k).ids
+    found = RowNumbers(bank.ids).of(nearest(index, queries, k).ids)
     kth = _kth_similarity(queries, embeddings, k)
     right = found >= 0
     for query, ids in enumerate(found):
-        right[query] &= embeddings[ids.clip(0)] @ queries[query] >= kth[query] - SAME
+        right[query] &= embeddings[ids.clip(0)] @ queries[query] >= kth[query] - same
     distinct = np.array([len(np.unique(ids[ids >= 0])) == (ids >= 0).sum() for ids in found])
     return float(np.mean(right & distinct[:, np.newaxis]))
 
@@ -58,7 +77,7 @@ def _kth_similarity(queries: Floats, embeddings: Floats, k: int) -> Floats:
 
 
 def disagreement_flags(
-    index: Retriever, embeddings: Floats, labels: Labels, *, classes: int, k: int, advance: Callable[[int], None]
+    index: Retriever, bank: Bank, *, classes: int, k: int, advance: Callable[[int], None]
 ) -> NDArray[np.uint8]:
     """Flag exemplars whose label is not the plurality of their own k nearest neighbours, themselves left out.
 
@@ -66,9 +85,8 @@ def disagreement_flags(
     but no poison that outnumbers the k neighbours.
 
     Args:
-        index: over `embeddings` and `labels`, with row numbers as ids.
-        embeddings: float32 [M, D], L2-normalised, M at least 2.
-        labels: int64 [M].
+        index: over `bank`.
+        bank: the exemplars, at least 2; embeddings may be memory-mapped.
         classes: number of classes.
         k: neighbours that vote.
         advance: called with the number of exemplars that are done.
@@ -77,11 +95,13 @@ def disagreement_flags(
         uint8 [M], Flag.DISAGREES or 0.
 
     """
+    embeddings, labels, row_numbers = bank.embeddings, bank.labels, RowNumbers(bank.ids)
     flags = np.zeros(len(embeddings), dtype=np.uint8)
     voters = min(k, len(embeddings) - 1)
     for start in range(0, len(embeddings), BLOCK):
         rows = np.arange(start, min(start + BLOCK, len(embeddings)))
         found = nearest(index, np.asarray(embeddings[rows]), voters + 1)
+        found = Neighbours(row_numbers.of(found.ids), found.labels, found.similarities)
         agree = plurality(found, rows, voters, classes)
         flags[rows[agree != labels[rows]]] = Flag.DISAGREES
         advance(len(rows))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from holdfast.bundle.sources import Sources
 from holdfast.data.digest import PartDigest, set_sha256
-from holdfast.index_build.parts import SPLITS, PartsError, PartsFolder, Piece
+from holdfast.index_build.streaming.parts import SPLITS, PartsError, PartsFolder, Piece
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
