@@ -42,13 +42,13 @@ def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], re
     manifest = Manifest.from_json(GOLDEN.read_bytes(), "golden")
     written = json.loads(GOLDEN.read_text())
     assert manifest.schema_version == SCHEMA_VERSION == 3
-    assert (manifest.index_kind, manifest.index_file) == ("flat", "index.faiss")
+    assert (manifest.index_kind, manifest.index_files) == ("flat", ("index.faiss",))
     # All else is as it was written, but for the scale of the calibration: neighbours of other labels became their share.
     k = written["vote"]["k"]
     shares = [round(count / k, 4) for count in written["calibration"]["nonconformity"]]
     expected = written | {
         "schema_version": 3,
-        "index": {"kind": "flat"} | written["index"],
+        "index": {"kind": "flat", "parameters": {}} | written["index"],
         "calibration": written["calibration"] | {"nonconformity": shares},
         "uncalibrated": None,
     }
