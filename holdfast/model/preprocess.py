@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
 from holdfast.errors import ImageError
@@ -207,7 +207,7 @@ def _clear_colour(image: Image.Image) -> int | tuple[int, ...] | None:
     The file states it as its samples are stored, at 1 to 16 bits; Pillow scales the samples alone.
     """
     declared = image.info.get("transparency")
-    stored = image.tile[0].args if image.tile else None
+    stored = image.tile[0].args if isinstance(image, ImageFile.ImageFile) and image.tile else None
     if isinstance(declared, int) and stored in GREY_SCALES:
         return declared * GREY_SCALES[stored]
     if isinstance(declared, tuple) and stored == "RGB;16B":

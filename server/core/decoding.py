@@ -91,5 +91,5 @@ def _declared_pixels(encoded: bytes) -> int | None:
         return int(width * height)
     if encoded[:2] == jpeg.START:
         header = jpeg.read_header(encoded)
-        return header and header.width * header.height
+        return header.width * header.height if header else None
     return None if encoded[:4] == b"RIFF" else 0
