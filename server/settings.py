@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict
 from holdfast.errors import HoldfastError
 from holdfast.exit_status import explain_statuses
 from holdfast.model.device_choice import DeviceChoice, Precision
+from holdfast.model.preprocess import MAX_PIXELS
 
 PREFIX = "HOLDFAST_"
 
@@ -136,7 +137,11 @@ class Settings(BaseSettings):
     )
 
     max_images: int = Field(256, ge=1, description="Most images in one call.")
-    max_pixels: int = Field(16_777_216, ge=1, description="Most pixels of one image as sent, looked at before decoding.")
+    max_pixels: int = Field(
+        MAX_PIXELS,
+        ge=1,
+        description="Most pixels of one image as sent, looked at before decoding; four times as many of a JPEG.",
+    )
     max_message_bytes: int = Field(16 * 2**20, ge=1024, description="Most bytes in one message.")
     max_streams: int = Field(1024, ge=1, description="Most calls at a time on one connection.")
     stream_window: int = Field(64, ge=1, description="Most messages of one ClassifyStream being worked on at a time.")
