@@ -105,6 +105,12 @@ def _parser() -> argparse.ArgumentParser:
         help="where images are embedded, and attacked where that is asked for: cuda takes the GPU or ends, auto takes it if it"
         " can and says so; all else is done on the CPU (default: %(default)s)",
     )
+    parser.add_argument(
+        "--recalibrate",
+        action="store_true",
+        help="only calibrate credibility again, by the index that is there: on the images of calibration.npz, or where the"
+        " bundle has none yet, on the calibration part of its labelled set",
+    )
     _add_index_options(parser)
     return parser
 
@@ -116,12 +122,6 @@ def _add_index_options(parser: argparse.ArgumentParser) -> None:
         default=COVERAGE,
         metavar="SHARE",
         help="the least share of calibration images to be answered; the others make the server abstain (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--recalibrate",
-        action="store_true",
-        help="only calibrate credibility again, by the index that is there: on the images of calibration.npz, or where the"
-        " bundle has none yet, on the calibration part of its labelled set",
     )
     parser.add_argument(
         "--index",
