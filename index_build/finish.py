@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.exemplars import Exemplars, Flag
 from holdfast.bundle.manifest import IndexRecord, Manifest
-from holdfast.bundle.reader import CALIBRATION, EXEMPLARS
+from holdfast.bundle.reader import CALIBRATION, EXEMPLARS, Bundle
 from holdfast.bundle.sources import Sources
+from holdfast.data.streamed import StreamedSplits
 from holdfast.index_build.audit import EXACT_ROWS, ROUNDED, SAME, disagreement_flags, recall_at_k
 from holdfast.index_build.calibrate import calibrated
 from holdfast.index_build.cells import disagreement_flags_by_cells
+from holdfast.index_build.choose import ATTACKED, HeldOut, with_chosen_vote
+from holdfast.index_build.harden import read_all
 from holdfast.index_build.options import IndexBuildError, IndexOptions
 from holdfast.index_build.streaming.progress import progress
 from holdfast.model.answers import Floats, Ints
@@ -59,6 +62,53 @@ class FinishedIndex:
 
     manifest: Manifest
     files: dict[str, Callable[[Path], object]]
+
+    @property
+    def record(self) -> IndexRecord:
+        """What was measured of it."""
+        if self.manifest.index is None:
+            raise ValueError("the manifest is of a bundle without an index")
+        return self.manifest.index
+
+
+def finish_set(
+    bundle: Bundle,
+    manifest: Manifest,
+    splits: StreamedSplits,
+    rows: IndexRows,
+    held_out: CalibrationSet,
+    *,
+    options: IndexOptions,
+    first: int = 0,
+) -> FinishedIndex:
+    """As `finish`, with what needs images: attacked exemplars, and a vote chosen on attacked images.
+
+    Args:
+        bundle: has the encoder, and its gradient where that is needed.
+        manifest: see `finish`.
+        splits: the set; its training part is rows `first` and on, its calibration part the first of `held_out`.
+        rows: see `finish`.
+        held_out: likewise.
+        options: likewise.
+        first: of the rows.
+
+    """
+    if options.hardening is not None:
+        bank, size = Bank(rows.embeddings, rows.ids, rows.labels), len(splits.train)
+        if first + size != len(rows.labels):
+            raise IndexBuildError("hardening needs every image of the set to be readable: remove those that are not")
+        steps = len(options.hardening.rows(size)) * options.hardening.steps
+        with progress("hardening", steps, quiet=options.quiet) as advance:
+            rows.flags[options.hardening.harden(bundle, splits.train, bank, first, advance)] |= np.uint8(Flag.ATTACKED)
+    if not options.choose_vote:
+        return finish(manifest, rows, held_out, options)
+    images = read_all(splits.calibration, np.arange(min(ATTACKED, len(splits.calibration))))
+    known = HeldOut(held_out.embeddings, held_out.labels, ())
+
+    def chosen(index: StoredRetriever, bank: Bank, manifest: Manifest) -> Manifest:
+        return with_chosen_vote(manifest, bundle, index, bank, images=images, held_out=known, quiet=options.quiet)
+
+    return finish(manifest, rows, held_out, options, chosen)
 
 
 def finish(

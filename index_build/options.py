@@ -1,12 +1,11 @@
 """What can be asked of an index, whatever set it is of."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from holdfast.bundle.migrations import FLAT
 from holdfast.errors import BundleError
 from holdfast.index_build.harden import Hardening
-from holdfast.index_build.streaming.embedding import EmbeddingJob
 from holdfast.index_build.streaming.launch import InProcess, Launcher, Processes
 from holdfast.index_build.streaming.ray_launcher import RayActors
 from holdfast.model.credibility import COVERAGE
@@ -70,7 +69,3 @@ class IndexOptions:
         if self.ray:
             return RayActors(self.processes)
         return Processes(self.processes) if self.processes > 1 else InProcess()
-
-    def job(self, job: EmbeddingJob) -> EmbeddingJob:
-        """The job, embedded as these options say."""
-        return replace(job, batch_size=self.batch_size, threads=self.threads, device=self.device, half=self.half)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.sources import Sources
 from holdfast.data.digest import PartDigest, set_sha256
 from holdfast.index_build.streaming.parts import SPLITS, PartsError, PartsFolder, Piece
@@ -47,9 +48,7 @@ class EmbeddedSet:
         labels: int64 [M] of the training part.
         sources: M names.
         digests: uint64 [M], the first 8 bytes of each image's SHA-256.
-        held_out: float32 [n, D], the calibration part.
-        held_out_labels: int64 [n].
-        held_out_sources: n names.
+        held_out: the calibration part, n images.
         test_images: how many there are.
         test_sha256: of the test part; see `holdfast.data.digest`.
         sha256: of the whole set.
@@ -60,9 +59,7 @@ class EmbeddedSet:
     labels: Ints
     sources: Sources
     digests: NDArray[np.uint64]
-    held_out: Floats
-    held_out_labels: Ints
-    held_out_sources: Sources
+    held_out: CalibrationSet
     test_images: int
     test_sha256: str
     sha256: str
@@ -104,9 +101,11 @@ def gather(folders: Sequence[tuple[PartsFolder, Sequence[Piece]]], train: Embedd
         labels=np.concatenate(labels["train"]),
         sources=Sources.joined(sources["train"]),
         digests=np.concatenate(first_bytes),
-        held_out=np.concatenate(held_out),
-        held_out_labels=np.concatenate(labels["calibration"]),
-        held_out_sources=Sources.joined(sources["calibration"]),
+        held_out=CalibrationSet(
+            np.concatenate(held_out),
+            np.concatenate(labels["calibration"]),
+            tuple(Sources.joined(sources["calibration"])),
+        ),
         test_images=sum(map(len, labels["test"])),
         test_sha256=hashes[2],
         sha256=set_sha256(identity["class_names"], identity["shape"], hashes),

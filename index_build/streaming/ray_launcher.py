@@ -1,10 +1,12 @@
 """Pieces embedded by actors of Ray, on the machines of its cluster, or on this one where there is none."""
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import ModuleType
+from typing import Any
 
 from holdfast.errors import HoldfastError
 from holdfast.index_build.streaming.embedding import Advance, EmbeddingJob
@@ -76,14 +78,13 @@ def _ray(count: int, threads: int, *, local: bool) -> Iterator[ModuleType]:
     if ray.is_initialized():
         yield ray
         return
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if local:
             cores = max(count, threads)
-            ray.init(
-                num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level="ERROR", _node_ip_address="127.0.0.1"
-            )
+            ray.init(num_cpus=cores, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
         else:
-            ray.init(log_to_driver=False, logging_level="ERROR")
+            ray.init(**quiet)
     except (ConnectionError, RuntimeError, OSError) as error:
         raise HoldfastError(f"Ray cannot be reached or started: {error}") from None
     try:
