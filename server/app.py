@@ -18,14 +18,19 @@ from holdfast.server.metrics.endpoint import MetricsEndpoint
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.monitor.table import OBSERVERS
 from holdfast.server.settings import Settings
+from holdfast.server.versions.loading import LoadedVersion
+from holdfast.server.versions.manager import VersionManager
+from holdfast.server.versions.watcher import VersionWatcher
 
 
 class ServedApp:
     """What a server has in one process or in several: settings, a holder of the model, metrics and where these are read."""
 
-    def __init__(self, settings: Settings, holder: ModelHolder, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, holder: ModelHolder, metrics: Metrics, first: LoadedVersion | None = None) -> None:
         self.settings, self.holder, self.metrics = settings, holder, metrics
         self._endpoint: MetricsEndpoint | None = None
+        self.versions = VersionManager(settings, holder, metrics, first)
+        self._watcher = VersionWatcher(self.versions, settings.watch_interval if settings.bundle_versions else 0.0)
 
     @property
     def metrics_url(self) -> str:
@@ -35,6 +40,14 @@ class ServedApp:
     def publish(self, snapshot: ModelSnapshot) -> None:
         """Serve another model from the next batch on. Any thread may; arguments and errors as ModelHolder.publish."""
         self.holder.publish(snapshot)
+
+    def request_reload(self) -> None:
+        """Reload soon, or as soon as the server has started. To be called on its event loop."""
+        self._watcher.request()
+
+    async def _stop_versions(self) -> None:
+        await self._watcher.stop()
+        await self.versions.stop()
 
 
 class App(ServedApp):
@@ -48,10 +61,11 @@ class App(ServedApp):
         settings: Settings,
         holder: ModelHolder,
         *,
+        first: LoadedVersion | None = None,
         apis: Sequence[Api] = APIS,
         observers: Sequence[MakeObserver] = OBSERVERS,
     ) -> None:
-        super().__init__(settings, holder, Metrics())
+        super().__init__(settings, holder, Metrics(), first)
         self._engine = Engine(settings, holder, self.metrics, observers)
         self._server = GrpcServer(settings, self._engine.batcher, self.metrics, apis)
 
@@ -77,6 +91,7 @@ class App(ServedApp):
         self._endpoint = MetricsEndpoint(self.metrics.registry, self.settings.host, self.settings.metrics_port)
         self._engine.start()
         await self._server.start()
+        self._watcher.start()
         if self.settings.port_file is not None:
             write_ports(self.settings.port_file, self.address, self.metrics_url)
 
@@ -86,6 +101,7 @@ class App(ServedApp):
 
     async def drain(self) -> bool:
         """Go down: NOT_SERVING, refuse new calls, finish those in flight, close. Returns whether all were finished."""
+        await self._stop_versions()
         finished = await self._server.drain()
         self._engine.stop()
         if self._endpoint is not None:

@@ -1,7 +1,7 @@
 """The model at one moment: everything that a batch is answered with."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from holdfast.bundle.reader import ENCODER, Bundle
@@ -28,14 +28,21 @@ class ModelSnapshot:
     load_gradient: Callable[[], OnnxGradient]
 
     @classmethod
-    def of(cls, bundle: Bundle, version: int) -> Self:
-        """The model of a bundle. Nothing else of the server builds a classifier or keeps a bundle."""
-        return cls(_describe(bundle, version), bundle.classifier(), lambda: bundle.gradient)
+    def of(cls, bundle: Bundle, version: int, bundle_version: str = "") -> Self:
+        """The model of a bundle. Nothing else of the server builds a classifier or keeps a bundle.
+
+        `bundle_version` tells this bundle from every other that the server may come to serve.
+        """
+        return cls(_describe(bundle, version, bundle_version), bundle.classifier(), lambda: bundle.gradient)
 
     @property
     def version(self) -> int:
         """Of all snapshots of one server, this one's own."""
         return self.description.version
+
+    def numbered(self, version: int) -> Self:
+        """The same model under another version number."""
+        return replace(self, description=self.description.model_copy(update={"version": version}))
 
     @property
     def gradient(self) -> OnnxGradient:
@@ -51,10 +58,11 @@ class ModelSnapshot:
         return AnsweredBatch(self.description, self.classifier.decide(retrieval))
 
 
-def _describe(bundle: Bundle, version: int) -> ModelDescription:
+def _describe(bundle: Bundle, version: int, bundle_version: str) -> ModelDescription:
     manifest, placement = bundle.manifest, bundle.placement
     return ModelDescription(
         version=version,
+        bundle_version=bundle_version,
         name=manifest.name,
         created=manifest.created,
         encoder_sha256=manifest.files[ENCODER],
