@@ -36,15 +36,17 @@ class Labels:
 
 def sources_of(images: Iterable[image_pb2.Image]) -> list[Source]:
     """Images of a request as the core takes them."""
-    return [_source(image) for image in images]
+    return [source_of(image) for image in images]
 
 
-def classify_results(result: Result, labels: list[answer_pb2.Label], neighbours: int) -> list[answer_pb2.ClassifyResult]:
-    """One message per image, with so many neighbours in each answer."""
+def classify_results(
+    result: Result, labels: list[answer_pb2.Label], neighbours: int, *, sources: bool
+) -> list[answer_pb2.ClassifyResult]:
+    """One message per image, with so many neighbours in each answer, and where these came from if `sources`."""
     return [
         answer_pb2.ClassifyResult(error=to_status(outcome))
         if isinstance(outcome, ImageError)
-        else answer_pb2.ClassifyResult(answer=_classification(outcome, labels, neighbours))
+        else answer_pb2.ClassifyResult(answer=_classification(outcome, labels, neighbours, sources=sources))
         for outcome in result.outcomes
     ]
 
@@ -93,7 +95,9 @@ def _accuracy(accuracy: Accuracy) -> model_pb2.Accuracy:
     )
 
 
-def _classification(answer: Answer, labels: list[answer_pb2.Label], neighbours: int) -> answer_pb2.Classification:
+def _classification(
+    answer: Answer, labels: list[answer_pb2.Label], neighbours: int, *, sources: bool
+) -> answer_pb2.Classification:
     message = answer_pb2.Classification(
         label=labels[answer.label],
         probabilities=answer.probabilities,
@@ -105,12 +109,21 @@ def _classification(answer: Answer, labels: list[answer_pb2.Label], neighbours: 
         message.credibility, message.confidence = answer.credibility, answer.confidence
     if neighbours:
         message.neighbours.extend(
-            answer_pb2.Neighbour(id=n.id, label=labels[n.label], similarity=n.similarity) for n in answer.neighbours(neighbours)
+            answer_pb2.Neighbour(
+                id=n.id, label=labels[n.label], similarity=n.similarity, source=printable(n.source) if sources else None
+            )
+            for n in answer.neighbours(neighbours, sources=sources)
         )
     return message
 
 
-def _source(image: image_pb2.Image) -> Source:
+def printable(name: str | None) -> str:
+    """A name as a message can carry it: file names may hold bytes that are no UTF-8."""
+    return (name or "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def source_of(image: image_pb2.Image) -> Source:
+    """One image as the core takes it."""
     match image.WhichOneof("source"):
         case "encoded":
             return image.encoded

@@ -1,7 +1,7 @@
 """The model at one moment: everything that a batch is answered with."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from holdfast.bundle.reader import ENCODER, Bundle
@@ -10,6 +10,7 @@ from holdfast.model.encoder.onnx import OnnxGradient
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.description import ModelDescription, PlacementRecord
 from holdfast.server.core.result import AnsweredBatch
+from holdfast.server.core.sources import NoSources, SourceLookup, TableSources
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,12 +21,14 @@ class ModelSnapshot:
         description: what callers and operators are to know about it.
         classifier: answers batches.
         load_gradient: gives the vector-Jacobian product of the encoder, loaded when it is first asked for.
+        sources: says where exemplars' images came from.
 
     """
 
     description: ModelDescription
     classifier: Classifier
     load_gradient: Callable[[], OnnxGradient]
+    sources: SourceLookup = field(default_factory=NoSources)
 
     @classmethod
     def of(cls, bundle: Bundle, version: int, bundle_version: str = "") -> Self:
@@ -33,7 +36,8 @@ class ModelSnapshot:
 
         `bundle_version` tells this bundle from every other that the server may come to serve.
         """
-        return cls(_describe(bundle, version, bundle_version), bundle.classifier(), lambda: bundle.gradient)
+        description = _describe(bundle, version, bundle_version)
+        return cls(description, bundle.classifier(), lambda: bundle.gradient, TableSources(lambda: bundle.exemplars))
 
     @property
     def version(self) -> int:
@@ -55,7 +59,7 @@ class ModelSnapshot:
 
     def decide(self, retrieval: Retrieval) -> AnsweredBatch:
         """The second half, which is the CPU's: order neighbours, vote, and say how far the vote can be trusted."""
-        return AnsweredBatch(self.description, self.classifier.decide(retrieval))
+        return AnsweredBatch(self.description, self.classifier.decide(retrieval), self.sources)
 
 
 def _describe(bundle: Bundle, version: int, bundle_version: str) -> ModelDescription:
