@@ -1,0 +1,167 @@
+"""Exemplars in a Milvus collection, for what outgrows one machine. Several servers may search one collection.
+
+Milvus finds candidates; ids, labels and similarities come to the classifier, which keeps vote, credibility and margins. What a
+server has changed itself, and Milvus may not show yet, is the matter of `holdfast.model.retrieval.live`.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from holdfast.errors import ContractMismatchError, RetrieverUnavailableError
+from holdfast.model.answers import Floats, Ints, Neighbours
+from holdfast.model.retrieval.base import Bank, padded, refuse_misfit
+from holdfast.model.retrieval.milvus_address import CollectionRecord, Target
+from holdfast.model.retrieval.milvus_collection import MOST_NEIGHBOURS, MilvusCollection, search_parameters, translated
+
+RETRY_EVERY_S = 0.25
+"""While the server does not answer, one search in this time finds out whether it does again; the others fail at once."""
+
+
+class MilvusIndex:
+    """Approximate search by inner product in a Milvus collection.
+
+    A search sees every row that was written more than some seconds before (bounded staleness). A server that does not answer
+    costs one search its timeout; those that follow fail at once, until one that tries again every quarter of a second succeeds.
+
+    Args:
+        collection: that is loaded.
+        size: rows that it is known to hold.
+
+    """
+
+    kind: ClassVar[str] = "milvus"
+
+    def __init__(self, collection: MilvusCollection, size: int) -> None:
+        self.collection, self._size = collection, size
+        self._lock = threading.Lock()
+        self._retry_at = 0.0  # time.monotonic() from which a search may try again; 0 while all is well
+        self._outage = ""
+
+    @classmethod
+    def build(cls, bank: Bank, *, target: Target, advance: Callable[[int], None] = lambda _: None) -> Self:
+        """Make a collection of a bank. Raises as `MilvusCollection.create`."""
+        return cls(MilvusCollection.create(target, bank, advance), len(bank.ids))
+
+    def __str__(self) -> str:
+        options = self.collection.record.options
+        return f"Milvus, {options.index}, collection {self.collection.record.collection} on {self.collection.client_address}"
+
+    @property
+    def size(self) -> int:
+        """Number of exemplars M, as of the time of opening."""
+        return self._size
+
+    @property
+    def dim(self) -> int:
+        """Embedding dimension D."""
+        return self.collection.record.dim
+
+    def search(self, queries: Floats, k: int) -> Neighbours:
+        """The k nearest exemplars of float32 [N, D] queries; see `Retriever.search`.
+
+        Raises:
+            RetrieverUnavailableError: Milvus does not answer within the timeout, or has not since.
+            ContractMismatchError: more neighbours than Milvus returns.
+
+        """
+        refuse_misfit(self, queries, k)
+        options = self.collection.record.options
+        fetched = k * options.refine if options.index == "ivf_sq8" else k
+        if k > MOST_NEIGHBOURS:
+            raise ContractMismatchError(f"k = {k} neighbours asked of Milvus, which returns at most {MOST_NEIGHBOURS}")
+        if len(queries) == 0:
+            nothing = np.zeros((0, k), dtype=np.int64)
+            return Neighbours(nothing, nothing, nothing.astype(np.float32))
+        hits = self._ask(queries, min(fetched, MOST_NEIGHBOURS), vectors=fetched != k)
+        if fetched != k:
+            return _ranked_again(hits, queries, k)
+        return _neighbours([(hit.ids, hit.distances, _labels(hit)) for hit in hits], k)
+
+    def _ask(self, queries: Floats, k: int, *, vectors: bool) -> Any:
+        """Milvus's own answer. At an outage one caller at a time tries again, and the others fail at once."""
+        record = self.collection.record
+        self._refuse_while_away()
+        try:
+            with translated(record):
+                found = self.collection.client.search(
+                    record.collection,
+                    data=list(np.ascontiguousarray(queries, dtype=np.float32)),
+                    limit=k,
+                    anns_field="embedding",
+                    output_fields=["label", "embedding"] if vectors else ["label"],
+                    search_params={"metric_type": "IP", "params": search_parameters(record.options, k)},
+                    timeout=record.options.timeout,
+                )
+        except RetrieverUnavailableError as error:
+            with self._lock:
+                self._outage, self._retry_at = str(error), time.monotonic() + RETRY_EVERY_S
+            raise
+        self._retry_at = 0.0
+        return found
+
+    def _refuse_while_away(self) -> None:
+        with self._lock:
+            if not self._retry_at:
+                return
+            if time.monotonic() < self._retry_at:
+                raise RetrieverUnavailableError(self._outage)
+            self._retry_at = time.monotonic() + RETRY_EVERY_S + self.collection.record.options.timeout
+
+    def save(self, path: Path) -> None:
+        """Write which collection it is, as JSON."""
+        self.collection.record.write(path)
+
+    @classmethod
+    def load(cls, path: Path, ids: Ints, labels: Ints) -> Self:
+        """Connect to the collection of a bundle.
+
+        Args:
+            path: what `save` wrote.
+            ids: int64 [M], what the exemplars' table says that it held when it was built.
+            labels: int64 [M], theirs; what the collection says now is what counts.
+
+        Raises:
+            RetrieverUnavailableError: no answer from the server.
+            BundleError, ContractMismatchError: see `MilvusCollection.open`.
+
+        """
+        del labels
+        collection = MilvusCollection.open(CollectionRecord.read(path))
+        return cls(collection, len(ids))
+
+
+def _labels(hit: Any) -> list[int]:
+    return [row["entity"]["label"] for row in hit]
+
+
+def _neighbours(rows: list[tuple[list[int], list[float], list[int]]], k: int) -> Neighbours:
+    """Neighbours of lists of different lengths, one (ids, similarities, labels) a query."""
+    lengths = np.array([len(ids) for ids, _, _ in rows])
+    there = np.arange(k) < lengths[:, np.newaxis]
+    filled = Neighbours(
+        np.full((len(rows), k), -1, dtype=np.int64),
+        np.full((len(rows), k), -1, dtype=np.int64),
+        np.full((len(rows), k), -np.inf, dtype=np.float32),
+    )
+    filled.ids[there] = list(chain.from_iterable(ids for ids, _, _ in rows))
+    filled.similarities[there] = list(chain.from_iterable(similarities for _, similarities, _ in rows))
+    filled.labels[there] = list(chain.from_iterable(labels for _, _, labels in rows))
+    return filled
+
+
+def _ranked_again(hits: Any, queries: Floats, k: int) -> Neighbours:
+    """The k nearest of more candidates, by exact similarity to embeddings that came with them."""
+    rows = []
+    for hit, query in zip(hits, queries, strict=True):
+        embeddings = np.array([row["entity"]["embedding"] for row in hit], dtype=np.float32).reshape(-1, queries.shape[1])
+        similarities = embeddings @ query.astype(np.float32)
+        order = np.argsort(-similarities, kind="stable")[:k]
+        ids, labels = np.array(hit.ids)[order], np.array(_labels(hit))[order]
+        rows.append((ids.tolist(), similarities[order].tolist(), labels.tolist()))
+    return padded(_neighbours(rows, k), k)
