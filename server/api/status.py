@@ -14,6 +14,7 @@ from holdfast.server.core.errors import (
     DrainingError,
     EngineError,
     EngineGoneError,
+    IndexUnavailableError,
     QueueFullError,
     RequestError,
 )
@@ -32,6 +33,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     DrainingError: grpc.StatusCode.UNAVAILABLE,
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     EngineError: grpc.StatusCode.INTERNAL,
+    IndexUnavailableError: grpc.StatusCode.UNAVAILABLE,
     EngineGoneError: grpc.StatusCode.UNAVAILABLE,
 }
 

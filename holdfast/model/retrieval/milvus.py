@@ -18,6 +18,7 @@ from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.retrieval.base import Bank, padded, refuse_misfit
 from holdfast.model.retrieval.milvus_address import CollectionRecord, Target
 from holdfast.model.retrieval.milvus_collection import MOST_NEIGHBOURS, MilvusCollection, search_parameters, translated
+from holdfast.model.retrieval.table import FileWriter, Parameters
 
 RETRY_EVERY_S = 0.25
 """While the server does not answer, one search in this time finds out whether it does again; the others fail at once."""
@@ -86,9 +87,11 @@ class MilvusIndex:
     def _ask(self, queries: Floats, k: int, *, vectors: bool) -> Any:
         """Milvus's own answer. At an outage one caller at a time tries again, and the others fail at once."""
         record = self.collection.record
-        self._refuse_while_away()
+        was_away = self._refuse_while_away()
         try:
             with translated(record):
+                if was_away:  # a server that was started again may hold the collection without having loaded it
+                    self.collection.client.load_collection(record.collection, timeout=record.options.timeout)
                 found = self.collection.client.search(
                     record.collection,
                     data=list(np.ascontiguousarray(queries, dtype=np.float32)),
@@ -105,24 +108,31 @@ class MilvusIndex:
         self._retry_at = 0.0
         return found
 
-    def _refuse_while_away(self) -> None:
+    def _refuse_while_away(self) -> bool:
+        """Whether this is the search that tries again after an outage; raises for every other one during it."""
         with self._lock:
             if not self._retry_at:
-                return
+                return False
             if time.monotonic() < self._retry_at:
                 raise RetrieverUnavailableError(self._outage)
             self._retry_at = time.monotonic() + RETRY_EVERY_S + self.collection.record.options.timeout
+            return True
 
-    def save(self, path: Path) -> None:
-        """Write which collection it is, as JSON."""
-        self.collection.record.write(path)
+    def writers(self) -> tuple[FileWriter, ...]:
+        """What writes which collection it is, as JSON."""
+        return (self.collection.record.write,)
+
+    @property
+    def parameters(self) -> Parameters:
+        """Nothing: the file says all."""
+        return {}
 
     @classmethod
     def load(cls, path: Path, ids: Ints, labels: Ints) -> Self:
         """Connect to the collection of a bundle.
 
         Args:
-            path: what `save` wrote.
+            path: what `writers` wrote.
             ids: int64 [M], what the exemplars' table says that it held when it was built.
             labels: int64 [M], theirs; what the collection says now is what counts.
 

@@ -28,7 +28,7 @@ class SearchOptions(BaseModel):
         nprobe: of them, those that a search looks at.
         ef: of an hnsw, candidates that a search keeps, at least the k of the vote.
         refine: of an ivf_sq8, candidates fetched for each neighbour that is wanted.
-        timeout: seconds that a search may take, retries included.
+        timeout: seconds that a search may take, retries included, and as many again to connect where it lost its connection.
 
     """
 
@@ -39,7 +39,7 @@ class SearchOptions(BaseModel):
     nprobe: int = Field(default=64, ge=1, le=65536)
     ef: int = Field(default=256, ge=1, le=32768)
     refine: int = Field(default=2, ge=1, le=16)
-    timeout: float = Field(default=1.0, gt=0, le=60)
+    timeout: float = Field(default=2.0, gt=0, le=60)
 
 
 class CollectionRecord(BaseModel):

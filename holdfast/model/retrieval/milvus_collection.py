@@ -1,11 +1,13 @@
 """One Milvus collection of exemplars: made, filled, checked, changed. Every error of the client becomes one of holdfast's."""
 
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
+import grpc
 from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import ConnectError, MilvusException, MilvusUnavailableException
 
@@ -20,6 +22,9 @@ from holdfast.model.retrieval.milvus_address import (
     effective_address,
     token,
 )
+
+# The client logs a traceback for each call that fails. Here it becomes one error, which who reads it can use.
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 ROWS_A_CALL = 2_000
 """Rows of one insert: 1 MB at 128 dimensions, below Milvus's limit of 64 MB also at 4,096."""
@@ -101,7 +106,8 @@ class MilvusCollection:
             ContractMismatchError: the collection is of another dimension.
 
         """
-        opened = cls(connect(record, max(record.options.timeout, 10.0)), record)
+        # The client takes so long to connect again, too, in the middle of a search that found the connection broken.
+        opened = cls(connect(record, record.options.timeout), record)
         where = opened.where
         with translated(record):
             if not opened.client.has_collection(record.collection, timeout=10.0):
@@ -224,6 +230,7 @@ _PASSING = (
     "connect",
     "not healthy",
     "node offline",
+    "not loaded",
 )
 """What the messages of errors that go away by themselves have in them: Milvus has no code for it that is sure."""
 
@@ -239,13 +246,16 @@ def translated(record: CollectionRecord) -> Iterator[None]:
     """
     try:
         yield
+    except grpc.RpcError as error:  # the client lets some codes through as they are, DEADLINE_EXCEEDED for one
+        raise RetrieverUnavailableError(f"{_server(record)} does not answer: {error.code().name}") from error
     except MilvusException as error:
-        address = effective_address(record.address)
         if _unreachable(error):
-            raise RetrieverUnavailableError(f"the Milvus server at {address} does not answer: {error.message}") from error
-        raise BundleError(
-            f"the Milvus server at {address} refuses: {error.message} (credentials come from {TOKEN_VARIABLE})"
-        ) from error
+            raise RetrieverUnavailableError(f"{_server(record)} does not answer: {error.message}") from error
+        raise BundleError(f"{_server(record)} refuses: {error.message} (credentials come from {TOKEN_VARIABLE})") from error
+
+
+def _server(record: CollectionRecord) -> str:
+    return f"the Milvus server at {effective_address(record.address)}"
 
 
 def _unreachable(error: MilvusException) -> bool:
