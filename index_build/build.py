@@ -13,6 +13,7 @@ from holdfast.bundle.exemplars import Exemplars, Flag
 from holdfast.bundle.manifest import IndexRecord, Manifest
 from holdfast.bundle.migrations import FLAT
 from holdfast.bundle.reader import ENCODER, EXEMPLARS, Bundle
+from holdfast.bundle.sources import Sources
 from holdfast.bundle.writer import BundleWriter
 from holdfast.data import LabelledImages, Splits, load_recorded
 from holdfast.errors import BundleError
@@ -109,7 +110,7 @@ def build_index(
     record, flags = _audited(manifest, index, bank, command, quiet=quiet)
     calibration = _calibrate(manifest, index, splits, held_out, coverage)
     flags[attacked] |= np.uint8(Flag.ATTACKED)
-    exemplars = Exemplars(bank.ids, train.labels, np.array(train.sources, dtype=np.str_), flags)
+    exemplars = Exemplars(bank.ids, train.labels, Sources.of(train.sources), flags)
     # What was measured with another index says nothing about this one.
     completed = manifest.model_copy(update={"index": record, "calibration": calibration, "accuracy": None})
     _commit(directory, bundle.manifest, completed, {completed.index_file: index.save, EXEMPLARS: exemplars.save})
