@@ -2,28 +2,33 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from holdfast.errors import BundleError, ContractMismatchError, RetrieverUnavailableError
+from holdfast.errors import BundleError, ContractMismatchError, HoldfastError, RetrieverUnavailableError
 from holdfast.model.retrieval.base import Bank, nearest
 from holdfast.model.retrieval.flat import FlatIndex
 
 pytest.importorskip("pymilvus", reason="pip install 'holdfast[milvus]'")
 
+from bench.harness.milvus_server import MilvusProcess, running_milvus
 from holdfast.model.retrieval.milvus import MilvusIndex
 from holdfast.model.retrieval.milvus_address import CollectionRecord, parse_target
 from holdfast.model.retrieval.milvus_collection import MilvusCollection
-from tests.milvus_server import MilvusProcess, running_milvus
 
 K = 7
 
 
 @pytest.fixture(scope="module")
 def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusProcess]:
-    with running_milvus(tmp_path_factory.mktemp("milvus")) as server:
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(running_milvus(tmp_path_factory.mktemp("milvus")))
+        except HoldfastError as error:
+            pytest.skip(str(error))
         yield server
 
 
