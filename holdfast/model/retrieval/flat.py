@@ -1,5 +1,6 @@
 """Exact nearest neighbours among the exemplars."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -87,6 +88,15 @@ class FlatIndex:
         """float32 [M, D] in the index's own memory: to read, while the index lives."""
         embeddings: Floats = faiss.rev_swig_ptr(self._rows.get_xb(), self.size * self.dim).reshape(self.size, self.dim)
         return embeddings
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """None."""
+        return {}
+
+    def writers(self) -> tuple[Callable[[Path], None]]:
+        """Of its one file."""
+        return (self.save,)
 
     def save(self, path: Path) -> None:
         """Write the index in faiss's own format. Labels are not in it."""
