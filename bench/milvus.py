@@ -46,7 +46,6 @@ def main() -> int:
     from holdfast.bundle.reader import Bundle  # noqa: PLC0415
     from holdfast.model.retrieval.base import bank_of  # noqa: PLC0415
     from holdfast.model.retrieval.milvus import MilvusIndex  # noqa: PLC0415
-    from holdfast.model.retrieval.milvus_address import parse_target  # noqa: PLC0415
 
     bundle = Bundle.open(options.bundle)
     with ExitStack() as stack:
@@ -54,7 +53,7 @@ def main() -> int:
         if address is None:
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             address = f"milvus://{stack.enter_context(running_milvus(scratch)).address}?timeout=20"
-        index = MilvusIndex.build(bank_of(bundle.index), target=parse_target(address))
+        index = MilvusIndex.build(bank_of(bundle.index), address=address)
         stack.callback(index.collection.drop)
         rows, values = _compare(bundle, index, options.k, options.pairs)
     headings = ["k", "batch", "Milvus, ms a query", "exact, ms a query", "ratio, pair by pair", "same vote"]

@@ -63,7 +63,8 @@ class Batcher:
 
     Both halves of a batch, `retrieve` and `decide`, run on the engine thread, or, where there are `finishers`, `decide` runs on
     so many threads of its own, each of which may be a batch behind. An exception of either fails the calls of that batch with
-    EngineError, and the next batch is served; with IndexUnavailableError where an index on another machine does not answer. One call is answered by one model, also where it is in several batches.
+    EngineError, or with IndexUnavailableError where an index on another machine does not answer, and the next batch is served.
+    One call is answered by one model, also where it is in several batches.
     """
 
     def __init__(

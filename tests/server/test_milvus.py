@@ -3,23 +3,32 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from holdfast.bundle.reader import Bundle
 from holdfast.errors import BundleError, ContractMismatchError, HoldfastError, RetrieverUnavailableError
 from holdfast.model.retrieval.base import Bank, nearest
 from holdfast.model.retrieval.flat import FlatIndex
 
 pytest.importorskip("pymilvus", reason="pip install 'holdfast[milvus]'")
 
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from bench.harness.milvus_server import MilvusProcess, running_milvus
 from holdfast.model.retrieval.milvus import MilvusIndex
 from holdfast.model.retrieval.milvus_address import CollectionRecord, parse_target
 from holdfast.model.retrieval.milvus_collection import MilvusCollection
+from holdfast.protos.holdfast.v1 import holdfast_pb2
+from tests.server.running import NOT_SERVING, LoopThread, Served, refusal, start, wait_for
+from tests.server.tiny import COLOURS, coloured, raw, write_bundle
 
-K = 7
+K = 5
+SERVING = health_pb2.HealthCheckResponse.SERVING
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +51,7 @@ def bank() -> Bank:
 
 
 def built(milvus: MilvusProcess, bank: Bank, options: str) -> MilvusIndex:
-    return MilvusIndex.build(bank, target=parse_target(f"milvus://{milvus.address}?{options}"))
+    return MilvusIndex.build(bank, address=f"milvus://{milvus.address}?{options}")
 
 
 @pytest.fixture(scope="module")
@@ -160,3 +169,35 @@ def test_an_outage_is_an_error_in_time_and_ends_by_itself(
         except RetrieverUnavailableError:
             assert time.monotonic() < give_up, "the outage never ended"
             time.sleep(0.1)
+
+
+def test_two_servers_answer_from_one_collection(milvus: MilvusProcess, loop_thread: LoopThread, tmp_path: Path) -> None:
+    """Both answer as an index in memory does; an outage is UNAVAILABLE in time, shows in health, and ends by itself."""
+    write_bundle(tmp_path / "flat")
+    write_bundle(tmp_path / "remote", kind=f"milvus://{milvus.address}?index=flat&timeout=1")
+    images = [coloured(label, 1, seed=50 + label)[0] for label in range(3)]
+    request = holdfast_pb2.ClassifyRequest(images=[raw(image) for image in images], neighbours=K)
+    expected = Bundle.open(tmp_path / "flat").classifier().classify(np.stack(images))
+    with ExitStack() as stack:
+        servers = [start(stack, loop_thread, tmp_path / "remote", canary_interval=0.1) for _ in range(2)]
+        for served in servers:
+            answers = [result.answer for result in served.stub.Classify(request, timeout=30).results]
+            assert [answer.label.name for answer in answers] == list(COLOURS)
+            assert [[n.id for n in answer.neighbours] for answer in answers] == expected.neighbours.ids.tolist()
+            np.testing.assert_allclose([answer.credibility for answer in answers], expected.credibility)
+        milvus.pause()
+        try:
+            for served in servers:
+                for timeout in (30, 1):  # once it is known, it is said at once
+                    call = partial(served.stub.Classify, request, timeout=timeout)
+                    assert refusal(call).code() == grpc.StatusCode.UNAVAILABLE
+                wait_for(partial(_health_is, served, NOT_SERVING))
+        finally:
+            milvus.resume()
+        for served in servers:
+            wait_for(partial(_health_is, served, SERVING), seconds=60)
+            assert len(served.stub.Classify(request, timeout=30).results) == 3
+
+
+def _health_is(served: Served, status: int) -> bool:
+    return health_pb2_grpc.HealthStub(served.channel).Check(health_pb2.HealthCheckRequest(), timeout=10).status == status

@@ -9,16 +9,20 @@ import time
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from holdfast.errors import ContractMismatchError, RetrieverUnavailableError
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.retrieval.base import Bank, padded, refuse_misfit
-from holdfast.model.retrieval.milvus_address import CollectionRecord, Target
-from holdfast.model.retrieval.milvus_collection import MOST_NEIGHBOURS, MilvusCollection, search_parameters, translated
-from holdfast.model.retrieval.table import FileWriter, Parameters
+from holdfast.model.retrieval.milvus_address import CollectionRecord, parse_target
+from holdfast.model.retrieval.milvus_collection import MOST_NEIGHBOURS, MilvusCollection, connect, search_parameters, translated
+
+if TYPE_CHECKING:
+    from holdfast.model.retrieval.table import FileWriter, Parameters
+
+CONNECT_TIMEOUT_S = 10.0
 
 RETRY_EVERY_S = 0.25
 """While the server does not answer, one search in this time finds out whether it does again; the others fail at once."""
@@ -45,9 +49,27 @@ class MilvusIndex:
         self._outage = ""
 
     @classmethod
-    def build(cls, bank: Bank, *, target: Target, advance: Callable[[int], None] = lambda _: None) -> Self:
-        """Make a collection of a bank. Raises as `MilvusCollection.create`."""
-        return cls(MilvusCollection.create(target, bank, advance), len(bank.ids))
+    def build(cls, bank: Bank, *, address: str, advance: Callable[[int], None] = lambda _: None) -> Self:
+        """Make a collection of a bank.
+
+        Args:
+            bank: the exemplars.
+            address: milvus://HOST:PORT, see `parse_target`.
+            advance: called with the number of rows after each that were written.
+
+        Raises:
+            BundleError, RetrieverUnavailableError: see `parse_target` and `MilvusCollection.create`.
+
+        """
+        return cls(MilvusCollection.create(parse_target(address), bank, advance), len(bank.ids))
+
+    @staticmethod
+    def check_address(address: str) -> None:
+        """Find out whether a Milvus server answers there. Raises as `build`."""
+        target = parse_target(address)
+        connect(
+            CollectionRecord(address=target.address, database=target.database, collection="", dim=1), CONNECT_TIMEOUT_S
+        ).close()
 
     def __str__(self) -> str:
         options = self.collection.record.options
@@ -118,12 +140,12 @@ class MilvusIndex:
             self._retry_at = time.monotonic() + RETRY_EVERY_S + self.collection.record.options.timeout
             return True
 
-    def writers(self) -> tuple[FileWriter, ...]:
+    def writers(self) -> tuple["FileWriter", ...]:
         """What writes which collection it is, as JSON."""
         return (self.collection.record.write,)
 
     @property
-    def parameters(self) -> Parameters:
+    def parameters(self) -> "Parameters":
         """Nothing: the file says all."""
         return {}
 
