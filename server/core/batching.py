@@ -22,7 +22,6 @@ from holdfast.server.core.admission import Admission
 from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.errors import DeadlineError, EngineError, IndexUnavailableError
 from holdfast.server.core.observers import Observers
-from holdfast.server.core.outage import OutageLog
 from holdfast.server.core.queue import Call, Piece, RequestQueue, deliver, fail, stack
 from holdfast.server.core.request import LABELS, NO_DEADLINE, BatchSlice, Images, Want
 from holdfast.server.core.snapshot import ModelSnapshot
@@ -83,7 +82,6 @@ class Batcher:
         self._seconds_per_image = 0.0
         self.admission = Admission(limits.admitted, metrics, self.pause)
         self.last_success = 0.0  # time.monotonic() of the latest batch that went well: proof of life
-        self._outage = OutageLog()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads = [threading.Thread(target=self._run, name="engine", daemon=True)]
         self._retrieved: queue.Queue[_RetrievedBatch | None] = queue.Queue(maxsize=1)
@@ -215,8 +213,7 @@ class Batcher:
         self._metrics.engine_failures.inc()
         calls = [piece.call for piece in pieces]
         if isinstance(error, RetrieverUnavailableError):
-            self._outage.log(str(error))
-            self._hand_back(fail, calls, IndexUnavailableError)
+            self._hand_back(fail, calls, IndexUnavailableError)  # the index has logged it, once and not for every batch
             return
         log.error("the model failed on a batch of %d images", sum([piece.count for piece in pieces]), exc_info=error)
         self._hand_back(fail, calls, EngineError)
@@ -258,7 +255,6 @@ class Batcher:
 
     def _account(self, images: int, seconds: float) -> None:
         self.last_success = time.monotonic()
-        self._outage.ended()
         self._metrics.batch_images.observe(images)
         self._metrics.engine_seconds.observe(seconds)
         latest = seconds / images

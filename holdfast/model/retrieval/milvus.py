@@ -4,6 +4,7 @@ Milvus finds candidates; ids, labels and similarities come to the classifier, wh
 server has changed itself, and Milvus may not show yet, is the matter of `holdfast.model.retrieval.live`.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from holdfast.model.retrieval.milvus_collection import MOST_NEIGHBOURS, MilvusCo
 
 if TYPE_CHECKING:
     from holdfast.model.retrieval.table import FileWriter, Parameters
+
+log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
 
@@ -46,7 +49,7 @@ class MilvusIndex:
         self.collection, self._size = collection, size
         self._lock = threading.Lock()
         self._retry_at = 0.0  # time.monotonic() from which a search may try again; 0 while all is well
-        self._outage = ""
+        self._away_since, self._outage = 0.0, ""
 
     @classmethod
     def build(cls, bank: Bank, *, address: str, advance: Callable[[int], None] = lambda _: None) -> Self:
@@ -124,11 +127,24 @@ class MilvusIndex:
                     timeout=record.options.timeout,
                 )
         except RetrieverUnavailableError as error:
-            with self._lock:
-                self._outage, self._retry_at = str(error), time.monotonic() + RETRY_EVERY_S
+            self._away(str(error))
             raise
-        self._retry_at = 0.0
+        if was_away or self._retry_at:
+            self._back()
         return found
+
+    def _away(self, reason: str) -> None:
+        with self._lock:
+            now = time.monotonic()
+            if not self._away_since:
+                self._away_since = now
+                log.error("%s; what needs it fails until it answers", reason)
+            self._outage, self._retry_at = reason, now + RETRY_EVERY_S
+
+    def _back(self) -> None:
+        with self._lock:
+            log.warning("%s answers again, after %.1f s", self.collection.where, time.monotonic() - self._away_since)
+            self._away_since = self._retry_at = 0.0
 
     def _refuse_while_away(self) -> bool:
         """Whether this is the search that tries again after an outage; raises for every other one during it."""
