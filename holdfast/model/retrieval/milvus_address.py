@@ -76,7 +76,7 @@ class CollectionRecord(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class MilvusTarget:
     """Where a new collection is to be made.
 
     Attributes:
@@ -91,7 +91,7 @@ class Target:
     options: SearchOptions = field(default_factory=SearchOptions)
 
 
-def parse_target(text: str) -> Target:
+def parse_target(text: str) -> MilvusTarget:
     """The target that a person typed.
 
     Args:
@@ -122,7 +122,7 @@ def parse_target(text: str) -> Target:
     except ValueError:
         raise BundleError(f"{text!r}: options are written name=value&name=value, for example {example}") from None
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return Target(f"http://{host}:{port}", parts.path.strip("/"), options)
+    return MilvusTarget(f"http://{host}:{port}", parts.path.strip("/"), options)
 
 
 def effective_address(recorded: str) -> str:

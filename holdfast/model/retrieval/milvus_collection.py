@@ -17,8 +17,8 @@ from holdfast.model.retrieval.base import Bank
 from holdfast.model.retrieval.milvus_address import (
     TOKEN_VARIABLE,
     CollectionRecord,
+    MilvusTarget,
     SearchOptions,
-    Target,
     effective_address,
     token,
 )
@@ -63,7 +63,7 @@ class MilvusCollection:
         self.client, self.record = client, record
 
     @classmethod
-    def create(cls, target: Target, bank: Bank, advance: Callable[[int], None] = lambda _: None) -> Self:
+    def create(cls, target: MilvusTarget, bank: Bank, advance: Callable[[int], None] = lambda _: None) -> Self:
         """Make a new collection of a bank, index and load it. What was begun is dropped where it fails.
 
         Args:
