@@ -12,7 +12,7 @@ from holdfast.bundle.reader import Bundle
 from holdfast.bundle.sources import Sources
 from holdfast.data.digest import image_digests
 from holdfast.data.streamed import LabelledSource, StreamedSplits
-from holdfast.index_build.streaming.parts import Part, Piece
+from holdfast.index_build.streaming.parts import EmbeddedPart, RowRange
 from holdfast.model.device_choice import DeviceChoice
 
 Advance = Callable[[int], None]
@@ -54,7 +54,7 @@ class EmbeddingJob:
         )
         return bundle.encoder
 
-    def embed(self, piece: Piece, advance: Advance | None = None) -> Part:
+    def embed(self, piece: RowRange, advance: Advance | None = None) -> EmbeddedPart:
         """Read and embed a piece; images of the test split are read for their hash alone.
 
         Args:
@@ -75,7 +75,7 @@ class EmbeddingJob:
             if advance is not None:
                 advance(min(self.batch_size, piece.stop - start))
         read = np.concatenate(rows)
-        return Part(
+        return EmbeddedPart(
             piece.number,
             np.concatenate(embeddings),
             source.labels[read],

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.sources import Sources
 from holdfast.data.digest import PartDigest, set_sha256
-from holdfast.index_build.streaming.parts import SPLITS, PartsError, PartsFolder, Piece
+from holdfast.index_build.streaming.parts import SPLITS, PartsError, PartsFolder, RowRange
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -66,7 +66,7 @@ class EmbeddedSet:
     faults: tuple[str, ...]
 
 
-def gather(folders: Sequence[tuple[PartsFolder, Sequence[Piece]]], train: EmbeddingFile) -> EmbeddedSet:
+def gather(folders: Sequence[tuple[PartsFolder, Sequence[RowRange]]], train: EmbeddingFile) -> EmbeddedSet:
     """Bring the parts of a set together.
 
     Args:
@@ -113,7 +113,7 @@ def gather(folders: Sequence[tuple[PartsFolder, Sequence[Piece]]], train: Embedd
     )
 
 
-def refuse_unreadable(folder: PartsFolder, pieces: Sequence[Piece]) -> None:
+def refuse_unreadable(folder: PartsFolder, pieces: Sequence[RowRange]) -> None:
     """Refuse a set with images that cannot be read, and forget the parts that they would be of.
 
     Raises:

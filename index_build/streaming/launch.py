@@ -12,13 +12,13 @@ from itertools import islice
 from typing import Protocol
 
 from holdfast.index_build.streaming.embedding import Advance, EmbeddingJob
-from holdfast.index_build.streaming.parts import Part, PartsError, Piece
+from holdfast.index_build.streaming.parts import EmbeddedPart, PartsError, RowRange
 
 
 class Launcher(Protocol):
     """Where pieces are embedded."""
 
-    def run(self, job: EmbeddingJob, pieces: Sequence[Piece], advance: Advance) -> Iterator[Part]:
+    def run(self, job: EmbeddingJob, pieces: Sequence[RowRange], advance: Advance) -> Iterator[EmbeddedPart]:
         """Embed pieces, in any order.
 
         Args:
@@ -32,7 +32,7 @@ class Launcher(Protocol):
 class InProcess:
     """Pieces are embedded here, one after the other."""
 
-    def run(self, job: EmbeddingJob, pieces: Sequence[Piece], advance: Advance) -> Iterator[Part]:
+    def run(self, job: EmbeddingJob, pieces: Sequence[RowRange], advance: Advance) -> Iterator[EmbeddedPart]:
         """See `Launcher`."""
         for piece in pieces:
             yield job.embed(piece, advance)
@@ -44,13 +44,13 @@ class Processes:
 
     count: int
 
-    def run(self, job: EmbeddingJob, pieces: Sequence[Piece], advance: Advance) -> Iterator[Part]:
+    def run(self, job: EmbeddingJob, pieces: Sequence[RowRange], advance: Advance) -> Iterator[EmbeddedPart]:
         """See `Launcher`."""
         shared = replace(job, threads=max(1, job.threads // self.count))
         context = multiprocessing.get_context("spawn")  # a fork would share ONNX Runtime's locks
         pool = ProcessPoolExecutor(min(self.count, len(pieces)) or 1, context, _begin_worker, (shared,))
         waiting = iter(pieces)
-        running: set[Future[Part]] = set()
+        running: set[Future[EmbeddedPart]] = set()
         try:
             # No more are submitted than are worked on: what is done and not yet kept would be in memory.
             for piece in islice(waiting, 2 * self.count):
@@ -90,7 +90,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _embed_in_worker(piece: Piece) -> Part:
+def _embed_in_worker(piece: RowRange) -> EmbeddedPart:
     if _job is None:
         raise RuntimeError("this is no worker process")
     return _job.embed(piece)

@@ -29,7 +29,7 @@ class PartsError(BundleError):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class RowRange:
     """Rows `start` to `stop` of one split of a set, by the name of the split; pieces of a set are numbered from 0."""
 
     number: int
@@ -38,7 +38,7 @@ class Piece:
     stop: int
 
 
-def pieces_of(counts: Sequence[int], rows: int | None = None) -> tuple[Piece, ...]:
+def pieces_of(counts: Sequence[int], rows: int | None = None) -> tuple[RowRange, ...]:
     """A set in pieces of `rows` images. A piece lies in one split.
 
     Args:
@@ -52,11 +52,11 @@ def pieces_of(counts: Sequence[int], rows: int | None = None) -> tuple[Piece, ..
         for split, count in zip(SPLITS, counts, strict=True)
         for start in range(0, count, rows)
     ]
-    return tuple(Piece(number, *bound) for number, bound in enumerate(bounds))
+    return tuple(RowRange(number, *bound) for number, bound in enumerate(bounds))
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class EmbeddedPart:
     """A piece, read and embedded.
 
     Attributes:
@@ -127,7 +127,7 @@ class PartsHeader:
         return (json.dumps({"identity": self.identity, "about": self.about}, sort_keys=True, indent=2) + "\n").encode()
 
     @property
-    def pieces(self) -> tuple[Piece, ...]:
+    def pieces(self) -> tuple[RowRange, ...]:
         """All pieces of the set."""
         return pieces_of(self.identity["counts"], self.identity["rows"])
 
@@ -161,17 +161,17 @@ class PartsFolder:
                 f"{path} holds no shard ({error}): name what holdfast index BUNDLE --shard I/N --out wrote"
             ) from None
 
-    def missing(self, pieces: Sequence[Piece]) -> list[Piece]:
+    def missing(self, pieces: Sequence[RowRange]) -> list[RowRange]:
         """Those of the pieces that there is no whole part of."""
         dim = self.header.identity["dim"]
         absent = []
         for piece in pieces:
-            part = Part.load(self._file(piece.number))
+            part = EmbeddedPart.load(self._file(piece.number))
             if part is None or part.number != piece.number or part.embeddings.shape[1:] != (dim,):
                 absent.append(piece)
         return absent
 
-    def keep(self, part: Part) -> None:
+    def keep(self, part: EmbeddedPart) -> None:
         """Write a part, all of it or nothing."""
         with replace_atomically(self._file(part.number)) as temporary:
             part.save(temporary)
@@ -180,10 +180,10 @@ class PartsFolder:
         """Forget a part, so that it is read again."""
         self._file(number).unlink(missing_ok=True)
 
-    def parts(self, pieces: Sequence[Piece]) -> Iterator[Part]:
+    def parts(self, pieces: Sequence[RowRange]) -> Iterator[EmbeddedPart]:
         """The parts of these pieces, in that order. Raises PartsError where one is not there or damaged."""
         for piece in pieces:
-            part = Part.load(self._file(piece.number))
+            part = EmbeddedPart.load(self._file(piece.number))
             if part is None:
                 raise PartsError(f"{self._file(piece.number)} is missing or damaged: run the command that wrote it again")
             yield part

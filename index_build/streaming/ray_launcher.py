@@ -10,7 +10,7 @@ from typing import Any
 
 from holdfast.errors import HoldfastError
 from holdfast.index_build.streaming.embedding import Advance, EmbeddingJob
-from holdfast.index_build.streaming.parts import Part, Piece
+from holdfast.index_build.streaming.parts import EmbeddedPart, RowRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class RayActors:
 
     count: int
 
-    def run(self, job: EmbeddingJob, pieces: Sequence[Piece], advance: Advance) -> Iterator[Part]:
+    def run(self, job: EmbeddingJob, pieces: Sequence[RowRange], advance: Advance) -> Iterator[EmbeddedPart]:
         """See `holdfast.index_build.streaming.launch.Launcher`.
 
         Raises:
@@ -43,7 +43,7 @@ class RayActors:
                 while running:
                     done, _ = ray.wait(list(running))
                     idle = running.pop(done[0])
-                    part: Part = ray.get(done[0])
+                    part: EmbeddedPart = ray.get(done[0])
                     if (piece := next(waiting, None)) is not None:
                         running[idle.embed.remote(piece)] = idle
                     advance(len(part.labels) + len(part.faults))
@@ -60,7 +60,7 @@ class EmbeddingActor:
     def __init__(self, job: EmbeddingJob) -> None:
         self._job = job
 
-    def embed(self, piece: Piece) -> Part:
+    def embed(self, piece: RowRange) -> EmbeddedPart:
         """One piece, read and embedded."""
         return self._job.embed(piece)
 

@@ -12,7 +12,7 @@ from holdfast.data.streamed import LabelledSource, StreamedSplits
 from holdfast.index_build.streaming import parts as kept
 from holdfast.index_build.streaming.embedding import EmbeddingJob
 from holdfast.index_build.streaming.launch import Launcher
-from holdfast.index_build.streaming.parts import SPLITS, PartsFolder, PartsHeader, Piece, pieces_of
+from holdfast.index_build.streaming.parts import SPLITS, PartsFolder, PartsHeader, RowRange, pieces_of
 from holdfast.index_build.streaming.progress import progress
 
 
@@ -45,7 +45,9 @@ def header_of(
     return PartsHeader(identity, about or {})
 
 
-def embed_missing(folder: PartsFolder, job: EmbeddingJob, pieces: Sequence[Piece], launcher: Launcher, *, quiet: bool) -> None:
+def embed_missing(
+    folder: PartsFolder, job: EmbeddingJob, pieces: Sequence[RowRange], launcher: Launcher, *, quiet: bool
+) -> None:
     """Embed those of the pieces that there are no parts of.
 
     Args:
@@ -64,7 +66,7 @@ def embed_missing(folder: PartsFolder, job: EmbeddingJob, pieces: Sequence[Piece
             folder.keep(part)
 
 
-def pieces_in(splits: StreamedSplits) -> tuple[Piece, ...]:
+def pieces_in(splits: StreamedSplits) -> tuple[RowRange, ...]:
     """All pieces of a set."""
     return pieces_of([len(getattr(splits, split)) for split in SPLITS])
 
