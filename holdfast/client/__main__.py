@@ -6,14 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
 from holdfast.client.channel import ADDRESS, PER_CALL
 from holdfast.client.errors import ClientError, ImageRefusedError
 from holdfast.client.health import serving_status
 from holdfast.client.sync import Client
 from holdfast.client.tables import answer_as_json, answers_view, model_as_json, model_table
+from holdfast.console import Console, track
 from holdfast.exit_status import DONE, FAILED, REFUSED, exit_status, explain_statuses
 
 ABOUT = """\
