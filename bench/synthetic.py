@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from holdfast.bundle.exemplars import Exemplars
 from holdfast.bundle.manifest import DataRecord, Manifest, ThreatModelRecord, TrainingRecord
 from holdfast.bundle.reader import Bundle
+from holdfast.bundle.sources import Sources
 from holdfast.bundle.writer import BundleWriter
 from holdfast.model.credibility import calibrate
 from holdfast.model.preprocess import InputContract
@@ -52,7 +53,7 @@ def write_bundle(directory: Path, *, exemplars_per_class: int = 50) -> Bundle:
     pixels, labels = images(exemplars_per_class, seed=2)
     ids = np.arange(len(labels))
     index = FlatIndex.build(Bank(encoder.embed(pixels), ids, labels))
-    sources = np.array([f"synthetic/{i}" for i in ids])
+    sources = Sources.of(f"synthetic/{i}" for i in ids.tolist())
     exemplars = Exemplars(ids, labels, sources, np.zeros(len(ids), np.uint8))
     held_out, truth = images(25, seed=3)
     found = nearest(index, encoder.embed(held_out), K)

@@ -12,6 +12,7 @@ from holdfast.bundle.exemplars import Exemplars, Flag
 from holdfast.bundle.manifest import IndexRecord, Manifest
 from holdfast.bundle.migrations import FLAT
 from holdfast.bundle.reader import ENCODER, EXEMPLARS, Bundle
+from holdfast.bundle.sources import Sources
 from holdfast.bundle.writer import BundleWriter
 from holdfast.console import Console, Progress, TextColumn
 from holdfast.data import LabelledImages, Splits, load_recorded
@@ -25,7 +26,14 @@ from holdfast.model.answers import Ints
 from holdfast.model.credibility import Calibration, calibrate
 from holdfast.model.device_choice import DeviceChoice
 from holdfast.model.retrieval.base import Bank, Exportable, Retriever, nearest
-from holdfast.model.retrieval.table import RETRIEVERS, build_retriever, check_buildable, retriever_kind
+from holdfast.model.retrieval.table import (
+    RETRIEVERS,
+    StoredRetriever,
+    build_retriever,
+    check_buildable,
+    retriever_kind,
+    writers_of,
+)
 from holdfast.model.vote import vote
 
 COVERAGE = 0.95
@@ -109,10 +117,10 @@ def build_index(
     record, flags = _audited(manifest, index, bank, command, quiet=quiet)
     calibration = _calibrate(manifest, index, splits, held_out, coverage)
     flags[attacked] |= np.uint8(Flag.ATTACKED)
-    exemplars = Exemplars(bank.ids, train.labels, np.array(train.sources, dtype=np.str_), flags)
+    exemplars = Exemplars(bank.ids, train.labels, Sources.of(train.sources), flags)
     # What was measured with another index says nothing about this one.
     completed = manifest.model_copy(update={"index": record, "calibration": calibration, "accuracy": None})
-    _commit(directory, bundle.manifest, completed, {completed.index_file: index.save, EXEMPLARS: exemplars.save})
+    _commit(directory, bundle.manifest, completed, {**writers_of(index), EXEMPLARS: exemplars.save})
     parts.remove()
     return record
 
@@ -150,7 +158,7 @@ def _check(manifest: Manifest, splits: Splits) -> None:
 
 
 def _audited(
-    manifest: Manifest, index: Retriever, bank: Bank, command: str, *, quiet: bool
+    manifest: Manifest, index: StoredRetriever, bank: Bank, command: str, *, quiet: bool
 ) -> tuple[IndexRecord, NDArray[np.uint8]]:
     """What was measured of the index, and the flags of each exemplar: uint8 [M]."""
     k, exemplars = manifest.vote.k, len(bank.embeddings)
@@ -162,7 +170,12 @@ def _audited(
         flags = disagreement_flags(index, bank.embeddings, bank.labels, classes=classes, k=k, advance=advance)
     disagreement = float(np.mean(flags != 0))
     record = IndexRecord(
-        kind=index.kind, exemplars=exemplars, recall_at_k=recall, disagreement_ratio=disagreement, command=command
+        kind=index.kind,
+        exemplars=exemplars,
+        recall_at_k=recall,
+        disagreement_ratio=disagreement,
+        command=command,
+        parameters=dict(index.parameters),
     )
     return record, flags
 
@@ -173,7 +186,7 @@ def _commit(directory: Path, before: Manifest, after: Manifest, files: dict[str,
     try:
         for name, write in files.items():
             writer.add(name, write)
-        for name in {kind.file for kind in RETRIEVERS.values()} - files.keys():
+        for name in {name for kind in RETRIEVERS.values() for name in kind.files} - files.keys():
             writer.drop(name)  # of an index of another kind, which this one replaces
         writer.commit(after)
     except BaseException:

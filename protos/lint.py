@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from holdfast.protos.generate import PACKAGE, ROOT, third_party
+from holdfast.protos.generate import PACKAGES, ROOT, third_party
 
 
 def lint() -> str:
@@ -28,10 +28,12 @@ def lint() -> str:
         rules = (ROOT.resolve().parent / "buf.yaml").read_text()  # a link leads here from holdfast/
         second = "  - path: protos\n  - path: google\n    lint:\n      ignore: [google]\n"
         (workspace / "buf.yaml").write_text(rules.replace("  - path: protos\n", second))
-        shutil.copytree(ROOT / PACKAGE, workspace / "protos" / PACKAGE, ignore=shutil.ignore_patterns("*.py*", "__pycache__"))
-        package = Path("google/rpc")
-        (workspace / "google" / package).mkdir(parents=True)
-        shutil.copy(third_party() / package / "status.proto", workspace / "google" / package)
+        ours = shutil.ignore_patterns("*.py*", "__pycache__")
+        for package in PACKAGES:
+            shutil.copytree(ROOT / package, workspace / "protos" / package, ignore=ours, dirs_exist_ok=True)
+        rpc = Path("google/rpc")
+        (workspace / "google" / rpc).mkdir(parents=True)
+        shutil.copy(third_party() / rpc / "status.proto", workspace / "google" / rpc)
         result = subprocess.run([buf, "lint"], cwd=workspace, capture_output=True, text=True, check=False)  # noqa: S603
     return "" if result.returncode == 0 else result.stdout + result.stderr
 

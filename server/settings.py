@@ -107,6 +107,12 @@ class Settings(BaseSettings):
         1, ge=1, description="Threads that decode images too large to decode in passing; in each worker."
     )
 
+    reveal_sources: bool = Field(
+        False,
+        description="Tell callers who ask for neighbours where those exemplars' images came from, such as the paths of files:"
+        " names may say more than a caller should know.",
+    )
+
     max_images: int = Field(256, ge=1, description="Most images in one call.")
     max_pixels: int = Field(16_777_216, ge=1, description="Most pixels of one image as sent, looked at before decoding.")
     max_message_bytes: int = Field(16 * 2**20, ge=1024, description="Most bytes in one message.")

@@ -17,7 +17,7 @@ from holdfast.model.credibility import calibrate
 from holdfast.model.encoder.onnx import OnnxEncoder
 from holdfast.model.preprocess import InputContract
 from holdfast.model.retrieval.base import Bank, Retriever, nearest
-from holdfast.model.retrieval.table import build_retriever, retriever_kind
+from holdfast.model.retrieval.table import build_retriever, writers_of
 from holdfast.model.vote import VoteParameters, vote
 
 Pixels = NDArray[np.uint8]
@@ -182,10 +182,18 @@ def add_exemplars(
     """Write an index of that kind and the exemplars' table; ids are row numbers."""
     ids = np.arange(len(labels))
     index = build_retriever(kind, Bank(embeddings, ids, labels))
-    writer.add(retriever_kind(kind).file, index.save)
+    for name, write in writers_of(index).items():
+        writer.add(name, write)
     names = np.array([f"tiny/{i}" for i in ids] if sources is None else sources)
     writer.add("exemplars.npz", Exemplars(ids, labels, names, np.zeros(len(ids), dtype=np.uint8)).save)
-    record = IndexRecord(kind=kind, exemplars=len(ids), recall_at_k=1, disagreement_ratio=disagreement, command="none")
+    record = IndexRecord(
+        kind=kind,
+        exemplars=len(ids),
+        recall_at_k=1,
+        disagreement_ratio=disagreement,
+        command="none",
+        parameters=dict(index.parameters),
+    )
     return index, record
 
 

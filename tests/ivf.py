@@ -1,5 +1,6 @@
 """A second kind of index: faiss's inverted file, which looks at some of the exemplars only. It stands in for any other."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -51,6 +52,13 @@ class IvfIndex:
         index.add(bank.embeddings)
         return cls(index, bank.ids, bank.labels)
 
+    @property
+    def parameters(self) -> dict[str, int]:
+        return {}
+
+    def writers(self) -> tuple[Callable[[Path], None]]:
+        return (self.save,)
+
     def save(self, path: Path) -> None:
         faiss.write_index(self._index, str(path))
 
@@ -76,4 +84,4 @@ class ExportingIvfIndex(IvfIndex):
 def register(patch: pytest.MonkeyPatch) -> None:
     """Add both to the table, until the patch is undone."""
     for name, implementation in (("ivf", "tests.ivf:IvfIndex"), ("ivf-exporting", "tests.ivf:ExportingIvfIndex")):
-        patch.setitem(RETRIEVERS, name, RetrieverKind(implementation, file="index.ivf", extra="serve"))
+        patch.setitem(RETRIEVERS, name, RetrieverKind(implementation, files=("index.ivf",), extra="serve"))

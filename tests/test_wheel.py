@@ -123,8 +123,9 @@ def test_the_wheel_is_one_package_and_three_modules_that_lead_to_it(wheel):
     names = names_in(wheel)
     assert {name.split("/")[0] for name in names} == {"holdfast", "server.py", "trainer.py", "index_build.py"}
     proto = {f"holdfast/protos/holdfast/v1/{name}.proto" for name in ("answer", "holdfast", "image", "model")}
+    proto |= {f"holdfast/protos/holdfast/admin/v1/{name}.proto" for name in ("admin", "exemplar", "version")}
     report = {"holdfast/evaluation/report/page.html.j2", "holdfast/evaluation/report/page.css"}
-    stubs = {"holdfast/protos/holdfast/v1/holdfast_pb2_grpc.pyi"}
+    stubs = {f"holdfast/protos/holdfast/{name}_pb2_grpc.pyi" for name in ("v1/holdfast", "admin/v1/admin")}
     programs = {f"holdfast/{name}/__main__.py" for name in ("trainer", "index_build", "server")}
     assert proto | report | stubs | programs <= set(names)
     assert not any(part in name for name in names for part in ("bench", "demo", "reproduce", "tests", "__pycache__"))

@@ -74,7 +74,7 @@ class FromBundle(Attack):
                 " name a source of the same images and classes"
             )
         files = bundle.manifest.files
-        digest = f"{files['encoder.onnx']} {files[bundle.manifest.index_file]}"
+        digest = f"{files['encoder.onnx']} {bundle.manifest.index_sha256}"
         # Not the name in its manifest: runs of one preset share that, and the bundle that is attacked may be one of them.
         return cls(directory.absolute().name, _victim_of(bundle), loss, steps, digest)
 

@@ -9,6 +9,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.bundle.npz import mapped_member
+from holdfast.bundle.sources import Sources
 from holdfast.errors import BundleError
 
 
@@ -21,22 +23,23 @@ class Flag(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class Exemplars:
-    """One row per exemplar, in the order of the index.
+    """One row per exemplar, in the order of the index. Ten million of them take a few hundred megabytes, most of it names.
 
     Attributes:
-        ids: int64 [M], unique.
+        ids: int64 [M], unique. A new exemplar's is one more than the largest that there ever was.
         labels: int64 [M].
-        sources: str [M], where the image came from: "digits/17", a path.
+        sources: M names of where the images came from: "digits/17", a path. Any sequence of str is taken.
         flags: uint8 [M], bits of Flag.
 
     """
 
     ids: NDArray[np.int64]
     labels: NDArray[np.int64]
-    sources: NDArray[np.str_]
+    sources: Sources
     flags: NDArray[np.uint8]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "sources", Sources.of(self.sources))
         lengths = {len(self.ids), len(self.labels), len(self.sources), len(self.flags)}
         if len(lengths) != 1:
             raise BundleError(f"the exemplars' columns have different lengths: {sorted(lengths)}")
@@ -46,24 +49,35 @@ class Exemplars:
 
     def rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Row numbers of ids of any shape. Raises BundleError for an id that is not there."""
-        order = np.argsort(self.ids)
-        positions = np.searchsorted(self.ids, ids, sorter=order)
-        rows = order[np.minimum(positions, len(order) - 1)]
-        if not np.array_equal(self.ids[rows], ids):
+        if len(self.ids) == 0:
+            rows = np.zeros_like(ids)
+        elif self.ids[0] == 0 and self.ids[-1] == len(self) - 1 and bool((np.diff(self.ids) == 1).all()):
+            rows = ids.clip(0, len(self) - 1)  # ids of an index that was built at once are its row numbers
+        else:
+            order = np.argsort(self.ids)
+            rows = order[np.minimum(np.searchsorted(self.ids, ids, sorter=order), len(order) - 1)]
+        if ids.size and (len(self.ids) == 0 or not np.array_equal(self.ids[rows], ids)):
             raise BundleError("an exemplar id is not in the table; index and exemplars do not belong together")
         return rows
 
     def save(self, path: Path) -> None:
-        """Write the table as .npz, which holds no pickles."""
-        columns = {"ids": self.ids, "labels": self.labels, "sources": self.sources, "flags": self.flags}
+        """Write the table as .npz, which holds no pickles, and not compressed: names are then read where they lie."""
+        columns = {"ids": self.ids, "labels": self.labels, "flags": self.flags}
+        columns |= {"source_text": self.sources.text, "source_ends": self.sources.ends}
         with path.open("wb") as file:
-            np.savez_compressed(file, **columns)  # type: ignore[arg-type]  # numpy's stub confuses it with allow_pickle
+            np.savez(file, **columns)  # type: ignore[arg-type]  # numpy's stub confuses it with allow_pickle
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a table. Raises BundleError where it is not one."""
+        """Read a table; names stay on disk until they are asked for. Raises BundleError where it is not one."""
         try:
-            with np.load(path, allow_pickle=False) as table:
-                return cls(table["ids"], table["labels"], table["sources"], table["flags"])
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as table:
+                # Tables of holdfast 0.1 have a column of strings, all as wide as the longest.
+                sources = Sources.of(table["sources"].tolist()) if "sources" in table else _mapped_sources(path)
+                return cls(table["ids"], table["labels"], sources, table["flags"])
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
             raise BundleError(f"{path} is not an exemplars' table: {error}; run holdfast index again") from None
+
+
+def _mapped_sources(path: Path) -> Sources:
+    return Sources(mapped_member(path, "source_text.npy"), mapped_member(path, "source_ends.npy"))

@@ -1,5 +1,6 @@
 """manifest.json: what a bundle is, in a schema with a version."""
 
+import hashlib
 import json
 from typing import Literal
 
@@ -61,13 +62,17 @@ class TrainingRecord(Record):
 
 
 class IndexRecord(Record):
-    """What holdfast index built, and measured of it; `kind` is one of holdfast.model.retrieval.table.RETRIEVERS."""
+    """What holdfast index built, and measured of it.
+
+    `kind` is one of holdfast.model.retrieval.table.RETRIEVERS, and `parameters` are what an index of that kind is opened with.
+    """
 
     kind: str = Field(default=FLAT, min_length=1)
     exemplars: int = Field(ge=1)
     recall_at_k: float = Field(ge=0, le=1)
     disagreement_ratio: float = Field(ge=0, le=1)
     command: str
+    parameters: dict[str, int | float | str] = Field(default_factory=dict)
 
 
 class Accuracy(Record):
@@ -112,9 +117,15 @@ class Manifest(Record):
         return self.index.kind if self.index else FLAT
 
     @property
-    def index_file(self) -> str:
-        """The name of the index's file. Raises BundleError where this holdfast has no such kind of index."""
-        return retriever_kind(self.index_kind).file
+    def index_files(self) -> tuple[str, ...]:
+        """The names of the index's files. Raises BundleError where this holdfast has no such kind of index."""
+        return retriever_kind(self.index_kind).files
+
+    @property
+    def index_sha256(self) -> str:
+        """The hash of the index's file; where it has several, the hash of their hashes, as hexadecimal text, in order."""
+        hashes = [self.files[name] for name in self.index_files]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
     def to_json(self) -> bytes:
         """UTF-8 JSON that a person can read, the same bytes for the same manifest."""

@@ -151,9 +151,16 @@ class Bundle:
     def index(self) -> Retriever:
         """The exemplars, searchable; of the kind that the manifest names."""
         manifest, exemplars = self.manifest, self.exemplars
-        self._require(manifest.index_file, f"run holdfast index {self.directory}")
-        path = self.directory / manifest.index_file
-        return open_retriever(manifest.index_kind, path, exemplars.ids, exemplars.labels, self.placement.device)
+        for name in manifest.index_files:
+            self._require(name, f"run holdfast index {self.directory}")
+        return open_retriever(
+            manifest.index_kind,
+            [self.directory / name for name in manifest.index_files],
+            exemplars.ids,
+            exemplars.labels,
+            self.placement.device,
+            parameters=manifest.index.parameters if manifest.index else {},
+        )
 
     @cached_property
     def exemplars(self) -> Exemplars:

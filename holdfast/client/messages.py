@@ -61,8 +61,14 @@ def to_answer(message: answer_pb2.Classification) -> Answer:
         abstain=message.abstain,
         soft_margin=message.soft_margin,
         kth_distance=message.kth_neighbour_distance,
-        neighbours=tuple(Neighbour(n.id, n.label.name, n.similarity) for n in message.neighbours),
+        neighbours=tuple(map(to_neighbour, message.neighbours)),
     )
+
+
+def to_neighbour(message: answer_pb2.Neighbour) -> Neighbour:
+    """One of its neighbours."""
+    source = message.source if message.HasField("source") else None
+    return Neighbour(message.id, message.label.name, message.similarity, source)
 
 
 def to_outcomes(results: Iterable[answer_pb2.ClassifyResult], address: str) -> list[Outcome]:

@@ -8,11 +8,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A labelled image that voted: its id in the bundle, its class, and the cosine similarity, -1 to 1."""
+    """A labelled image that voted: its id in the bundle, its class, and the cosine similarity, -1 to 1.
+
+    `source` is where its image came from, such as a file's path; None where the server does not tell.
+    """
 
     id: int
     label: str
     similarity: float
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

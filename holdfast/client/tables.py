@@ -95,7 +95,7 @@ def _answer_fields(answer: Answer) -> dict[str, Any]:
 
 
 def _row_of(neighbours: Sequence[Neighbour]) -> Text:
-    return Text("  ".join(f"{n.label} #{n.id} ({n.similarity:.2f})" for n in neighbours))
+    return Text("  ".join(f"{n.label} #{n.id} ({n.similarity:.2f})" + (f" {n.source}" if n.source else "") for n in neighbours))
 
 
 def _number(value: float, form: str) -> str:

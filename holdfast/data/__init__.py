@@ -3,5 +3,20 @@
 from holdfast.data.labelled import DataError, LabelledImages, Splits, hold_out
 from holdfast.data.recorded import load_recorded
 from holdfast.data.sets import NAMES, DataName, load
+from holdfast.data.streamed import LabelledSource, ReadFault, ReadImages, StreamedSplits, open_labelled
 
-__all__ = ["NAMES", "DataError", "DataName", "LabelledImages", "Splits", "hold_out", "load", "load_recorded"]
+__all__ = [
+    "NAMES",
+    "DataError",
+    "DataName",
+    "LabelledImages",
+    "LabelledSource",
+    "ReadFault",
+    "ReadImages",
+    "Splits",
+    "StreamedSplits",
+    "hold_out",
+    "load",
+    "load_recorded",
+    "open_labelled",
+]

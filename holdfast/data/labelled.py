@@ -97,15 +97,33 @@ def hold_out(images: LabelledImages, count: int, seed: int) -> tuple[LabelledIma
         DataError: `count` images cannot be spared.
 
     """
-    counts = np.bincount(images.labels, minlength=len(images.class_names))
+    chosen = draw(images.labels, len(images.class_names), count, seed)
+    return images.take(np.flatnonzero(~chosen)), images.take(np.flatnonzero(chosen))
+
+
+def draw(labels: NDArray[np.int64], classes: int, count: int, seed: int) -> NDArray[np.bool_]:
+    """Mark `count` of the rows, drawn at random by `seed`, each class in its proportion: bool [N].
+
+    A class never gives away its last row.
+
+    Args:
+        labels: int64 [N], each in 0..classes - 1.
+        classes: how many there are.
+        count: rows to be drawn.
+        seed: of the draw; the same labels and seed give the same rows on every machine.
+
+    Raises:
+        DataError: `count` rows cannot be spared.
+
+    """
+    counts = np.bincount(labels, minlength=classes)
     quotas = _quotas(counts, count)
     random = np.random.default_rng(seed)
-    held = np.concatenate(
-        [random.permutation(np.flatnonzero(images.labels == label))[:quota] for label, quota in enumerate(quotas)]
-    )
-    chosen = np.zeros(len(images), dtype=bool)
-    chosen[held] = True
-    return images.take(np.flatnonzero(~chosen)), images.take(np.flatnonzero(chosen))
+    chosen = np.zeros(len(labels), dtype=bool)
+    of_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
+    for rows, quota in zip(of_class, quotas.tolist(), strict=True):
+        chosen[random.permutation(rows)[:quota]] = True
+    return chosen
 
 
 def _quotas(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:

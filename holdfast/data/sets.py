@@ -7,9 +7,12 @@ import numpy as np
 
 from holdfast.data import cifar10, digits, fashion_mnist, folder
 from holdfast.data.labelled import DataError, Splits, hold_out
+from holdfast.data.listing import default_calibration
 
 DataName = Literal["digits", "cifar10", "fashion-mnist", "folder"]
 NAMES: tuple[str, ...] = get_args(DataName)
+NATIVE_SIZES = {"digits": 8, "cifar10": 32, "fashion-mnist": 28}
+"""Height and width of the built-in sets as published, in pixels."""
 
 
 def load(
@@ -47,6 +50,6 @@ def load(
             raise DataError(f"no data set is called {name!r}; choose one of {', '.join(NAMES)}")
     if len(np.unique(train.labels)) < 2:
         raise DataError(f"{name}: all training images are of one class; a classifier needs at least two")
-    wanted = calibration if calibration is not None else held or min(1_000, len(train) // 10)
+    wanted = calibration if calibration is not None else held or default_calibration(len(train))
     train, calibrating = hold_out(train, wanted, seed)
     return Splits(train, calibrating, test)

@@ -126,7 +126,7 @@ class EvaluationContext:
         manifest = self.bundle.manifest
         elsewhere = {} if self.bundle.placement.device == "cpu" else {"served on": self.served_on}
         return elsewhere | {
-            "files": {name: manifest.files.get(name) for name in (*WHAT_ANSWERS, manifest.index_file)},
+            "files": {name: manifest.files.get(name) for name in (*WHAT_ANSWERS, *manifest.index_files)},
             "vote": manifest.vote.model_dump(),
             "surrogate temperature": manifest.surrogate_tau,
             "abstain below": manifest.calibration.abstain_below if manifest.calibration else None,

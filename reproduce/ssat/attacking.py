@@ -138,7 +138,7 @@ class RowAttacks:
     def _identity(self) -> dict[str, Any]:
         manifest = read_manifest(self.run.directory)
         return {
-            "files": {name: manifest.files[name] for name in (ENCODER, GRADIENT, manifest.index_file, EXEMPLARS)},
+            "files": {name: manifest.files[name] for name in (ENCODER, GRADIENT, *manifest.index_files, EXEMPLARS)},
             "vote": manifest.vote.model_dump(),
             "surrogate temperature": manifest.surrogate_tau,
             "data": self.splits.sha256,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 
 from holdfast.errors import ImageError
-from holdfast.protos.holdfast.v1 import holdfast_pb2
+from holdfast.protos.holdfast.v1 import answer_pb2, holdfast_pb2
 from holdfast.protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceServicer, add_HoldfastServiceServicer_to_server
 from holdfast.server.api.api import Api, caller_of, deadline_of
 from holdfast.server.api.holdfast_v1_messages import Labels, classify_results, embed_results, model_info, sources_of
@@ -35,9 +35,7 @@ class HoldfastService(HoldfastServiceServicer):
         """One image or many."""
         result = await self._classify(request, context)
         _raise_what_is_wrong_with_one_image(result)
-        return holdfast_pb2.ClassifyResponse(
-            results=classify_results(result, self._labels.of(result.model), request.neighbours)
-        )
+        return holdfast_pb2.ClassifyResponse(results=self._results(result, request.neighbours))
 
     async def ClassifyStream(  # noqa: N802
         self,
@@ -84,7 +82,7 @@ class HoldfastService(HoldfastServiceServicer):
         request: holdfast_pb2.ClassifyRequest | holdfast_pb2.ClassifyStreamRequest,
         context: "ServicerContext[Any, Any]",
     ) -> Result:
-        want = Want(CallKind.CLASSIFY, request.neighbours)
+        want = Want(CallKind.CLASSIFY, request.neighbours, self._core.settings.reveal_sources)
         return await self._core.answer(Request(sources_of(request.images), want, deadline_of(context), caller_of(context)))
 
     async def _stream_response(
@@ -95,8 +93,12 @@ class HoldfastService(HoldfastServiceServicer):
             result = await self._classify(request, context)
         except Exception as error:  # noqa: BLE001 - the table sorts them, and logs what is not in it
             return holdfast_pb2.ClassifyStreamResponse(sequence=request.sequence, error=to_status(error))
-        results = classify_results(result, self._labels.of(result.model), request.neighbours)
+        results = self._results(result, request.neighbours)
         return holdfast_pb2.ClassifyStreamResponse(sequence=request.sequence, results=results)
+
+    def _results(self, result: Result, neighbours: int) -> list[answer_pb2.ClassifyResult]:
+        labels, settings = self._labels.of(result.model), self._core.settings
+        return classify_results(result, labels, neighbours, sources=settings.reveal_sources)
 
 
 def _raise_what_is_wrong_with_one_image(result: Result) -> None:

@@ -39,12 +39,14 @@ def sources_of(images: Iterable[image_pb2.Image]) -> list[Source]:
     return [_source(image) for image in images]
 
 
-def classify_results(result: Result, labels: list[answer_pb2.Label], neighbours: int) -> list[answer_pb2.ClassifyResult]:
-    """One message per image, with so many neighbours in each answer."""
+def classify_results(
+    result: Result, labels: list[answer_pb2.Label], neighbours: int, *, sources: bool
+) -> list[answer_pb2.ClassifyResult]:
+    """One message per image, with so many neighbours in each answer, and where these came from if `sources`."""
     return [
         answer_pb2.ClassifyResult(error=to_status(outcome))
         if isinstance(outcome, ImageError)
-        else answer_pb2.ClassifyResult(answer=_classification(outcome, labels, neighbours))
+        else answer_pb2.ClassifyResult(answer=_classification(outcome, labels, neighbours, sources=sources))
         for outcome in result.outcomes
     ]
 
@@ -93,7 +95,9 @@ def _accuracy(accuracy: Accuracy) -> model_pb2.Accuracy:
     )
 
 
-def _classification(answer: Answer, labels: list[answer_pb2.Label], neighbours: int) -> answer_pb2.Classification:
+def _classification(
+    answer: Answer, labels: list[answer_pb2.Label], neighbours: int, *, sources: bool
+) -> answer_pb2.Classification:
     message = answer_pb2.Classification(
         label=labels[answer.label],
         probabilities=answer.probabilities,
@@ -105,7 +109,8 @@ def _classification(answer: Answer, labels: list[answer_pb2.Label], neighbours: 
         message.credibility, message.confidence = answer.credibility, answer.confidence
     if neighbours:
         message.neighbours.extend(
-            answer_pb2.Neighbour(id=n.id, label=labels[n.label], similarity=n.similarity) for n in answer.neighbours(neighbours)
+            answer_pb2.Neighbour(id=n.id, label=labels[n.label], similarity=n.similarity, source=n.source)
+            for n in answer.neighbours(neighbours, sources=sources)
         )
     return message
 

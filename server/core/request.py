@@ -43,11 +43,13 @@ class Want(NamedTuple):
     Attributes:
         kind: EMBED wants the embeddings.
         neighbours: how many of each image's neighbours; more than the k of the vote is read as k.
+        sources: whether these neighbours are to name where their images came from.
 
     """
 
     kind: CallKind = CallKind.CLASSIFY
     neighbours: int = 0
+    sources: bool = False
 
 
 LABELS = Want()

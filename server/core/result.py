@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 from holdfast.errors import ImageError
 from holdfast.model.answers import Answers
 from holdfast.server.core.description import ModelDescription
+from holdfast.server.core.sources import NoSources, SourceLookup
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """One exemplar that voted: its id and class, and its cosine similarity to the image."""
+    """One exemplar that voted: its id and class, its cosine similarity to the image, and its source where that was wanted."""
 
     id: int
     label: int
     similarity: float
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Answer:
     soft_margin: float
     kth_distance: float
     batch: Answers
+    sources: SourceLookup
     row: int
 
     @property
@@ -42,12 +45,15 @@ class Answer:
         embedding: NDArray[np.float32] = self.batch.embeddings[self.row]
         return embedding
 
-    def neighbours(self, count: int) -> list[Neighbour]:
-        """The nearest exemplars, at most `count` and at most the k of the vote, nearest first."""
+    def neighbours(self, count: int, *, sources: bool = False) -> list[Neighbour]:
+        """The nearest exemplars, at most `count` and at most the k of the vote, nearest first; if wanted, with sources."""
         nearest = self.batch.neighbours
-        columns = (nearest.ids, self.batch.neighbour_labels, nearest.similarities)
-        # An approximate index may find fewer than k: what is missing has a negative id.
-        return [Neighbour(*row) for row in zip(*(c[self.row, :count].tolist() for c in columns), strict=True) if row[0] >= 0]
+        # An approximate index may find fewer than k: what is missing has a negative id, and comes last.
+        found = int((nearest.ids[self.row, :count] >= 0).sum())
+        columns = [c[self.row, :found].tolist() for c in (nearest.ids, self.batch.neighbour_labels, nearest.similarities)]
+        if sources:
+            columns.append(self.sources.of(nearest.ids[self.row, :found]))
+        return [Neighbour(*row) for row in zip(*columns, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +89,8 @@ def row_type(classes: int) -> "np.dtype[np.void]":
 class AnsweredBatch:
     """The answers to one batch, as arrays, and the model that gave them; in another form only where it is asked for."""
 
-    def __init__(self, model: ModelDescription, answers: Answers) -> None:
-        self.model, self.answers = model, answers
+    def __init__(self, model: ModelDescription, answers: Answers, sources: SourceLookup | None = None) -> None:
+        self.model, self.answers, self.sources = model, answers, sources or NoSources()
 
     def __len__(self) -> int:
         return len(self.answers.labels)
@@ -110,4 +116,5 @@ class AnsweredBatch:
             answers.soft_margin,
             answers.kth_distance,
         )
-        return list(map(Answer, *(column.tolist() for column in columns), repeat(answers, count), range(count)))
+        shared = repeat(answers, count), repeat(self.sources, count)
+        return list(map(Answer, *(column.tolist() for column in columns), *shared, range(count)))

@@ -1,7 +1,7 @@
 """The model at one moment: everything that a batch is answered with."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from holdfast.bundle.reader import ENCODER, Bundle
@@ -10,6 +10,7 @@ from holdfast.model.encoder.onnx import OnnxGradient
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.description import ModelDescription, PlacementRecord
 from holdfast.server.core.result import AnsweredBatch
+from holdfast.server.core.sources import NoSources, SourceLookup, TableSources
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,17 +21,20 @@ class ModelSnapshot:
         description: what callers and operators are to know about it.
         classifier: answers batches.
         load_gradient: gives the vector-Jacobian product of the encoder, loaded when it is first asked for.
+        sources: says where exemplars' images came from.
 
     """
 
     description: ModelDescription
     classifier: Classifier
     load_gradient: Callable[[], OnnxGradient]
+    sources: SourceLookup = field(default_factory=NoSources)
 
     @classmethod
     def of(cls, bundle: Bundle, version: int) -> Self:
         """The model of a bundle. Nothing else of the server builds a classifier or keeps a bundle."""
-        return cls(_describe(bundle, version), bundle.classifier(), lambda: bundle.gradient)
+        sources = TableSources(lambda: bundle.exemplars)
+        return cls(_describe(bundle, version), bundle.classifier(), lambda: bundle.gradient, sources)
 
     @property
     def version(self) -> int:
@@ -48,7 +52,7 @@ class ModelSnapshot:
 
     def decide(self, retrieval: Retrieval) -> AnsweredBatch:
         """The second half, which is the CPU's: order neighbours, vote, and say how far the vote can be trusted."""
-        return AnsweredBatch(self.description, self.classifier.decide(retrieval))
+        return AnsweredBatch(self.description, self.classifier.decide(retrieval), self.sources)
 
 
 def _describe(bundle: Bundle, version: int) -> ModelDescription:

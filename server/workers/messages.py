@@ -7,6 +7,7 @@ neighbours follow only where they are wanted. Nothing is pickled.
 Answers name the version of their model. Its description comes before them on the same link, so it is there when they are.
 """
 
+import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,9 +27,9 @@ from holdfast.server.core.result import AnsweredBatch, row_type
 from holdfast.server.workers.frames import WireError, frame
 
 _REQUEST, _CANCEL, _ANSWERS, _REFUSAL, _MODEL = range(1, 6)
-_REQUEST_HEAD = struct.Struct("=BQBIdIB")  # tag, number, kind, neighbours, deadline, images, bytes of the caller
+_REQUEST_HEAD = struct.Struct("=BQBI?dIB")  # tag, number, kind, neighbours, sources, deadline, images, bytes of the caller
 _CANCEL_HEAD = struct.Struct("=BQ")  # tag, number
-_ANSWERS_HEAD = struct.Struct("=BQdQIII")  # tag, number, pause, version, images, dimensions, neighbours
+_ANSWERS_HEAD = struct.Struct("=BQdQIIII")  # tag, number, pause, version, images, dimensions, neighbours, bytes of sources
 _REFUSAL_HEAD = struct.Struct("=BQdB")  # tag, number, pause, reason
 _MODEL_HEAD = struct.Struct("=B")  # tag
 
@@ -89,7 +90,7 @@ def encode_request(number: int, want: Want, deadline: float, caller: str, images
     """A frame of at least one image, all of one shape."""
     name = caller.encode()[:CALLER_BYTES]
     neighbours = min(want.neighbours, 2**32 - 1)
-    head = _REQUEST_HEAD.pack(_REQUEST, number, want.kind, neighbours, deadline, len(images), len(name))
+    head = _REQUEST_HEAD.pack(_REQUEST, number, want.kind, neighbours, want.sources, deadline, len(images), len(name))
     return frame(head, name, images) if isinstance(images, np.ndarray) else frame(head, name, *images)
 
 
@@ -116,7 +117,7 @@ def decode_request(body: memoryview, shape: tuple[int, int, int]) -> ImagesReque
         return Cancel(number)
     if tag != _REQUEST:
         raise WireError(f"a worker sends no message {tag}")
-    _, number, kind, neighbours, deadline, count, named = _unpack(_REQUEST_HEAD, body)
+    _, number, kind, neighbours, sources, deadline, count, named = _unpack(_REQUEST_HEAD, body)
     if kind >= len(_KINDS) or count == 0:
         raise WireError(f"a request of kind {kind} and of {count} images")
     if isnan(deadline):
@@ -125,7 +126,7 @@ def decode_request(body: memoryview, shape: tuple[int, int, int]) -> ImagesReque
     _refuse_rest(body, start + count * prod(shape))
     caller = str(body[_REQUEST_HEAD.size : start], "utf-8", "replace")
     pixels = np.frombuffer(body, dtype=np.uint8, offset=start).reshape(count, *shape)
-    return ImagesRequest(number, Want(_KINDS[kind], neighbours), deadline, caller, pixels)
+    return ImagesRequest(number, Want(_KINDS[kind], neighbours, bool(sources)), deadline, caller, pixels)
 
 
 def encode_model(model: ModelDescription) -> bytes:
@@ -139,14 +140,15 @@ def encode_answers(number: int, pause: float, slices: Sequence[BatchSlice], want
     images = sum(part.stop - part.start for part in slices)
     dim = first.answers.embeddings.shape[1] if want.kind == CallKind.EMBED else 0
     k = min(want.neighbours, first.answers.neighbours.ids.shape[1])
-    parts = [_ANSWERS_HEAD.pack(_ANSWERS, number, pause, first.model.version, images, dim, k)]
+    named = _encode_sources(slices, k) if k and want.sources else b""
+    parts = [_ANSWERS_HEAD.pack(_ANSWERS, number, pause, first.model.version, images, dim, k, len(named))]
     parts += [part.batch.rows[part.start : part.stop].tobytes() for part in slices]
     if dim:
         parts += [part.batch.answers.embeddings[part.start : part.stop].tobytes() for part in slices]
     if k:
         for column in (_ids, _labels, _similarities):
             parts += [column(part.batch.answers)[part.start : part.stop, :k].tobytes() for part in slices]
-    return frame(*parts)
+    return frame(*parts, named)
 
 
 def encode_refusal(number: int, pause: float, error: Exception) -> bytes:
@@ -183,13 +185,16 @@ def decode_reply(body: memoryview, models: Mapping[int, ModelDescription]) -> Re
         return Reply(number, pause, QueueFullError(pause) if error_type is QueueFullError else error_type())
     if tag != _ANSWERS:
         raise WireError(f"the engine sends no message {tag}")
-    _, number, pause, version, count, dim, k = _unpack(_ANSWERS_HEAD, body)
+    _, number, pause, version, count, dim, k, named = _unpack(_ANSWERS_HEAD, body)
     model = models.get(version)
     if model is None:
         raise WireError(f"answers of version {version}, which was not described")
     kind = row_type(len(model.class_names))
-    _refuse_rest(body, _ANSWERS_HEAD.size + count * (kind.itemsize + 4 * dim + (8 + 8 + 4) * k))
-    return Reply(number, pause, AnsweredBatch(model, _answers(body, kind, count, dim, k)))
+    end = _ANSWERS_HEAD.size + count * (kind.itemsize + 4 * dim + (8 + 8 + 4) * k)
+    _refuse_rest(body, end + named)
+    answers = _answers(body, kind, count, dim, k)
+    sources = _decode_sources(body[end:], answers.neighbours.ids) if named else None
+    return Reply(number, pause, AnsweredBatch(model, answers, sources))
 
 
 def _answers(body: memoryview, kind: "np.dtype[np.void]", count: int, dim: int, k: int) -> Answers:
@@ -210,6 +215,36 @@ def _answers(body: memoryview, kind: "np.dtype[np.void]", count: int, dim: int, 
         neighbours=Neighbours(ids, labels, similarities),
         **{name: rows[name] for name in kind.names or ()},
     )
+
+
+class _SentSources:
+    """Where the neighbours of one reply came from."""
+
+    def __init__(self, by_id: Mapping[int, str]) -> None:
+        self._by_id = by_id
+
+    def of(self, ids: NDArray[np.int64]) -> list[str]:
+        return [self._by_id.get(number, "") for number in ids.tolist()]
+
+
+def _encode_sources(slices: Sequence[BatchSlice], k: int) -> bytes:
+    """Where the neighbours came from, each exemplar once, by ascending id: a JSON list."""
+    ids = _distinct(np.concatenate([_ids(part.batch.answers)[part.start : part.stop, :k] for part in slices]))
+    return json.dumps(slices[0].batch.sources.of(ids)).encode()
+
+
+def _decode_sources(body: memoryview, ids: NDArray[np.int64]) -> _SentSources:
+    """What `_encode_sources` made of neighbours with these ids. Raises WireError where it did not."""
+    try:
+        names = json.loads(bytes(body))
+        return _SentSources(dict(zip(_distinct(ids).tolist(), map(str, names), strict=True)))
+    except (ValueError, TypeError) as error:
+        raise WireError(f"sources that fit no neighbours: {error}") from None
+
+
+def _distinct(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The ids of neighbours that were found, each once, ascending."""
+    return np.unique(ids[ids >= 0])
 
 
 def _ids(answers: Answers) -> NDArray[Any]:

@@ -2,17 +2,20 @@ from pathlib import Path
 
 from google.protobuf.descriptor import FileDescriptor
 
-from holdfast.protos.generate import ROOT, generate
+from holdfast.protos.generate import PACKAGES, ROOT, generate
+from holdfast.protos.holdfast.admin.v1 import admin_pb2, exemplar_pb2, version_pb2
 from holdfast.protos.holdfast.v1 import answer_pb2, holdfast_pb2, image_pb2, model_pb2
 from holdfast.protos.lint import lint
 
-FILES: tuple[FileDescriptor, ...] = tuple(m.DESCRIPTOR for m in (answer_pb2, holdfast_pb2, image_pb2, model_pb2))
+PUBLIC: tuple[FileDescriptor, ...] = tuple(m.DESCRIPTOR for m in (answer_pb2, holdfast_pb2, image_pb2, model_pb2))
+ADMIN: tuple[FileDescriptor, ...] = tuple(m.DESCRIPTOR for m in (admin_pb2, exemplar_pb2, version_pb2))
 
 
 def test_regenerating_changes_nothing(tmp_path: Path) -> None:
     # protoc writes warnings of its own to stderr; a failure raises
     written = generate(tmp_path)
-    committed = {p.relative_to(ROOT) for p in (ROOT / "holdfast/v1").glob("*_pb2*") if p.suffix in {".py", ".pyi"}}
+    stubs = [path for package in PACKAGES for path in (ROOT / package).glob("*_pb2*")]
+    committed = {path.relative_to(ROOT) for path in stubs if path.suffix in {".py", ".pyi"}}
     assert set(written) == committed
     for relative in written:
         assert (tmp_path / relative).read_text() == (ROOT / relative).read_text(), f"{relative}: run python -m protos"
@@ -23,15 +26,21 @@ def test_buf_lint_is_clean() -> None:
 
 
 def test_enums_start_unspecified() -> None:
-    for file in FILES:
+    for file in PUBLIC + ADMIN:
         for enum in file.enum_types_by_name.values():
             assert enum.values_by_number[0].name.endswith("_UNSPECIFIED")
 
 
 def test_files_keep_their_canonical_names() -> None:
     # what reflection shows, and what stubs of other languages import
-    assert {f.name for f in FILES} == {f"holdfast/v1/{n}.proto" for n in ("answer", "holdfast", "image", "model")}
-    assert {f.package for f in FILES} == {"holdfast.v1"}
+    assert {f.name for f in PUBLIC} == {f"holdfast/v1/{n}.proto" for n in ("answer", "holdfast", "image", "model")}
+    assert {f.package for f in PUBLIC} == {"holdfast.v1"}
+    assert {f.name for f in ADMIN} == {f"holdfast/admin/v1/{n}.proto" for n in ("admin", "exemplar", "version")}
+    assert {f.package for f in ADMIN} == {"holdfast.admin.v1"}
+
+
+def test_what_callers_may_use_knows_nothing_of_what_operators_may() -> None:
+    assert not {d.name for file in PUBLIC for d in file.dependencies} & {file.name for file in ADMIN}
 
 
 def test_the_service_is_the_one_of_the_readme() -> None:

@@ -15,7 +15,7 @@ from holdfast.bundle.reader import Bundle
 from holdfast.model.answers import Answers
 from holdfast.model.classifier import Classifier
 from holdfast.model.retrieval.base import bank_of
-from holdfast.model.surrogate import SoftKNN
+from holdfast.model.surrogate import Surrogate
 
 Suspicion = NDArray[np.float64]
 
@@ -160,7 +160,7 @@ class _ServedMargin(torch.autograd.Function):
     """The soft margin as the server computes it: on a large bank it sees prototypes, not exemplars."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, labels: Tensor, surrogate: SoftKNN) -> Tensor:
+    def forward(ctx: Any, z: Tensor, labels: Tensor, surrogate: Surrogate) -> Tensor:
         embeddings = z.detach().float().cpu().numpy()
         margin, gradient = surrogate.margin_gradient(embeddings, labels.cpu().numpy())
         ctx.gradient = torch.from_numpy(gradient).to(z)
@@ -171,7 +171,7 @@ class _ServedMargin(torch.autograd.Function):
         return cotangents[0][:, None] * ctx.gradient, None, None
 
 
-def _soft_margin(surrogate: SoftKNN) -> Detector:
+def _soft_margin(surrogate: Surrogate) -> Detector:
     def penalty(z: Tensor, wanted: Tensor) -> Tensor:
         margin: Tensor = _ServedMargin.apply(z, wanted, surrogate)  # type: ignore[no-untyped-call]
         return -margin

@@ -1,5 +1,6 @@
 """Exact nearest neighbours among the exemplars."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -8,7 +9,7 @@ import numpy as np
 from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.faiss_library import faiss
-from holdfast.model.retrieval.base import ID_BITS, Bank, padded, refuse_misfit
+from holdfast.model.retrieval.base import ID_BITS, Bank, padded, places_of, refuse_misfit
 
 AGAIN = "rebuild it with holdfast index"
 
@@ -83,10 +84,24 @@ class FlatIndex:
         """Every exemplar, in the order of insertion. The arrays are copies."""
         return Bank(self._embeddings().copy(), self._ids.copy(), self._labels.copy())
 
+    def reconstruct(self, ids: Ints) -> Floats:
+        """The embeddings of exemplars float32 [n, D], by their ids int64 [n]. Raises BundleError for an id of none."""
+        embeddings: Floats = self._embeddings()[places_of(ids, self._ids)]
+        return embeddings
+
     def _embeddings(self) -> Floats:
         """float32 [M, D] in the index's own memory: to read, while the index lives."""
         embeddings: Floats = faiss.rev_swig_ptr(self._rows.get_xb(), self.size * self.dim).reshape(self.size, self.dim)
         return embeddings
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """None."""
+        return {}
+
+    def writers(self) -> tuple[Callable[[Path], None]]:
+        """Of its one file."""
+        return (self.save,)
 
     def save(self, path: Path) -> None:
         """Write the index in faiss's own format. Labels are not in it."""

@@ -1,5 +1,7 @@
 """The kinds of index that there are. A new one is a file that keeps `Retriever`, and a line here."""
 
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -10,16 +12,25 @@ from holdfast.model.answers import Ints
 from holdfast.model.retrieval.base import Bank, Retriever
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from holdfast.model.encoder.device import Device
+
+
+Parameters = Mapping[str, int | float | str]
+"""Of a kind of index, as the manifest records them: how many cells are probed, for instance."""
+
+FileWriter = Callable[[Path], object]
+"""Writes one file at a path."""
 
 
 class StoredRetriever(Retriever, Protocol):
     """A retriever that the index builder has just built, and that can be written."""
 
-    def save(self, path: Path) -> None:
-        """Write its file."""
+    def writers(self) -> tuple[FileWriter, ...]:
+        """What writes each file of its kind, in the order of `RetrieverKind.files`."""
+
+    @property
+    def parameters(self) -> Parameters:
+        """What `load` has to be told beside the files; empty for most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +39,9 @@ class RetrieverKind:
 
     Attributes:
         implementation: "module:Class". The class has `build(bank) -> StoredRetriever` for the index builder, and
-            `load(path, ids, labels) -> Retriever`: the file, and what the exemplars' table says that it holds, int64 [M] each.
-        file: its file in a bundle.
+            `load(*paths, ids, labels, **parameters) -> Retriever`: its files, in the order of `files`; what the exemplars'
+            table says that they hold, int64 [M] each; and what `parameters` of the one that was built said.
+        files: its files in a bundle. Every one of them is hashed by the manifest.
         extra: of `pip install 'holdfast[...]'`, what has to be installed for it.
         on_gpu: "module:Class" over a loaded one, for encoders that run on a GPU; "" where the index stays where it is.
         exact: whether it finds all of the k nearest, or else is not to be served.
@@ -38,7 +50,7 @@ class RetrieverKind:
     """
 
     implementation: str
-    file: str
+    files: tuple[str, ...]
     extra: str
     on_gpu: str = ""
     exact: bool = False
@@ -48,7 +60,7 @@ class RetrieverKind:
 RETRIEVERS: dict[str, RetrieverKind] = {
     "flat": RetrieverKind(
         "holdfast.model.retrieval.flat:FlatIndex",
-        file="index.faiss",
+        files=("index.faiss",),
         extra="serve",
         on_gpu="holdfast.model.retrieval.flat_gpu:GpuFlatIndex",
         exact=True,
@@ -88,24 +100,47 @@ def check_buildable(name: str, *, half: bool = False) -> None:
     _load(name, kind.implementation)
 
 
-def open_retriever(name: str, path: Path, ids: Ints, labels: Ints, device: "Device" = "cpu") -> Retriever:
-    """Open an index whose file's hash has been verified.
+def writers_of(index: StoredRetriever) -> dict[str, FileWriter]:
+    """What writes each file of an index, by the file's name in a bundle."""
+    return dict(zip(retriever_kind(index.kind).files, index.writers(), strict=True))
+
+
+def open_retriever(
+    name: str,
+    paths: Sequence[Path],
+    ids: Ints,
+    labels: Ints,
+    device: "Device" = "cpu",
+    *,
+    parameters: Parameters | None = None,
+) -> Retriever:
+    """Open an index whose files' hashes have been verified.
 
     Args:
         name: its kind.
-        path: its file.
+        paths: its files, in the order of `RetrieverKind.files`.
         ids: int64 [M], what the exemplars' table says that it holds, in this order.
         labels: int64 [M], theirs.
         device: where the encoder runs.
+        parameters: what the manifest records of it, for kinds that take some.
 
     Raises:
-        BundleError: there is no such kind, its package is not installed, or the file is of another kind.
+        BundleError: there is no such kind, its package is not installed, a file is of another kind, or it does not take these
+            parameters.
         ContractMismatchError: the index holds other exemplars.
         DeviceError: the GPU does not take it.
 
     """
     kind = retriever_kind(name)
-    retriever: Retriever = _load(name, kind.implementation).load(path, ids, labels)
+    implementation = _load(name, kind.implementation)
+    try:
+        inspect.signature(implementation.load).bind(*paths, ids, labels, **(parameters or {}))
+    except TypeError:
+        raise BundleError(
+            f"an index of kind {name!r} does not take the parameters {dict(parameters or {})} that the manifest records:"
+            " upgrade holdfast, or build the index again with holdfast index"
+        ) from None
+    retriever: Retriever = implementation.load(*paths, ids, labels, **(parameters or {}))
     if device == "cpu" or not kind.on_gpu:
         return retriever
     on_gpu: Callable[[Retriever], Retriever] = _load(name, kind.on_gpu)

@@ -16,14 +16,16 @@ class Label(_message.Message):
     def __init__(self, index: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Neighbour(_message.Message):
-    __slots__ = ("id", "label", "similarity")
+    __slots__ = ("id", "label", "similarity", "source")
     ID_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
     id: int
     label: Label
     similarity: float
-    def __init__(self, id: _Optional[int] = ..., label: _Optional[_Union[Label, _Mapping[str, object]]] = ..., similarity: _Optional[float] = ...) -> None: ...
+    source: str
+    def __init__(self, id: _Optional[int] = ..., label: _Optional[_Union[Label, _Mapping[str, object]]] = ..., similarity: _Optional[float] = ..., source: _Optional[str] = ...) -> None: ...
 
 class Classification(_message.Message):
     __slots__ = ("label", "probabilities", "credibility", "confidence", "abstain", "soft_margin", "kth_neighbour_distance", "neighbours")

@@ -52,22 +52,25 @@ def test_no_images_give_no_answers(of_each_kind: Path) -> None:
     assert len(Bundle.open(of_each_kind).classifier().classify(images_of(0)).labels) == 0
 
 
-@pytest.mark.parametrize("name", ["encoder.onnx", "index", "exemplars.npz"])
-def test_a_changed_file_is_refused_before_it_is_parsed(of_each_kind: Path, name: str) -> None:
-    name = read_manifest(of_each_kind).index_file if name == "index" else name
-    data = bytearray((of_each_kind / name).read_bytes())
-    data[len(data) // 2] ^= 1
-    (of_each_kind / name).write_bytes(data)
-    with pytest.raises(HashMismatchError, match=name):
-        Bundle.open(of_each_kind)
+def test_a_changed_file_is_refused_before_it_is_parsed(of_each_kind: Path) -> None:
+    for name in read_manifest(of_each_kind).files:
+        whole = (of_each_kind / name).read_bytes()
+        data = bytearray(whole)
+        data[len(data) // 2] ^= 1
+        (of_each_kind / name).write_bytes(data)
+        with pytest.raises(HashMismatchError, match=name):
+            Bundle.open(of_each_kind)
+        (of_each_kind / name).write_bytes(whole)
+    Bundle.open(of_each_kind)
 
 
-@pytest.mark.parametrize("name", ["encoder.onnx", "index", "manifest.json"])
-def test_a_missing_file_is_named(of_each_kind: Path, name: str) -> None:
-    name = read_manifest(of_each_kind).index_file if name == "index" else name
-    (of_each_kind / name).unlink()
-    with pytest.raises(MissingFileError, match=name):
-        Bundle.open(of_each_kind)
+def test_a_missing_file_is_named(of_each_kind: Path) -> None:
+    for name in (*read_manifest(of_each_kind).files, "manifest.json"):
+        (of_each_kind / name).rename(of_each_kind / "elsewhere")
+        with pytest.raises(MissingFileError, match=name):
+            Bundle.open(of_each_kind)
+        (of_each_kind / "elsewhere").rename(of_each_kind / name)
+    Bundle.open(of_each_kind)
 
 
 def test_the_manifest_names_the_kind_of_its_index(of_each_kind: Path) -> None:

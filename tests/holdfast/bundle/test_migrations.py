@@ -33,9 +33,9 @@ def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], re
     manifest = Manifest.from_json(GOLDEN.read_bytes(), "golden")
     written = json.loads(GOLDEN.read_text())
     assert manifest.schema_version == SCHEMA_VERSION == 2
-    assert (manifest.index_kind, manifest.index_file) == ("flat", "index.faiss")
+    assert (manifest.index_kind, manifest.index_files) == ("flat", ("index.faiss",))
     # All else is as it was written.
-    expected = written | {"schema_version": 2, "index": {"kind": "flat"} | written["index"]}
+    expected = written | {"schema_version": 2, "index": {"kind": "flat", "parameters": {}} | written["index"]}
     assert json.loads(manifest.to_json()) == expected
     assert (capfd.readouterr(), list(recwarn)) == (("", ""), [])
 

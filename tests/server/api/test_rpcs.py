@@ -8,10 +8,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from holdfast.bundle.reader import Bundle
+from holdfast.client import Client
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
 from holdfast.protos.holdfast.v1 import image_pb2, model_pb2
 from holdfast.server.api.holdfast_v1 import NAME
-from tests.server.running import Served
+from tests.server.running import Serve, Served
 from tests.server.tiny import COLOURS, DIM, SIDE, K, Pixels, coloured, png, raw
 
 
@@ -47,6 +48,19 @@ def test_neighbours_come_on_request(served: Served) -> None:
         assert similarities == sorted(similarities, reverse=True)
         assert all(n.label.name == "blue" and 40 <= n.id < 60 for n in neighbours)
     assert result.answer.kth_neighbour_distance == pytest.approx(1 - similarities[-1], abs=1e-5)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_neighbours_name_their_sources_where_the_operator_lets_them(served: Served, serve: Serve, workers: int) -> None:
+    request = pb.ClassifyRequest(images=[encoded(coloured(2, 1, seed=300)[0])], neighbours=3)
+    (unnamed,) = served.stub.Classify(request).results
+    assert not any(n.HasField("source") for n in unnamed.answer.neighbours)
+    open_server = serve(reveal_sources=True, workers=workers)
+    (named,) = open_server.stub.Classify(request).results
+    assert [n.source for n in named.answer.neighbours] == [f"tiny/{n.id}" for n in unnamed.answer.neighbours]
+    with Client(open_server.app.address) as client:
+        answer = client.classify(coloured(2, 1, seed=300)[0], neighbours=1)
+    assert answer.neighbours[0].source == f"tiny/{answer.neighbours[0].id}"
 
 
 def test_raw_and_encoded_are_one_image(served: Served) -> None:

@@ -39,7 +39,7 @@ from tests.server.described import ACCURACY, described
 
 SHAPE = (4, 5, 3)
 numbers = st.integers(0, 2**64 - 1)
-wants = st.builds(Want, st.sampled_from(CallKind), st.integers(0, 2**32 - 1))
+wants = st.builds(Want, st.sampled_from(CallKind), st.integers(0, 2**32 - 1), st.booleans())
 
 
 def model_of(classes: int, version: int = 5) -> ModelDescription:
@@ -137,6 +137,34 @@ def test_answers_come_out_as_their_slices_went_in(
         np.testing.assert_array_equal(ours.embedding, wide)
 
 
+class Named:
+    """A source for each exemplar, made of its id."""
+
+    def of(self, ids: Any) -> list[str]:
+        return [f"ordner/Ä {number}.png" for number in ids.tolist()]
+
+
+def named_slice(seed: int, k: int = 5, missing: int = 0) -> BatchSlice:
+    answers = answers_of(np.random.default_rng(seed), 4, 3, 4, k)
+    if missing:
+        answers.neighbours.ids[:, -missing:] = -1
+    return BatchSlice(AnsweredBatch(model_of(3), answers, Named()), 1, 4)
+
+
+@given(asked=st.integers(0, 7), missing=st.integers(0, 5), seeds=st.lists(st.integers(0, 9), min_size=1, max_size=3))
+def test_sources_of_neighbours_come_out_where_they_were_wanted(asked: int, missing: int, seeds: list[int]) -> None:
+    slices = [named_slice(seed, missing=missing) for seed in seeds]
+    for wanted in (False, True):
+        want = Want(CallKind.CLASSIFY, asked, wanted)
+        reply = decode_reply(body_of(encode_answers(1, 0.0, slices, want)), {5: model_of(3)})
+        assert isinstance(reply, Reply)
+        assert isinstance(reply.outcome, AnsweredBatch)
+        expected = [answer for part in slices for answer in part.batch.one_by_one[part.start : part.stop]]
+        for ours, theirs in zip(reply.outcome.one_by_one, expected, strict=True):
+            assert ours.neighbours(asked, sources=wanted) == theirs.neighbours(asked, sources=wanted)
+            assert {n.source is None for n in ours.neighbours(asked, sources=wanted)} <= {not wanted}
+
+
 def test_an_answer_carries_what_was_asked_for_and_no_more() -> None:
     part = BatchSlice(AnsweredBatch(model_of(10), answers_of(np.random.default_rng(0), 1, 10, 512, 1000)), 0, 1)
     size = {want: len(encode_answers(0, 0, [part], want)) for want in map(Want, CallKind, (0, 0, 0))}
@@ -182,6 +210,7 @@ WHOLE = {
     "request": (request_of, encode_request(1, Want(CallKind.CLASSIFY, 3), 9.0, "10.0.0.7", IMAGES)),
     "cancel": (request_of, encode_cancel(1)),
     "answers": (reply_of, encode_answers(1, 0.0, [SLICE], Want(CallKind.EMBED, 2))),
+    "sources": (reply_of, encode_answers(1, 0.0, [named_slice(0)], Want(CallKind.CLASSIFY, 2, sources=True))),
     "refusal": (reply_of, encode_refusal(1, 0.0, EngineError())),
     "model": (reply_of, encode_model(model_of(3))),
 }

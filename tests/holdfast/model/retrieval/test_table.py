@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 
 from holdfast.errors import BundleError
+from holdfast.model.encoder.device import Device
 from holdfast.model.retrieval.base import Bank, Exportable, Retriever, bank_of, nearest
-from holdfast.model.retrieval.table import RETRIEVERS, RetrieverKind, build_retriever, check_buildable, open_retriever
+from holdfast.model.retrieval.table import (
+    RETRIEVERS,
+    RetrieverKind,
+    StoredRetriever,
+    build_retriever,
+    check_buildable,
+    open_retriever,
+    writers_of,
+)
 from tests import ivf
 from tests.holdfast.model.retrieval.test_flat import assert_same, unit
 
@@ -20,12 +29,19 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return request.param
 
 
+def reopened(index: StoredRetriever, directory: Path, device: Device = "cpu") -> Retriever:
+    """As a bundle does it."""
+    for name, write in writers_of(index).items():
+        write(directory / name)
+    paths = [directory / name for name in RETRIEVERS[index.kind].files]
+    return open_retriever(index.kind, paths, BANK.ids, BANK.labels, device, parameters=index.parameters)
+
+
 def test_every_kind_keeps_the_contract(kind: str, tmp_path: Path) -> None:
     queries = unit(1, 50)
     kept = queries.copy()
     built = build_retriever(kind, BANK)
-    built.save(tmp_path / "index")
-    opened = open_retriever(kind, tmp_path / "index", BANK.ids, BANK.labels)
+    opened = reopened(built, tmp_path)
     for index in (built, opened):
         assert isinstance(index, Retriever)
         assert (index.kind, index.size, index.dim) == (kind, 200, 16)
@@ -64,7 +80,7 @@ def test_only_what_rounds_is_rounded(kind: str) -> None:
 
 def test_an_unknown_kind_names_those_that_there_are(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"'crystal-ball'.*\bflat\b") as refused:
-        open_retriever("crystal-ball", tmp_path / "x", BANK.ids, BANK.labels)
+        open_retriever("crystal-ball", [tmp_path / "x"], BANK.ids, BANK.labels)
     assert "\n" not in str(refused.value)
     with pytest.raises(BundleError, match="crystal-ball"):
         check_buildable("crystal-ball")
@@ -73,9 +89,9 @@ def test_an_unknown_kind_names_those_that_there_are(tmp_path: Path) -> None:
 def test_a_kind_that_is_not_installed_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "far_away.py").write_text("import no_such_client\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(RETRIEVERS, "remote", RetrieverKind("far_away:Remote", file="remote.json", extra="remote"))
+    monkeypatch.setitem(RETRIEVERS, "remote", RetrieverKind("far_away:Remote", files=("remote.json",), extra="remote"))
     for attempt in (
-        lambda: open_retriever("remote", tmp_path / "x", BANK.ids, BANK.labels),
+        lambda: open_retriever("remote", [tmp_path / "x"], BANK.ids, BANK.labels),
         lambda: check_buildable("remote"),
     ):
         with pytest.raises(BundleError, match=r"no_such_client.*pip install 'holdfast\[remote\]'") as refused:
@@ -85,5 +101,10 @@ def test_a_kind_that_is_not_installed_names_its_extra(tmp_path: Path, monkeypatc
 
 def test_an_index_without_a_gpu_version_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ivf.register(monkeypatch)
-    build_retriever("ivf", BANK).save(tmp_path / "index")
-    assert type(open_retriever("ivf", tmp_path / "index", BANK.ids, BANK.labels, "cuda")).__name__ == "IvfIndex"
+    assert type(reopened(build_retriever("ivf", BANK), tmp_path, "cuda")).__name__ == "IvfIndex"
+
+
+def test_parameters_that_a_kind_does_not_take_are_refused(tmp_path: Path) -> None:
+    build_retriever("flat", BANK).save(tmp_path / "index")
+    with pytest.raises(BundleError, match="crystals.*holdfast index"):
+        open_retriever("flat", [tmp_path / "index"], BANK.ids, BANK.labels, parameters={"crystals": 7})
