@@ -125,9 +125,10 @@ def _add_index_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--index",
-        choices=sorted(RETRIEVERS),
         default=FLAT,
-        help="the kind of index: flat searches exactly (default: %(default)s)",
+        metavar="KIND",
+        help=f"the kind of index: {', '.join(sorted(RETRIEVERS))}. flat searches exactly; milvus is asked for by its address,"
+        " milvus://HOST:PORT?index=ivf, and keeps the exemplars in a collection of that server (default: %(default)s)",
     )
     parser.add_argument(
         "--half",

@@ -34,7 +34,8 @@ def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "bundle: Field required"),
+        ([], "--bundle DIR and --bundle-versions DIR"),
+        (["--bundle", "x", "--bundle-versions", "y"], "--bundle-versions"),
         (["--bundle", "x", "--port", "high"], "port:"),
         (["--bundle", "x", "--probe-rate", "2"], "probe_rate:"),
         (["--bundle", "x", "--max-batch", "0"], "max_batch:"),
