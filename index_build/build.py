@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from holdfast.bundle.manifest import IndexRecord, Manifest
 from holdfast.bundle.migrations import FLAT
 from holdfast.bundle.reader import CALIBRATION, Bundle
 from holdfast.bundle.writer import BundleWriter
+from holdfast.console import Console
 from holdfast.data import Splits, load_recorded
 from holdfast.data.streamed import StreamedArrays, StreamedSplits
 from holdfast.index_build.finish import FinishedIndex, IndexRows, finish_set, refuse_unvotable
