@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
+from holdfast.console import Console, Progress
 from holdfast.data.labelled import DataError, LabelledImages, Splits
 from holdfast.data.listing import list_images
 from holdfast.data.sources import StreamedFiles

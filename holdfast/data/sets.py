@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from rich.console import Console
 
+from holdfast.console import Console
 from holdfast.data import cifar10, digits, fashion_mnist, folder
 from holdfast.data.labelled import DataError, Splits, hold_out
 from holdfast.data.listing import default_calibration
@@ -74,6 +74,6 @@ def load(
 
 def print_notes(notes: Sequence[str]) -> None:
     """Say on stderr how a set was read."""
-    console = Console(stderr=True, soft_wrap=True)
+    console = Console(stderr=True)
     for note in notes:
-        console.print(note, markup=False, highlight=False)
+        console.print(note)

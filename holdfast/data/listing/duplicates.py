@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
+from holdfast.console import Console, track
 from holdfast.data.listing.left_out import LeftOut
 from holdfast.data.listing.names import PackedNames
 from holdfast.data.listing.parts import Part
