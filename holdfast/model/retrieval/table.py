@@ -45,7 +45,7 @@ class RetrieverKind:
         extra: of `pip install 'holdfast[...]'`, what has to be installed for it.
         on_gpu: "module:Class" over a loaded one, for encoders that run on a GPU; "" where the index stays where it is.
         exact: whether it finds all of the k nearest, or else is not to be served.
-        rounds: whether `build` takes `half=True`, which rounds embeddings to float16.
+        rounds: whether `build` takes `half=True`, which rounds embeddings to float16; others do so always, or never.
 
     """
 
@@ -65,6 +65,11 @@ RETRIEVERS: dict[str, RetrieverKind] = {
         on_gpu="holdfast.model.retrieval.flat_gpu:GpuFlatIndex",
         exact=True,
         rounds=True,
+    ),
+    "ivf": RetrieverKind(
+        "holdfast.model.retrieval.ivf:IvfIndex",
+        files=("index.ivf", "index.embeddings.npy", "index.prototypes.npz"),
+        extra="serve",
     ),
 }
 """By the name in the manifest."""
@@ -96,7 +101,7 @@ def check_buildable(name: str, *, half: bool = False) -> None:
     """Find out, before anything is embedded, whether such an index can be built. Raises as `build_retriever`."""
     kind = retriever_kind(name)
     if half and not kind.rounds:
-        raise BundleError(f"an index of kind {name!r} does not round embeddings to float16: leave --half away")
+        raise BundleError(f"an index of kind {name!r} keeps embeddings in its own way: leave --half away")
     _load(name, kind.implementation)
 
 
