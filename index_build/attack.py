@@ -9,7 +9,7 @@ from holdfast.attacks.numpy_pgd import margin_slopes, numpy_pgd
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.model.preprocess import Pixels
-from holdfast.model.surrogate import SoftKNN
+from holdfast.model.surrogate import Surrogate
 
 Floats = NDArray[np.float32]
 
@@ -21,7 +21,7 @@ def attack(
     bundle: Bundle,
     images: Pixels,
     labels: NDArray[np.int64],
-    surrogate: SoftKNN,
+    surrogate: Surrogate,
     threat: ThreatModel,
     *,
     steps: int = STEPS,

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from rich.console import Console
 from rich.table import Table
 
 from holdfast.bundle.exemplars import Exemplars, Flag
@@ -16,9 +15,12 @@ from holdfast.bundle.manifest import IndexRecord, Manifest
 from holdfast.bundle.migrations import FLAT
 from holdfast.bundle.reader import EXEMPLARS, read_manifest
 from holdfast.bundle.threat_model import ball
+from holdfast.console import Console
 from holdfast.exit_status import GOES_ON, exit_status, explain_statuses
-from holdfast.index_build.build import COVERAGE, IndexBuildError, build_index
+from holdfast.index_build.build import IndexBuildError, build_index
+from holdfast.index_build.calibrate import recalibrate
 from holdfast.index_build.harden import Hardening
+from holdfast.model.credibility import COVERAGE
 from holdfast.model.device_choice import DeviceChoice
 from holdfast.model.retrieval.table import RETRIEVERS
 
@@ -49,6 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, command: str) -> None:
     """Build the index and say what came of it; `command` is recorded in the manifest."""
+    if options.recalibrate:
+        manifest = recalibrate(
+            options.bundle,
+            data_dir=options.data_dir,
+            threads=options.threads,
+            batch_size=options.batch_size,
+            coverage=options.coverage,
+        )
+        _print_calibration(options.bundle, manifest)
+        return
     record = build_index(
         options.bundle,
         data_dir=options.data_dir,
@@ -93,6 +105,12 @@ def _parser() -> argparse.ArgumentParser:
         help="where images are embedded, and attacked where that is asked for: cuda takes the GPU or ends, auto takes it if it"
         " can and says so; all else is done on the CPU (default: %(default)s)",
     )
+    parser.add_argument(
+        "--recalibrate",
+        action="store_true",
+        help="only calibrate credibility again, by the index that is there: on the images of calibration.npz, or where the"
+        " bundle has none yet, on the calibration part of its labelled set",
+    )
     _add_index_options(parser)
     return parser
 
@@ -107,9 +125,10 @@ def _add_index_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--index",
-        choices=sorted(RETRIEVERS),
         default=FLAT,
-        help="the kind of index: flat searches exactly (default: %(default)s)",
+        metavar="KIND",
+        help=f"the kind of index: {', '.join(sorted(RETRIEVERS))}. flat searches exactly; milvus is asked for by its address,"
+        " milvus://HOST:PORT?index=ivf, and keeps the exemplars in a collection of that server (default: %(default)s)",
     )
     parser.add_argument(
         "--half",
@@ -161,13 +180,19 @@ def _print_summary(directory: Path, record: IndexRecord, manifest: Manifest) -> 
     if attacked := int((Exemplars.load(directory / EXEMPLARS).flags & Flag.ATTACKED > 0).sum()):
         table.add_row("hardened", f"{attacked:,} of the exemplars are attacked images")
     table.add_row("disagree with their neighbours", f"{record.disagreement_ratio:.2%} (flagged, kept)")
+    table.add_row(*_calibration_row(manifest))
+    Console().print(table)
+
+
+def _print_calibration(directory: Path, manifest: Manifest) -> None:
+    table = Table(title=f"{directory}: credibility is calibrated again", show_header=False, title_justify="left")
+    table.add_row(*_calibration_row(manifest))
+    Console().print(table)
+
+
+def _calibration_row(manifest: Manifest) -> tuple[str, str]:
     calibration = manifest.calibration
     if calibration is None:
-        table.add_row("credibility", "not calibrated: the set has no calibration part")
-    else:
-        table.add_row(
-            "abstains below credibility",
-            f"{calibration.abstain_below:.3f} (answers {calibration.coverage:.1%} of {len(calibration.nonconformity)}"
-            " held-out images)",
-        )
-    Console().print(table)
+        return "credibility", "not calibrated: the set has no calibration part"
+    covered = f"{calibration.coverage:.1%} of {len(calibration.nonconformity)} held-out images"
+    return "abstains below credibility", f"{calibration.abstain_below:.3f} (answers {covered})"

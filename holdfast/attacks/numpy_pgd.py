@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from holdfast.attacks.rounding import round_within
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.model.preprocess import Pixels
-from holdfast.model.surrogate import SoftKNN
+from holdfast.model.surrogate import Surrogate
 
 Floats = NDArray[np.float32]
 AnyFloats = NDArray[np.floating]
@@ -151,7 +151,7 @@ def numpy_pgd(
     yield round_within(current, images, threat)
 
 
-def margin_slopes(surrogate: SoftKNN, gradient: PixelGradient, labels: NDArray[np.int64]) -> Slopes:
+def margin_slopes(surrogate: Surrogate, gradient: PixelGradient, labels: NDArray[np.int64]) -> Slopes:
     """What leads down the soft-kNN margin of `labels` int64 [n], by the encoder's own gradient: dm/dx = vjp(x, dm/dz)."""
 
     def slopes(pixels: Floats, embeddings: Floats) -> Floats:

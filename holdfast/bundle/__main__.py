@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.writer import BundleWriter
+from holdfast.console import Console
 from holdfast.errors import BundleError
 from holdfast.exit_status import exit_status, explain_statuses
 
@@ -76,6 +76,8 @@ def table(bundle: Bundle, directory: Path) -> Table:
     shown.add_row("index", str(bundle.index))
     how = "" if manifest.vote.weighting == "uniform" else f", exponential, temperature {manifest.vote.temperature:g}"
     shown.add_row("vote", f"the {manifest.vote.k} nearest{how}")
+    if manifest.uncalibrated:
+        shown.add_row("credibility", manifest.uncalibrated)
     shown.add_row("threat model", str(manifest.threat_model.model()))
     if manifest.accuracy:
         shown.add_row("clean accuracy", f"{manifest.accuracy.clean:.1%}")

@@ -1,5 +1,6 @@
 """The answer as served: embed, search, vote, decide. The server, the evaluation and the benchmarks all call this."""
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from holdfast.model.encoder.onnx import Encoder
 from holdfast.model.preprocess import Pixels
 from holdfast.model.prototypes import PROTOTYPES
 from holdfast.model.retrieval.base import SPARE, Exportable, Retriever, Summarised, canonical
-from holdfast.model.surrogate import SoftKNN
+from holdfast.model.surrogate import SoftKNN, Surrogate
 from holdfast.model.vote import VoteParameters, vote
 
 FARTHEST = 2.0
@@ -63,7 +64,35 @@ class Classifier:
     ) -> None:
         self._encoder, self._retriever = encoder, retriever
         self._classes, self._vote, self._calibration = classes, vote, calibration
-        self.surrogate = _surrogate_of(retriever, classes, surrogate_tau)
+        self.surrogate: Surrogate | None = _surrogate_of(retriever, classes, surrogate_tau)
+
+    @property
+    def retriever(self) -> Retriever:
+        """The exemplars."""
+        return self._retriever
+
+    def with_index(self, retriever: Retriever, classes: int, surrogate: Surrogate | None) -> "Classifier":
+        """The same encoder, vote and calibration over other exemplars. It takes microseconds, whatever their number.
+
+        Args:
+            retriever: finds exemplars and their labels, which lie in [0, classes).
+            classes: number of classes C.
+            surrogate: the soft kNN over them, of C classes; None where there is none.
+
+        """
+        other = copy.copy(self)
+        other._retriever, other._classes, other.surrogate = retriever, classes, surrogate  # noqa: SLF001 - its own
+        return other
+
+    def with_calibration(self, calibration: Calibration | None) -> "Classifier":
+        """The same classifier, calibrated otherwise."""
+        other = copy.copy(self)
+        other._calibration = calibration  # noqa: SLF001 - its own
+        return other
+
+    def embed(self, images: Pixels) -> Floats:
+        """Embeddings float32 [N, D] of uint8 [N, H, W, C]."""
+        return self._encoder.embed(images)
 
     def classify(self, images: Pixels) -> Answers:
         """Classify uint8 [N, H, W, C] images that follow the bundle's input contract."""
@@ -83,7 +112,7 @@ class Classifier:
         if self._calibration is None:
             credible, confident = np.full((2, len(embeddings)), np.nan)
         else:
-            credible, confident = credibility(outcome.counts, self._calibration, k)
+            credible, confident = credibility(outcome.shares, outcome.labels, self._calibration)
             abstain = abstain | (credible < self._calibration.abstain_below)
         return Answers(
             embeddings=embeddings,

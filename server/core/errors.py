@@ -1,5 +1,7 @@
 """Every error that a call can end with. Each API has its own form for them."""
 
+from collections.abc import Sequence
+
 from holdfast.errors import ImageError
 
 
@@ -9,6 +11,26 @@ class RequestError(Exception):
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
         self.field, self.reason = field, reason
+
+
+class InvalidRequestError(Exception):
+    """A call with one or more faults: pairs of the field of the request message, and the reason for the caller."""
+
+    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{field}: {reason}" for field, reason in faults))
+        self.faults = tuple(faults)
+
+
+class UnauthenticatedError(Exception):
+    """A call without a token, or with one that nobody holds."""
+
+
+class ForbiddenError(Exception):
+    """A call whose token does not allow it."""
+
+
+class UnavailableFeatureError(Exception):
+    """A call for something that this server was not started with; says how to start it."""
 
 
 class QueueFullError(Exception):
@@ -36,8 +58,16 @@ class DeadlineError(Exception):
 class EngineError(Exception):
     """The encoder, the index or the vote failed on a batch; the log says how."""
 
+    MESSAGE = "the model failed on this batch; the server's log says how"
+
     def __init__(self) -> None:
-        super().__init__("the model failed on this batch; the server's log says how")
+        super().__init__(self.MESSAGE)
+
+
+class IndexUnavailableError(EngineError):
+    """The index lies on another machine, and does not answer now; the log says which and why."""
+
+    MESSAGE = "the index does not answer; try again in a moment"
 
 
 class EngineGoneError(Exception):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry
 
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S
-from holdfast.server.app import ServedApp, write_ports
+from holdfast.server.app import ServedApp
 from holdfast.server.core.engine import Engine
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.observers import MakeObserver
@@ -14,6 +14,7 @@ from holdfast.server.metrics.endpoint import MetricsEndpoint
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.monitor.table import OBSERVERS
 from holdfast.server.settings import Settings
+from holdfast.server.versions.loading import LoadedVersion
 from holdfast.server.workers.control import Begin
 from holdfast.server.workers.pool import WorkerPool
 from holdfast.server.workers.port import Port
@@ -31,8 +32,15 @@ class WorkersApp(ServedApp):
     Raises HoldfastError where the model will not do for what the settings ask.
     """
 
-    def __init__(self, settings: Settings, holder: ModelHolder, *, observers: Sequence[MakeObserver] = OBSERVERS) -> None:
-        super().__init__(settings, holder, Metrics(calls=False))
+    def __init__(
+        self,
+        settings: Settings,
+        holder: ModelHolder,
+        *,
+        first: LoadedVersion | None = None,
+        observers: Sequence[MakeObserver] = OBSERVERS,
+    ) -> None:
+        super().__init__(settings, holder, Metrics(calls=settings.offers_admin), first)
         self._engine = Engine(settings, holder, self.metrics, observers)
         self._workers = WorkerPool(settings.workers, self._make_worker)
         self._port: Port | None = None
@@ -55,8 +63,9 @@ class WorkersApp(ServedApp):
         self._endpoint = MetricsEndpoint(every, self.settings.host, self.settings.metrics_port)
         self._engine.start()
         await self._workers.start()
-        if self.settings.port_file is not None:
-            write_ports(self.settings.port_file, self.address, self.metrics_url)
+        await self._start_admin()
+        self._watcher.start()
+        self._write_ports(self.address)
 
     async def watch(self) -> None:
         """Raises HoldfastError where a worker is gone and cannot be replaced; never returns before."""
@@ -64,14 +73,15 @@ class WorkersApp(ServedApp):
 
     async def drain(self) -> bool:
         """Go down: the workers finish their calls and end, then the engine. Returns whether all calls were finished."""
+        await self._stop_versions()
         timeout = max(self.settings.drain_notice, self.settings.drain_grace) + CLOSE_GRACE_S + END_MARGIN_S
-        finished = await self._workers.drain(timeout)
+        changed, finished = await asyncio.gather(self._drain_admin(), self._workers.drain(timeout))
         self._engine.stop()
         if self._endpoint is not None:
             await asyncio.to_thread(self._endpoint.close)  # a scrape under way needs this loop
         if self._port is not None:
             self._port.close()
-        return finished
+        return changed and finished
 
     def _make_worker(self, name: str) -> WorkerProcess:
         assert self._port is not None  # noqa: S101 - taken before any worker is made

@@ -95,6 +95,37 @@ class Summarised(Protocol):
         """They stand for all exemplars."""
 
 
+@runtime_checkable
+class Reconstructing(Protocol):
+    """A retriever that can hand out some of its exemplars without all of them."""
+
+    def reconstruct(self, ids: Ints) -> Floats:
+        """The embeddings of exemplars float32 [n, D], by their ids int64 [n]. Raises BundleError for an id of none."""
+
+
+def vectors_of(retriever: Retriever, ids: Ints) -> Floats:
+    """The embeddings of some exemplars: float32 [n, D].
+
+    Raises:
+        BundleError: an id of no exemplar, or the retriever cannot hand them out.
+
+    """
+    if isinstance(retriever, Reconstructing):
+        return retriever.reconstruct(ids)
+    bank = bank_of(retriever)
+    embeddings: Floats = bank.embeddings[places_of(ids, bank.ids)]
+    return embeddings
+
+
+def places_of(ids: Ints, all_ids: Ints) -> Ints:
+    """Where ids stand among unique ones: int64 [n]. Raises BundleError for one that does not."""
+    order = np.argsort(all_ids, kind="stable")
+    places = order[np.minimum(np.searchsorted(all_ids, ids, sorter=order), len(all_ids) - 1)] if len(all_ids) else ids - ids
+    if len(ids) and (not len(all_ids) or not np.array_equal(all_ids[places], ids)):
+        raise BundleError("an exemplar id is not in the index")
+    return places.astype(np.int64)
+
+
 def bank_of(retriever: Retriever) -> Bank:
     """All exemplars of a retriever.
 

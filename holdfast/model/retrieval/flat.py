@@ -9,7 +9,7 @@ import numpy as np
 from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.faiss_library import faiss
-from holdfast.model.retrieval.base import Bank, check_bank, padded, refuse_misfit
+from holdfast.model.retrieval.base import Bank, check_bank, padded, places_of, refuse_misfit
 
 AGAIN = "rebuild it with holdfast index"
 
@@ -80,6 +80,11 @@ class FlatIndex:
     def export(self) -> Bank:
         """Every exemplar, in the order of insertion. The arrays are copies."""
         return Bank(self._embeddings().copy(), self._ids.copy(), self._labels.copy())
+
+    def reconstruct(self, ids: Ints) -> Floats:
+        """The embeddings of exemplars float32 [n, D], by their ids int64 [n]. Raises BundleError for an id of none."""
+        embeddings: Floats = self._embeddings()[places_of(ids, self._ids)]
+        return embeddings
 
     def _embeddings(self) -> Floats:
         """float32 [M, D] in the index's own memory: to read, while the index lives."""

@@ -17,7 +17,7 @@ from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.faiss_library import faiss
 from holdfast.model.prototypes import Prototypes
-from holdfast.model.retrieval.base import Bank, check_bank, padded, refuse_misfit
+from holdfast.model.retrieval.base import Bank, check_bank, padded, places_of, refuse_misfit
 from holdfast.model.retrieval.vectors import BLOCK, MappedVectors, best_of
 
 PROBES = 64
@@ -158,6 +158,10 @@ class IvfIndex:
     def export(self) -> Bank:
         """Every exemplar, in the order of insertion, as float32 copies. Raises BundleError where that would be too much."""
         return Bank(self._vectors.export(), self._ids.copy(), self._labels.copy())
+
+    def reconstruct(self, ids: Ints) -> Floats:
+        """The embeddings of some exemplars float32 [n, D], by their ids int64 [n]. Raises BundleError for an id of none."""
+        return self._vectors.take(places_of(ids, self._ids))
 
     def writers(self) -> tuple[Callable[[Path], None], ...]:
         """Of cells, embeddings and prototypes."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.model.encoder.onnx import OnnxGradient
-from holdfast.model.surrogate import SoftKNN
+from holdfast.model.surrogate import Surrogate
 
 Search = Generator[NDArray[np.uint8], NDArray[np.float32], None]
 """Yields candidates uint8 [H, W, C] inside the ball; is sent, for each, its embedding float32 [D] as served.
@@ -29,7 +29,7 @@ class ProbeTarget:
     label: int
     radius: int
     steps: int
-    surrogate: SoftKNN
+    surrogate: Surrogate
     gradient: OnnxGradient
 
     @property

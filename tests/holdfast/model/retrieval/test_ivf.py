@@ -109,7 +109,9 @@ def test_save_and_load(clustered: tuple[IvfIndex, Bank], tmp_path: Path) -> None
     assert (str(again), again.parameters) == (str(index), {"probes": 3, "candidates": 1.5})
     queries = unit(7, 33, 24)
     np.testing.assert_array_equal(again.search(queries, 11).ids, index.search(queries, 11).ids)
-    np.testing.assert_array_equal(again.export().embeddings, index.export().embeddings)
+    exported = again.export()
+    np.testing.assert_array_equal(exported.embeddings, index.export().embeddings)
+    np.testing.assert_array_equal(again.reconstruct(bank.ids[[7, 3]]), exported.embeddings[[7, 3]])
     assert isinstance(again, Summarised)
     np.testing.assert_array_equal(again.prototypes.embeddings, index.prototypes.embeddings)
     elsewhere = tmp_path / "again"
