@@ -20,7 +20,7 @@ ITERATIONS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Prototypes:
+class ClassPrototypes:
     """What the soft kNN needs to know of a bank.
 
     Attributes:

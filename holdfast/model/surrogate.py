@@ -15,7 +15,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.model.prototypes import Prototypes
+from holdfast.model.prototypes import ClassPrototypes
 
 Floats = NDArray[np.float32]
 
@@ -92,10 +92,10 @@ class SoftKNN:
         For the soft margin of live traffic, where a whole bank of 50,000 would cost more than the encoder. An attack
         that has to be honest uses the whole bank.
         """
-        return cls.over(Prototypes.of(bank, labels, prototypes), classes, tau)
+        return cls.over(ClassPrototypes.of(bank, labels, prototypes), classes, tau)
 
     @classmethod
-    def over(cls, prototypes: Prototypes, classes: int, tau: float) -> Self:
+    def over(cls, prototypes: ClassPrototypes, classes: int, tau: float) -> Self:
         """Stand-in of a bank that is known by its prototypes."""
         return cls(prototypes.embeddings, prototypes.labels, classes, tau, prototypes.log_weights)
 

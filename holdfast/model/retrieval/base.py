@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
-from holdfast.model.prototypes import Prototypes
+from holdfast.model.prototypes import ClassPrototypes
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -91,7 +91,7 @@ class Summarised(Protocol):
     """A retriever that keeps prototypes of what it holds, so that soft margins and probes need no export."""
 
     @property
-    def prototypes(self) -> Prototypes:
+    def prototypes(self) -> ClassPrototypes:
         """They stand for all exemplars."""
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.faiss_library import faiss
-from holdfast.model.prototypes import Prototypes
+from holdfast.model.prototypes import ClassPrototypes
 from holdfast.model.retrieval.base import Bank, check_bank, padded, places_of, refuse_misfit
 from holdfast.model.retrieval.vectors import BLOCK, MappedVectors, best_of
 
@@ -66,7 +66,7 @@ class IvfIndex:
         vectors: MappedVectors,
         ids: Ints,
         labels: Ints,
-        prototypes: Prototypes,
+        prototypes: ClassPrototypes,
         *,
         probes: int = PROBES,
         candidates: float = CANDIDATES,
@@ -97,7 +97,7 @@ class IvfIndex:
             cells.add(block)
             advance(len(block))
         ids, labels = bank.ids.astype(np.int64), bank.labels.astype(np.int64)
-        return cls(cells, vectors, ids, labels, Prototypes.of(vectors.matrix, labels))
+        return cls(cells, vectors, ids, labels, ClassPrototypes.of(vectors.matrix, labels))
 
     def probing(self, probes: int, candidates: float) -> Self:
         """The same index, whose memory it shares, looking at another number of cells and candidates."""
@@ -197,7 +197,7 @@ class IvfIndex:
             raise ContractMismatchError(
                 f"{cells} holds {index.ntotal} x {index.d} embeddings, {vectors} {len(mapped)} x {mapped.dim}; {AGAIN}"
             )
-        return cls(index, mapped, ids, labels, Prototypes.load(prototypes), probes=probes, candidates=candidates)
+        return cls(index, mapped, ids, labels, ClassPrototypes.load(prototypes), probes=probes, candidates=candidates)
 
 
 def _trained(vectors: MappedVectors, cells: int, seed: int) -> Any:
