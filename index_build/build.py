@@ -10,7 +10,8 @@ from holdfast.bundle.reader import CALIBRATION, Bundle
 from holdfast.bundle.writer import BundleWriter
 from holdfast.console import Console
 from holdfast.data import Splits, load_recorded
-from holdfast.data.streamed import StreamedArrays, StreamedSplits
+from holdfast.data.sources import StreamedArrays
+from holdfast.data.streamed import StreamedSplits
 from holdfast.index_build.finish import FinishedIndex, IndexRows, finish_set, refuse_unvotable
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.options import IndexBuildError, IndexOptions
@@ -99,8 +100,11 @@ def complete_bundle(
     if options.choose_vote and len(splits.calibration) == 0:
         raise IndexBuildError("a vote is chosen on the calibration part, and this set has none: train with --calibration N")
     contract = bundle.manifest.input
-    parts = (splits.train, splits.calibration, splits.test.take([]))  # the set's own hash covers the test images
-    streamed = StreamedSplits(*(StreamedArrays(part, contract) for part in parts))
+    streamed = StreamedSplits(
+        StreamedArrays(splits.train, contract),
+        StreamedArrays(splits.calibration, contract),
+        StreamedArrays(splits.test.take([]), contract),  # the set's own hash covers the test images
+    )
     folder = PartsFolder.begin(directory / FOLDER, header_of(bundle, streamed, half=options.half, content=splits.sha256))
     pieces = pieces_in(streamed)
     embed_missing(folder, job_of(bundle, streamed, options), pieces, options.launcher, quiet=options.quiet)

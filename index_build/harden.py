@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.data import DataError
-from holdfast.data.streamed import LabelledSource
+from holdfast.data.sources import LabelledSource
 from holdfast.index_build.attack import attack, embedded
 from holdfast.model.preprocess import Pixels
 from holdfast.model.retrieval.base import Bank

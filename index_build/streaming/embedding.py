@@ -11,7 +11,8 @@ import numpy as np
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.sources import Sources
 from holdfast.data.digest import image_digests
-from holdfast.data.streamed import LabelledSource, StreamedSplits
+from holdfast.data.sources import LabelledSource
+from holdfast.data.streamed import StreamedSplits
 from holdfast.index_build.streaming.parts import EmbeddedPart, RowRange
 from holdfast.model.device_choice import DeviceChoice
 

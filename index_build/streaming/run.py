@@ -8,7 +8,8 @@ import numpy as np
 
 from holdfast.bundle.reader import ENCODER, Bundle
 from holdfast.bundle.sources import Sources
-from holdfast.data.streamed import LabelledSource, StreamedSplits
+from holdfast.data.sources import LabelledSource
+from holdfast.data.streamed import StreamedSplits
 from holdfast.index_build.streaming import parts as kept
 from holdfast.index_build.streaming.embedding import EmbeddingJob
 from holdfast.index_build.streaming.launch import Launcher
