@@ -204,10 +204,10 @@ def test_deleting_off_prototypes_takes_members_off_the_nearest():
     soft = LiveSoftKNN.over(base).with_changes(nothing(), (vectors[gone], labels[gone]), 2)
     left = np.setdiff1d(np.arange(600), gone)
     z = vectors[rng.choice(600, 20)]
-    exact = SoftKNN(vectors[left], labels[left], 2, TAU).log_scores(z)
-    anew = SoftKNN.compressed(vectors[left], labels[left], 2, TAU, prototypes=45).log_scores(z)
-    assert np.abs(soft.log_scores(z) - exact).mean() < 2 * np.abs(anew - exact).mean()
-    assert np.abs(base.log_scores(z) - exact).mean() > 2 * np.abs(soft.log_scores(z) - exact).mean()
+    fell = soft.log_scores(z) - base.log_scores(z)
+    exact = SoftKNN(vectors[left], labels[left], 2, TAU).log_scores(z) - SoftKNN(vectors, labels, 2, TAU).log_scores(z)
+    np.testing.assert_allclose(fell, exact, atol=0.15)  # by log 2, more or less
+    assert not fell[:, 1].any()
 
 
 def test_a_class_that_loses_all_its_exemplars_scores_minus_infinity():
