@@ -244,6 +244,21 @@ def test_two_successors_of_one_index_do_not_meet():
     assert other.export().labels.tolist() == [0, 0, 0, 1]
 
 
+def test_a_deleted_exemplar_may_come_back():
+    rng = np.random.default_rng(6)
+    vectors = exact_rows(rng, 5)
+    live = LiveIndex.over(FlatIndex.build(Bank(vectors[:3], np.arange(3), np.zeros(3, dtype=np.int64))))
+    live = live.with_changes(Changes(added=Bank(vectors[3:], np.array([3, 4]), np.array([0, 0]))))
+    for place in (1, 4):
+        one = np.array([place])
+        live = live.with_changes(Changes(deleted=one))
+        assert place not in nearest(live, vectors[one], 5).ids
+        live = live.with_changes(Changes(added=Bank(vectors[one], one, np.array([1]))))
+    assert live.size == 5
+    anew = FlatIndex.build(Bank(vectors, np.arange(5), np.array([0, 1, 0, 0, 1])))
+    same_neighbours(nearest(live, vectors, 5), nearest(anew, vectors, 5))
+
+
 def test_what_does_not_fit_is_refused():
     rng = np.random.default_rng(5)
     live = LiveIndex.over(FlatIndex.build(Bank(exact_rows(rng, 3), np.arange(3), np.zeros(3, dtype=np.int64))))
