@@ -21,11 +21,11 @@ from holdfast.bundle.manifest import DataRecord, Manifest, ThreatModelRecord, Tr
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.sources import Sources
 from holdfast.bundle.writer import BundleWriter
-from holdfast.model.credibility import calibrate
+from holdfast.model.credibility import calibrate_retriever
 from holdfast.model.preprocess import InputContract
-from holdfast.model.retrieval.base import Bank, nearest
+from holdfast.model.retrieval.base import Bank
 from holdfast.model.retrieval.flat import FlatIndex
-from holdfast.model.vote import VoteParameters, vote
+from holdfast.model.vote import VoteParameters
 
 Pixels = NDArray[np.uint8]
 SIDE, DIM, CLASSES, K = 32, 32, 4, 15
@@ -56,11 +56,10 @@ def write_bundle(directory: Path, *, exemplars_per_class: int = 50) -> Bundle:
     sources = Sources.of(f"synthetic/{i}" for i in ids.tolist())
     exemplars = Exemplars(ids, labels, sources, np.zeros(len(ids), np.uint8))
     held_out, truth = images(25, seed=3)
-    found = nearest(index, encoder.embed(held_out), K)
-    counts = vote(found.similarities, found.labels, CLASSES, manifest.vote).counts
+    calibration = calibrate_retriever(index, manifest.vote, encoder.embed(held_out), truth, classes=CLASSES)
     writer.add("index.faiss", index.save)
     writer.add("exemplars.npz", exemplars.save)
-    writer.commit(manifest.model_copy(update={"calibration": calibrate(counts, truth, K)}))
+    writer.commit(manifest.model_copy(update={"calibration": calibration}))
     return Bundle.open(directory)
 
 

@@ -9,23 +9,25 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.exemplars import Exemplars, Flag
 from holdfast.bundle.manifest import IndexRecord, Manifest
 from holdfast.bundle.migrations import FLAT
-from holdfast.bundle.reader import ENCODER, EXEMPLARS, Bundle
+from holdfast.bundle.reader import CALIBRATION, ENCODER, EXEMPLARS, Bundle
 from holdfast.bundle.sources import Sources
 from holdfast.bundle.writer import BundleWriter
 from holdfast.data import LabelledImages, Splits, load_recorded
 from holdfast.errors import BundleError
 from holdfast.index_build.attack import STEPS, attack, embedded
 from holdfast.index_build.audit import disagreement_flags, recall_at_k
+from holdfast.index_build.calibrate import calibrated
 from holdfast.index_build.choose import Floats, HeldOut, candidates, choose, surrogates
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.resume import PartialEmbeddings
 from holdfast.model.answers import Ints
-from holdfast.model.credibility import Calibration, calibrate
+from holdfast.model.credibility import COVERAGE
 from holdfast.model.device_choice import DeviceChoice
-from holdfast.model.retrieval.base import Bank, Exportable, Retriever, nearest
+from holdfast.model.retrieval.base import Bank, Exportable, Retriever
 from holdfast.model.retrieval.table import (
     RETRIEVERS,
     StoredRetriever,
@@ -34,9 +36,7 @@ from holdfast.model.retrieval.table import (
     retriever_kind,
     writers_of,
 )
-from holdfast.model.vote import vote
 
-COVERAGE = 0.95
 ATTACKED = 300
 """Calibration images that are attacked to choose a vote: votes are compared on the same ones, so a few tell them apart."""
 
@@ -115,12 +115,18 @@ def build_index(
     if choose_vote:
         manifest = _with_chosen_vote(bundle, index, bank, splits, held_out, quiet=quiet)
     record, flags = _audited(manifest, index, bank, command, quiet=quiet)
-    calibration = _calibrate(manifest, index, splits, held_out, coverage)
+    held = CalibrationSet(held_out, splits.calibration.labels, tuple(splits.calibration.sources))
+    calibration = calibrated(index, manifest, held, coverage)
     flags[attacked] |= np.uint8(Flag.ATTACKED)
     exemplars = Exemplars(bank.ids, train.labels, Sources.of(train.sources), flags)
     # What was measured with another index says nothing about this one.
-    completed = manifest.model_copy(update={"index": record, "calibration": calibration, "accuracy": None})
-    _commit(directory, bundle.manifest, completed, {**writers_of(index), EXEMPLARS: exemplars.save})
+    completed = manifest.model_copy(
+        update={"index": record, "calibration": calibration, "uncalibrated": None, "accuracy": None}
+    )
+    files: dict[str, Callable[[Path], object]] = {**writers_of(index), EXEMPLARS: exemplars.save}
+    if len(held):
+        files[CALIBRATION] = held.save
+    _commit(directory, bundle.manifest, completed, files)
     parts.remove()
     return record
 
@@ -186,7 +192,7 @@ def _commit(directory: Path, before: Manifest, after: Manifest, files: dict[str,
     try:
         for name, write in files.items():
             writer.add(name, write)
-        for name in {name for kind in RETRIEVERS.values() for name in kind.files} - files.keys():
+        for name in {CALIBRATION, *(name for kind in RETRIEVERS.values() for name in kind.files)} - files.keys():
             writer.drop(name)  # of an index of another kind, which this one replaces
         writer.commit(after)
     except BaseException:
@@ -208,16 +214,6 @@ def _with_chosen_vote(
     best = choose(tried).parameters
     # The surrogate is the likest the vote at the vote's own temperature: that is how it was chosen.
     return manifest.model_copy(update={"vote": best, "surrogate_tau": best.temperature})
-
-
-def _calibrate(manifest: Manifest, index: Retriever, splits: Splits, held_out: Floats, coverage: float) -> Calibration | None:
-    """Credibility from the calibration part, by the vote as served; None where the set has no such part."""
-    if len(held_out) == 0:
-        return None
-    k = manifest.vote.k
-    found = nearest(index, held_out, k)
-    outcome = vote(found.similarities, found.labels, len(splits.class_names), manifest.vote)
-    return calibrate(outcome.counts, splits.calibration.labels, k, coverage)
 
 
 @contextmanager

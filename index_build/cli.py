@@ -17,8 +17,10 @@ from holdfast.bundle.migrations import FLAT
 from holdfast.bundle.reader import EXEMPLARS, read_manifest
 from holdfast.bundle.threat_model import ball
 from holdfast.exit_status import GOES_ON, exit_status, explain_statuses
-from holdfast.index_build.build import COVERAGE, IndexBuildError, build_index
+from holdfast.index_build.build import IndexBuildError, build_index
+from holdfast.index_build.calibrate import recalibrate
 from holdfast.index_build.harden import Hardening
+from holdfast.model.credibility import COVERAGE
 from holdfast.model.device_choice import DeviceChoice
 from holdfast.model.retrieval.table import RETRIEVERS
 
@@ -49,6 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, command: str) -> None:
     """Build the index and say what came of it; `command` is recorded in the manifest."""
+    if options.recalibrate:
+        manifest = recalibrate(
+            options.bundle,
+            data_dir=options.data_dir,
+            threads=options.threads,
+            batch_size=options.batch_size,
+            coverage=options.coverage,
+        )
+        _print_calibration(options.bundle, manifest)
+        return
     record = build_index(
         options.bundle,
         data_dir=options.data_dir,
@@ -92,6 +104,12 @@ def _parser() -> argparse.ArgumentParser:
         default="cpu",
         help="where images are embedded, and attacked where that is asked for: cuda takes the GPU or ends, auto takes it if it"
         " can and says so; all else is done on the CPU (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--recalibrate",
+        action="store_true",
+        help="only calibrate credibility again, by the index that is there: on the images of calibration.npz, or where the"
+        " bundle has none yet, on the calibration part of its labelled set",
     )
     _add_index_options(parser)
     return parser
@@ -161,13 +179,19 @@ def _print_summary(directory: Path, record: IndexRecord, manifest: Manifest) -> 
     if attacked := int((Exemplars.load(directory / EXEMPLARS).flags & Flag.ATTACKED > 0).sum()):
         table.add_row("hardened", f"{attacked:,} of the exemplars are attacked images")
     table.add_row("disagree with their neighbours", f"{record.disagreement_ratio:.2%} (flagged, kept)")
+    table.add_row(*_calibration_row(manifest))
+    Console().print(table)
+
+
+def _print_calibration(directory: Path, manifest: Manifest) -> None:
+    table = Table(title=f"{directory}: credibility is calibrated again", show_header=False, title_justify="left")
+    table.add_row(*_calibration_row(manifest))
+    Console().print(table)
+
+
+def _calibration_row(manifest: Manifest) -> tuple[str, str]:
     calibration = manifest.calibration
     if calibration is None:
-        table.add_row("credibility", "not calibrated: the set has no calibration part")
-    else:
-        table.add_row(
-            "abstains below credibility",
-            f"{calibration.abstain_below:.3f} (answers {calibration.coverage:.1%} of {len(calibration.nonconformity)}"
-            " held-out images)",
-        )
-    Console().print(table)
+        return "credibility", "not calibrated: the set has no calibration part"
+    covered = f"{calibration.coverage:.1%} of {len(calibration.nonconformity)} held-out images"
+    return "abstains below credibility", f"{calibration.abstain_below:.3f} (answers {covered})"

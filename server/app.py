@@ -3,9 +3,9 @@
 import asyncio
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from holdfast.files import write_atomically
+from holdfast.server.api.admin.server import AdminServer
 from holdfast.server.api.api import Api
 from holdfast.server.api.grpc_server import GrpcServer
 from holdfast.server.api.table import APIS
@@ -25,6 +25,7 @@ class ServedApp:
 
     def __init__(self, settings: Settings, holder: ModelHolder, metrics: Metrics) -> None:
         self.settings, self.holder, self.metrics = settings, holder, metrics
+        self._admin = AdminServer(settings, holder, metrics, None, None) if settings.offers_admin else None
         self._endpoint: MetricsEndpoint | None = None
 
     @property
@@ -32,9 +33,28 @@ class ServedApp:
         """Where the metrics are, once started."""
         return self._endpoint.url if self._endpoint else ""
 
+    @property
+    def admin_address(self) -> str:
+        """host:port of the admin service, once started; "" where it is not offered."""
+        return self._admin.address if self._admin else ""
+
     def publish(self, snapshot: ModelSnapshot) -> None:
         """Serve another model from the next batch on. Any thread may; arguments and errors as ModelHolder.publish."""
         self.holder.publish(snapshot)
+
+    async def _start_admin(self) -> None:
+        if self._admin is not None:
+            await self._admin.start()
+
+    async def _drain_admin(self) -> bool:
+        return await self._admin.drain() if self._admin is not None else True
+
+    def _write_ports(self, address: str) -> None:
+        """Write for scripts where the server is: {"address": "host:port", "metrics": "http://...", "admin": "host:port"}."""
+        if self.settings.port_file is not None:
+            where = {"address": address, "metrics": self.metrics_url}
+            where |= {"admin": self.admin_address} if self._admin is not None else {}
+            write_atomically(self.settings.port_file, json.dumps(where).encode())
 
 
 class App(ServedApp):
@@ -77,8 +97,8 @@ class App(ServedApp):
         self._endpoint = MetricsEndpoint(self.metrics.registry, self.settings.host, self.settings.metrics_port)
         self._engine.start()
         await self._server.start()
-        if self.settings.port_file is not None:
-            write_ports(self.settings.port_file, self.address, self.metrics_url)
+        await self._start_admin()
+        self._write_ports(self.address)
 
     async def watch(self) -> None:
         """Never returns; a server of several processes raises HoldfastError where it cannot go on."""
@@ -86,13 +106,8 @@ class App(ServedApp):
 
     async def drain(self) -> bool:
         """Go down: NOT_SERVING, refuse new calls, finish those in flight, close. Returns whether all were finished."""
-        finished = await self._server.drain()
+        changed, finished = await asyncio.gather(self._drain_admin(), self._server.drain())
         self._engine.stop()
         if self._endpoint is not None:
             self._endpoint.close()
-        return finished
-
-
-def write_ports(path: Path, address: str, metrics: str) -> None:
-    """Write for scripts where the server is: {"address": "host:port", "metrics": "http://..."}."""
-    write_atomically(path, json.dumps({"address": address, "metrics": metrics}).encode())
+        return changed and finished

@@ -66,3 +66,8 @@ def _print_start(app: App | WorkersApp) -> None:
     print(f"  on {model.placement.text}")
     print(f"  gRPC     {app.address}{by}")
     print(f"  metrics  {app.metrics_url}", flush=True)
+    if app.admin_address:
+        tokens = app.settings.admin_token_file
+        print(
+            f"  admin    {app.admin_address}, {f'tokens of {tokens}' if tokens else 'without tokens: to try out'}", flush=True
+        )

@@ -13,8 +13,12 @@ from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict
 from holdfast.errors import HoldfastError
 from holdfast.exit_status import explain_statuses
 from holdfast.model.device_choice import DeviceChoice, Precision
+from holdfast.model.preprocess import MAX_PIXELS
 
 PREFIX = "HOLDFAST_"
+
+CLIENT_VARIABLES = {"HOLDFAST_ADMIN_TOKEN"}
+"""Variables that the commands of the client read, and that may be there where a server is started."""
 
 
 class ConfigurationError(HoldfastError):
@@ -64,6 +68,24 @@ class Settings(BaseSettings):
 
     bundle: Path = Field(description="Directory of the bundle to serve, as holdfast index left it.")
 
+    admin_host: str = Field("127.0.0.1", description="Address of the admin service.")
+    admin_port: int = Field(
+        50052,
+        ge=0,
+        le=65535,
+        description="Port of the admin service, which changes exemplars and versions; 0 takes a free one and prints it. It is"
+        " offered where one of the next two is given.",
+    )
+    admin_token_file: Path | None = Field(
+        None,
+        description="File of the tokens that the admin service takes, a line each: NAME:TOKEN, or NAME:TOKEN:read for one that"
+        " changes nothing. The audit trail keeps the name. Only its owner and group may read the file; it is read again"
+        " whenever it changes.",
+    )
+    admin_insecure: bool = Field(
+        False, description="Offer the admin service without tokens, to everybody on this machine: to try it out."
+    )
+
     device: DeviceChoice = Field(
         "cpu",
         description="Where encoder and index run: cpu; cuda, the first GPU in sight, or an error that says what is missing;"
@@ -91,7 +113,8 @@ class Settings(BaseSettings):
     port: int = Field(50051, ge=0, le=65535, description="Port of gRPC; 0 takes a free one and prints it.")
     metrics_port: int = Field(9464, ge=0, le=65535, description="Port of http://HOST:PORT/metrics; 0 takes a free one.")
     port_file: Path | None = Field(
-        None, description='File to write {"address": ..., "metrics": ...} to, as JSON, once the server is warm.'
+        None,
+        description='File to write {"address": ..., "metrics": ..., "admin": ...} to, as JSON, once the server is warm.',
     )
     reflection: bool = Field(False, description="Offer gRPC reflection, so that grpcurl and the like can look around.")
 
@@ -114,7 +137,11 @@ class Settings(BaseSettings):
     )
 
     max_images: int = Field(256, ge=1, description="Most images in one call.")
-    max_pixels: int = Field(16_777_216, ge=1, description="Most pixels of one image as sent, looked at before decoding.")
+    max_pixels: int = Field(
+        MAX_PIXELS,
+        ge=1,
+        description="Most pixels of one image as sent, looked at before decoding; four times as many of a JPEG.",
+    )
     max_message_bytes: int = Field(16 * 2**20, ge=1024, description="Most bytes in one message.")
     max_streams: int = Field(1024, ge=1, description="Most calls at a time on one connection.")
     stream_window: int = Field(64, ge=1, description="Most messages of one ClassifyStream being worked on at a time.")
@@ -136,6 +163,11 @@ class Settings(BaseSettings):
     )
     probe_steps: int = Field(10, ge=1, description="Gradient steps of one PGD probe.")
 
+    @property
+    def offers_admin(self) -> bool:
+        """Whether the admin service is wanted."""
+        return self.admin_token_file is not None or self.admin_insecure
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.queue_images < self.max_images:
@@ -156,7 +188,7 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.
         ConfigurationError: a value that is missing or out of range, or a HOLDFAST_ variable that nothing reads.
 
     """
-    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | CLIENT_VARIABLES
     unknown = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
     if unknown:
         raise ConfigurationError(

@@ -10,15 +10,16 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.exemplars import Exemplars
 from holdfast.bundle.manifest import DataRecord, IndexRecord, Manifest, ThreatModelRecord, TrainingRecord
 from holdfast.bundle.writer import BundleWriter
-from holdfast.model.credibility import calibrate
+from holdfast.model.credibility import calibrate_retriever
 from holdfast.model.encoder.onnx import OnnxEncoder
 from holdfast.model.preprocess import InputContract
-from holdfast.model.retrieval.base import Bank, Retriever, nearest
+from holdfast.model.retrieval.base import Bank, Retriever
 from holdfast.model.retrieval.table import build_retriever, writers_of
-from holdfast.model.vote import VoteParameters, vote
+from holdfast.model.vote import VoteParameters
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -229,13 +230,15 @@ def write_bundle(
         writer.add("gradient.onnx", saving(encoder.gradient()))
     written = manifest(encoder.side, encoder.dim, class_names, **changes)
     if exemplars is not None:
-        embed, k = OnnxEncoder(directory / "encoder.onnx").embed, written.vote.k
+        embed = OnnxEncoder(directory / "encoder.onnx").embed
         index, record = add_exemplars(writer, embed(exemplars[0]), exemplars[1], kind=kind, disagreement=disagreement)
         measured: dict[str, Any] = {"index": record}
         if held_out is not None:
-            found = nearest(index, embed(held_out[0]), k)
-            counts = vote(found.similarities, found.labels, len(class_names), written.vote).counts
-            measured["calibration"] = calibrate(counts, held_out[1], k)
+            held = CalibrationSet(embed(held_out[0]), held_out[1], tuple(f"held-out/{i}" for i in range(len(held_out[1]))))
+            writer.add("calibration.npz", held.save)
+            measured["calibration"] = calibrate_retriever(
+                index, written.vote, held.embeddings, held.labels, classes=len(class_names)
+            )
         written = written.model_copy(update=measured)
     writer.commit(written)
     return directory

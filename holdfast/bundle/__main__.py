@@ -76,6 +76,8 @@ def table(bundle: Bundle, directory: Path) -> Table:
     shown.add_row("index", str(bundle.index))
     how = "" if manifest.vote.weighting == "uniform" else f", exponential, temperature {manifest.vote.temperature:g}"
     shown.add_row("vote", f"the {manifest.vote.k} nearest{how}")
+    if manifest.uncalibrated:
+        shown.add_row("credibility", manifest.uncalibrated)
     shown.add_row("threat model", str(manifest.threat_model.model()))
     if manifest.accuracy:
         shown.add_row("clean accuracy", f"{manifest.accuracy.clean:.1%}")

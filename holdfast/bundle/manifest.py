@@ -14,8 +14,9 @@ from holdfast.model.preprocess import InputContract
 from holdfast.model.retrieval.table import retriever_kind
 from holdfast.model.vote import VoteParameters
 
-SCHEMA_VERSION: Literal[2] = 2
-"""Version 2 names the kind of the index. Older ones are read too: see holdfast.bundle.migrations."""
+SCHEMA_VERSION: Literal[3] = 3
+"""Version 2 names the kind of the index, version 3 calibrates credibility by the shares of the vote that decides. Older ones
+are read too: see holdfast.bundle.migrations."""
 
 
 class Record(BaseModel):
@@ -89,7 +90,7 @@ class Accuracy(Record):
 class Manifest(Record):
     """The whole manifest."""
 
-    schema_version: Literal[2] = SCHEMA_VERSION
+    schema_version: Literal[3] = SCHEMA_VERSION
     name: str = Field(min_length=1)
     created: str
     files: dict[str, str] = Field(default_factory=dict, description="relative path -> sha256, every file of the bundle")
@@ -103,12 +104,13 @@ class Manifest(Record):
     training: TrainingRecord
     index: IndexRecord | None = None
     calibration: Calibration | None = None
+    uncalibrated: str | None = Field(default=None, description="why there is no calibration, for people")
     accuracy: Accuracy | None = None
 
     @model_validator(mode="after")
-    def _calibrated_for_this_k(self) -> "Manifest":
-        if self.calibration is not None and self.calibration.nonconformity[-1] > self.vote.k:
-            raise ValueError(f"the calibration counts more than k = {self.vote.k} neighbours: it is of another vote")
+    def _calibrated_or_not(self) -> "Manifest":
+        if self.calibration is not None and self.uncalibrated is not None:
+            raise ValueError("it holds a calibration, and says why there is none")
         return self
 
     @property

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from holdfast.errors import SchemaMismatchError
+from holdfast.model.credibility import nonconformity
 
 Values = dict[str, Any]
 
@@ -17,7 +20,31 @@ def _name_the_index_kind(values: Values) -> Values:
     return values | {"index": {"kind": FLAT, **index}} if isinstance(index, dict) else values
 
 
-MIGRATIONS: dict[int, Callable[[Values], Values]] = {1: _name_the_index_kind}
+UNCALIBRATED = (
+    "its credibility was calibrated by counting neighbours, and its vote weighs them: there is none until it is calibrated"
+    " again, by holdfast index BUNDLE --recalibrate"
+)
+
+
+def _calibrate_by_shares(values: Values) -> Values:
+    """From 2 to 3: nonconformity, the number of k neighbours of other labels, becomes their share of the vote.
+
+    In a vote of equal weights these are the same but for the scale, and so are all p-values. Elsewhere counts say nothing
+    about the shares that decide: the calibration is left out, and the manifest says so.
+    """
+    vote, calibration = values.get("vote"), values.get("calibration")
+    if not isinstance(vote, dict) or not isinstance(calibration, dict):
+        return values
+    if vote.get("weighting", "uniform") != "uniform":
+        return values | {"calibration": None, "uncalibrated": UNCALIBRATED}
+    try:
+        shares = (vote["k"] - np.array(calibration["nonconformity"], dtype=np.int64)) / vote["k"]
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return values  # the schema says what is wrong with it
+    return values | {"calibration": calibration | {"nonconformity": nonconformity(shares).tolist()}}
+
+
+MIGRATIONS: dict[int, Callable[[Values], Values]] = {1: _name_the_index_kind, 2: _calibrate_by_shares}
 """From each older version to the next one."""
 
 

@@ -1,11 +1,13 @@
 """Opening bundles. No other package reads one."""
 
+import logging
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Self
 
 import numpy as np
 
+from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.exemplars import Exemplars
 from holdfast.bundle.manifest import Manifest
 from holdfast.errors import BundleError, ContractMismatchError, HashMismatchError, MissingFileError
@@ -25,8 +27,11 @@ ENCODER_FLOAT16 = "encoder_float16.onnx"
 GRADIENT = "gradient.onnx"
 WEIGHTS = "weights.bin"
 EXEMPLARS = "exemplars.npz"
+CALIBRATION = "calibration.npz"
 TRAINING_LOG = "log.csv"
 """What training measured, a line every few steps: no file of the manifest, for bundles are copied without it."""
+
+log = logging.getLogger(__name__)
 
 MAX_BATCH = 64
 """Images that a GPU embeds at once, unless somebody says otherwise."""
@@ -120,6 +125,8 @@ class Bundle:
     def _open_on(cls, directory: Path, manifest: Manifest, threads: int, max_batch: int, placement: Placement) -> Self:
         bundle = cls(directory, manifest, threads=threads, placement=placement, max_batch=max_batch)
         bundle._check_index()
+        if manifest.uncalibrated:
+            log.warning("%s: %s", directory, manifest.uncalibrated)
         return bundle
 
     @classmethod
@@ -167,6 +174,19 @@ class Bundle:
         """What each row of the index is."""
         self._require(EXEMPLARS, f"run holdfast index {self.directory}")
         return Exemplars.load(self.directory / EXEMPLARS)
+
+    @cached_property
+    def calibration_set(self) -> CalibrationSet:
+        """The held-out images that credibility rests on, embedded; read when first asked for.
+
+        Raises:
+            MissingFileError: bundles of older schemas have none, nor have those whose set has no calibration part.
+
+        """
+        self._require(CALIBRATION, f"run holdfast index {self.directory} --recalibrate")
+        held_out = CalibrationSet.load(self.directory / CALIBRATION)
+        held_out.refuse_misfit(self.manifest.embedding_dim, len(self.class_names), str(self.directory / CALIBRATION))
+        return held_out
 
     def classifier(self) -> Classifier:
         """A new classifier over this bundle's parts, which it shares. On a bank of 50,000 making one takes seconds."""

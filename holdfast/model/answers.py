@@ -35,8 +35,8 @@ class Answers:
         embeddings: float32 [N, D], L2-normalised.
         labels: int64 [N]; 0 for an image of which no neighbour was found.
         probabilities: float32 [N, C], shares of the vote; all 0 for an image of which no neighbour was found.
-        credibility: float64 [N] in (0, 1], conformal p-value of the vote; NaN where the bundle has no calibration.
-        confidence: float64 [N], one minus the second largest p-value; NaN likewise.
+        credibility: float64 [N] in (0, 1], conformal p-value of the label; NaN where the bundle has no calibration.
+        confidence: float64 [N], one minus the largest p-value of the other labels; NaN likewise.
         abstain: bool [N], credibility below the bundle's threshold, or no neighbour found.
         soft_margin: float32 [N], nats; how far the soft-kNN is from another answer. Below 0 it prefers another one. NaN
             where the index cannot export its exemplars, as there is no soft-kNN without them.

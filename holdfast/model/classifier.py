@@ -114,7 +114,7 @@ class Classifier:
         if self._calibration is None:
             credible, confident = np.full((2, len(embeddings)), np.nan)
         else:
-            credible, confident = credibility(outcome.counts, self._calibration, k)
+            credible, confident = credibility(outcome.shares, outcome.labels, self._calibration)
             abstain = abstain | (credible < self._calibration.abstain_below)
         return Answers(
             embeddings=embeddings,

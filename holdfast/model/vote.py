@@ -35,12 +35,16 @@ class Vote:
         labels: int64 [N], the winners; 0 where no neighbour was found.
         probabilities: float32 [N, C], each class's share of the weight; rows sum to 1, or are 0 where no neighbour was found.
         counts: int64 [N, C], neighbours of each class; rows sum to the neighbours that were found, k of an exact index.
+        shares: float64 [N, C], each class's share of the weight of all k neighbours that were asked for, those that were not
+            found included, which vote for no class: what credibility is computed of. Each of them weighs as much as the
+            farthest that was found. Rows sum to 1 of an exact index, to less where fewer were found.
 
     """
 
     labels: NDArray[np.int64]
     probabilities: NDArray[np.float32]
     counts: NDArray[np.int64]
+    shares: NDArray[np.float64]
 
 
 def vote(similarities: NDArray[np.float32], labels: NDArray[np.int64], classes: int, parameters: VoteParameters) -> Vote:
@@ -56,9 +60,11 @@ def vote(similarities: NDArray[np.float32], labels: NDArray[np.int64], classes: 
 
     """
     exact, bins, columns = similarities.astype(np.float64), labels, classes
-    if (labels[:, -1:] < 0).any():  # votes of neighbours that were not found go to a column that is cut off
+    missing = labels < 0
+    some_missing = bool(missing[:, -1:].any())
+    if some_missing:  # votes of neighbours that were not found go to a column that is cut off
         columns = classes + 1
-        exact, bins = np.where(labels < 0, NONE, exact), np.where(labels < 0, classes, labels)
+        exact, bins = np.where(missing, NONE, exact), np.where(missing, classes, labels)
     n = len(labels)
     one_hot = (np.arange(n)[:, np.newaxis] * columns + bins).ravel()
 
@@ -68,15 +74,32 @@ def vote(similarities: NDArray[np.float32], labels: NDArray[np.int64], classes: 
 
     counts = per_class(None)
     if parameters.weighting == "uniform":
-        weights = counts
+        each, weights = np.ones(()), counts
     else:
         # Relative to the nearest: the shares are the same, and exp cannot overflow at small temperatures.
-        weights = per_class(np.exp((exact - exact.max(axis=1, keepdims=True)) / parameters.temperature))
+        each = np.exp((exact - exact.max(axis=1, keepdims=True)) / parameters.temperature)
+        weights = per_class(each)
     total = weights.sum(axis=1, keepdims=True)
     probabilities = weights / np.where(total > 0, total, 1)
+    shares = probabilities * _found(np.broadcast_to(each, labels.shape), missing, total) if some_missing else probabilities
 
     leading = probabilities >= probabilities.max(axis=1, keepdims=True) - TIE
     summed = np.where(leading, per_class(exact), -np.inf)
     finalists = summed >= summed.max(axis=1, keepdims=True) - TIE
     winners = finalists.argmax(axis=1)  # argmax takes the first: the smaller label
-    return Vote(winners.astype(np.int64), probabilities.astype(np.float32), counts.astype(np.int64))
+    return Vote(winners.astype(np.int64), probabilities.astype(np.float32), counts.astype(np.int64), shares)
+
+
+def _found(each: NDArray[np.float64], missing: NDArray[np.bool_], total: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What part of the weight asked for the neighbours have that were found: [N, 1] in [0, 1].
+
+    Args:
+        each: [N, k], weights; any where the neighbour is missing, and those taken to weigh as the farthest that is not.
+        missing: [N, k].
+        total: [N, 1], the weight of those found.
+
+    """
+    farthest = np.where(missing, np.inf, each).min(axis=1, keepdims=True)
+    lacking = np.where(total > 0, farthest, 1) * missing.sum(axis=1, keepdims=True)
+    found: NDArray[np.float64] = total / (total + lacking)
+    return found

@@ -47,7 +47,7 @@ class GrpcServer:
         self._health = Health(backend, names, interval=settings.canary_interval, timeout=settings.canary_timeout)
         self._server = grpc.aio.server(
             interceptors=(Measure(metrics), Translate(), Admit(self._core.drain, names)),
-            options=_options(settings, shares_port=shares_port),
+            options=channel_options(settings, shares_port=shares_port),
         )
         for api in apis:
             api.register(self._server, self._core)
@@ -97,7 +97,7 @@ class GrpcServer:
         self._core.close()
 
 
-def _options(settings: Settings, *, shares_port: bool) -> list[tuple[str, int]]:
+def channel_options(settings: Settings, *, shares_port: bool) -> list[tuple[str, int]]:
     """Channel arguments of gRPC, as documented in grpc/impl/channel_arg_names.h."""
     milliseconds = int(settings.keepalive * 1000)
     return [

@@ -36,7 +36,7 @@ class Labels:
 
 def sources_of(images: Iterable[image_pb2.Image]) -> list[Source]:
     """Images of a request as the core takes them."""
-    return [_source(image) for image in images]
+    return [source_of(image) for image in images]
 
 
 def classify_results(
@@ -109,13 +109,21 @@ def _classification(
         message.credibility, message.confidence = answer.credibility, answer.confidence
     if neighbours:
         message.neighbours.extend(
-            answer_pb2.Neighbour(id=n.id, label=labels[n.label], similarity=n.similarity, source=n.source)
+            answer_pb2.Neighbour(
+                id=n.id, label=labels[n.label], similarity=n.similarity, source=printable(n.source) if sources else None
+            )
             for n in answer.neighbours(neighbours, sources=sources)
         )
     return message
 
 
-def _source(image: image_pb2.Image) -> Source:
+def printable(name: str | None) -> str:
+    """A name as a message can carry it: file names may hold bytes that are no UTF-8."""
+    return (name or "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def source_of(image: image_pb2.Image) -> Source:
+    """One image as the core takes it."""
     match image.WhichOneof("source"):
         case "encoded":
             return image.encoded

@@ -14,9 +14,22 @@ from holdfast.server.core.errors import (
     DrainingError,
     EngineError,
     EngineGoneError,
+    ForbiddenError,
+    InvalidRequestError,
     QueueFullError,
     RequestError,
+    UnauthenticatedError,
+    UnavailableFeatureError,
 )
+from holdfast.server.store.errors import (
+    InvalidChangeError,
+    StoreClosedError,
+    StoreFullError,
+    StoreLimitError,
+    UnknownExemplarError,
+    UnknownLabelError,
+)
+from holdfast.server.versions.records import NoPreviousVersionError, UnknownVersionError, VersionRefusedError
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +46,19 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     EngineError: grpc.StatusCode.INTERNAL,
     EngineGoneError: grpc.StatusCode.UNAVAILABLE,
+    InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    ForbiddenError: grpc.StatusCode.PERMISSION_DENIED,
+    UnavailableFeatureError: grpc.StatusCode.FAILED_PRECONDITION,
+    UnknownExemplarError: grpc.StatusCode.NOT_FOUND,
+    UnknownLabelError: grpc.StatusCode.INVALID_ARGUMENT,
+    InvalidChangeError: grpc.StatusCode.INVALID_ARGUMENT,
+    StoreLimitError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    StoreFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    StoreClosedError: grpc.StatusCode.UNAVAILABLE,
+    UnknownVersionError: grpc.StatusCode.NOT_FOUND,
+    NoPreviousVersionError: grpc.StatusCode.FAILED_PRECONDITION,
+    VersionRefusedError: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 
@@ -48,20 +74,42 @@ def to_status(error: Exception) -> status_pb2.Status:
 def trailing_metadata(error: Exception, status: status_pb2.Status) -> Metadata:
     """What travels beside the status: its details, and for a full queue the pause after which clients may retry."""
     metadata: Metadata = ((DETAILS_KEY, status.SerializeToString()),)
-    if isinstance(error, QueueFullError):
-        metadata += ((PUSHBACK_KEY, str(round(error.retry_after * 1000))),)
+    if (wait := _retry_after(error)) is not None:
+        metadata += ((PUSHBACK_KEY, str(round(wait * 1000))),)
     return metadata
 
 
 def _details(error: Exception) -> Sequence[Message]:
-    if isinstance(error, ImageError | RequestError):
-        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.reason)
-        return (error_details_pb2.BadRequest(field_violations=[violation]),)
-    if isinstance(error, QueueFullError):
+    faults = _faults(error)
+    if faults:
+        violation = error_details_pb2.BadRequest.FieldViolation
+        violations = [violation(field=field, description=reason) for field, reason in faults]
+        return (error_details_pb2.BadRequest(field_violations=violations),)
+    if (wait := _retry_after(error)) is not None:
         delay = Duration()
-        delay.FromMilliseconds(round(error.retry_after * 1000))
+        delay.FromMilliseconds(round(wait * 1000))
         return (error_details_pb2.RetryInfo(retry_delay=delay),)
     return ()
+
+
+def _faults(error: Exception) -> Sequence[tuple[str, str]]:
+    """What is wrong with which field of a request."""
+    match error:
+        case ImageError() | RequestError():
+            return ((error.field, error.reason),)
+        case InvalidRequestError():
+            return error.faults
+        case UnknownLabelError():
+            return (("label", str(error)),)
+        case InvalidChangeError():
+            return (("", str(error)),)
+        case _:
+            return ()
+
+
+def _retry_after(error: Exception) -> float | None:
+    """Seconds after which the same call may pass; None where waiting does not help."""
+    return error.retry_after if isinstance(error, QueueFullError | StoreLimitError) else None
 
 
 def _status(code: grpc.StatusCode, message: str, details: Sequence[Message] = ()) -> status_pb2.Status:

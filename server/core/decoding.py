@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from holdfast.errors import ImageError
+from holdfast.model import jpeg
 from holdfast.model.preprocess import InputContract, Pixels, decode_image, fit
 from holdfast.server.core.request import RawImage, Source
 
@@ -88,18 +89,7 @@ def _declared_pixels(encoded: bytes) -> int | None:
             return 0
         width, height = struct.unpack_from(">II", encoded, 16)
         return int(width * height)
-    if encoded[:3] == b"\xff\xd8\xff":
-        return _jpeg_pixels(encoded)
+    if encoded[:2] == jpeg.START:
+        header = jpeg.read_header(encoded)
+        return header.width * header.height if header else None
     return None if encoded[:4] == b"RIFF" else 0
-
-
-def _jpeg_pixels(encoded: bytes) -> int | None:
-    """Walk a JPEG's segments to its frame header (SOF0 to SOF15, without DHT, JPG and DAC)."""
-    position = 2
-    while position + 9 <= len(encoded) and encoded[position] == 0xFF:
-        marker = encoded[position + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}:
-            height, width = struct.unpack_from(">HH", encoded, position + 5)
-            return int(width * height)
-        position += 2 + int.from_bytes(encoded[position + 2 : position + 4])
-    return None

@@ -1,5 +1,7 @@
 """Every error that a call can end with. Each API has its own form for them."""
 
+from collections.abc import Sequence
+
 from holdfast.errors import ImageError
 
 
@@ -9,6 +11,26 @@ class RequestError(Exception):
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
         self.field, self.reason = field, reason
+
+
+class InvalidRequestError(Exception):
+    """A call with one or more faults: pairs of the field of the request message, and the reason for the caller."""
+
+    def __init__(self, faults: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{field}: {reason}" for field, reason in faults))
+        self.faults = tuple(faults)
+
+
+class UnauthenticatedError(Exception):
+    """A call without a token, or with one that nobody holds."""
+
+
+class ForbiddenError(Exception):
+    """A call whose token does not allow it."""
+
+
+class UnavailableFeatureError(Exception):
+    """A call for something that this server was not started with; says how to start it."""
 
 
 class QueueFullError(Exception):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry
 
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S
-from holdfast.server.app import ServedApp, write_ports
+from holdfast.server.app import ServedApp
 from holdfast.server.core.engine import Engine
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.observers import MakeObserver
@@ -32,7 +32,7 @@ class WorkersApp(ServedApp):
     """
 
     def __init__(self, settings: Settings, holder: ModelHolder, *, observers: Sequence[MakeObserver] = OBSERVERS) -> None:
-        super().__init__(settings, holder, Metrics(calls=False))
+        super().__init__(settings, holder, Metrics(calls=settings.offers_admin))
         self._engine = Engine(settings, holder, self.metrics, observers)
         self._workers = WorkerPool(settings.workers, self._make_worker)
         self._port: Port | None = None
@@ -55,8 +55,8 @@ class WorkersApp(ServedApp):
         self._endpoint = MetricsEndpoint(every, self.settings.host, self.settings.metrics_port)
         self._engine.start()
         await self._workers.start()
-        if self.settings.port_file is not None:
-            write_ports(self.settings.port_file, self.address, self.metrics_url)
+        await self._start_admin()
+        self._write_ports(self.address)
 
     async def watch(self) -> None:
         """Raises HoldfastError where a worker is gone and cannot be replaced; never returns before."""
@@ -65,13 +65,13 @@ class WorkersApp(ServedApp):
     async def drain(self) -> bool:
         """Go down: the workers finish their calls and end, then the engine. Returns whether all calls were finished."""
         timeout = max(self.settings.drain_notice, self.settings.drain_grace) + CLOSE_GRACE_S + END_MARGIN_S
-        finished = await self._workers.drain(timeout)
+        changed, finished = await asyncio.gather(self._drain_admin(), self._workers.drain(timeout))
         self._engine.stop()
         if self._endpoint is not None:
             await asyncio.to_thread(self._endpoint.close)  # a scrape under way needs this loop
         if self._port is not None:
             self._port.close()
-        return finished
+        return changed and finished
 
     def _make_worker(self, name: str) -> WorkerProcess:
         assert self._port is not None  # noqa: S101 - taken before any worker is made

@@ -24,11 +24,11 @@ from holdfast.bundle.exemplars import Exemplars
 from holdfast.bundle.reader import Bundle, read_manifest
 from holdfast.bundle.writer import BundleWriter
 from holdfast.errors import ContractMismatchError, HoldfastError
-from holdfast.model.credibility import calibrate
+from holdfast.model.credibility import calibrate_retriever
 from holdfast.model.preprocess import InputContract
-from holdfast.model.retrieval.base import Bank, nearest
+from holdfast.model.retrieval.base import Bank
 from holdfast.model.retrieval.flat import FlatIndex
-from holdfast.model.vote import VoteParameters, vote
+from holdfast.model.vote import VoteParameters
 from holdfast.protos.holdfast.v1 import answer_pb2
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
 from holdfast.protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceStub
@@ -58,9 +58,8 @@ def write_other(tiny: Path, directory: Path) -> Path:
     ids = np.arange(OTHER_IDS, OTHER_IDS + len(labels))
     index, parameters = FlatIndex.build(Bank(bank, ids, labels)), VoteParameters(k=OTHER_K)
     held_out = np.concatenate([coloured(label, 9, seed=800 + label) for label in range(3)])
-    neighbours = nearest(index, encoder.embed(held_out), OTHER_K)
-    counts = vote(neighbours.similarities, neighbours.labels, len(NAMES["other"]), parameters).counts
-    calibration = calibrate(counts, labels.reshape(3, 15)[:, :9].ravel(), OTHER_K)
+    truth = labels.reshape(3, 15)[:, :9].ravel()
+    calibration = calibrate_retriever(index, parameters, encoder.embed(held_out), truth, classes=len(NAMES["other"]))
     exemplars = Exemplars(ids, labels, np.array([f"other/{i}" for i in ids]), np.zeros(len(ids), dtype=np.uint8))
     writer = BundleWriter.create(directory)
     for name in ("encoder.onnx", "gradient.onnx"):

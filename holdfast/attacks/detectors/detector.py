@@ -14,8 +14,10 @@ from torch import Tensor
 from holdfast.bundle.reader import Bundle
 from holdfast.model.answers import Answers
 from holdfast.model.classifier import Classifier
+from holdfast.model.credibility import Calibration
 from holdfast.model.retrieval.base import bank_of
 from holdfast.model.surrogate import Surrogate
+from holdfast.model.vote import VoteParameters
 
 Suspicion = NDArray[np.float64]
 
@@ -107,7 +109,7 @@ def detectors_of(
         free.insert(0, _marked_neighbours(bundle, near, marked))
     detectors = [detector.at(false_positives, clean, labels) for detector in free]
     if manifest.calibration is not None:
-        detectors.insert(0, _credibility(near, bank_labels, classes, manifest.calibration.abstain_below))
+        detectors.insert(0, _credibility(near, bank_labels, classes, manifest.calibration, manifest.vote))
     return tuple(detectors)
 
 
@@ -121,26 +123,41 @@ class SoftNeighbours:
         """Keep float [M, D] embeddings; `tau` is the width of the edge."""
         self.bank, self.k, self.tau = bank, k, tau
 
-    def shares(self, z: Tensor, members: Tensor) -> Tensor:
-        """What part of the neighbours is in each group. Shape: z [N, D], members 0 or 1 [M, G] -> [N, G] in [0, 1]."""
+    def shares(self, z: Tensor, members: Tensor, temperature: float | None = None) -> Tensor:
+        """What part of the neighbours is in each group, as `vote` weighs them.
+
+        Args:
+            z: [N, D].
+            members: 0 or 1 [M, G].
+            temperature: of an exponential weighting; None counts all neighbours alike.
+
+        Returns:
+            [N, G] in [0, 1].
+
+        """
         similarities = z.float() @ self.bank.T
-        kth = similarities.detach().topk(self.k, dim=1).values[:, -1:]
-        counts = ((similarities - kth) / self.tau).sigmoid()
-        return (counts @ members) / counts.sum(1, keepdim=True)
+        highest = similarities.detach().topk(self.k, dim=1).values
+        weights = ((similarities - highest[:, -1:]) / self.tau).sigmoid()
+        if temperature is not None:
+            weights = weights * ((similarities - highest[:, :1]) / temperature).exp()
+        return (weights @ members) / weights.sum(1, keepdim=True)
 
     def kth_distance(self, z: Tensor) -> Tensor:
         """1 - s_k, whose gradient leads to that neighbour. Shape: [N, D] -> [N]."""
         return 1 - (z.float() @ self.bank.T).topk(self.k, dim=1).values[:, -1]
 
 
-def _credibility(near: SoftNeighbours, labels: Tensor, classes: int, abstain_below: float) -> Detector:
-    """Credibility grows with the votes of the leading class: the more neighbours are of the wanted class, the better."""
+def _credibility(
+    near: SoftNeighbours, labels: Tensor, classes: int, calibration: Calibration, vote: VoteParameters
+) -> Detector:
+    """Credibility grows with the answer's share of the vote: the larger that of the wanted class, the better."""
     members = F.one_hot(labels, classes).float()
+    temperature = None if vote.weighting == "uniform" else vote.temperature
 
     def penalty(z: Tensor, wanted: Tensor) -> Tensor:
-        return -near.shares(z, members).gather(1, wanted[:, None])[:, 0]
+        return -near.shares(z, members, temperature).gather(1, wanted[:, None])[:, 0]
 
-    return Detector("credibility", -abstain_below, lambda answers: -answers.credibility, penalty)
+    return Detector("credibility", -calibration.abstain_below, lambda answers: -answers.credibility, penalty)
 
 
 def _marked_neighbours(bundle: Bundle, near: SoftNeighbours, marked: Tensor) -> Detector:

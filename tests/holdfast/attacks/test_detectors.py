@@ -29,7 +29,7 @@ from holdfast.bundle.exemplars import Exemplars, Flag
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.model import classifier as classifier_module
 from holdfast.model.classifier import Classifier
-from holdfast.model.credibility import calibrate
+from holdfast.model.credibility import calibrate_retriever
 from holdfast.model.retrieval.base import Bank
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.vote import VoteParameters
@@ -66,10 +66,11 @@ class EvaluationContext:
         self.clean, self.clean_labels = images[120:220], labels[120:220]
         self.images, self.labels = images[220:], labels[220:]
         self.classifier = self.new_classifier()
-        answers = self.classifier.classify(self.clean)
         if calibrated:
-            counts = np.stack([np.bincount(row, minlength=3) for row in answers.neighbour_labels])
-            self.bundle.manifest.calibration = calibrate(counts, self.clean_labels, K, coverage=0.9)
+            index, vote, embeddings = self.bundle.index, self.bundle.manifest.vote, self.numpy_embed(self.clean)
+            self.bundle.manifest.calibration = calibrate_retriever(
+                index, vote, embeddings, self.clean_labels, classes=3, coverage=0.9
+            )
             self.classifier = self.new_classifier()
         surrogate = TorchSoftKNN(torch.from_numpy(bank), torch.from_numpy(labels[:120]), 3, 0.05)
         self.victim = Victim(self.embed, surrogate, lambda images: self.classifier.classify(images).labels)

@@ -7,6 +7,7 @@ import pytest
 from onnx import TensorProto
 
 from holdfast.bundle import Bundle, BundleWriter, read_manifest
+from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.exemplars import Exemplars
 from holdfast.errors import (
     BundleError,
@@ -210,3 +211,29 @@ def test_a_bundle_is_the_same_after_moving(tiny: Path, tmp_path: Path) -> None:
 def test_manifest_round_trip() -> None:
     original = manifest(files={"encoder.onnx": "ab"})
     assert type(original).from_json(original.to_json(), "here") == original
+
+
+def test_a_calibration_set_survives_being_written(tmp_path: Path) -> None:
+    sources = ("a/1.png", "b/\udcff\n 2.png", "")
+    held = CalibrationSet(np.eye(3, 5, dtype=np.float32), np.array([1, 0, 1]), sources)
+    held.save(tmp_path / "calibration.npz")
+    read = CalibrationSet.load(tmp_path / "calibration.npz")
+    np.testing.assert_array_equal(read.embeddings, held.embeddings)
+    np.testing.assert_array_equal(read.labels, held.labels)
+    assert read.sources == sources
+
+
+def test_what_is_no_calibration_set_is_refused(tiny: Path, tmp_path: Path) -> None:
+    path = tmp_path / "calibration.npz"
+    path.write_bytes(b"nothing")
+    with pytest.raises(BundleError, match="not a calibration set"):
+        CalibrationSet.load(path)
+    with pytest.raises(BundleError, match="do not match"):
+        CalibrationSet(np.eye(3, 5, dtype=np.float32), np.array([1]), ("",))
+    for held, word in (((np.eye(2, 5), [0, 1]), "dimensions"), ((np.eye(2, DIM), [0, 2]), "classes")):
+        writer = BundleWriter.open(tiny)
+        embeddings, labels = np.asarray(held[0], dtype=np.float32), np.array(held[1])
+        writer.add("calibration.npz", CalibrationSet(embeddings, labels, ("a", "b")).save)
+        writer.commit(read_manifest(tiny))
+        with pytest.raises(ContractMismatchError, match=word):
+            _ = Bundle.open(tiny).calibration_set

@@ -4,7 +4,9 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from holdfast.bundle import Bundle, BundleWriter, Manifest, read_manifest
@@ -12,11 +14,18 @@ from holdfast.bundle.__main__ import main
 from holdfast.bundle.manifest import SCHEMA_VERSION
 from holdfast.bundle.migrations import migrated
 from holdfast.errors import SchemaMismatchError
+from tests.holdfast.bundle.tiny import images_of
 
 # As python -m index_build wrote it before the manifest named the kind of its index.
 GOLDEN = Path(__file__).parent / "manifest_schema_1.json"
 GOLDEN_SHA256 = "7f517cf322675b533ab38dc843e2a103822da447adc90ea6408c89f87802e654"
-SHIPPED = Path(__file__).parents[3] / "bundles" / "cifar10-small"
+
+
+def of_schema_2(directory: Path) -> dict[str, Any]:
+    """The manifest of a bundle that is not calibrated, as schema 2 had it."""
+    values: dict[str, Any] = json.loads((directory / "manifest.json").read_text()) | {"schema_version": 2}
+    assert values.pop("uncalibrated") is values["calibration"] is None
+    return values
 
 
 def hashes(directory: Path) -> dict[str, str]:
@@ -32,10 +41,17 @@ def test_the_golden_manifest_is_what_it_was() -> None:
 def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder) -> None:
     manifest = Manifest.from_json(GOLDEN.read_bytes(), "golden")
     written = json.loads(GOLDEN.read_text())
-    assert manifest.schema_version == SCHEMA_VERSION == 2
+    assert manifest.schema_version == SCHEMA_VERSION == 3
     assert (manifest.index_kind, manifest.index_files) == ("flat", ("index.faiss",))
-    # All else is as it was written.
-    expected = written | {"schema_version": 2, "index": {"kind": "flat", "parameters": {}} | written["index"]}
+    # All else is as it was written, but for the scale of the calibration: neighbours of other labels became their share.
+    k = written["vote"]["k"]
+    shares = [round(count / k, 4) for count in written["calibration"]["nonconformity"]]
+    expected = written | {
+        "schema_version": 3,
+        "index": {"kind": "flat", "parameters": {}} | written["index"],
+        "calibration": written["calibration"] | {"nonconformity": shares},
+        "uncalibrated": None,
+    }
     assert json.loads(manifest.to_json()) == expected
     assert (capfd.readouterr(), list(recwarn)) == (("", ""), [])
 
@@ -50,12 +66,12 @@ def test_schema_1_without_an_index_is_read_too() -> None:
 def test_migrating_leaves_its_argument_as_it_is() -> None:
     values = json.loads(GOLDEN.read_text())
     before = json.dumps(values)
-    assert migrated(values, 2, "golden")["index"]["kind"] == "flat"
+    assert migrated(values, 3, "golden")["index"]["kind"] == "flat"
     assert json.dumps(values) == before
 
 
 def test_a_bundle_of_schema_1_opens_and_its_files_stay_as_they_are(tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    values = json.loads((tiny / "manifest.json").read_text()) | {"schema_version": 1}
+    values = of_schema_2(tiny) | {"schema_version": 1}
     del values["index"]["kind"]
     (tiny / "manifest.json").write_text(json.dumps(values, indent=2) + "\n")
     before = hashes(tiny)
@@ -66,26 +82,67 @@ def test_a_bundle_of_schema_1_opens_and_its_files_stay_as_they_are(tiny: Path, c
     assert hashes(tiny) == before
     # What is written is of today's schema.
     BundleWriter.open(tiny).commit(read_manifest(tiny))
-    assert json.loads((tiny / "manifest.json").read_text())["schema_version"] == 2
+    assert json.loads((tiny / "manifest.json").read_text())["schema_version"] == 3
     assert Bundle.open(tiny).index.kind == "flat"
 
 
-def test_a_copy_is_of_todays_schema(tmp_path: Path) -> None:
-    before = hashes(SHIPPED)
-    assert json.loads((SHIPPED / "manifest.json").read_text())["schema_version"] == 1
-    assert main(["copy", str(SHIPPED), str(tmp_path / "copy")]) == 0
-    assert hashes(SHIPPED) == before
+def test_a_copy_is_of_todays_schema(tiny: Path, tmp_path: Path) -> None:
+    (tiny / "manifest.json").write_text(json.dumps(of_schema_2(tiny)))
+    before = hashes(tiny)
+    assert main(["copy", str(tiny), str(tmp_path / "copy")]) == 0
+    assert hashes(tiny) == before
     copied = hashes(tmp_path / "copy")
     assert {name for name in before if copied[name] != before[name]} == {"manifest.json"}
-    assert read_manifest(tmp_path / "copy") == read_manifest(SHIPPED)
+    assert read_manifest(tmp_path / "copy") == read_manifest(tiny)
+
+
+COUNTED = {"nonconformity": [0, 0, 1, 1, 1, 2, 3, 5], "abstain_below": 3 / 9, "coverage": 0.75}
+"""As schema 2 had it: of 5 neighbours, those of another label than the true one."""
+
+
+def test_counts_of_an_unweighted_vote_are_shares_of_it(tiny: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Every p-value is what it was: the counts of schema 2, by its own formula."""
+    (tiny / "manifest.json").write_text(json.dumps(of_schema_2(tiny) | {"calibration": COUNTED}))
+    bundle = Bundle.open(tiny)
+    calibration = bundle.manifest.calibration
+    assert (calibration.abstain_below, calibration.coverage) == (3 / 9, 0.75)
+    answers = bundle.classifier().classify(images_of(50, seed=1))
+    own = (answers.neighbour_labels == answers.labels[:, np.newaxis]).sum(axis=1)
+    at_least = (np.array(COUNTED["nonconformity"]) >= (5 - own)[:, np.newaxis]).sum(axis=1)
+    assert len(set(own)) > 1
+    np.testing.assert_array_equal(answers.credibility, (1 + at_least) / 9)
+    assert not caplog.records
+
+
+def test_counts_of_a_weighted_vote_are_not_used_and_it_is_said(
+    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"calibration": COUNTED, "vote": {"k": 5, "weighting": "exponential", "temperature": 0.1}}
+    (tiny / "manifest.json").write_text(json.dumps(of_schema_2(tiny) | changes))
+    bundle = Bundle.open(tiny)
+    assert "--recalibrate" in caplog.text
+    answers = bundle.classifier().classify(images_of(5))
+    assert np.isnan(answers.credibility).all()
+    assert not answers.abstain.any()
+    assert main(["copy", str(tiny), str(tmp_path / "copy")]) == 0
+    assert "--recalibrate" in " ".join(capsys.readouterr().out.split())
+    assert read_manifest(tmp_path / "copy") == bundle.manifest
+
+
+def test_what_is_wrong_with_an_older_calibration_is_said(tiny: Path) -> None:
+    before = of_schema_2(tiny)
+    for wrong in ({"nonconformity": [3, 1]}, {"nonconformity": [0, 9]}, {"nonconformity": ["many"]}, {"coverage": 2}):
+        (tiny / "manifest.json").write_text(json.dumps(before | {"calibration": COUNTED | wrong}))
+        with pytest.raises(SchemaMismatchError, match="calibration"):
+            read_manifest(tiny)
 
 
 def test_a_newer_schema_says_what_it_needs(tiny: Path) -> None:
     shutil.copyfile(GOLDEN, tiny / "manifest.json")
-    for version in (3, 17):
+    for version in (4, 17):
         values = json.loads(GOLDEN.read_text()) | {"schema_version": version, "anything": "else"}
         (tiny / "manifest.json").write_text(json.dumps(values))
-        with pytest.raises(SchemaMismatchError, match=rf"newer holdfast \(schema {version}\).* 2: upgrade"):
+        with pytest.raises(SchemaMismatchError, match=rf"newer holdfast \(schema {version}\).* 3: upgrade"):
             read_manifest(tiny)
 
 

@@ -14,7 +14,7 @@ from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.vote import VoteParameters
 
 K, CLASSES = 4, 3
-CALIBRATION = Calibration(nonconformity=(0, 0, 1, 1, 2, 4), abstain_below=0.2, coverage=0.9)
+CALIBRATION = Calibration(nonconformity=(0, 0, 0.25, 0.25, 0.5, 1), abstain_below=0.2, coverage=0.9)
 
 
 class Given:

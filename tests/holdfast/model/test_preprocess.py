@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from holdfast.errors import ImageError
 from holdfast.model.preprocess import InputContract, decode_image, fit
@@ -51,9 +51,6 @@ def test_exif_orientation_is_applied() -> None:
 
 @pytest.mark.parametrize("side", [5_000, 10_000, 50_000])
 def test_a_bomb_is_refused_by_its_header(side: int) -> None:
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
     bomb = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
     with pytest.raises(ImageError, match="pixels.*limit"):
@@ -111,6 +108,149 @@ def test_what_fit_refuses(image: np.ndarray, field: str) -> None:
     with pytest.raises(ImageError) as refusal:
         fit(image, CONTRACT)
     assert refusal.value.field == field
+
+
+def photograph(width: int, height: int) -> np.ndarray:
+    """Something with detail everywhere, of which a JPEG has few flat blocks."""
+    y, x = np.mgrid[:height, :width]
+    noise = np.random.default_rng(0).integers(0, 40, (height, width, 3))
+    waves = 100 + 60 * np.sin(x / 9)[..., None] + 50 * np.cos((x + 2 * y) / 23)[..., None] * np.array([1, 0.5, -1])
+    return np.clip(waves + noise, 0, 255).astype(np.uint8)
+
+
+JPEGS = {
+    "baseline": encode(photograph(90, 70), "JPEG", quality=80),
+    "finest": encode(photograph(90, 70), "JPEG", quality=100, subsampling=0),
+    "progressive": encode(photograph(90, 70), "JPEG", progressive=True),
+    "with restarts": encode(photograph(90, 70), "JPEG", restart_marker_blocks=3),
+    "grey": encode(photograph(90, 70)[..., 0], "JPEG"),
+}
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_a_jpeg_without_its_end_marker_is_whole(kind: str) -> None:
+    whole = JPEGS[kind]
+    assert whole.endswith(b"\xff\xd9")
+    for cut in (1, 2):
+        np.testing.assert_array_equal(decode_image(whole[:-cut], CONTRACT), decode_image(whole, CONTRACT))
+    np.testing.assert_array_equal(decode_image(whole[:-2] + bytes(50), CONTRACT), decode_image(whole, CONTRACT))
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+@given(st.data())
+def test_a_jpeg_that_lacks_part_of_its_picture_is_refused(kind: str, data: st.DataObject) -> None:
+    whole = JPEGS[kind]
+    cut = data.draw(st.integers(3, len(whole)))
+    with pytest.raises(ImageError, match="encoded"):
+        decode_image(whole[:-cut], InputContract(height=70, width=90))
+
+
+def test_a_camera_s_pixels_are_taken_as_jpeg_and_bombs_are_not() -> None:
+    camera = encode(np.full((4000, 6000, 3), 90, dtype=np.uint8), "JPEG", quality=30)
+    assert abs(int(decode_image(camera, CONTRACT).mean()) - 90) < 2
+    with pytest.raises(ImageError, match="6000x4000 pixels; the limit"):
+        decode_image(camera, CONTRACT, max_pixels=5_999_999)
+    progressive = encode(np.full((1000, 1000, 3), 90, dtype=np.uint8), "JPEG", progressive=True)
+    assert decode_image(progressive, CONTRACT, max_pixels=500_000).shape == (32, 32, 3)
+    with pytest.raises(ImageError, match="1000x1000 pixels; the limit"):
+        decode_image(progressive, CONTRACT, max_pixels=499_999)
+    huge = bytearray(camera)
+    frame = huge.index(b"\xff\xc0")
+    huge[frame + 5 : frame + 9] = struct.pack(">HH", 65_000, 65_000)
+    with pytest.raises(ImageError, match="65000x65000 pixels; the limit"):
+        decode_image(bytes(huge), CONTRACT)
+
+
+def test_a_large_encoder_sees_a_large_jpeg_at_half_its_size() -> None:
+    detailed = encode(photograph(640, 480), "JPEG", quality=95)
+    contract = InputContract(height=480, width=640)
+    whole = decode_image(detailed, contract).astype(int)
+    halved = decode_image(detailed, contract, max_pixels=640 * 480 // 4).astype(int)
+    assert 0 < np.abs(whole - halved).mean() < 20
+
+
+def test_a_jpeg_in_very_many_scans_is_refused() -> None:
+    whole = encode(photograph(64, 64), "JPEG", progressive=True)
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    assert decode_image(whole[:-2] + 3 * last + whole[-2:], CONTRACT).shape == (32, 32, 3)
+    with pytest.raises(ImageError, match="scans"):
+        decode_image(whole[:-2] + 500 * last + whole[-2:], CONTRACT)
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png(depth: int, colours: int, row: bytes, *chunks: bytes, width: int = 2) -> bytes:
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, depth, colours, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("depth", "row", "level"), [(2, b"\x10", 1), (4, b"\x05", 5), (8, b"\0\x09", 9)])
+def test_a_transparent_grey_is_laid_on_white_at_every_depth(depth: int, row: bytes, level: int) -> None:
+    clear = chunk(b"tRNS", struct.pack(">H", level))
+    pixels = decode_image(png(depth, 0, row, clear), InputContract(height=1, width=2))
+    assert pixels[0].tolist() == [[0, 0, 0], [255, 255, 255]]
+
+
+def test_transparency_of_sixteen_bits_is_laid_on_white() -> None:
+    contract = InputContract(height=1, width=2)
+    clear = chunk(b"tRNS", struct.pack(">H", 0x8001))  # of two greys that are one at 8 bits
+    pixels = decode_image(png(16, 0, struct.pack(">HH", 0x8001, 0x8002), clear), contract)
+    assert pixels[0].tolist() == [[255, 255, 255], [127, 127, 127]]
+    pixels = decode_image(png(16, 4, struct.pack(">HHHH", 0x8000, 0, 0x8000, 0xFFFF)), contract)
+    assert pixels[0].tolist() == [[255, 255, 255], [128, 128, 128]]
+    clear = chunk(b"tRNS", struct.pack(">HHH", 0x1234, 0x100, 0x200))
+    pixels = decode_image(png(16, 2, struct.pack(">6H", 0x1234, 0x100, 0x200, 0x2234, 0x100, 0x200), clear), contract)
+    assert pixels[0].tolist() == [[255, 255, 255], [0x22, 1, 2]]
+
+
+def with_exif(orientation: int, *, kind: str = "JPEG") -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x010F] = "a camera's maker, whose name does not fit in four bytes"
+    exif[0x011A] = 72.0
+    return encode(photograph(40, 24), kind, exif=exif)
+
+
+@pytest.mark.parametrize("orientation", range(9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_orientation_is_applied_as_pillow_does(orientation: int, kind: str) -> None:
+    encoded = with_exif(orientation, kind=kind)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(encoded))).convert("RGB"))
+    contract = InputContract(height=upright.shape[0], width=upright.shape[1])
+    np.testing.assert_array_equal(decode_image(encoded, contract), upright)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=12))
+def test_broken_exif_never_costs_the_image(changes: list[tuple[int, int]]) -> None:
+    encoded = bytearray(with_exif(1))
+    start = encoded.index(b"Exif\0\0") + 6
+    length = int.from_bytes(encoded[start - 8 : start - 6]) - 8
+    for place, value in changes:
+        encoded[start + place % length] = value
+    assert decode_image(bytes(encoded), CONTRACT).shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    "odd", [chunk(b"iCCP", b"\xa5\x89\x19>"), chunk(b"pHYs", b"\0"), chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**21)))]
+)
+def test_broken_metadata_of_a_png_never_costs_the_image(odd: bytes) -> None:
+    contract = InputContract(height=1, width=2)
+    assert decode_image(png(8, 0, b"\x07\x09", odd), contract)[0, :, 0].tolist() == [7, 9]
+
+
+def test_hostile_images_decode_without_their_metadata(shared_data: Path) -> None:
+    files = [path for path in (shared_data / "hostile-images").iterdir() if path.suffix in {".bin", ".jpg"}]
+    assert len(files) >= 9
+    for path in files:
+        assert decode_image(path.read_bytes(), CONTRACT).shape == (32, 32, 3), path.name
+
+
+def test_odd_photographs_of_folders_decode(shared_data: Path) -> None:
+    folders = shared_data / "odd-folders"
+    for path in [folders / "jpeg-without-end-marker.jpg", *(folders / "folder-rotated-odd-exif" / "red").iterdir()]:
+        assert decode_image(path.read_bytes(), CONTRACT).shape == (32, 32, 3), path.name
 
 
 def test_odd_images_decode_or_are_refused_with_a_reason(shared_data: Path) -> None:

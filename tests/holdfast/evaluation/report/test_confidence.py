@@ -59,7 +59,8 @@ def test_the_page_holds_credibility_to_what_it_promises():
     """On exchangeable images, at most a share e has a credibility of at most e; the page's plot rests on that."""
     rng = np.random.default_rng(0)
     counts, labels = rng.multinomial(15, [0.6, 0.3, 0.1], size=8000), rng.choice(3, 8000, p=[0.6, 0.3, 0.1])
-    calibration = calibrate(counts[:4000], labels[:4000], 15)
-    credible, _ = credibility_of(counts[4000:], calibration, 15)
-    bins = reliability(credible, counts[4000:].argmax(1) == labels[4000:])
+    shares, answered = counts / 15, counts.argmax(1)
+    calibration = calibrate(shares[:4000], answered[:4000], labels[:4000])
+    credible, _ = credibility_of(shares[4000:], answered[4000:], calibration)
+    bins = reliability(credible, answered[4000:] == labels[4000:])
     assert all(share.low <= edge for edge, share in at_or_below(bins))

@@ -1,0 +1,76 @@
+"""Calibrating the credibility of an index, when it is built and again: `holdfast index BUNDLE --recalibrate`."""
+
+from pathlib import Path
+
+from holdfast.bundle.calibration_set import CalibrationSet
+from holdfast.bundle.manifest import Manifest
+from holdfast.bundle.reader import CALIBRATION, Bundle
+from holdfast.bundle.writer import BundleWriter
+from holdfast.data import load_recorded
+from holdfast.errors import BundleError
+from holdfast.index_build.attack import embedded
+from holdfast.model.credibility import COVERAGE, Calibration, calibrate_retriever
+from holdfast.model.retrieval.base import Retriever
+
+
+def calibrated(index: Retriever, manifest: Manifest, held_out: CalibrationSet, coverage: float) -> Calibration | None:
+    """Credibility of this index and the manifest's vote; None where no image is held out."""
+    if len(held_out) == 0:
+        return None
+    classes = len(manifest.class_names)
+    return calibrate_retriever(index, manifest.vote, held_out.embeddings, held_out.labels, classes=classes, coverage=coverage)
+
+
+def recalibrate(
+    directory: Path,
+    *,
+    data_dir: Path | None = None,
+    threads: int = 1,
+    batch_size: int = 256,
+    coverage: float = COVERAGE,
+) -> Manifest:
+    """Calibrate a complete bundle again, by its own index and vote; nothing else of it changes.
+
+    The held-out images are those of calibration.npz. Where there is none yet, they are read from the set that the manifest
+    names and embedded, and calibration.npz is written.
+
+    Args:
+        directory: a complete bundle.
+        data_dir: where the set lies, if not where the trainer found it.
+        threads: of ONNX Runtime.
+        batch_size: images embedded at once.
+        coverage: the least share of calibration images to be answered, in (0, 1].
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        BundleError: the bundle cannot be opened, its set has no calibration part, or it is another set than the encoder's.
+        DataError: the set cannot be read.
+
+    """
+    if not 0 < coverage <= 1 or batch_size < 1:
+        raise BundleError(f"coverage must be in (0, 1] and batch size at least 1, not {coverage} and {batch_size}")
+    bundle = Bundle.open(directory, threads=threads)
+    writer = BundleWriter.open(directory)
+    if CALIBRATION in bundle.manifest.files:
+        held_out = bundle.calibration_set
+    else:
+        held_out = _embedded(bundle, data_dir, batch_size)
+        writer.add(CALIBRATION, held_out.save)
+    calibration = calibrated(bundle.index, bundle.manifest, held_out, coverage)
+    return writer.commit(bundle.manifest.model_copy(update={"calibration": calibration, "uncalibrated": None}))
+
+
+def _embedded(bundle: Bundle, data_dir: Path | None, batch_size: int) -> CalibrationSet:
+    record = bundle.manifest.training.data
+    splits = load_recorded(bundle.manifest, data_dir)
+    if splits.sha256 != record.sha256:
+        raise BundleError(
+            f"this is not the {record.name} set that the bundle was made with: sha256 {splits.sha256}, the manifest says"
+            f" {record.sha256}. Point --data-dir to that set"
+        )
+    held = splits.calibration
+    if len(held) == 0:
+        raise BundleError(f"the {record.name} set of {bundle.directory} has no calibration part: train with --calibration N")
+    return CalibrationSet(embedded(bundle, held.images, batch_size), held.labels, tuple(held.sources))

@@ -1,0 +1,267 @@
+"""holdfast.admin.v1 over gRPC: messages to the store and to the manager of versions, and back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from holdfast.errors import ImageError
+from holdfast.protos.holdfast.admin.v1 import admin_pb2 as pb
+from holdfast.protos.holdfast.admin.v1 import exemplar_pb2
+from holdfast.protos.holdfast.admin.v1.admin_pb2_grpc import AdminServiceServicer
+from holdfast.server.api.admin import messages
+from holdfast.server.api.admin.authentication import principal
+from holdfast.server.api.holdfast_v1_messages import source_of
+from holdfast.server.api.status import to_status
+from holdfast.server.core.decoding import Decoder
+from holdfast.server.core.errors import InvalidRequestError, UnavailableFeatureError
+from holdfast.server.core.holder import ModelHolder
+from holdfast.server.metrics.metrics import Metrics
+from holdfast.server.settings import Settings
+from holdfast.server.store.records import Author, NewExemplar, State
+from holdfast.server.store.store import ExemplarStore
+from holdfast.server.versions.records import VersionRecord
+
+if TYPE_CHECKING:
+    from grpc.aio import ServicerContext
+
+NAME = pb.DESCRIPTOR.services_by_name["AdminService"].full_name
+
+PAGE, LARGEST_PAGE = 100, 1000
+LONGEST_ID = 128
+"""Characters of the longest request id."""
+
+YIELD_EVERY = 16
+"""Images of one call decoded in a row before calls that classify get their turn."""
+
+
+class ManagesVersions(Protocol):
+    """Decides which version of the bundle is served; see server.versions."""
+
+    async def reload(self, name: str | None = None) -> VersionRecord:
+        """Serve the version of that name, or the newest. Raises VersionError."""
+
+    async def rollback(self) -> VersionRecord:
+        """Serve the version before this one again. Raises VersionError."""
+
+    def list(self) -> list[VersionRecord]:
+        """All versions, by name."""
+
+
+class AdminService(AdminServiceServicer):
+    """holdfast.admin.v1.AdminService.
+
+    Args:
+        settings: of the server.
+        holder: of the model.
+        metrics: counts images that are refused.
+        store: of exemplars; None where the server keeps none.
+        versions: of the bundle; None where the server serves one only.
+
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        holder: ModelHolder,
+        metrics: Metrics,
+        store: ExemplarStore | None,
+        versions: ManagesVersions | None,
+    ) -> None:
+        self._settings, self._holder, self._metrics = settings, holder, metrics
+        self._kept, self._manager = store, versions
+        contract = holder.current.description.contract  # which no publish changes
+        self._decoder = Decoder(contract, max_pixels=settings.max_pixels, threads=settings.decode_threads)
+
+    def close(self) -> None:
+        """End the decoder's threads."""
+        self._decoder.close()
+
+    async def AddExemplars(  # noqa: N802 - gRPC's names
+        self, request: pb.AddExemplarsRequest, context: "ServicerContext[Any, Any]"
+    ) -> pb.AddExemplarsResponse:
+        """Decode, then let the store judge, write and serve."""
+        del context
+        self._check("exemplars", request.exemplars, request.request_id)
+        decoded = [await self._decode(place, each.image) for place, each in enumerate(request.exemplars)]
+        bad = [image for image in decoded if isinstance(image, ImageError)]
+        if bad and request.on_bad_image != exemplar_pb2.ON_BAD_IMAGE_KEEP_REST:
+            raise InvalidRequestError([(error.field, error.reason) for error in bad])
+        good = [
+            NewExemplar(image, each.label, each.source, each.image.encoded or None)
+            for image, each in zip(decoded, request.exemplars, strict=True)
+            if not isinstance(image, ImageError)
+        ]
+        return await self._add(good, decoded, request.request_id)
+
+    async def UpdateExemplars(  # noqa: N802
+        self, request: pb.UpdateExemplarsRequest, context: "ServicerContext[Any, Any]"
+    ) -> pb.UpdateExemplarsResponse:
+        """Relabel."""
+        del context
+        self._check("updates", request.updates, request.request_id)
+        labels = {update.id: update.label for update in request.updates}
+        if len(labels) < len(request.updates):
+            raise InvalidRequestError([("updates", "names an exemplar twice")])
+        receipt = await self._store.relabel(labels, request.request_id, _author())
+        states = messages.states_of(receipt)
+        return pb.UpdateExemplarsResponse(sequence=receipt.sequence, already_applied=receipt.repeated, states=states)
+
+    async def DeleteExemplars(  # noqa: N802
+        self, request: pb.DeleteExemplarsRequest, context: "ServicerContext[Any, Any]"
+    ) -> pb.DeleteExemplarsResponse:
+        """Let exemplars vote no more."""
+        del context
+        receipt = await self._store.delete(self._ids(request), request.request_id, _author())
+        return pb.DeleteExemplarsResponse(sequence=receipt.sequence, already_applied=receipt.repeated)
+
+    async def ApproveExemplars(  # noqa: N802
+        self, request: pb.ApproveExemplarsRequest, context: "ServicerContext[Any, Any]"
+    ) -> pb.ApproveExemplarsResponse:
+        """Let exemplars in quarantine vote."""
+        del context
+        receipt = await self._store.approve(self._ids(request), request.request_id, _author())
+        return pb.ApproveExemplarsResponse(sequence=receipt.sequence, already_applied=receipt.repeated)
+
+    async def DropExemplars(  # noqa: N802
+        self, request: pb.DropExemplarsRequest, context: "ServicerContext[Any, Any]"
+    ) -> pb.DropExemplarsResponse:
+        """Throw exemplars in quarantine away."""
+        del context
+        receipt = await self._store.drop(self._ids(request), request.request_id, _author())
+        return pb.DropExemplarsResponse(sequence=receipt.sequence, already_applied=receipt.repeated)
+
+    async def ListExemplars(  # noqa: N802
+        self, request: pb.ListExemplarsRequest, context: "ServicerContext[Any, Any]"
+    ) -> pb.ListExemplarsResponse:
+        """A page of them."""
+        del context
+        if request.page_size < 0:
+            raise InvalidRequestError([("page_size", f"is {request.page_size}; give 1 to {LARGEST_PAGE}, or 0 for {PAGE}")])
+        size = min(request.page_size or PAGE, LARGEST_PAGE)
+        after = request.after_id if request.HasField("after_id") else -1
+        # One more than the page tells whether there is a next one.
+        records = await self._store.list(request.label or None, messages.state_of(request.state), after, size + 1)
+        page = records[:size]
+        following = page[-1].id if len(records) > size else None
+        return pb.ListExemplarsResponse(exemplars=map(messages.exemplar, page), next_after_id=following)
+
+    async def ListLabels(  # noqa: N802
+        self, request: pb.ListLabelsRequest, context: "ServicerContext[Any, Any]"
+    ) -> pb.ListLabelsResponse:
+        """The classes."""
+        del request, context
+        return pb.ListLabelsResponse(labels=map(messages.label_summary, await self._store.labels()))
+
+    async def GetExemplar(  # noqa: N802
+        self, request: pb.GetExemplarRequest, context: "ServicerContext[Any, Any]"
+    ) -> pb.GetExemplarResponse:
+        """One of them, with its picture."""
+        del context
+        record, picture = await self._store.get(request.id), await self._store.thumbnail(request.id)
+        return pb.GetExemplarResponse(exemplar=messages.exemplar(record), thumbnail=picture or b"")
+
+    async def ExportExemplars(  # noqa: N802
+        self, request: pb.ExportExemplarsRequest, context: "ServicerContext[Any, Any]"
+    ) -> AsyncIterator[pb.ExportExemplarsResponse]:
+        """All of them, with their pictures; what is added meanwhile may be among them."""
+        del context
+        label, state, after = request.label or None, messages.state_of(request.state), -1
+        while records := await self._store.list(label, state, after, PAGE):
+            for record in records:
+                picture = await self._store.thumbnail(record.id)
+                yield pb.ExportExemplarsResponse(exemplar=messages.exemplar(record), thumbnail=picture or b"")
+            after = records[-1].id
+
+    async def Reload(self, request: pb.ReloadRequest, context: "ServicerContext[Any, Any]") -> pb.ReloadResponse:  # noqa: N802
+        """Serve another version."""
+        del context
+        return pb.ReloadResponse(version=messages.version(await self._versions.reload(request.name or None)))
+
+    async def Rollback(self, request: pb.RollbackRequest, context: "ServicerContext[Any, Any]") -> pb.RollbackResponse:  # noqa: N802
+        """Serve the one before."""
+        del request, context
+        return pb.RollbackResponse(version=messages.version(await self._versions.rollback()))
+
+    async def ListVersions(  # noqa: N802
+        self, request: pb.ListVersionsRequest, context: "ServicerContext[Any, Any]"
+    ) -> pb.ListVersionsResponse:
+        """All of them."""
+        del request, context
+        return pb.ListVersionsResponse(versions=map(messages.version, self._versions.list()))
+
+    async def GetStatus(  # noqa: N802
+        self, request: pb.GetStatusRequest, context: "ServicerContext[Any, Any]"
+    ) -> pb.GetStatusResponse:
+        """How much there is of everything."""
+        del request, context
+        model, settings, store = self._holder.current.description, self._settings, self._kept
+        return pb.GetStatusResponse(
+            name=model.name,
+            model_version=model.version,
+            exemplars=model.exemplars,
+            quarantined=await _count(store, State.QUARANTINED) if store is not None else 0,
+            classes=len(model.class_names),
+            keeps_store=store is not None,
+            keeps_versions=self._manager is not None,
+            sequence=store.sequence if store is not None else 0,
+            limits=messages.limits(settings.max_images, settings.max_message_bytes, settings.max_pixels),
+        )
+
+    @property
+    def _versions(self) -> ManagesVersions:
+        if self._manager is None:
+            raise UnavailableFeatureError("this server serves one bundle only")
+        return self._manager
+
+    @property
+    def _store(self) -> ExemplarStore:
+        if self._kept is None:
+            raise UnavailableFeatureError("this server keeps no store of exemplars: start it with --store DIR")
+        return self._kept
+
+    def _check(self, field: str, items: Sequence[object], request_id: str) -> None:
+        """Refuse a change that has nothing in it, too much, or no name."""
+        most, faults = self._settings.max_images, []
+        if not 1 <= len(items) <= most:
+            faults.append((field, f"has {len(items)} entries; send 1 to {most}"))
+        if not 1 <= len(request_id) <= LONGEST_ID:
+            faults.append(("request_id", f"has {len(request_id)} characters; give the change a name of 1 to {LONGEST_ID}"))
+        if faults:
+            raise InvalidRequestError(faults)
+
+    def _ids(self, request: pb.DeleteExemplarsRequest | pb.ApproveExemplarsRequest | pb.DropExemplarsRequest) -> Sequence[int]:
+        self._check("ids", request.ids, request.request_id)
+        return list(dict.fromkeys(request.ids))
+
+    async def _decode(self, place: int, image: Any) -> Any:
+        if place % YIELD_EVERY == YIELD_EVERY - 1:
+            await asyncio.sleep(0)
+        try:
+            return await self._decoder.decode(source_of(image))
+        except ImageError as error:
+            self._metrics.image_rejected(error.field)
+            return ImageError(f"exemplars[{place}].image.{error.field}", error.reason)
+
+    async def _add(self, good: list[NewExemplar], decoded: list[Any], request_id: str) -> pb.AddExemplarsResponse:
+        if not good:  # and the caller wants the rest kept, which there is none of
+            results = [exemplar_pb2.AddResult(error=to_status(error)) for error in decoded]
+            return pb.AddExemplarsResponse(results=results)
+        receipt = await self._store.add(good, request_id, _author())
+        doubtful = [number for number, state in zip(receipt.ids, receipt.states, strict=True) if state is State.QUARANTINED]
+        reasons = {number: (await self._store.get(number)).reason for number in doubtful}
+        places = iter(range(len(good)))
+        outcomes = [image if isinstance(image, ImageError) else next(places) for image in decoded]
+        results = messages.added(receipt, outcomes, reasons)
+        return pb.AddExemplarsResponse(sequence=receipt.sequence, results=results, already_applied=receipt.repeated)
+
+
+def _author() -> Author:
+    return Author(principal().name)
+
+
+async def _count(store: ExemplarStore, state: State) -> int:
+    """How many exemplars are in that state."""
+    count, after = 0, -1
+    while records := await store.list(None, state, after, LARGEST_PAGE):
+        count, after = count + len(records), records[-1].id
+    return count
