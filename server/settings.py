@@ -41,6 +41,7 @@ examples:
   holdfast serve --bundle runs/digits                                  gRPC on port 50051, metrics on port 9464
   holdfast serve --bundle runs/digits --probe-rate 0.01                attack one in a hundred answered images, when idle
   holdfast serve --bundle runs/digits --device cuda --workers 4        four processes that feed a GPU
+  holdfast serve --bundle-versions /models/digits                      the newest of several, and newer ones as they appear
   HOLDFAST_BUNDLE=runs/digits holdfast serve --host 0.0.0.0            every flag is a variable, too
 
 Every flag can also be an environment variable: --max-batch is HOLDFAST_MAX_BATCH. A flag wins over its variable.
@@ -66,7 +67,22 @@ class Settings(BaseSettings):
         cli_avoid_json=True,
     )
 
-    bundle: Path = Field(description="Directory of the bundle to serve, as holdfast index left it.")
+    bundle: Path | None = Field(
+        None, description="Directory of the bundle to serve, as holdfast index left it. SIGHUP reads it again."
+    )
+    bundle_versions: Path | None = Field(
+        None,
+        description="Instead of --bundle: a directory whose child directories are bundles. The newest by name (v9 before v10)"
+        " is served, and a newer one as soon as it appears, by rename, and passes its checks; calls go on meanwhile.",
+    )
+    watch_interval: float = Field(
+        5.0, ge=0, le=3600, description="Seconds between two looks into --bundle-versions; 0: only on SIGHUP or by a call."
+    )
+    keep_previous: bool = Field(
+        False,
+        description="Keep the previous version in memory, so that going back to it takes no time and needs no directory."
+        " Without, it is opened again from where it lay.",
+    )
 
     admin_host: str = Field("127.0.0.1", description="Address of the admin service.")
     admin_port: int = Field(
@@ -170,6 +186,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if (self.bundle is None) == (self.bundle_versions is None):
+            raise ValueError("give one of --bundle DIR and --bundle-versions DIR")
         if self.queue_images < self.max_images:
             raise ValueError(
                 f"queue_images ({self.queue_images}) must hold at least one call of max_images ({self.max_images})"
