@@ -59,6 +59,7 @@ class Catalogue:
         class_names: by label id.
         counts: exemplars that are served, by label id.
         next_id: of the next new exemplar.
+        quarantined: exemplars that wait for approval.
 
     """
 
@@ -67,6 +68,7 @@ class Catalogue:
     rows: dict[int, StoredRow] = field(default_factory=dict)
     counts: list[int] = field(default_factory=list)
     next_id: int = 0
+    quarantined: int = 0
 
     @classmethod
     def of(cls, base: BaseRows, class_names: tuple[str, ...], rows: list[StoredRow], largest_id: int) -> "Catalogue":
@@ -79,13 +81,19 @@ class Catalogue:
 
     def draft(self) -> "Catalogue":
         """A copy to be changed, which is kept or thrown away; rows are shared."""
-        return Catalogue(self.base, self.class_names, _Overlay(self.rows), self.counts.copy(), self.next_id)
+        return Catalogue(self.base, self.class_names, _Overlay(self.rows), self.counts.copy(), self.next_id, self.quarantined)
 
     def keep(self, draft: "Catalogue") -> None:
         """Take over what a draft has changed."""
         assert isinstance(draft.rows, _Overlay)  # noqa: S101 - `draft` made it
         self.rows.update(draft.rows.own)
-        self.class_names, self.counts, self.next_id = draft.class_names, draft.counts, draft.next_id
+        self.class_names, self.counts = draft.class_names, draft.counts
+        self.next_id, self.quarantined = draft.next_id, draft.quarantined
+
+    @property
+    def size(self) -> int:
+        """Exemplars that are served or wait for approval."""
+        return sum(self.counts) + self.quarantined
 
     def find(self, exemplar_id: int) -> StoredRow:
         """What is known of an exemplar that is not deleted; revision 0 for one of the base that nobody has changed.
@@ -96,7 +104,8 @@ class Catalogue:
         """
         known = self.rows.get(exemplar_id)
         if known is None and (row := self.base.row_of(exemplar_id)) is not None:
-            return StoredRow(exemplar_id, 0, int(self.base.table.labels[row]), "", State.SERVED, "", "", 0.0, in_base=True)
+            label = int(self.base.table.labels[row])
+            return StoredRow(exemplar_id, 0, label, "", State.SERVED, "", "", 0.0, in_base=True, added=False)
         if known is None or known.state == State.DELETED:
             raise UnknownExemplarError(f"there is no exemplar {exemplar_id}; it may have been deleted")
         return known
@@ -107,10 +116,11 @@ class Catalogue:
             was = self.find(row.id)
         except UnknownExemplarError:
             was = None
-        if was is not None and was.state == State.SERVED:
-            self.counts[was.label] -= 1
-        if row.state == State.SERVED:
-            self.counts[row.label] += 1
+        for known, step in ((was, -1), (row, 1)):
+            if known is not None and known.state == State.SERVED:
+                self.counts[known.label] += step
+            elif known is not None and known.state == State.QUARANTINED:
+                self.quarantined += step
         self.rows[row.id] = row
 
     def begin_class(self, name: str) -> int:

@@ -100,8 +100,8 @@ class Addition:
         rows = []
         for exemplar, label, judged in zip(self.exemplars, labels, self.judgements, strict=True):
             state = State.QUARANTINED if judged.quarantine else State.SERVED
-            blank = StoredRow(known.next_id, 0, label, exemplar.source, state, judged.reason, "", 0.0, in_base=False)
-            rows.append(moment.stamped(blank))
+            blank = StoredRow(known.next_id, 0, label, exemplar.source, state, "", "", 0.0, in_base=False, added=True)
+            rows.append(moment.stamped(blank, reason=judged.reason))
             known.put(rows[-1])
             known.next_id += 1
         entry = moment.entry(
@@ -134,14 +134,13 @@ class Relabelling:
             state, reason = (State.QUARANTINED, judged.reason) if doubtful else (row.state, row.reason)
             rows.append(moment.stamped(row, label=label, state=state, reason=reason))
             known.put(rows[-1])
-        stays, leaves = [], []
-        for before, after in zip(was, rows, strict=True):
-            if before.state == State.SERVED:
-                (stays if after.state == State.SERVED else leaves).append((before, after))
-        moved = [pair for pair in stays if pair[0].label != pair[1].label]
+        served = [pair for pair in zip(was, rows, strict=True) if pair[0].state == State.SERVED]
+        moved = [pair for pair in served if pair[1].state == State.SERVED and pair[0].label != pair[1].label]
+        leaves = [pair for pair in served if pair[1].state != State.SERVED]
         ids, of = _ids_and_labels([after for _, after in moved])
         gone, _ = _ids_and_labels([after for _, after in leaves])
-        kept = dict(zip(gone.tolist(), map(bytes, vectors(gone)), strict=True))  # of the base too: it may be folded away
+        # Also of one of the base, whose embedding is gone once it is folded away.
+        kept = {each: vector.tobytes() for each, vector in zip(gone.tolist(), vectors(gone), strict=True)} if leaves else {}
         names = {"labels": list(self.labels.values()), "before": [known.class_names[row.label] for row in was]}
         entry = moment.entry("relabel", rows, names, labels=begun, vectors=kept)
         changes = Changes(relabelled=ids, labels=of, deleted=gone)

@@ -17,10 +17,8 @@ from holdfast.model.answers import Floats
 from holdfast.server.store.database import Database
 from holdfast.server.store.errors import (
     InvalidChangeError,
-    JournalDamagedError,
     JournalMismatchError,
     StoreError,
-    StoreFullError,
 )
 from holdfast.server.store.lock import StoreLock
 from holdfast.server.store.records import ChangeReceipt, State
@@ -28,7 +26,7 @@ from holdfast.server.store.schema import SCHEMA_VERSION, TABLES, Entry, StoredRo
 
 FILE = "journal.sqlite"
 
-COLUMNS = "id, revision, label, source, state, reason, author, time, in_base"
+COLUMNS = "id, revision, label, source, state, reason, author, time, in_base, added"
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ class Journal:
                 labels = [_sealed((i, name, entry.sequence)) for i, name in entry.labels.items()]
                 run("INSERT INTO labels VALUES (?,?,?,?)", labels)
                 rows = [(*row.values(), 0, checksum(*row.values())) for row in entry.rows]
-                run("INSERT OR REPLACE INTO exemplars VALUES (?,?,?,?,?,?,?,?,?,?,?)", rows)
+                run("INSERT OR REPLACE INTO exemplars VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", rows)
                 run("INSERT OR REPLACE INTO embeddings VALUES (?,?,?)", [_sealed(pair) for pair in entry.vectors.items()])
                 pictures = [_sealed((each.id, each.image, each.thumbnail)) for each in entry.images]
                 run("INSERT OR REPLACE INTO images VALUES (?,?,?,?)", pictures)
@@ -231,7 +229,7 @@ class Journal:
                 row = replace(self._row(values), in_base=values[0] in based)
                 folded = row.revision <= sequence and row.state != State.QUARANTINED
                 updated.append((*row.values(), int(folded), checksum(*row.values())))
-            connection.executemany("INSERT OR REPLACE INTO exemplars VALUES (?,?,?,?,?,?,?,?,?,?,?)", updated)
+            connection.executemany("INSERT OR REPLACE INTO exemplars VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", updated)
             connection.execute("DELETE FROM embeddings WHERE id IN (SELECT id FROM exemplars WHERE folded = 1)")
             connection.execute(*_standing_row(standing))
 

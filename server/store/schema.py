@@ -20,8 +20,8 @@ CREATE TABLE changes (
 CREATE TABLE labels (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, revision INTEGER NOT NULL, checksum BLOB NOT NULL);
 CREATE TABLE exemplars (
     id INTEGER PRIMARY KEY, revision INTEGER NOT NULL, label INTEGER NOT NULL, source TEXT NOT NULL, state INTEGER NOT NULL,
-    reason TEXT NOT NULL, author TEXT NOT NULL, time REAL NOT NULL, in_base INTEGER NOT NULL, folded INTEGER NOT NULL,
-    checksum BLOB NOT NULL
+    reason TEXT NOT NULL, author TEXT NOT NULL, time REAL NOT NULL, in_base INTEGER NOT NULL, added INTEGER NOT NULL,
+    folded INTEGER NOT NULL, checksum BLOB NOT NULL
 );
 CREATE INDEX unfolded ON exemplars (id) WHERE folded = 0;
 CREATE TABLE embeddings (id INTEGER PRIMARY KEY, vector BLOB NOT NULL, checksum BLOB NOT NULL);
@@ -55,6 +55,7 @@ class StoredRow:
     Attributes:
         id, revision, label, source, state, reason, author, time: as in ExemplarRecord; the label is a label id.
         in_base: whether the bundle that the journal stands on holds it.
+        added: whether it came by the journal, not by the bundle that the store began with.
 
     """
 
@@ -67,18 +68,19 @@ class StoredRow:
     author: str
     time: float
     in_base: bool
+    added: bool
 
     def values(self) -> tuple[Any, ...]:
         """As SQLite takes them, without `folded` and checksum."""
         plain = (self.id, self.revision, self.label, self.source, int(self.state), self.reason, self.author)
-        return (*plain, self.time, int(self.in_base))
+        return (*plain, self.time, int(self.in_base), int(self.added))
 
     @classmethod
     def of(cls, values: tuple[Any, ...], where: str) -> Self:
         """From values, and their checksum after them. Raises JournalDamagedError."""
         check(f"exemplar {values[0]} of {where}", values[-1], *values[:-1])
-        each, revision, label, source, state, reason, author, time, in_base, _ = values
-        return cls(each, revision, label, source, State(state), reason, author, time, bool(in_base))
+        each, revision, label, source, state, reason, author, time, in_base, added, _ = values
+        return cls(each, revision, label, source, State(state), reason, author, time, bool(in_base), bool(added))
 
 
 @dataclass(frozen=True, slots=True)
