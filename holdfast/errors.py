@@ -42,3 +42,7 @@ class ImageError(HoldfastError):
         super().__init__(f"{field}: {reason}")
         self.field = field
         self.reason = reason
+
+
+class RetrieverUnavailableError(HoldfastError):
+    """An index on another machine that does not answer now, and may answer again: worth another try."""

@@ -188,7 +188,7 @@ def add_exemplars(
     names = np.array([f"tiny/{i}" for i in ids] if sources is None else sources)
     writer.add("exemplars.npz", Exemplars(ids, labels, names, np.zeros(len(ids), dtype=np.uint8)).save)
     record = IndexRecord(
-        kind=kind,
+        kind=index.kind,
         exemplars=len(ids),
         recall_at_k=1,
         disagreement_ratio=disagreement,
@@ -219,7 +219,7 @@ def write_bundle(
         exemplars: labelled images to index; none leaves the bundle without an index.
         held_out: labelled images to calibrate on; none leaves it without credibility.
         gradient: whether it has a gradient graph.
-        kind: of the index.
+        kind: of the index, or the address of a remote one.
         disagreement: what the manifest says of labels that their neighbours contradict.
         changes: fields of the manifest.
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 
 import tyro
-from rich.console import Console
 
+from holdfast.console import Console
 from holdfast.data import load
 from holdfast.exit_status import exit_status, explain_statuses
 from holdfast.trainer.config import TrainConfig

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
+from holdfast.console import Console, track
 from holdfast.data.labelled import DataError, LabelledImages, hold_out
 from holdfast.errors import ImageError
 from holdfast.model.preprocess import InputContract, decode_image

@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health_aio
 
 from holdfast.model.preprocess import Pixels
-from holdfast.server.core.errors import QueueFullError
+from holdfast.server.core.errors import IndexUnavailableError, QueueFullError
 from holdfast.server.core.request import CANARY, NO_DEADLINE, InferenceBackend
 
 log = logging.getLogger(__name__)
@@ -69,6 +69,8 @@ class Health:
                     await self._backend.submit([self._canary()], NO_DEADLINE, CANARY)
         except QueueFullError:
             return self._backend.alive()  # busy is not ill
+        except IndexUnavailableError:  # the engine has logged it
+            return False
         except Exception:  # a late canary, or a model that fails: either way it does not answer
             log.exception("the canary was not answered")
             return False

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from holdfast.errors import RetrieverUnavailableError
 from holdfast.model.classifier import Retrieval
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.admission import Admission
 from holdfast.server.core.description import ModelDescription
-from holdfast.server.core.errors import DeadlineError, EngineError
+from holdfast.server.core.errors import DeadlineError, EngineError, IndexUnavailableError
 from holdfast.server.core.observers import Observers
 from holdfast.server.core.queue import Call, Piece, RequestQueue, deliver, fail, stack
 from holdfast.server.core.request import LABELS, NO_DEADLINE, BatchSlice, Images, Want
@@ -61,7 +62,8 @@ class Batcher:
 
     Both halves of a batch, `retrieve` and `decide`, run on the engine thread, or, where there are `finishers`, `decide` runs on
     so many threads of its own, each of which may be a batch behind. An exception of either fails the calls of that batch with
-    EngineError, and the next batch is served. One call is answered by one model, also where it is in several batches.
+    EngineError, or with IndexUnavailableError where an index on another machine does not answer, and the next batch is served.
+    One call is answered by one model, also where it is in several batches.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class Batcher:
         Raises:
             DeadlineError: the deadline passed while they waited.
             EngineError: the model failed on a batch of theirs.
+            IndexUnavailableError: the index did not answer.
 
         """
         return await self.enqueue(images, deadline, want, caller) if len(images) else []
@@ -207,9 +210,13 @@ class Batcher:
         self._observers.answered(batch.model, batch.images, pieces, results)
 
     def _failed(self, pieces: list[Piece], error: Exception) -> None:
-        log.error("the model failed on a batch of %d images", sum([piece.count for piece in pieces]), exc_info=error)
         self._metrics.engine_failures.inc()
-        self._hand_back(fail, [piece.call for piece in pieces], EngineError)
+        calls = [piece.call for piece in pieces]
+        if isinstance(error, RetrieverUnavailableError):
+            self._hand_back(fail, calls, IndexUnavailableError)  # the index has logged it, once and not for every batch
+            return
+        log.error("the model failed on a batch of %d images", sum([piece.count for piece in pieces]), exc_info=error)
+        self._hand_back(fail, calls, EngineError)
 
     def _take(self) -> tuple[ModelSnapshot, list[Piece]] | None:
         """Wait for a batch: full, or its oldest image has waited long enough. Pins the model. None at the end."""

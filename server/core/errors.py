@@ -58,8 +58,16 @@ class DeadlineError(Exception):
 class EngineError(Exception):
     """The encoder, the index or the vote failed on a batch; the log says how."""
 
+    MESSAGE = "the model failed on this batch; the server's log says how"
+
     def __init__(self) -> None:
-        super().__init__("the model failed on this batch; the server's log says how")
+        super().__init__(self.MESSAGE)
+
+
+class IndexUnavailableError(EngineError):
+    """The index lies on another machine, and does not answer now; the log says which and why."""
+
+    MESSAGE = "the index does not answer; try again in a moment"
 
 
 class EngineGoneError(Exception):

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from holdfast.model.answers import Answers, Neighbours
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.description import ModelDescription
-from holdfast.server.core.errors import DeadlineError, DrainingError, EngineError, QueueFullError
+from holdfast.server.core.errors import DeadlineError, DrainingError, EngineError, IndexUnavailableError, QueueFullError
 from holdfast.server.core.request import BatchSlice, CallKind, Images, Want
 from holdfast.server.core.result import AnsweredBatch, row_type
 from holdfast.server.workers.frames import WireError, frame
@@ -40,7 +40,7 @@ HEAD = max(_REQUEST_HEAD.size + CALLER_BYTES, _ANSWERS_HEAD.size)
 """Bytes of the longest head."""
 
 _KINDS = tuple(CallKind)  # looked up at every request: quicker than by value
-_REASONS: tuple[type[Exception], ...] = (EngineError, DeadlineError, DrainingError, QueueFullError)
+_REASONS: tuple[type[Exception], ...] = (EngineError, DeadlineError, DrainingError, QueueFullError, IndexUnavailableError)
 
 
 @dataclass(frozen=True, slots=True)

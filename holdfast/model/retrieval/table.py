@@ -46,6 +46,8 @@ class RetrieverKind:
         on_gpu: "module:Class" over a loaded one, for encoders that run on a GPU; "" where the index stays where it is.
         exact: whether it finds all of the k nearest, or else is not to be served.
         rounds: whether `build` takes `half=True`, which rounds embeddings to float16.
+        remote: whether it lies on another machine. Its name for the index builder is then an address, "KIND://...", which its
+            `build` takes as `address` and its `check_address` looks at beforehand.
 
     """
 
@@ -55,6 +57,7 @@ class RetrieverKind:
     on_gpu: str = ""
     exact: bool = False
     rounds: bool = False
+    remote: bool = False
 
 
 RETRIEVERS: dict[str, RetrieverKind] = {
@@ -65,6 +68,9 @@ RETRIEVERS: dict[str, RetrieverKind] = {
         on_gpu="holdfast.model.retrieval.flat_gpu:GpuFlatIndex",
         exact=True,
         rounds=True,
+    ),
+    "milvus": RetrieverKind(
+        "holdfast.model.retrieval.milvus:MilvusIndex", files=("index.milvus.json",), extra="milvus", remote=True
     ),
 }
 """By the name in the manifest."""
@@ -83,21 +89,37 @@ def retriever_kind(name: str) -> RetrieverKind:
 def build_retriever(name: str, bank: Bank, *, half: bool = False) -> StoredRetriever:
     """Index a bank. With `half`, its embeddings are rounded to float16.
 
+    Args:
+        name: a kind, or the address of a remote one: "milvus://HOST:PORT".
+        bank: the exemplars.
+        half: whether to round.
+
     Raises:
-        BundleError: there is no such kind, its package is not installed, or it does not round.
+        BundleError: there is no such kind, its package is not installed, it does not round, or the address will not do.
+        RetrieverUnavailableError: a remote one does not answer.
 
     """
     check_buildable(name, half=half)
-    built: StoredRetriever = _load(name, RETRIEVERS[name].implementation).build(bank, **({"half": True} if half else {}))
+    kind, _, address = name.partition("://")
+    options: dict[str, object] = {"half": True} if half else {}
+    if address:
+        options["address"] = name
+    built: StoredRetriever = _load(kind, RETRIEVERS[kind].implementation).build(bank, **options)
     return built
 
 
 def check_buildable(name: str, *, half: bool = False) -> None:
     """Find out, before anything is embedded, whether such an index can be built. Raises as `build_retriever`."""
-    kind = retriever_kind(name)
+    short, _, address = name.partition("://")
+    kind = retriever_kind(short)
+    if bool(address) != kind.remote:
+        example = f"{short}://HOST:PORT" if kind.remote else short
+        raise BundleError(f"an index of kind {short!r} is asked for as {example}, not as {name!r}")
     if half and not kind.rounds:
-        raise BundleError(f"an index of kind {name!r} does not round embeddings to float16: leave --half away")
-    _load(name, kind.implementation)
+        raise BundleError(f"an index of kind {short!r} does not round embeddings to float16: leave --half away")
+    implementation = _load(short, kind.implementation)
+    if address:
+        implementation.check_address(name)
 
 
 def writers_of(index: StoredRetriever) -> dict[str, FileWriter]:

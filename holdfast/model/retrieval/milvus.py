@@ -1,0 +1,215 @@
+"""Exemplars in a Milvus collection, for what outgrows one machine. Several servers may search one collection.
+
+Milvus finds candidates; ids, labels and similarities come to the classifier, which keeps vote, credibility and margins. What a
+server has changed itself, and Milvus may not show yet, is the matter of `holdfast.model.retrieval.live`.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from holdfast.errors import ContractMismatchError, RetrieverUnavailableError
+from holdfast.model.answers import Floats, Ints, Neighbours
+from holdfast.model.retrieval.base import Bank, padded, refuse_misfit
+from holdfast.model.retrieval.milvus_address import CollectionRecord, parse_target
+from holdfast.model.retrieval.milvus_collection import MOST_NEIGHBOURS, MilvusCollection, connect, search_parameters, translated
+
+if TYPE_CHECKING:
+    from holdfast.model.retrieval.table import FileWriter, Parameters
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 10.0
+
+RETRY_EVERY_S = 0.25
+"""While the server does not answer, one search in this time finds out whether it does again; the others fail at once."""
+
+
+class MilvusIndex:
+    """Approximate search by inner product in a Milvus collection.
+
+    A search sees every row that was written more than some seconds before (bounded staleness). A server that does not answer
+    costs one search its timeout; those that follow fail at once, until one that tries again every quarter of a second succeeds.
+
+    Args:
+        collection: that is loaded.
+        size: rows that it is known to hold.
+
+    """
+
+    kind: ClassVar[str] = "milvus"
+
+    def __init__(self, collection: MilvusCollection, size: int) -> None:
+        self.collection, self._size = collection, size
+        self._lock = threading.Lock()
+        self._retry_at = 0.0  # time.monotonic() from which a search may try again; 0 while all is well
+        self._away_since, self._outage = 0.0, ""
+
+    @classmethod
+    def build(cls, bank: Bank, *, address: str, advance: Callable[[int], None] = lambda _: None) -> Self:
+        """Make a collection of a bank.
+
+        Args:
+            bank: the exemplars.
+            address: milvus://HOST:PORT, see `parse_target`.
+            advance: called with the number of rows after each that were written.
+
+        Raises:
+            BundleError, RetrieverUnavailableError: see `parse_target` and `MilvusCollection.create`.
+
+        """
+        return cls(MilvusCollection.create(parse_target(address), bank, advance), len(bank.ids))
+
+    @staticmethod
+    def check_address(address: str) -> None:
+        """Find out whether a Milvus server answers there. Raises as `build`."""
+        target = parse_target(address)
+        connect(
+            CollectionRecord(address=target.address, database=target.database, collection="", dim=1), CONNECT_TIMEOUT_S
+        ).close()
+
+    def __str__(self) -> str:
+        options = self.collection.record.options
+        return f"Milvus, {options.index}, collection {self.collection.record.collection} on {self.collection.client_address}"
+
+    @property
+    def size(self) -> int:
+        """Number of exemplars M, as of the time of opening."""
+        return self._size
+
+    @property
+    def dim(self) -> int:
+        """Embedding dimension D."""
+        return self.collection.record.dim
+
+    def search(self, queries: Floats, k: int) -> Neighbours:
+        """The k nearest exemplars of float32 [N, D] queries; see `Retriever.search`.
+
+        Raises:
+            RetrieverUnavailableError: Milvus does not answer within the timeout, or has not since.
+            ContractMismatchError: more neighbours than Milvus returns.
+
+        """
+        refuse_misfit(self, queries, k)
+        options = self.collection.record.options
+        fetched = k * options.refine if options.index == "ivf_sq8" else k
+        if k > MOST_NEIGHBOURS:
+            raise ContractMismatchError(f"k = {k} neighbours asked of Milvus, which returns at most {MOST_NEIGHBOURS}")
+        if len(queries) == 0:
+            nothing = np.zeros((0, k), dtype=np.int64)
+            return Neighbours(nothing, nothing, nothing.astype(np.float32))
+        hits = self._ask(queries, min(fetched, MOST_NEIGHBOURS), vectors=fetched != k)
+        if fetched != k:
+            return _ranked_again(hits, queries, k)
+        return _neighbours([(hit.ids, hit.distances, _labels(hit)) for hit in hits], k)
+
+    def _ask(self, queries: Floats, k: int, *, vectors: bool) -> Any:
+        """Milvus's own answer. At an outage one caller at a time tries again, and the others fail at once."""
+        record = self.collection.record
+        was_away = self._refuse_while_away()
+        try:
+            with translated(record):
+                if was_away:  # a server that was started again may hold the collection without having loaded it
+                    self.collection.client.load_collection(record.collection, timeout=record.options.timeout)
+                found = self.collection.client.search(
+                    record.collection,
+                    data=list(np.ascontiguousarray(queries, dtype=np.float32)),
+                    limit=k,
+                    anns_field="embedding",
+                    output_fields=["label", "embedding"] if vectors else ["label"],
+                    search_params={"metric_type": "IP", "params": search_parameters(record.options, k)},
+                    timeout=record.options.timeout,
+                )
+        except RetrieverUnavailableError as error:
+            self._away(str(error))
+            raise
+        if was_away or self._retry_at:
+            self._back()
+        return found
+
+    def _away(self, reason: str) -> None:
+        with self._lock:
+            now = time.monotonic()
+            if not self._away_since:
+                self._away_since = now
+                log.error("%s; what needs it fails until it answers", reason)
+            self._outage, self._retry_at = reason, now + RETRY_EVERY_S
+
+    def _back(self) -> None:
+        with self._lock:
+            log.warning("%s answers again, after %.1f s", self.collection.where, time.monotonic() - self._away_since)
+            self._away_since = self._retry_at = 0.0
+
+    def _refuse_while_away(self) -> bool:
+        """Whether this is the search that tries again after an outage; raises for every other one during it."""
+        with self._lock:
+            if not self._retry_at:
+                return False
+            if time.monotonic() < self._retry_at:
+                raise RetrieverUnavailableError(self._outage)
+            self._retry_at = time.monotonic() + RETRY_EVERY_S + self.collection.record.options.timeout
+            return True
+
+    def writers(self) -> tuple["FileWriter", ...]:
+        """What writes which collection it is, as JSON."""
+        return (self.collection.record.write,)
+
+    @property
+    def parameters(self) -> "Parameters":
+        """Nothing: the file says all."""
+        return {}
+
+    @classmethod
+    def load(cls, path: Path, ids: Ints, labels: Ints) -> Self:
+        """Connect to the collection of a bundle.
+
+        Args:
+            path: what `writers` wrote.
+            ids: int64 [M], what the exemplars' table says that it held when it was built.
+            labels: int64 [M], theirs; what the collection says now is what counts.
+
+        Raises:
+            RetrieverUnavailableError: no answer from the server.
+            BundleError, ContractMismatchError: see `MilvusCollection.open`.
+
+        """
+        del labels
+        collection = MilvusCollection.open(CollectionRecord.read(path))
+        return cls(collection, len(ids))
+
+
+def _labels(hit: Any) -> list[int]:
+    return [row["entity"]["label"] for row in hit]
+
+
+def _neighbours(rows: list[tuple[list[int], list[float], list[int]]], k: int) -> Neighbours:
+    """Neighbours of lists of different lengths, one (ids, similarities, labels) a query."""
+    lengths = np.array([len(ids) for ids, _, _ in rows])
+    there = np.arange(k) < lengths[:, np.newaxis]
+    filled = Neighbours(
+        np.full((len(rows), k), -1, dtype=np.int64),
+        np.full((len(rows), k), -1, dtype=np.int64),
+        np.full((len(rows), k), -np.inf, dtype=np.float32),
+    )
+    filled.ids[there] = list(chain.from_iterable(ids for ids, _, _ in rows))
+    filled.similarities[there] = list(chain.from_iterable(similarities for _, similarities, _ in rows))
+    filled.labels[there] = list(chain.from_iterable(labels for _, _, labels in rows))
+    return filled
+
+
+def _ranked_again(hits: Any, queries: Floats, k: int) -> Neighbours:
+    """The k nearest of more candidates, by exact similarity to embeddings that came with them."""
+    rows = []
+    for hit, query in zip(hits, queries, strict=True):
+        embeddings = np.array([row["entity"]["embedding"] for row in hit], dtype=np.float32).reshape(-1, queries.shape[1])
+        similarities = embeddings @ query.astype(np.float32)
+        order = np.argsort(-similarities, kind="stable")[:k]
+        ids, labels = np.array(hit.ids)[order], np.array(_labels(hit))[order]
+        rows.append((ids.tolist(), similarities[order].tolist(), labels.tolist()))
+    return padded(_neighbours(rows, k), k)

@@ -1,0 +1,203 @@
+"""Exemplars in a real Milvus server: the same answers as from an index in memory, several servers, and its outages."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from holdfast.bundle.reader import Bundle
+from holdfast.errors import BundleError, ContractMismatchError, HoldfastError, RetrieverUnavailableError
+from holdfast.model.retrieval.base import Bank, nearest
+from holdfast.model.retrieval.flat import FlatIndex
+
+pytest.importorskip("pymilvus", reason="pip install 'holdfast[milvus]'")
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from bench.harness.milvus_server import MilvusProcess, running_milvus
+from holdfast.model.retrieval.milvus import MilvusIndex
+from holdfast.model.retrieval.milvus_address import CollectionRecord, parse_target
+from holdfast.model.retrieval.milvus_collection import MilvusCollection
+from holdfast.protos.holdfast.v1 import holdfast_pb2
+from tests.server.running import NOT_SERVING, LoopThread, Served, refusal, start, wait_for
+from tests.server.tiny import COLOURS, coloured, raw, write_bundle
+
+K = 5
+SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.fixture(scope="module")
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusProcess]:
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(running_milvus(tmp_path_factory.mktemp("milvus")))
+        except HoldfastError as error:
+            pytest.skip(str(error))
+        yield server
+
+
+@pytest.fixture(scope="module")
+def bank() -> Bank:
+    random = np.random.default_rng(0)
+    embeddings = random.normal(size=(3000, 16)).astype(np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    embeddings[100:104] = embeddings[99]  # equals, which have to come in the order of their ids
+    return Bank(embeddings, np.arange(3000) * 3 + 5, random.integers(0, 4, 3000))
+
+
+def built(milvus: MilvusProcess, bank: Bank, options: str) -> MilvusIndex:
+    return MilvusIndex.build(bank, address=f"milvus://{milvus.address}?{options}")
+
+
+@pytest.fixture(scope="module")
+def index(milvus: MilvusProcess, bank: Bank) -> MilvusIndex:
+    """A collection that tests may add to, above id 100,000; building one takes seconds."""
+    return built(milvus, bank, "index=ivf&nlist=16&nprobe=16&timeout=20")
+
+
+@pytest.mark.parametrize("options", ["index=ivf", "index=ivf_sq8&nlist=16&nprobe=16&refine=8"])
+def test_it_finds_what_an_index_in_memory_finds(
+    milvus: MilvusProcess, bank: Bank, index: MilvusIndex, options: str, tmp_path: Path
+) -> None:
+    if options != "index=ivf":
+        index = built(milvus, bank, options + "&timeout=20")
+    (write,) = index.writers()
+    write(tmp_path / "index.milvus.json")
+    opened = MilvusIndex.load(tmp_path / "index.milvus.json", bank.ids, bank.labels)
+    queries = bank.embeddings[90:110]
+    found, wanted = nearest(opened, queries, K), nearest(FlatIndex.build(bank), queries, K)
+    np.testing.assert_array_equal(found.ids, wanted.ids)
+    np.testing.assert_array_equal(found.labels, wanted.labels)
+    np.testing.assert_allclose(found.similarities, wanted.similarities, atol=2e-5)
+    assert (opened.size, opened.dim) == (3000, 16)
+
+
+def test_fewer_exemplars_than_neighbours_are_padded(milvus: MilvusProcess, bank: Bank) -> None:
+    index = built(milvus, Bank(bank.embeddings[:3], bank.ids[:3], bank.labels[:3]), "index=flat&timeout=20")
+    found = index.search(bank.embeddings[:2], 5)
+    assert (found.ids[:, 3:] == -1).all()
+    assert np.isneginf(found.similarities[:, 3:]).all()
+    assert sorted(found.ids[0, :3].tolist()) == bank.ids[:3].tolist()
+    index.collection.drop()
+    with pytest.raises(BundleError, match="is not there"):
+        MilvusCollection.open(index.collection.record)
+
+
+def test_changed_rows_are_found_by_every_reader(bank: Bank, index: MilvusIndex) -> None:
+    reader = MilvusIndex(MilvusCollection.open(index.collection.record), len(bank.ids))
+    new = np.eye(16, dtype=np.float32)[:2]
+    index.collection.upsert(new, np.array([100_001, 100_002]), np.array([3, 2]))
+    index.collection.upsert(new[:1], np.array([100_001]), np.array([1]))
+    assert index.collection.labelled([100_001, 100_002, 100_003]) == {100_001: 1, 100_002: 2}
+    index.collection.delete(np.array([100_002, 100_003]))
+    assert index.collection.labelled([100_001, 100_002]) == {100_001: 1}
+    give_up = time.monotonic() + 60
+    while reader.search(new, 1).ids[:, 0].tolist() != [100_001, nearest(index, new[1:], 1).ids[0, 0]]:
+        assert time.monotonic() < give_up, "a reader never saw what was written"
+        time.sleep(0.1)
+    assert reader.search(new, 1).labels[0, 0] == 1
+    assert reader.collection.rows() == 3001
+    index.collection.delete(np.array([100_001]))
+    assert index.collection.rows() == 3000
+
+
+def test_a_collection_of_another_dimension_is_refused(index: MilvusIndex) -> None:
+    with pytest.raises(ContractMismatchError, match="16 dimensions"):
+        MilvusCollection.open(index.collection.record.model_copy(update={"dim": 32}))
+
+
+@pytest.mark.parametrize(
+    ("address", "sign"),
+    [
+        ("milvus://", "no address"),
+        ("http://127.0.0.1", "no address"),
+        ("milvus://a:b@127.0.0.1", "MILVUS_TOKEN"),
+        ("milvus://127.0.0.1?nprobe=0", "nprobe"),
+        ("milvus://127.0.0.1?colour=red", "colour"),
+        ("milvus://127.0.0.1?nprobe", "name=value"),
+        ("milvus://127.0.0.1:99999", "no address"),
+    ],
+)
+def test_an_address_that_will_not_do(address: str, sign: str) -> None:
+    with pytest.raises(BundleError, match=sign):
+        parse_target(address)
+
+
+def test_a_server_that_is_not_there(tmp_path: Path) -> None:
+    record = CollectionRecord(address="http://127.0.0.1:9", collection="none", dim=4)
+    record.write(tmp_path / "index.milvus.json")
+    with pytest.raises(RetrieverUnavailableError, match="127.0.0.1:9"):
+        MilvusIndex.load(tmp_path / "index.milvus.json", np.arange(3), np.arange(3))
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [
+        pytest.param(MilvusProcess.pause, MilvusProcess.resume, id="silent"),
+        pytest.param(MilvusProcess.stop, MilvusProcess.start, id="killed", marks=pytest.mark.slow),
+    ],
+)
+def test_an_outage_is_an_error_in_time_and_ends_by_itself(
+    milvus: MilvusProcess,
+    bank: Bank,
+    index: MilvusIndex,
+    begin: Callable[[MilvusProcess], None],
+    end: Callable[[MilvusProcess], None],
+) -> None:
+    record = index.collection.record
+    hasty = record.model_copy(update={"options": record.options.model_copy(update={"timeout": 1.0})})
+    queries = bank.embeddings[:2]
+    wanted = index.search(queries, K).ids
+    reader = MilvusIndex(MilvusCollection.open(hasty), len(bank.ids))
+    begin(milvus)
+    try:
+        for _ in range(3):
+            with pytest.raises(RetrieverUnavailableError):
+                reader.search(queries, K)
+    finally:
+        end(milvus)
+    give_up = time.monotonic() + 90
+    while True:
+        try:
+            np.testing.assert_array_equal(reader.search(queries, K).ids, wanted)
+            break
+        except RetrieverUnavailableError:
+            assert time.monotonic() < give_up, "the outage never ended"
+            time.sleep(0.1)
+
+
+def test_two_servers_answer_from_one_collection(milvus: MilvusProcess, loop_thread: LoopThread, tmp_path: Path) -> None:
+    """Both answer as an index in memory does; an outage is UNAVAILABLE in time, shows in health, and ends by itself."""
+    write_bundle(tmp_path / "flat")
+    write_bundle(tmp_path / "remote", kind=f"milvus://{milvus.address}?index=flat&timeout=1")
+    images = [coloured(label, 1, seed=50 + label)[0] for label in range(3)]
+    request = holdfast_pb2.ClassifyRequest(images=[raw(image) for image in images], neighbours=K)
+    expected = Bundle.open(tmp_path / "flat").classifier().classify(np.stack(images))
+    with ExitStack() as stack:
+        servers = [start(stack, loop_thread, tmp_path / "remote", canary_interval=0.1) for _ in range(2)]
+        for served in servers:
+            answers = [result.answer for result in served.stub.Classify(request, timeout=30).results]
+            assert [answer.label.name for answer in answers] == list(COLOURS)
+            assert [[n.id for n in answer.neighbours] for answer in answers] == expected.neighbours.ids.tolist()
+            np.testing.assert_allclose([answer.credibility for answer in answers], expected.credibility)
+        milvus.pause()
+        try:
+            for served in servers:
+                for timeout in (30, 1):  # once it is known, it is said at once
+                    call = partial(served.stub.Classify, request, timeout=timeout)
+                    assert refusal(call).code() == grpc.StatusCode.UNAVAILABLE
+                wait_for(partial(_health_is, served, NOT_SERVING))
+        finally:
+            milvus.resume()
+        for served in servers:
+            wait_for(partial(_health_is, served, SERVING), seconds=60)
+            assert len(served.stub.Classify(request, timeout=30).results) == 3
+
+
+def _health_is(served: Served, status: int) -> bool:
+    return health_pb2_grpc.HealthStub(served.channel).Check(health_pb2.HealthCheckRequest(), timeout=10).status == status
