@@ -37,6 +37,12 @@ class IndexChange:
     removed: tuple[Ints, Ints]
     added: tuple[Ints, Ints]
 
+    @property
+    def rows(self) -> int:
+        """How many rows of the index it touches."""
+        added = self.changes.added
+        return len(self.changes.relabelled) + len(self.changes.deleted) + (len(added.ids) if added is not None else 0)
+
 
 class Vectors(Protocol):
     """Gives the embeddings of exemplars that are known."""
@@ -63,9 +69,9 @@ class Moment:
     request_id: str
     fingerprint: bytes
 
-    def entry(self, kind: str, rows: Sequence[StoredRow], detail: dict[str, Any], **more: Any) -> Entry:
-        """As the journal takes it."""
-        return Entry(
+    def planned(self, kind: str, rows: Sequence[StoredRow], index: IndexChange, detail: dict[str, Any], **more: Any) -> Planned:
+        """As the journal takes it, and as it is served."""
+        entry = Entry(
             sequence=self.sequence,
             time=self.time,
             author=self.author.name,
@@ -75,9 +81,11 @@ class Moment:
             ids=tuple(row.id for row in rows),
             states=tuple(row.state for row in rows),
             detail=detail,
+            changed=index.rows,
             rows=tuple(rows),
             **more,
         )
+        return Planned(entry, index)
 
     def stamped(self, row: StoredRow, **changes: Any) -> StoredRow:
         """A row changed now."""
@@ -104,17 +112,17 @@ class Addition:
             rows.append(moment.stamped(blank, reason=judged.reason))
             known.put(rows[-1])
             known.next_id += 1
-        entry = moment.entry(
+        served = np.array([row.state == State.SERVED for row in rows], dtype=np.bool_)
+        ids, of = _ids_and_labels([row for row in rows if row.state == State.SERVED])
+        return moment.planned(
             "add",
             rows,
+            IndexChange(Changes(added=Bank(self.embeddings[served], ids, of)), _none(), (ids, of)),
             {"labels": [each.label for each in self.exemplars], "sources": [each.source for each in self.exemplars]},
             vectors={row.id: vector.tobytes() for row, vector in zip(rows, self.embeddings, strict=True)},
             images=tuple(StoredImage(row.id, *pair) for row, pair in zip(rows, self.images, strict=False)),
             labels=begun,
         )
-        served = np.array([row.state == State.SERVED for row in rows], dtype=np.bool_)
-        ids, of = _ids_and_labels([row for row in rows if row.state == State.SERVED])
-        return Planned(entry, IndexChange(Changes(added=Bank(self.embeddings[served], ids, of)), _none(), (ids, of)))
 
 
 @dataclass(frozen=True)
@@ -142,9 +150,9 @@ class Relabelling:
         # Also of one of the base, whose embedding is gone once it is folded away.
         kept = {each: vector.tobytes() for each, vector in zip(gone.tolist(), vectors(gone), strict=True)} if leaves else {}
         names = {"labels": list(self.labels.values()), "before": [known.class_names[row.label] for row in was]}
-        entry = moment.entry("relabel", rows, names, labels=begun, vectors=kept)
         changes = Changes(relabelled=ids, labels=of, deleted=gone)
-        return Planned(entry, IndexChange(changes, _ids_and_labels([b for b, _ in moved + leaves]), (ids, of)))
+        index = IndexChange(changes, _ids_and_labels([before for before, _ in moved + leaves]), (ids, of))
+        return moment.planned("relabel", rows, index, names, labels=begun, vectors=kept)
 
 
 @dataclass(frozen=True)
@@ -162,8 +170,8 @@ class Deletion:
         for row in rows:
             known.put(row)
         ids, of = _ids_and_labels([row for row in was if row.state == State.SERVED])
-        entry = moment.entry("drop" if self.quarantined else "delete", rows, {})
-        return Planned(entry, IndexChange(Changes(deleted=ids), (ids, of), _none()))
+        index = IndexChange(Changes(deleted=ids), (ids, of), _none())
+        return moment.planned("drop" if self.quarantined else "delete", rows, index, {})
 
 
 @dataclass(frozen=True)
@@ -179,7 +187,7 @@ class Approval:
             known.put(row)
         ids, of = _ids_and_labels(rows)
         change = IndexChange(Changes(added=Bank(vectors(ids), ids, of)), _none(), (ids, of))
-        return Planned(moment.entry("approve", rows, {}), change)
+        return moment.planned("approve", rows, change, {})
 
 
 Change = Addition | Relabelling | Deletion | Approval

@@ -125,6 +125,11 @@ class Journal:
         pages, size = (int(self._database.read(f"PRAGMA {name}")[0][0]) for name in ("page_count", "page_size"))
         return pages * size
 
+    def changed_since(self, sequence: int) -> int:
+        """Rows of the served index that were changed after a sequence, one that was changed twice counted twice."""
+        select = "SELECT coalesce(sum(changed), 0) FROM changes WHERE sequence > ?"
+        return int(self._database.read(select, [sequence])[0][0])
+
     def write(self, entries: Sequence[Entry]) -> None:
         """Write changes, all of them or none, and return once they are durable.
 
@@ -134,7 +139,7 @@ class Journal:
         """
         with self._database.transaction() as connection:
             run = connection.executemany
-            run("INSERT INTO changes VALUES (?,?,?,?,?,?,?,?,?,?)", [_sealed(each.values()) for each in entries])
+            run("INSERT INTO changes VALUES (?,?,?,?,?,?,?,?,?,?,?)", [_sealed(each.values()) for each in entries])
             for entry in entries:
                 labels = [_sealed((i, name, entry.sequence)) for i, name in entry.labels.items()]
                 run("INSERT INTO labels VALUES (?,?,?,?)", labels)

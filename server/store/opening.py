@@ -15,7 +15,7 @@ from holdfast.server.core.sources import SourceLookup, TableSources
 from holdfast.server.store.catalogue import BaseRows, Catalogue
 from holdfast.server.store.errors import JournalMismatchError
 from holdfast.server.store.journal import Journal, Standing
-from holdfast.server.store.served import ServedExemplars, begin, replay, rows_changed
+from holdfast.server.store.served import ServedExemplars, begin, replay
 from holdfast.server.store.writer import StoreState
 
 NOT_OF_THE_INDEX = (ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, "calibration.npz")
@@ -92,8 +92,13 @@ def standing_of(journal: Journal, manifest: Manifest, where: Path) -> Standing:
     return standing
 
 
-def state_of(journal: Journal, base: Base, stale_above: float) -> StoreState:
-    """What a base and the journal over it serve. Raises JournalDamagedError."""
+def state_of(journal: Journal, base: Base, stale_above: float, calibrated_at: int = 0) -> StoreState:
+    """What a base, whose credibility has seen changes up to a sequence, and the journal over it serve.
+
+    Raises:
+        JournalDamagedError: the journal's bytes are not those that were written.
+
+    """
     rows, begun = journal.rows(), journal.labels()
     class_names = _class_names(base.class_names, begun)
     known = Catalogue.of(BaseRows(base.table), class_names, rows, journal.largest_id)
@@ -101,7 +106,7 @@ def state_of(journal: Journal, base: Base, stale_above: float) -> StoreState:
     change = replay(base.index, rows, vectors, known)
     index, soft = begin(base.index, base.soft, change, len(class_names))
     sources = JournalSources(TableSources(lambda: base.table), known)
-    changed = rows_changed(change)
+    changed = journal.changed_since(calibrated_at)
     served = ServedExemplars(
         index,
         soft,

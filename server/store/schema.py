@@ -14,8 +14,8 @@ TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE changes (
     sequence INTEGER PRIMARY KEY, time REAL NOT NULL, author TEXT NOT NULL, request_id TEXT NOT NULL, kind TEXT NOT NULL,
-    fingerprint BLOB NOT NULL, ids TEXT NOT NULL, states TEXT NOT NULL, detail TEXT NOT NULL, checksum BLOB NOT NULL,
-    UNIQUE (author, request_id)
+    fingerprint BLOB NOT NULL, ids TEXT NOT NULL, states TEXT NOT NULL, detail TEXT NOT NULL, changed INTEGER NOT NULL,
+    checksum BLOB NOT NULL, UNIQUE (author, request_id)
 );
 CREATE TABLE labels (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, revision INTEGER NOT NULL, checksum BLOB NOT NULL);
 CREATE TABLE exemplars (
@@ -104,6 +104,7 @@ class Entry:
         fingerprint: of what was asked for.
         ids, states: the receipt.
         detail: what the audit trail is to say, as JSON.
+        changed: rows of the served index that it changes.
         rows: exemplars as they are afterwards.
         vectors: embeddings of rows that had none in the journal, as float32 bytes, by id.
         images: their pictures, where these are kept.
@@ -120,6 +121,7 @@ class Entry:
     ids: tuple[int, ...]
     states: tuple[State, ...]
     detail: dict[str, Any]
+    changed: int
     rows: tuple[StoredRow, ...]
     vectors: dict[int, bytes] = field(default_factory=dict)
     images: tuple[StoredImage, ...] = ()
@@ -132,6 +134,7 @@ class Entry:
         return (
             *(self.sequence, self.time, self.author, self.request_id, self.kind, self.fingerprint, ids, states),
             detail,
+            self.changed,
         )
 
     @property

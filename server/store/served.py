@@ -61,7 +61,7 @@ class ServedExemplars:
             # What leaves is asked for before, what comes after: a row that is deleted may be gone, one that comes is new.
             removed = _vectors(index, change.removed[0], soft)
             index = index.with_changes(change.changes)
-            changed += rows_changed(change)
+            changed += change.rows
             if soft is not None:
                 added = _vectors(index, change.added[0], soft)
                 soft = soft.with_changes((added, change.added[1]), (removed, change.removed[1]), len(class_names))
@@ -83,12 +83,6 @@ class ServedExemplars:
             classifier=snapshot.classifier.with_index(self.index, len(self.class_names), self.soft),
             sources=self.sources,
         )
-
-
-def rows_changed(change: IndexChange) -> int:
-    """How many rows of the index a change touches."""
-    added = change.changes.added
-    return len(change.changes.relabelled) + len(change.changes.deleted) + (len(added.ids) if added is not None else 0)
 
 
 def replay(base: Retriever, rows: Sequence[StoredRow], vectors: Mapping[int, Floats], known: Catalogue) -> IndexChange:

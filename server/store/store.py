@@ -197,7 +197,7 @@ class ExemplarStore:
             self._waiting -= rows
 
     def _changed(self) -> None:
-        """After each publication, on the writer's thread."""
+        """After each publication, before it is acknowledged, on the writer's thread."""
         self._show()
 
     def _show(self) -> None:

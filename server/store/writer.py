@@ -62,7 +62,7 @@ class Writer:
         journal: of the store.
         state: of the store.
         limits: what is allowed.
-        after: called after each publication, on this thread.
+        after: called after each publication and before it is acknowledged, on this thread.
 
     """
 
@@ -175,11 +175,12 @@ class Writer:
         state.known.keep(group.draft)
         state.served = state.served.after(group.planned, state.known.class_names)
         self._holder.publish_next(state.served.placed_in)
+        for planned in group.planned:
+            self._metrics.changes.labels(planned.entry.kind).inc()
+        self._after()
         for ticket, planned in zip(group.tickets, group.planned, strict=True):
             entry = planned.entry
-            self._metrics.changes.labels(entry.kind).inc()
             ticket.succeed(ChangeReceipt(entry.sequence, entry.ids, entry.states))
-        self._after()
 
     def _refuse(self, ticket: Ticket, error: StoreError) -> None:
         self._metrics.refused.labels(type(error).__name__).inc()
