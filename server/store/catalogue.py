@@ -9,8 +9,8 @@ import numpy as np
 from holdfast.bundle.exemplars import Exemplars
 from holdfast.model.answers import Ints
 from holdfast.server.store.errors import UnknownExemplarError
+from holdfast.server.store.journal.schema import StoredRow
 from holdfast.server.store.records import State
-from holdfast.server.store.schema import StoredRow
 
 
 class BaseRows:

@@ -12,8 +12,8 @@ from holdfast.model.retrieval.base import Bank
 from holdfast.model.retrieval.live import Changes
 from holdfast.server.store.catalogue import Catalogue
 from holdfast.server.store.errors import InvalidChangeError, UnknownExemplarError, UnknownLabelError
+from holdfast.server.store.journal.schema import JournalEntry, StoredImage, StoredRow
 from holdfast.server.store.records import Author, Judgement, NewExemplar, State
-from holdfast.server.store.schema import Entry, StoredImage, StoredRow
 
 LONGEST_NAME = 200
 """Characters of a class name or a source."""
@@ -55,7 +55,7 @@ class Vectors(Protocol):
 class Planned:
     """A change that is ready to be written and to be served."""
 
-    entry: Entry
+    entry: JournalEntry
     index: IndexChange
 
 
@@ -71,7 +71,7 @@ class Moment:
 
     def planned(self, kind: str, rows: Sequence[StoredRow], index: IndexChange, detail: dict[str, Any], **more: Any) -> Planned:
         """As the journal takes it, and as it is served."""
-        entry = Entry(
+        entry = JournalEntry(
             sequence=self.sequence,
             time=self.time,
             author=self.author.name,

@@ -1,16 +1,16 @@
 """What there is, page by page: exemplars of the base and of the journal as one list."""
 
 from holdfast.server.store.errors import UnknownExemplarError
-from holdfast.server.store.journal import Journal
+from holdfast.server.store.journal.journal import ChangeJournal
+from holdfast.server.store.journal.schema import StoredRow
+from holdfast.server.store.pipeline.writer import StoreState
 from holdfast.server.store.records import ExemplarRecord, State
-from holdfast.server.store.schema import StoredRow
-from holdfast.server.store.writer import StoreState
 
 
 class Listing:
     """Reads a store. Any thread may call it."""
 
-    def __init__(self, journal: Journal, state: StoreState) -> None:
+    def __init__(self, journal: ChangeJournal, state: StoreState) -> None:
         self._journal, self._state = journal, state
 
     def page(self, label: int | None, state: State | None, after_id: int, limit: int) -> list[ExemplarRecord]:

@@ -14,9 +14,9 @@ from holdfast.model.surrogate import SoftKNN, Surrogate
 from holdfast.server.core.sources import SourceLookup, TableSources
 from holdfast.server.store.catalogue import BaseRows, Catalogue
 from holdfast.server.store.errors import JournalMismatchError
-from holdfast.server.store.journal import Journal, Standing
+from holdfast.server.store.journal.journal import ChangeJournal, Standing
+from holdfast.server.store.pipeline.writer import StoreState
 from holdfast.server.store.served import ServedExemplars, begin, replay
-from holdfast.server.store.writer import StoreState
 
 NOT_OF_THE_INDEX = (ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, "calibration.npz")
 """Files of a bundle that say nothing of its exemplars; so does its report."""
@@ -71,7 +71,7 @@ def identity_of(manifest: Manifest) -> str:
     return digest.hexdigest()
 
 
-def standing_of(journal: Journal, manifest: Manifest, where: Path) -> Standing:
+def standing_of(journal: ChangeJournal, manifest: Manifest, where: Path) -> Standing:
     """Which bundle a journal stands on; a new one on this bundle from now on.
 
     Raises:
@@ -92,7 +92,7 @@ def standing_of(journal: Journal, manifest: Manifest, where: Path) -> Standing:
     return standing
 
 
-def state_of(journal: Journal, base: Base, stale_above: float, calibrated_at: int = 0) -> StoreState:
+def state_of(journal: ChangeJournal, base: Base, stale_above: float, calibrated_at: int = 0) -> StoreState:
     """What a base, whose credibility has seen changes up to a sequence, and the journal over it serve.
 
     Raises:

@@ -14,8 +14,8 @@ from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.core.sources import SourceLookup
 from holdfast.server.store.catalogue import Catalogue
 from holdfast.server.store.changes import IndexChange, Planned
+from holdfast.server.store.journal.schema import StoredRow
 from holdfast.server.store.records import State
-from holdfast.server.store.schema import StoredRow
 
 
 @dataclass(frozen=True, eq=False)

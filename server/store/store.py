@@ -13,12 +13,14 @@ from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.metrics.exemplars import ExemplarMetrics
 from holdfast.server.store.changes import LONGEST_NAME, Approval, Deletion, check_name, check_request, label_id
 from holdfast.server.store.errors import InvalidChangeError, StoreClosedError, StoreLimitError
-from holdfast.server.store.journal import Journal
+from holdfast.server.store.journal.journal import ChangeJournal
 from holdfast.server.store.limits import RateLimit
 from holdfast.server.store.listing import Listing
 from holdfast.server.store.opening import Base, standing_of, state_of
 from holdfast.server.store.options import StoreOptions
-from holdfast.server.store.preparation import Preparation
+from holdfast.server.store.pipeline.preparation import Preparation
+from holdfast.server.store.pipeline.tickets import AddRequest, RelabelRequest, Requested, Ticket
+from holdfast.server.store.pipeline.writer import StoreState, Writer
 from holdfast.server.store.records import (
     Author,
     ChangeReceipt,
@@ -29,8 +31,6 @@ from holdfast.server.store.records import (
     State,
     pass_all,
 )
-from holdfast.server.store.tickets import AddRequest, RelabelRequest, Requested, Ticket
-from holdfast.server.store.writer import StoreState, Writer
 
 
 class ExemplarStore:
@@ -42,7 +42,7 @@ class ExemplarStore:
     Changes raise, beside what is said of each: StoreLimitError, StoreFullError, StoreClosedError, InvalidChangeError.
     """
 
-    def __init__(self, options: StoreOptions, journal: Journal, state: StoreState) -> None:
+    def __init__(self, options: StoreOptions, journal: ChangeJournal, state: StoreState) -> None:
         self._options, self._journal, self._state = options, journal, state
         self._writer = Writer(journal, state, options.limits, self._changed)
         self._rate = RateLimit(options.limits.rate)
@@ -67,7 +67,7 @@ class ExemplarStore:
             JournalDamagedError: its bytes are not those that were written.
 
         """
-        journal = Journal.open(options.directory)
+        journal = ChangeJournal.open(options.directory)
         try:
             standing_of(journal, bundle.manifest, bundle.directory)
             state = state_of(journal, Base.of(bundle, snapshot.classifier.surrogate), options.stale_above)

@@ -19,7 +19,7 @@ from holdfast.server.store.errors import (
     UnknownExemplarError,
     UnknownLabelError,
 )
-from holdfast.server.store.journal import FILE
+from holdfast.server.store.journal.journal import FILE
 from holdfast.server.store.limits import RateLimit, StoreLimits
 from holdfast.server.store.records import Author, Judgement, NewExemplar, State
 from tests.bundles import coloured, write_coloured_bundle
@@ -223,8 +223,8 @@ async def test_one_server_at_a_time_has_a_store_open(tmp_path, bundle):
         code = """
             import sys
             from pathlib import Path
-            from holdfast.server.store.journal import Journal
-            Journal.open(Path(sys.argv[1]))
+            from holdfast.server.store.journal.journal import Journal
+            ChangeJournal.open(Path(sys.argv[1]))
         """
         command = [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "store")]
         other = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)

@@ -14,15 +14,15 @@ from typing import Any, Self
 import numpy as np
 
 from holdfast.model.answers import Floats
-from holdfast.server.store.database import Database
 from holdfast.server.store.errors import (
     InvalidChangeError,
     JournalMismatchError,
     StoreError,
 )
-from holdfast.server.store.lock import StoreLock
+from holdfast.server.store.journal.database import Database
+from holdfast.server.store.journal.lock import StoreLock
+from holdfast.server.store.journal.schema import SCHEMA_VERSION, TABLES, JournalEntry, StoredRow, check, checksum
 from holdfast.server.store.records import ChangeReceipt, State
-from holdfast.server.store.schema import SCHEMA_VERSION, TABLES, Entry, StoredRow, check, checksum
 
 FILE = "journal.sqlite"
 
@@ -49,7 +49,7 @@ class Standing:
     folded: int = 0
 
 
-class Journal:
+class ChangeJournal:
     """One open journal. Threads may share it; one of them writes at a time.
 
     Attributes:
@@ -130,7 +130,7 @@ class Journal:
         select = "SELECT coalesce(sum(changed), 0) FROM changes WHERE sequence > ?"
         return int(self._database.read(select, [sequence])[0][0])
 
-    def write(self, entries: Sequence[Entry]) -> None:
+    def write(self, entries: Sequence[JournalEntry]) -> None:
         """Write changes, all of them or none, and return once they are durable.
 
         Raises:

@@ -17,8 +17,8 @@ from holdfast.server.monitor.probes.priority import lower_thread_priority
 from holdfast.server.store.catalogue import Catalogue
 from holdfast.server.store.changes import Addition, Change, Relabelling, fingerprint_of
 from holdfast.server.store.errors import StoreClosedError, StoreError
+from holdfast.server.store.pipeline.tickets import AddRequest, RelabelRequest, Requested, Ticket
 from holdfast.server.store.records import Judge, JudgedRows, Judgement, NewExemplar, State, as_ids
-from holdfast.server.store.tickets import AddRequest, RelabelRequest, Requested, Ticket
 
 log = logging.getLogger(__name__)
 

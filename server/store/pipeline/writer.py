@@ -17,11 +17,11 @@ from holdfast.server.metrics.exemplars import ExemplarMetrics
 from holdfast.server.store.catalogue import Catalogue
 from holdfast.server.store.changes import Addition, Moment, Planned, Relabelling
 from holdfast.server.store.errors import StoreError, StoreFullError
-from holdfast.server.store.journal import Journal
+from holdfast.server.store.journal.journal import ChangeJournal
 from holdfast.server.store.limits import StoreLimits, check_room
+from holdfast.server.store.pipeline.tickets import Ticket
 from holdfast.server.store.records import ChangeReceipt
 from holdfast.server.store.served import ServedExemplars
-from holdfast.server.store.tickets import Ticket
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Writer:
 
     """
 
-    def __init__(self, journal: Journal, state: StoreState, limits: StoreLimits, after: Callable[[], None]) -> None:
+    def __init__(self, journal: ChangeJournal, state: StoreState, limits: StoreLimits, after: Callable[[], None]) -> None:
         self._journal, self._state, self._limits, self._after = journal, state, limits, after
         self._queue: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self._put_back: deque[Ticket] = deque()

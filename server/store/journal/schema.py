@@ -93,7 +93,7 @@ class StoredImage:
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """One change, ready to be written.
 
     Attributes:
