@@ -3,13 +3,13 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
 
+from holdfast.bundle.threat_model import ThreatModel, parse_epsilon
 from holdfast.errors import HoldfastError
 from holdfast.exit_status import explain_statuses
 from holdfast.model.device_choice import DeviceChoice, Precision
@@ -32,7 +32,7 @@ def _epsilons(value: object) -> object:
     if not isinstance(value, list | tuple):
         return value
     parts = [part for item in value for part in (item.split(",") if isinstance(item, str) else [item])]
-    return tuple(float(Fraction(part.strip())) if isinstance(part, str) else part for part in parts if part != "")
+    return tuple(parse_epsilon(part.strip()) if isinstance(part, str) else part for part in parts if part != "")
 
 
 DESCRIPTION = f"""Serve a bundle over gRPC until SIGTERM, with health, and metrics for Prometheus.
@@ -77,6 +77,11 @@ class Settings(BaseSettings):
     )
     watch_interval: float = Field(
         5.0, ge=0, le=3600, description="Seconds between two looks into --bundle-versions; 0: only on SIGHUP or by a call."
+    )
+    canary: Path | None = Field(
+        None,
+        description="File of labelled images, clean and attacked, that every version must answer as well as was recorded before"
+        " it is served: the canary.npz of a bundle. Each bundle's own is always tried.",
     )
     keep_previous: bool = Field(
         False,
@@ -194,8 +199,9 @@ class Settings(BaseSettings):
             )
         if self.workers and sys.platform != "linux":
             raise ValueError("workers need Linux, where processes can share a port; leave them at 0 here")
-        if any(not 0 < epsilon <= 1 for epsilon in self.probe_epsilons):
-            raise ValueError("probe_epsilons are in pixels of [0, 1]: above 0, at most 1")
+        for epsilon in self.probe_epsilons:
+            if not ThreatModel("linf", epsilon).epsilon > 0:
+                raise ValueError("probe_epsilons must be above 0, for instance 2/255,8/255")
         return self
 
 
@@ -215,7 +221,8 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.
     try:
         return CliApp.run(Settings, cli_args=list(arguments))
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        told = ((".".join(map(str, e["loc"])) or "settings", e["msg"].removeprefix("Value error, ")) for e in error.errors())
+        faults = "; ".join(f"{where}: {what}" for where, what in told)
         raise ConfigurationError(f"{faults} (holdfast serve --help)") from None
     except SettingsError as error:
         raise ConfigurationError(f"{error} (holdfast serve --help)") from None
