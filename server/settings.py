@@ -79,6 +79,11 @@ class Settings(StoreSettings):
     watch_interval: float = Field(
         5.0, ge=0, le=3600, description="Seconds between two looks into --bundle-versions; 0: only on SIGHUP or by a call."
     )
+    canary: Path | None = Field(
+        None,
+        description="File of labelled images, clean and attacked, that every version must answer as well as was recorded before"
+        " it is served: the canary.npz of a bundle. Each bundle's own is always tried.",
+    )
     keep_previous: bool = Field(
         False,
         description="Keep the previous version in memory, so that going back to it takes no time and needs no directory."
