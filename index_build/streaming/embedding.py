@@ -11,7 +11,6 @@ import numpy as np
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.sources import Sources
 from holdfast.data.digest import image_digests
-from holdfast.data.sources import LabelledSource
 from holdfast.data.streamed import StreamedSplits
 from holdfast.index_build.streaming.parts import EmbeddedPart, RowRange
 from holdfast.model.device_choice import DeviceChoice
@@ -63,7 +62,7 @@ class EmbeddingJob:
             advance: called with the number of images of each batch.
 
         """
-        source: LabelledSource = getattr(self.splits, piece.split)
+        source = self.splits.part(piece.split)
         embeddings = [np.zeros((0, self.dim), np.float16 if self.half else np.float32)]
         rows, digests, faults = [np.zeros(0, np.int64)], [image_digests(np.zeros((0, 1), np.uint8))], []
         for start in range(piece.start, piece.stop, self.batch_size):
