@@ -18,15 +18,28 @@ from holdfast.server.metrics.endpoint import MetricsEndpoint
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.monitor.table import OBSERVERS
 from holdfast.server.settings import Settings
+from holdfast.server.store.store import ExemplarStore
+from holdfast.server.versions.loading import LoadedVersion
+from holdfast.server.versions.manager import VersionManager
+from holdfast.server.versions.watcher import VersionWatcher
 
 
 class ServedApp:
     """What a server has in one process or in several: settings, a holder of the model, metrics and where these are read."""
 
-    def __init__(self, settings: Settings, holder: ModelHolder, metrics: Metrics) -> None:
-        self.settings, self.holder, self.metrics = settings, holder, metrics
-        self._admin = AdminServer(settings, holder, metrics, None, None) if settings.offers_admin else None
+    def __init__(
+        self,
+        settings: Settings,
+        holder: ModelHolder,
+        metrics: Metrics,
+        first: LoadedVersion | None = None,
+        store: ExemplarStore | None = None,
+    ) -> None:
+        self.settings, self.holder, self.metrics, self.store = settings, holder, metrics, store
         self._endpoint: MetricsEndpoint | None = None
+        self.versions = VersionManager(settings, holder, metrics, first)
+        self._admin = AdminServer(settings, holder, metrics, store, self.versions) if settings.offers_admin else None
+        self._watcher = VersionWatcher(self.versions, settings.watch_interval if settings.bundle_versions else 0.0)
 
     @property
     def metrics_url(self) -> str:
@@ -42,12 +55,25 @@ class ServedApp:
         """Serve another model from the next batch on. Any thread may; arguments and errors as ModelHolder.publish."""
         self.holder.publish(snapshot)
 
+    def request_reload(self) -> None:
+        """Reload soon, or as soon as the server has started. To be called on its event loop."""
+        self._watcher.request()
+
+    async def _stop_versions(self) -> None:
+        await self._watcher.stop()
+        await self.versions.stop()
+
     async def _start_admin(self) -> None:
+        if self.store is not None:
+            self.store.start(self.holder, self.metrics.registry)
         if self._admin is not None:
             await self._admin.start()
 
     async def _drain_admin(self) -> bool:
-        return await self._admin.drain() if self._admin is not None else True
+        finished = await self._admin.drain() if self._admin is not None else True
+        if self.store is not None:
+            await self.store.stop()
+        return finished
 
     def _write_ports(self, address: str) -> None:
         """Write for scripts where the server is: {"address": "host:port", "metrics": "http://...", "admin": "host:port"}."""
@@ -68,10 +94,12 @@ class App(ServedApp):
         settings: Settings,
         holder: ModelHolder,
         *,
+        first: LoadedVersion | None = None,
+        store: ExemplarStore | None = None,
         apis: Sequence[Api] = APIS,
         observers: Sequence[MakeObserver] = OBSERVERS,
     ) -> None:
-        super().__init__(settings, holder, Metrics())
+        super().__init__(settings, holder, Metrics(), first, store)
         self._engine = Engine(settings, holder, self.metrics, observers)
         self._server = GrpcServer(settings, self._engine.batcher, self.metrics, apis)
 
@@ -98,6 +126,7 @@ class App(ServedApp):
         self._engine.start()
         await self._server.start()
         await self._start_admin()
+        self._watcher.start()
         self._write_ports(self.address)
 
     async def watch(self) -> None:
@@ -106,6 +135,7 @@ class App(ServedApp):
 
     async def drain(self) -> bool:
         """Go down: NOT_SERVING, refuse new calls, finish those in flight, close. Returns whether all were finished."""
+        await self._stop_versions()
         changed, finished = await asyncio.gather(self._drain_admin(), self._server.drain())
         self._engine.stop()
         if self._endpoint is not None:

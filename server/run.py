@@ -4,44 +4,37 @@ import asyncio
 import logging
 import signal
 
-from holdfast.bundle.reader import Bundle
 from holdfast.errors import HoldfastError
 from holdfast.server.app import App
 from holdfast.server.core.holder import ModelHolder
-from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.process import loop_factory, quiet_collector, run_unless, stop_signal
 from holdfast.server.settings import Settings
+from holdfast.server.store.options import StoreOptions
+from holdfast.server.store.store import ExemplarStore
+from holdfast.server.versions.loading import LoadedVersion, load_first
 from holdfast.server.workers.app import WorkersApp
 
 
 def run(settings: Settings) -> int:
-    """Open the bundle and serve until SIGTERM or SIGINT. Returns the exit status.
+    """Open the bundle, or the newest version, and serve until SIGTERM or SIGINT. Returns the exit status.
 
     Raises:
         HoldfastError: the bundle or the device will not do, or a port is taken.
 
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    holder = ModelHolder(open_snapshot(settings, version=1))
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # before there is anything to reload
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_serve(settings, holder))
+        return runner.run(_serve(settings, load_first(settings)))
 
 
-def open_snapshot(settings: Settings, version: int) -> ModelSnapshot:
-    """The model of the settings' bundle. Raises HoldfastError where the bundle or the device will not do."""
-    bundle = Bundle.open(
-        settings.bundle,
-        threads=settings.threads,
-        device=settings.device,
-        max_batch=settings.max_batch,
-        precision=settings.precision,
-    )
-    return ModelSnapshot.of(bundle, version)
-
-
-async def _serve(settings: Settings, holder: ModelHolder) -> int:
+async def _serve(settings: Settings, first: LoadedVersion) -> int:
+    app = _make_app(settings, first)
+    del first  # or this frame would hold on to a model that is served no longer
     stopping = stop_signal(signal.SIGTERM, signal.SIGINT)
-    app = WorkersApp(settings, holder) if settings.workers else App(settings, holder)
+    if hasattr(signal, "SIGHUP"):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.request_reload)
     if not await run_unless(stopping, app.start()):
         print(f"ending on {stopping.result()}, while it was warming up", flush=True)
         await app.drain()
@@ -59,11 +52,27 @@ async def _serve(settings: Settings, holder: ModelHolder) -> int:
     return 0 if finished else 1
 
 
+def _make_app(settings: Settings, first: LoadedVersion) -> App | WorkersApp:
+    store = open_store(settings, first)
+    snapshot = first.snapshot if store is None else store.placed_in(first.snapshot)
+    holder = ModelHolder(snapshot.numbered(1))
+    make = WorkersApp if settings.workers else App
+    return make(settings, holder, first=first, store=store)
+
+
+def open_store(settings: Settings, first: LoadedVersion) -> ExemplarStore | None:
+    """The store of the settings over the first version; None where they name none. Raises StoreError."""
+    options = StoreOptions.of(settings)
+    return None if options is None else ExemplarStore.open(options, first.bundle, first.snapshot)
+
+
 def _print_start(app: App | WorkersApp) -> None:
     model, workers = app.holder.current.description, app.settings.workers
     by = f", by {workers} worker process{'es' * (workers > 1)}" if workers else ""
     print(f"holdfast serves {model.name}: {len(model.class_names)} classes, {model.exemplars} exemplars")
     print(f"  on {model.placement.text}")
+    if app.store is not None:
+        print(f"  store    {app.settings.store}, {app.store.sequence} changes so far")
     print(f"  gRPC     {app.address}{by}")
     print(f"  metrics  {app.metrics_url}", flush=True)
     if app.admin_address:

@@ -24,11 +24,16 @@ class ModelDescription(BaseModel):
 
     Attributes:
         version: the snapshot's; a larger one was published later.
+        bundle_version: which bundle it is of: the name of its directory, and the begin of its manifest's SHA-256. Snapshots of
+            one bundle that differ in their exemplars share it. "" where nobody has said.
         name, created, encoder_sha256: of the bundle; `created` is ISO 8601.
         contract: what images are decoded to.
         embedding_dim: D, the length of an embedding.
         class_names: by label.
         exemplars: labelled images in the index.
+        exemplars_revision: sequence of the latest change of the exemplars that it has seen; 0 where none was made.
+        calibration_stale: whether more exemplars have changed since credibility was calibrated than the operator allows.
+        changed_share: exemplars changed since then, for each that it was calibrated with.
         vote: how neighbours become a label.
         abstain_below: the credibility below which an answer abstains, in [0, 1].
         threat_model: the attacker that the encoder was hardened against; epsilon in pixels of [0, 1].
@@ -41,6 +46,7 @@ class ModelDescription(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: int
+    bundle_version: str = ""
     name: str
     created: str
     encoder_sha256: str
@@ -48,6 +54,9 @@ class ModelDescription(BaseModel):
     embedding_dim: int
     class_names: tuple[str, ...]
     exemplars: int
+    exemplars_revision: int = 0
+    calibration_stale: bool = False
+    changed_share: float = 0.0
     vote: VoteParameters
     abstain_below: float
     threat_model: ThreatModelRecord
