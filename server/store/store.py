@@ -16,6 +16,7 @@ from holdfast.server.store.errors import InvalidChangeError, StoreClosedError, S
 from holdfast.server.store.journal.journal import ChangeJournal
 from holdfast.server.store.limits import RateLimit
 from holdfast.server.store.listing import Listing
+from holdfast.server.store.mirror import Mirror, mirror_of
 from holdfast.server.store.opening import Base, standing_of, state_of
 from holdfast.server.store.options import StoreOptions
 from holdfast.server.store.pipeline.preparation import Preparation
@@ -42,8 +43,8 @@ class ExemplarStore:
     Changes raise, beside what is said of each: StoreLimitError, StoreFullError, StoreClosedError, InvalidChangeError.
     """
 
-    def __init__(self, options: StoreOptions, journal: ChangeJournal, state: StoreState) -> None:
-        self._options, self._journal, self._state = options, journal, state
+    def __init__(self, options: StoreOptions, journal: ChangeJournal, state: StoreState, mirror: Mirror | None = None) -> None:
+        self._options, self._journal, self._state, self._mirror = options, journal, state, mirror
         self._writer = Writer(journal, state, options.limits, self._changed)
         self._rate = RateLimit(options.limits.rate)
         self._listing = Listing(journal, state)
@@ -62,7 +63,7 @@ class ExemplarStore:
             snapshot: its model.
 
         Raises:
-            StoreLockedError: another process has it open.
+            StoreLockedError: another process has it open, or another store writes to the bundle's index.
             JournalMismatchError: it belongs to another bundle.
             JournalDamagedError: its bytes are not those that were written.
 
@@ -71,10 +72,11 @@ class ExemplarStore:
         try:
             standing_of(journal, bundle.manifest, bundle.directory)
             state = state_of(journal, Base.of(bundle, snapshot.classifier.surrogate), options.stale_above)
+            mirror = mirror_of(bundle.index, journal, lambda: (state.served.class_names, state.served.index.size))
         except BaseException:
             journal.close()
             raise
-        return cls(options, journal, state)
+        return cls(options, journal, state, mirror)
 
     def placed_in(self, snapshot: ModelSnapshot) -> ModelSnapshot:
         """The model of the bundle with the exemplars of the store."""
@@ -107,6 +109,8 @@ class ExemplarStore:
         )
         self._writer.start(holder, self._metrics)
         self._preparation.start()
+        if self._mirror is not None:
+            self._mirror.start()
         self._open = True
         self._show()
 
@@ -116,6 +120,8 @@ class ExemplarStore:
         if self._preparation is not None:
             await asyncio.to_thread(self._preparation.stop)
         await asyncio.to_thread(self._writer.stop)
+        if self._mirror is not None:
+            await asyncio.to_thread(self._mirror.stop)
         self._journal.close()
 
     @property
@@ -198,6 +204,8 @@ class ExemplarStore:
 
     def _changed(self) -> None:
         """After each publication, before it is acknowledged, on the writer's thread."""
+        if self._mirror is not None:
+            self._mirror.notify()
         self._show()
 
     def _show(self) -> None:

@@ -179,6 +179,11 @@ class ChangeJournal:
         )
         return [self._row(values) for values in found]
 
+    def rows_since(self, revision: int) -> list[StoredRow]:
+        """Exemplars that were changed after a sequence, as they are now, by id."""
+        select = f"SELECT {COLUMNS}, checksum FROM exemplars WHERE revision > ? ORDER BY id"  # noqa: S608 - no text of a caller
+        return [self._row(values) for values in self._database.read(select, [revision])]
+
     def page(self, label: int | None, state: State | None, after_id: int, limit: int) -> list[StoredRow]:
         """Exemplars that are not in the base, by id; without a state, those that are not deleted."""
         where, values = "in_base = 0 AND id > ?", [after_id]
