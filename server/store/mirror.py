@@ -5,10 +5,8 @@ asked for the shared state. An index that does not answer delays that and loses 
 """
 
 import logging
-import socket
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -26,12 +24,7 @@ RETRY_EVERY_S = 1.0
 ROWS_AT_ONCE = 2_000
 
 
-def writer_name(directory: Path) -> str:
-    """By which a shared index knows the store that writes to it."""
-    return f"{socket.gethostname()}:{directory.resolve()}"
-
-
-def take_writing(index: SharedRetriever, directory: Path) -> SharedState:
+def take_writing(index: SharedRetriever, identity: str) -> SharedState:
     """Become the one writer of a shared index. Returns what is recorded with it.
 
     Raises:
@@ -39,12 +32,13 @@ def take_writing(index: SharedRetriever, directory: Path) -> SharedState:
         RetrieverUnavailableError: it does not answer.
 
     """
-    state, name = index.read_state(), writer_name(directory)
-    if state.writer not in {"", name}:
+    state = index.read_state()
+    if state.writer not in {"", identity}:
         raise StoreLockedError(
-            f"the store {state.writer} writes to {index}: only one may. Change exemplars there, and leave --store away here"
+            f"another store writes to {index}, and only one may: change exemplars there, and leave --store away here; or move"
+            " the directory of that store here, and let this server take it over"
         )
-    taken = SharedState(name, state.sequence, state.class_names, state.rows)
+    taken = SharedState(identity, state.sequence, state.class_names, state.rows)
     if not state.writer:
         index.write_state(taken)
     return taken
@@ -54,7 +48,7 @@ def mirror_of(index: Retriever, journal: ChangeJournal, current: Callable[[], tu
     """Of the store that becomes the writer of an index; None where the index is not shared. Raises as `take_writing`."""
     if not isinstance(index, SharedRetriever):
         return None
-    return Mirror(index, journal, take_writing(index, journal.directory), current)
+    return Mirror(index, journal, take_writing(index, journal.identity), current)
 
 
 class Mirror:

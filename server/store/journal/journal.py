@@ -6,6 +6,7 @@ the last whole transaction. What was written is checked again by a checksum a ro
 """
 
 import json
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -95,6 +96,7 @@ class ChangeJournal:
                 for statement in TABLES.split(";\n"):
                     connection.execute(statement)
                 connection.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
+                connection.execute("INSERT INTO meta VALUES ('identity', ?)", (uuid.uuid4().hex,))
         version = int(self._database.read("SELECT value FROM meta WHERE key = 'schema'")[0][0])
         if version > SCHEMA_VERSION:
             raise JournalMismatchError(f"{self.directory} was written by a newer holdfast (schema {version}): upgrade this one")
@@ -103,6 +105,11 @@ class ChangeJournal:
         """Let others open it."""
         self._database.close()
         self._lock.release()
+
+    @property
+    def identity(self) -> str:
+        """Its own, wherever the directory is moved to."""
+        return str(self._database.read("SELECT value FROM meta WHERE key = 'identity'")[0][0])
 
     def standing(self) -> Standing | None:
         """Which bundle it stands on; None for a new journal."""
