@@ -188,7 +188,7 @@ class Metrics:
         self._probe_seconds.labels(attack).inc(seconds)
 
     def flip_rate(self, attack: str, epsilon: float, rate: "Interval", version: int) -> None:
-        """The flip rate of one attack at one epsilon is now this, of the model of that version; one of an older bundle is not shown."""
+        """The flip rate of one attack at one epsilon, of the model of that version; one of an older bundle is not shown."""
         with self._showing:  # a probe may end while another model is published
             if version < self._shown_from:
                 return
