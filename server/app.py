@@ -12,7 +12,7 @@ from holdfast.server.api.table import APIS
 from holdfast.server.core.batching import Batcher
 from holdfast.server.core.engine import Engine
 from holdfast.server.core.holder import ModelHolder
-from holdfast.server.core.observers import MakeObserver
+from holdfast.server.core.observers import MakeObserver, ObserverContext
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.metrics.endpoint import MetricsEndpoint
 from holdfast.server.metrics.metrics import Metrics
@@ -20,6 +20,7 @@ from holdfast.server.monitor.table import OBSERVERS
 from holdfast.server.settings import Settings
 from holdfast.server.versions.loading import LoadedVersion
 from holdfast.server.versions.manager import VersionManager
+from holdfast.server.versions.shadow import Shadow
 from holdfast.server.versions.watcher import VersionWatcher
 
 
@@ -50,6 +51,10 @@ class ServedApp:
     def request_reload(self) -> None:
         """Reload soon, or as soon as the server has started. To be called on its event loop."""
         self._watcher.request()
+
+    def _make_shadow(self, context: ObserverContext) -> Shadow | None:
+        del context
+        return self.versions.shadow
 
     async def _stop_versions(self) -> None:
         await self._watcher.stop()
@@ -86,7 +91,7 @@ class App(ServedApp):
         observers: Sequence[MakeObserver] = OBSERVERS,
     ) -> None:
         super().__init__(settings, holder, Metrics(), first)
-        self._engine = Engine(settings, holder, self.metrics, observers)
+        self._engine = Engine(settings, holder, self.metrics, (*observers, self._make_shadow))
         self._server = GrpcServer(settings, self._engine.batcher, self.metrics, apis)
 
     @property

@@ -41,7 +41,7 @@ class WorkersApp(ServedApp):
         observers: Sequence[MakeObserver] = OBSERVERS,
     ) -> None:
         super().__init__(settings, holder, Metrics(calls=settings.offers_admin), first)
-        self._engine = Engine(settings, holder, self.metrics, observers)
+        self._engine = Engine(settings, holder, self.metrics, (*observers, self._make_shadow))
         self._workers = WorkerPool(settings.workers, self._make_worker)
         self._port: Port | None = None
 
