@@ -22,6 +22,7 @@ from holdfast.server.store.store import ExemplarStore
 from holdfast.server.versions.loading import LoadedVersion
 from holdfast.server.versions.manager import VersionManager
 from holdfast.server.versions.shadow import Shadow
+from holdfast.server.versions.swap import StandsStill
 from holdfast.server.versions.watcher import VersionWatcher
 
 
@@ -38,7 +39,7 @@ class ServedApp:
     ) -> None:
         self.settings, self.holder, self.metrics, self.store = settings, holder, metrics, store
         self._endpoint: MetricsEndpoint | None = None
-        self.versions = VersionManager(settings, holder, metrics, first)
+        self.versions = VersionManager(settings, holder, metrics, first, StandsStill() if store is not None else None)
         self._admin = AdminServer(settings, holder, metrics, store, self.versions) if settings.offers_admin else None
         self._watcher = VersionWatcher(self.versions, settings.watch_interval if settings.bundle_versions else 0.0)
 
