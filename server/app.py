@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from holdfast.files import write_atomically
 from holdfast.server.api.admin.server import AdminServer
@@ -12,16 +13,17 @@ from holdfast.server.api.table import APIS
 from holdfast.server.core.batching import Batcher
 from holdfast.server.core.engine import Engine
 from holdfast.server.core.holder import ModelHolder
-from holdfast.server.core.observers import MakeObserver, ObserverContext
+from holdfast.server.core.observers import MakeObserver
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.metrics.endpoint import MetricsEndpoint
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.monitor.table import OBSERVERS
 from holdfast.server.settings import Settings
+from holdfast.server.store.judging.judge import NeighbourJudge
+from holdfast.server.store.judging.recent import RecentAnswers
 from holdfast.server.store.store import ExemplarStore
 from holdfast.server.versions.loading import LoadedVersion
 from holdfast.server.versions.manager import VersionManager
-from holdfast.server.versions.shadow import Shadow
 from holdfast.server.versions.swap import StandsStill
 from holdfast.server.versions.watcher import VersionWatcher
 
@@ -41,6 +43,7 @@ class ServedApp:
         self._endpoint: MetricsEndpoint | None = None
         self.versions = VersionManager(settings, holder, metrics, first, StandsStill() if store is not None else None)
         self._admin = AdminServer(settings, holder, metrics, store, self.versions) if settings.offers_admin else None
+        self._recent = RecentAnswers() if store is not None and settings.judge else None
         self._watcher = VersionWatcher(self.versions, settings.watch_interval if settings.bundle_versions else 0.0)
 
     @property
@@ -61,17 +64,21 @@ class ServedApp:
         """Reload soon, or as soon as the server has started. To be called on its event loop."""
         self._watcher.request()
 
-    def _make_shadow(self, context: ObserverContext) -> Shadow | None:
-        del context
-        return self.versions.shadow
-
     async def _stop_versions(self) -> None:
         await self._watcher.stop()
         await self.versions.stop()
 
+    def _observers(self, others: Sequence[MakeObserver]) -> Sequence[MakeObserver]:
+        """Those of the server, the shadow, and what keeps recent answers for the judge of new exemplars."""
+        own = (self.versions.shadow, self._recent)
+        return *others, *(lambda _, observer=observer: observer for observer in own if observer is not None)
+
+    def _judging(self) -> dict[str, Any]:
+        return {} if self._recent is None else {"judge": NeighbourJudge(), "recent": self._recent.sample}
+
     async def _start_admin(self) -> None:
         if self.store is not None:
-            self.store.start(self.holder, self.metrics.registry)
+            self.store.start(self.holder, self.metrics.registry, **self._judging())
         if self._admin is not None:
             await self._admin.start()
 
@@ -106,7 +113,7 @@ class App(ServedApp):
         observers: Sequence[MakeObserver] = OBSERVERS,
     ) -> None:
         super().__init__(settings, holder, Metrics(), first, store)
-        self._engine = Engine(settings, holder, self.metrics, (*observers, self._make_shadow))
+        self._engine = Engine(settings, holder, self.metrics, self._observers(observers))
         self._server = GrpcServer(settings, self._engine.batcher, self.metrics, apis)
 
     @property
