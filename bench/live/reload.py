@@ -5,7 +5,7 @@ batch size, try the canary, swap, give the old memory back. Before each reload t
 while a reload was under way are compared with those that began before it, by the 99th percentile of their time; no call may
 fail, and resident memory after the last reload is compared with that after the second.
 
-    python -m bench.reload --bundle DIR [--reloads 20] [--callers 4] [--json FILE] [-- flags of the server]
+    python -m bench.live.reload --bundle DIR [--reloads 20] [--callers 4] [--json FILE] [-- flags of the server]
 """
 
 import argparse
@@ -134,7 +134,7 @@ def report(run: ReloadRun, callers: int, path: Path | None) -> bool:
 def main() -> int:
     """Runs the benchmark. Returns 0 where the targets are met, else 1."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.reload", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.live.reload", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--bundle", type=Path, required=True, help="bundle to serve")
     parser.add_argument("--reloads", type=int, default=20, help="at least 3 (default: %(default)s)")
@@ -142,7 +142,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     parser.add_argument("flags", nargs="*", help="more flags of holdfast serve, after --")
     options = parser.parse_args()
-    restart_with_one_thread("bench.reload")
+    restart_with_one_thread("bench.live.reload")
     requests = raw_requests(read_manifest(options.bundle).input.shape)
     with running_server(options.bundle, *options.flags) as server:
         run = uvloop.run(measure(server, requests, options.callers, options.reloads))
