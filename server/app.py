@@ -25,6 +25,7 @@ from holdfast.server.store.judging.recent import RecentAnswers
 from holdfast.server.store.store import ExemplarStore
 from holdfast.server.versions.loading import LoadedVersion
 from holdfast.server.versions.manager import VersionManager
+from holdfast.server.versions.swap import StandsStill
 from holdfast.server.versions.watcher import VersionWatcher
 
 
@@ -41,7 +42,7 @@ class ServedApp:
     ) -> None:
         self.settings, self.holder, self.metrics, self.store = settings, holder, metrics, store
         self._endpoint: MetricsEndpoint | None = None
-        self.versions = VersionManager(settings, holder, metrics, first)
+        self.versions = VersionManager(settings, holder, metrics, first, StandsStill() if store is not None else None)
         self._admin = AdminServer(settings, holder, metrics, store, self.versions) if settings.offers_admin else None
         self._follower = SharedFollower(holder) if store is None else None
         self._recent = RecentAnswers() if store is not None and settings.judge else None
@@ -70,9 +71,9 @@ class ServedApp:
         await self.versions.stop()
 
     def _observers(self, others: Sequence[MakeObserver]) -> Sequence[MakeObserver]:
-        """Those of the server, and what keeps recent answers for the judge of new exemplars."""
-        recent = self._recent
-        return others if recent is None else (*others, lambda context: recent)  # noqa: ARG005 - it needs nothing of it
+        """Those of the server, the shadow, and what keeps recent answers for the judge of new exemplars."""
+        own = (self.versions.shadow, self._recent)
+        return *others, *(lambda _, observer=observer: observer for observer in own if observer is not None)
 
     def _judging(self) -> dict[str, Any]:
         return {} if self._recent is None else {"judge": NeighbourJudge(), "recent": self._recent.sample}

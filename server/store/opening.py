@@ -6,7 +6,7 @@ from pathlib import Path
 
 from holdfast.bundle.exemplars import Exemplars
 from holdfast.bundle.manifest import Manifest
-from holdfast.bundle.reader import ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, Bundle
+from holdfast.bundle.reader import CALIBRATION, CANARY, ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, Bundle
 from holdfast.model.answers import Ints
 from holdfast.model.credibility import Calibration
 from holdfast.model.live_surrogate import LiveSoftKNN
@@ -19,7 +19,7 @@ from holdfast.server.store.errors import JournalMismatchError
 from holdfast.server.store.journal.journal import ChangeJournal, Standing
 from holdfast.server.store.served import ServedExemplars, StoreState, begin, replay
 
-NOT_OF_THE_INDEX = (ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, "calibration.npz")
+NOT_OF_THE_INDEX = (ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, CALIBRATION, CANARY)
 """Files of a bundle that say nothing of its exemplars; so does its report."""
 
 
