@@ -10,7 +10,7 @@ from pathlib import Path
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.writer import BundleWriter
 from holdfast.errors import BundleError
-from holdfast.files import fsync
+from holdfast.files import sync
 
 
 class BundleBeside:
@@ -40,7 +40,7 @@ class BundleBeside:
         """
         refuse_taken(self.out)
         self._bundle.rename(self.out)
-        fsync(self.out.parent)
+        sync(self.out.parent)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
