@@ -11,7 +11,7 @@ from holdfast.bundle.reader import read_manifest
 from holdfast.bundle.threat_model import ball
 from holdfast.console import Console
 from holdfast.exit_status import GOES_ON, exit_status
-from holdfast.index_build.adapting.adaptation import Changes
+from holdfast.index_build.adapting.adaptation import IndexChanges
 from holdfast.index_build.adapting.classes import ClassChanges, parse_renaming
 from holdfast.index_build.adapting.run import SetOptions, adapt_index
 from holdfast.index_build.adapting.sharded import embed_shard, merge_shards
@@ -102,9 +102,9 @@ def _set_options(options: argparse.Namespace) -> SetOptions | None:
     )
 
 
-def _changes(options: argparse.Namespace) -> Changes:
+def _changes(options: argparse.Namespace) -> IndexChanges:
     order = tuple(next(csv.reader([options.order], skipinitialspace=True), [])) if options.order else ()
-    return Changes(classes=ClassChanges(parse_renaming(options.rename), order), k=options.k, merge=options.merge)
+    return IndexChanges(classes=ClassChanges(parse_renaming(options.rename), order), k=options.k, merge=options.merge)
 
 
 def _refuse_idle(options: argparse.Namespace, chosen: SetOptions | None) -> None:

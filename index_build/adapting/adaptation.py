@@ -20,7 +20,7 @@ from holdfast.model.answers import Floats, Ints
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Changes:
+class IndexChanges:
     """What becomes of a bundle's index.
 
     Attributes:
@@ -61,7 +61,7 @@ class Adaptation:
     """
 
     bundle: Bundle
-    changes: Changes
+    changes: IndexChanges
     new: NewSet | None
 
     @property

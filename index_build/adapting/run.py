@@ -10,7 +10,7 @@ from holdfast.bundle.reader import CALIBRATION, EXEMPLARS, Bundle
 from holdfast.console import Console
 from holdfast.data.sets import NAMES
 from holdfast.data.streamed import StreamedSplits, open_labelled
-from holdfast.index_build.adapting.adaptation import Adaptation, Changes, NewSet
+from holdfast.index_build.adapting.adaptation import Adaptation, IndexChanges, NewSet
 from holdfast.index_build.build import ROWS_FILE, index_files, job_of, open_for
 from holdfast.index_build.finish import FinishedIndex, finish, finish_set
 from holdfast.index_build.options import IndexBuildError, IndexOptions
@@ -98,7 +98,9 @@ class SetOptions:
         )
 
 
-def adapt_index(directory: Path, out: Path, chosen: SetOptions | None, changes: Changes, options: IndexOptions) -> Manifest:
+def adapt_index(
+    directory: Path, out: Path, chosen: SetOptions | None, changes: IndexChanges, options: IndexOptions
+) -> Manifest:
     """Write a new bundle: the encoder of an old one, and an index of another set, of both, or of what is there.
 
     The old bundle stays as it is. A run that was cut short continues where it was.

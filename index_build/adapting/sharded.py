@@ -10,7 +10,7 @@ from holdfast.bundle.beside import bundle_beside
 from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.reader import ENCODER, read_manifest
 from holdfast.console import Console
-from holdfast.index_build.adapting.adaptation import Adaptation, Changes
+from holdfast.index_build.adapting.adaptation import Adaptation, IndexChanges
 from holdfast.index_build.adapting.run import SetOptions, open_bundle, publish
 from holdfast.index_build.build import job_of, open_for
 from holdfast.index_build.options import IndexBuildError, IndexOptions
@@ -61,7 +61,7 @@ def embed_shard(directory: Path, work: Path, chosen: SetOptions, shard: tuple[in
 
 
 def merge_shards(
-    works: Sequence[Path], out: Path, changes: Changes, options: IndexOptions, *, directory: Path | None = None
+    works: Sequence[Path], out: Path, changes: IndexChanges, options: IndexOptions, *, directory: Path | None = None
 ) -> Manifest:
     """Write the bundle that shards were embedded for; see `adapt_index`. Of the set, names are read again, and no image.
 

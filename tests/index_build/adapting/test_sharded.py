@@ -7,8 +7,9 @@ import pytest
 
 from holdfast.bundle import Bundle, read_manifest
 from holdfast.index_build.streaming import parts
+from tests import bundles
+from tests.bundles import Linear
 from tests.index_build.adapting.test_adapt import COLOURS, digits, files, old, photos, run, same_but_for_command, write_folder
-from tests.index_build.test_index_build import write_bundle
 
 __all__ = ["digits", "old", "photos"]
 
@@ -79,7 +80,7 @@ def test_a_shard_that_is_not_there_or_not_finished_is_named(old, photos, tmp_pat
 
 def test_shards_of_another_encoder_or_set_are_refused(old, photos, digits, tmp_path, capsys):
     (first, _) = embed_shards(old, photos, tmp_path, 2)
-    other = write_bundle(tmp_path / "other", digits)
+    other = bundles.write_bundle(tmp_path / "other", Linear.random(8, 16, seed=9), digits.class_names)
     assert run(other, "--data", photos, "--shard", "2/2", "--out", tmp_path / "elsewhere") == 0
     capsys.readouterr()
     assert run("merge", first, tmp_path / "elsewhere", "--out", tmp_path / "new") == 2
@@ -94,7 +95,8 @@ def test_shards_of_another_encoder_or_set_are_refused(old, photos, digits, tmp_p
 
 def test_a_set_that_changed_since_is_refused(old, photos, tmp_path, capsys):
     works = embed_shards(old, photos, tmp_path, 2)
-    shutil.copy(photos / "red" / "000.png", photos / "red" / "new.png")
+    write_folder(tmp_path / "more", {"red": (9, 9, 9)}, per_class=1)
+    shutil.copy(tmp_path / "more" / "red" / "000.png", photos / "red" / "new.png")
     assert run("merge", *works, "--out", tmp_path / "new") == 2
     assert "no longer the set" in capsys.readouterr().err
 
