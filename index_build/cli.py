@@ -22,6 +22,7 @@ from holdfast.index_build.calibrate import recalibrate
 from holdfast.index_build.harden import Hardening
 from holdfast.model.credibility import COVERAGE
 from holdfast.model.device_choice import DeviceChoice
+from holdfast.model.resolution import describe_resolution
 from holdfast.model.retrieval.table import RETRIEVERS
 
 ABOUT = """\
@@ -181,7 +182,10 @@ def _print_summary(directory: Path, record: IndexRecord, manifest: Manifest) -> 
         table.add_row("hardened", f"{attacked:,} of the exemplars are attacked images")
     table.add_row("disagree with their neighbours", f"{record.disagreement_ratio:.2%} (flagged, kept)")
     table.add_row(*_calibration_row(manifest))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    bundle = shlex.quote(str(directory))
+    console.print(f"next: holdfast evaluate {bundle}    or: holdfast serve {bundle}")
 
 
 def _print_calibration(directory: Path, manifest: Manifest) -> None:
@@ -194,5 +198,8 @@ def _calibration_row(manifest: Manifest) -> tuple[str, str]:
     calibration = manifest.calibration
     if calibration is None:
         return "credibility", "not calibrated: the set has no calibration part"
-    covered = f"{calibration.coverage:.1%} of {len(calibration.nonconformity)} held-out images"
-    return "abstains below credibility", f"{calibration.abstain_below:.3f} (answers {covered})"
+    images = len(calibration.nonconformity)
+    covered = f"{calibration.coverage:.1%} of {images} held-out images"
+    warning = describe_resolution(images)
+    said = f"{calibration.abstain_below:.3f} (answers {covered})" + (f"\nwarning: {warning}" if warning else "")
+    return "abstains below credibility", said
