@@ -1,6 +1,6 @@
 """One's own images: a folder of class folders, DIR/CLASS/* or DIR/{train,test}/CLASS/*, from a few dozen images up.
 
-    python -m trainer --data DIR        or: holdfast train --data DIR
+    python -m trainer folder --data DIR        or: holdfast train --data DIR
 
 TRADES with labels, after a tenth of the steps without attacks. Width, batch, steps, k and the share held out for calibration
 follow the number of images and the smallest class; --help with the same --data shows them, and every flag overrides them.
