@@ -72,7 +72,7 @@ def load_version(place: VersionPlace, settings: Settings, served: ModelDescripti
     with waiting(log, f"preparing the classifier of {bundle.index.size:,} exemplars"):
         snapshot = ModelSnapshot.of(bundle, UNPUBLISHED, identity(resolved))
     with waiting(log, "warming up and trying the canaries"):
-        report = try_model(bundle, snapshot, settings.max_batch)
+        report = try_model(bundle, snapshot, settings.max_batch, settings.canary)
     if resolved.fingerprint() != before:
         raise HashMismatchError(f"{place.directory} was changed while it was read; it is looked at again")
     return LoadedVersion(resolved, before, bundle, snapshot, report)
