@@ -17,6 +17,7 @@ from holdfast.bundle.reader import EXEMPLARS, read_manifest
 from holdfast.bundle.threat_model import ball
 from holdfast.console import Console
 from holdfast.exit_status import GOES_ON, exit_status, explain_statuses
+from holdfast.flags import whole_number
 from holdfast.index_build.build import build_index
 from holdfast.index_build.calibrate import recalibrate
 from holdfast.index_build.harden import Hardening
@@ -91,11 +92,11 @@ def _parser() -> argparse.ArgumentParser:
         "--data-dir", type=Path, metavar="DIR", help="where the labelled set lies, if not where the trainer found it"
     )
     parser.add_argument(
-        "--batch-size", type=int, default=256, metavar="N", help="images embedded at once (default: %(default)s)"
+        "--batch-size", type=whole_number(1), default=256, metavar="N", help="images embedded at once (default: %(default)s)"
     )
     parser.add_argument(
         "--threads",
-        type=int,
+        type=whole_number(1),
         default=len(os.sched_getaffinity(0)),
         metavar="N",
         help="threads of ONNX Runtime (default: the cores this process may use, %(default)s)",
