@@ -20,6 +20,7 @@ from holdfast.model.encoder.bucketed import BucketedEncoder
 from holdfast.model.encoder.device import CPU, Device, Placement, place
 from holdfast.model.encoder.onnx import OnnxEncoder, OnnxGradient
 from holdfast.model.retrieval.base import SPARE, Retriever
+from holdfast.model.retrieval.shared import SharedRetriever
 from holdfast.model.retrieval.table import open_retriever
 from holdfast.waiting import waiting
 
@@ -165,7 +166,7 @@ class Bundle:
         for name in manifest.index_files:
             self._require(name, f"run holdfast index {self.directory}")
         with waiting(log, f"reading the index of {len(exemplars):,} exemplars"):
-            return open_retriever(
+            opened = open_retriever(
                 manifest.index_kind,
                 [self.directory / name for name in manifest.index_files],
                 exemplars.ids,
@@ -173,6 +174,9 @@ class Bundle:
                 self.placement.device,
                 parameters=manifest.index.parameters if manifest.index else {},
             )
+        if isinstance(opened, SharedRetriever):  # another server may have begun classes that this bundle does not know
+            return opened.sized(opened.size, len(manifest.class_names))
+        return opened
 
     @cached_property
     def exemplars(self) -> Exemplars:
