@@ -18,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if typed and not typed[0].startswith("-"):  # as every other command takes its bundle
         typed = ["--bundle", *typed]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells which of its builds it tries, as if that were a fault
     # Everything else is imported after this: numpy, faiss and onnxruntime read the environment while they are loaded.
     prepare_libraries(os.environ)
     with waiting(log, "loading the libraries"):
