@@ -19,6 +19,7 @@ from holdfast.console import Console
 from holdfast.exit_status import GOES_ON, exit_status, explain_statuses
 from holdfast.index_build.build import build_index
 from holdfast.index_build.calibrate import recalibrate
+from holdfast.index_build.canary import IMAGES
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.options import IndexBuildError
 from holdfast.model.credibility import COVERAGE
@@ -73,6 +74,7 @@ def run(options: argparse.Namespace, command: str) -> None:
         half=options.half,
         hardening=_hardening(options),
         choose_vote=options.choose_vote,
+        canary=options.canary,
         command=command,
     )
     _print_summary(options.bundle, record, read_manifest(options.bundle))
@@ -111,6 +113,14 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="only calibrate credibility again, by the index that is there: on the images of calibration.npz, or where the"
         " bundle has none yet, on the calibration part of its labelled set",
+    )
+    parser.add_argument(
+        "--canary",
+        type=int,
+        default=IMAGES,
+        metavar="N",
+        help="put at most N images of the test part into the bundle, clean and attacked, with the answers that it gives: a"
+        " server tries them before it serves the bundle; 0 puts none in (default: %(default)s)",
     )
     _add_index_options(parser)
     return parser
