@@ -26,10 +26,9 @@ from holdfast.server.versions.records import (
     VersionRefusedError,
     VersionState,
 )
-from tests.bundles import Linear, of_every_colour, write_bundle
+from tests.bundles import Linear, of_every_colour, write_bundle, write_coloured_bundle
 from tests.server.running import Process, Serve, Served, wait_for, workers_of
 from tests.server.tiny import DIM, SIDE, coloured, raw
-from tests.server.tiny import write_bundle as write_tiny
 from tests.server.versions.places import put
 
 SERVED, PREVIOUS, REFUSED, AVAILABLE = (
@@ -291,7 +290,7 @@ def test_sighup_reloads_the_engine_and_leaves_workers_alone(
 def test_twenty_reloads_under_load_fail_no_call_and_keep_no_memory(
     tmp_path: Path, processes: list[Process], workers: int
 ) -> None:
-    write_tiny(tmp_path / "bundle", dim=64, per_class=5000)
+    write_coloured_bundle(tmp_path / "bundle", dim=64, per_class=5000)
     process = Process(tmp_path / "bundle", tmp_path, None, "--workers", str(workers), "--probe-rate", "0.01")
     processes.append(process)
     resident = []
