@@ -19,6 +19,7 @@ from holdfast.server.metrics.endpoint import MetricsEndpoint
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.monitor.table import OBSERVERS
 from holdfast.server.settings import Settings
+from holdfast.server.store.following import SharedFollower
 from holdfast.server.store.judging.judge import NeighbourJudge
 from holdfast.server.store.judging.recent import RecentAnswers
 from holdfast.server.store.store import ExemplarStore
@@ -43,6 +44,7 @@ class ServedApp:
         self._endpoint: MetricsEndpoint | None = None
         self.versions = VersionManager(settings, holder, metrics, first, StandsStill() if store is not None else None)
         self._admin = AdminServer(settings, holder, metrics, store, self.versions) if settings.offers_admin else None
+        self._follower = SharedFollower(holder) if store is None else None
         self._recent = RecentAnswers() if store is not None and settings.judge else None
         self._watcher = VersionWatcher(self.versions, settings.watch_interval if settings.bundle_versions else 0.0)
 
@@ -79,6 +81,8 @@ class ServedApp:
     async def _start_admin(self) -> None:
         if self.store is not None:
             self.store.start(self.holder, self.metrics.registry, **self._judging())
+        if self._follower is not None:
+            self._follower.start()
         if self._admin is not None:
             await self._admin.start()
 
@@ -86,6 +90,8 @@ class ServedApp:
         finished = await self._admin.drain() if self._admin is not None else True
         if self.store is not None:
             await self.store.stop()
+        if self._follower is not None:
+            await asyncio.to_thread(self._follower.stop)
         return finished
 
     def _write_ports(self, address: str) -> None:

@@ -11,6 +11,7 @@ from holdfast.model.answers import Ints
 from holdfast.model.credibility import Calibration
 from holdfast.model.live_surrogate import LiveSoftKNN
 from holdfast.model.retrieval.base import Retriever
+from holdfast.model.retrieval.shared import SharedRetriever
 from holdfast.model.surrogate import SoftKNN, Surrogate
 from holdfast.server.core.sources import SourceLookup, TableSources
 from holdfast.server.store.catalogue import BaseRows, Catalogue
@@ -45,7 +46,10 @@ class Base:
     def of(cls, bundle: Bundle, soft: Surrogate | None) -> "Base":
         """Of a bundle, and of the soft kNN that its classifier made."""
         assert soft is None or isinstance(soft, SoftKNN | LiveSoftKNN)  # noqa: S101 - a classifier makes no other
-        return cls(bundle.index, bundle.exemplars, bundle.manifest.class_names, soft, bundle.manifest.calibration)
+        index, table, manifest = bundle.index, bundle.exemplars, bundle.manifest
+        if isinstance(index, SharedRetriever):  # what this store adds to it is searched here, exactly and at once
+            index = index.up_to(int(table.ids.max(initial=-1)))
+        return cls(index, table, manifest.class_names, soft, manifest.calibration)
 
 
 class JournalSources:
