@@ -114,6 +114,12 @@ def _parser() -> argparse.ArgumentParser:
         help="only calibrate credibility again, by the index that is there: on the images of calibration.npz, or where the"
         " bundle has none yet, on the calibration part of its labelled set",
     )
+    _add_canary(parser)
+    _add_index_options(parser)
+    return parser
+
+
+def _add_canary(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--canary",
         type=int,
@@ -122,8 +128,6 @@ def _parser() -> argparse.ArgumentParser:
         help="put at most N images of the test part into the bundle, clean and attacked, with the answers that it gives: a"
         " server tries them before it serves the bundle; 0 puts none in (default: %(default)s)",
     )
-    _add_index_options(parser)
-    return parser
 
 
 def _add_index_options(parser: argparse.ArgumentParser) -> None:
