@@ -20,6 +20,7 @@ from holdfast.exit_status import GOES_ON, exit_status, explain_statuses
 from holdfast.flags import whole_number
 from holdfast.index_build.build import build_index
 from holdfast.index_build.calibrate import recalibrate
+from holdfast.index_build.canary import IMAGES
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.options import IndexBuildError
 from holdfast.model.credibility import COVERAGE
@@ -75,6 +76,7 @@ def run(options: argparse.Namespace, command: str) -> None:
         half=options.half,
         hardening=_hardening(options),
         choose_vote=options.choose_vote,
+        canary=options.canary,
         command=command,
     )
     _print_summary(options.bundle, record, read_manifest(options.bundle))
@@ -114,8 +116,20 @@ def _parser() -> argparse.ArgumentParser:
         help="only calibrate credibility again, by the index that is there: on the images of calibration.npz, or where the"
         " bundle has none yet, on the calibration part of its labelled set",
     )
+    _add_canary(parser)
     _add_index_options(parser)
     return parser
+
+
+def _add_canary(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--canary",
+        type=int,
+        default=IMAGES,
+        metavar="N",
+        help="put at most N images of the test part into the bundle, clean and attacked, with the answers that it gives: a"
+        " server tries them before it serves the bundle; 0 puts none in (default: %(default)s)",
+    )
 
 
 def _add_index_options(parser: argparse.ArgumentParser) -> None:
