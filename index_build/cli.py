@@ -86,6 +86,7 @@ def _index_options(options: argparse.Namespace, command: str, bundle: Path | Non
         choose_vote=options.choose_vote,
         processes=options.processes,
         ray=options.launcher == "ray",
+        canary=options.canary,
         command=command,
     )
 

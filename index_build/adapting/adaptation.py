@@ -1,5 +1,6 @@
 """What becomes of an index: exemplars kept, added or replaced, classes renamed, another vote."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -10,6 +11,7 @@ from holdfast.bundle.exemplars import Flag
 from holdfast.bundle.manifest import IndexedSet, Manifest
 from holdfast.bundle.reader import CALIBRATION, Bundle
 from holdfast.bundle.sources import Sources
+from holdfast.data.sources import LabelledSource, ReadImages
 from holdfast.data.streamed import StreamedSplits
 from holdfast.index_build.adapting.classes import ClassChanges
 from holdfast.index_build.adapting.plan import IndexPlan, fitting_k
@@ -17,6 +19,7 @@ from holdfast.index_build.finish import IndexRows
 from holdfast.index_build.options import IndexBuildError
 from holdfast.index_build.streaming.gather import EmbeddedSet
 from holdfast.model.answers import Floats, Ints
+from holdfast.model.preprocess import InputContract
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +50,36 @@ class NewSet:
 
     splits: StreamedSplits
     record: IndexedSet
+
+
+@dataclass(frozen=True, eq=False)
+class RelabelledSource:
+    """A source whose labels are those of other class names: int64 [N] in `labels`."""
+
+    source: LabelledSource
+    labels: Ints
+    class_names: tuple[str, ...]
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """Where each image comes from [N]."""
+        return self.source.sources
+
+    @property
+    def contract(self) -> InputContract:
+        """What the images are fitted to."""
+        return self.source.contract
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def read(self, rows: Ints) -> ReadImages:
+        """Read the images at `rows`; see `LabelledSource`."""
+        return self.source.read(rows)
+
+    def select(self, rows: Ints) -> "RelabelledSource":
+        """Return the source of these rows alone, in that order."""
+        return RelabelledSource(self.source.select(rows), self.labels[rows], self.class_names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +118,14 @@ class Adaptation:
     def new_labels(self) -> Ints:
         """The new label of each class of the set that comes in."""
         return self.changes.classes.labels(self.new.splits.class_names if self.new else (), self.class_names)
+
+    @property
+    def test(self) -> RelabelledSource | None:
+        """The test part of the set that comes in, labelled in the classes of the new index."""
+        if self.new is None:
+            return None
+        test = self.new.splits.test
+        return RelabelledSource(test, self.new_labels[test.labels], self.class_names)
 
     @property
     def plan(self) -> IndexPlan:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from holdfast.bundle.beside import BundleBeside, adopt_files, bundle_beside
 from holdfast.bundle.manifest import IndexedSet, Manifest
-from holdfast.bundle.reader import CALIBRATION, EXEMPLARS, Bundle
+from holdfast.bundle.reader import CALIBRATION, EXEMPLARS, Bundle, read_manifest
 from holdfast.console import Console
 from holdfast.data.sets import NAMES
 from holdfast.data.streamed import StreamedSplits, open_labelled
 from holdfast.index_build.adapting.adaptation import Adaptation, IndexChanges, NewSet
 from holdfast.index_build.build import ROWS_FILE, index_files, job_of, open_for
+from holdfast.index_build.canary import add_canary
 from holdfast.index_build.finish import FinishedIndex, finish, finish_set
 from holdfast.index_build.options import IndexBuildError, IndexOptions
 from holdfast.index_build.streaming.gather import (
@@ -165,9 +166,11 @@ def publish(beside: BundleBeside, adaptation: Adaptation, parts: Parts, k: int, 
     adopt_files(writer, bundle, without=replaced)
     for name, write in finished.files.items():
         writer.add(name, write)
-    manifest = writer.commit(finished.manifest.model_copy(update={"index": record}))
+    writer.commit(finished.manifest.model_copy(update={"index": record}))
+    if options.canary and adaptation.test is not None:
+        add_canary(writer.directory, adaptation.test, options.canary)
     beside.publish()
-    return manifest
+    return read_manifest(beside.out)
 
 
 def _finished(

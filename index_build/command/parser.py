@@ -8,6 +8,8 @@ from typing import get_args
 from holdfast.bundle.migrations import FLAT
 from holdfast.data.sets import NAMES
 from holdfast.exit_status import explain_statuses
+from holdfast.flags import whole_number
+from holdfast.index_build.canary import IMAGES
 from holdfast.model.credibility import COVERAGE
 from holdfast.model.device_choice import DeviceChoice
 from holdfast.model.retrieval.table import RETRIEVERS
@@ -97,11 +99,11 @@ def _parser(program: str, about: str) -> argparse.ArgumentParser:
 
 def _add_computing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--batch-size", type=int, default=256, metavar="N", help="images embedded at once (default: %(default)s)"
+        "--batch-size", type=whole_number(1), default=256, metavar="N", help="images embedded at once (default: %(default)s)"
     )
     parser.add_argument(
         "--threads",
-        type=int,
+        type=whole_number(1),
         default=len(os.sched_getaffinity(0)),
         metavar="N",
         help="threads of ONNX Runtime (default: the cores this process may use, %(default)s)",
@@ -115,7 +117,7 @@ def _add_computing(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--processes",
-        type=int,
+        type=whole_number(1),
         default=1,
         metavar="N",
         help="processes that read and embed images, and share --threads (default: %(default)s)",
@@ -181,7 +183,19 @@ def _add_classes(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_canary(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--canary",
+        type=int,
+        default=IMAGES,
+        metavar="N",
+        help="put at most N images of the test part into the bundle, clean and attacked, with the answers that it gives: a"
+        " server tries them before it serves the bundle; 0 puts none in (default: %(default)s)",
+    )
+
+
 def _add_index(parser: argparse.ArgumentParser) -> None:
+    _add_canary(parser)
     parser.add_argument(
         "--coverage",
         type=float,

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shlex
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from holdfast.bundle.manifest import IndexRecord, Manifest
 from holdfast.bundle.reader import EXEMPLARS
 from holdfast.console import Console
 from holdfast.files import write_atomically
+from holdfast.model.resolution import describe_resolution
 
 SHOWN_FLAGGED = 10
 FLAGGED = "flagged.csv"
@@ -40,6 +42,8 @@ def print_summary(directory: Path, manifest: Manifest) -> None:
         table.add_row("evaluated on", f"the {record.data.test_images:,} test images of {record.data.data}{merged}")
     Console().print(table)
     print_flagged(directory, manifest, exemplars)
+    bundle = shlex.quote(str(directory))
+    Console().print(f"next: holdfast evaluate {bundle}    or: holdfast serve {bundle}")
 
 
 def print_calibration(directory: Path, manifest: Manifest) -> None:
@@ -91,5 +95,8 @@ def _calibration_row(manifest: Manifest) -> tuple[str, str]:
     calibration = manifest.calibration
     if calibration is None:
         return "credibility", "not calibrated: the set has no calibration part"
-    covered = f"{calibration.coverage:.1%} of {len(calibration.nonconformity)} held-out images"
-    return "abstains below credibility", f"{calibration.abstain_below:.3f} (answers {covered})"
+    images = len(calibration.nonconformity)
+    covered = f"{calibration.coverage:.1%} of {images} held-out images"
+    warning = describe_resolution(images)
+    said = f"{calibration.abstain_below:.3f} (answers {covered})" + (f"\nwarning: {warning}" if warning else "")
+    return "abstains below credibility", said

@@ -296,7 +296,6 @@ def test_a_vote_is_chosen_and_exemplars_hardened_on_another_set(old, photos, tmp
         (["--merge"], "--data"),
         (["--out", "x", "--harden", "0.5"], "--data"),
         (["--data", "PHOTOS", "--shard", "1/2"], "--out"),
-        (["--data", "PHOTOS", "--processes", "0"], "--processes"),
     ],
 )
 def test_what_makes_no_bundle_is_refused_in_a_sentence(old, photos, words, said, capsys):
