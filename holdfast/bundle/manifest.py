@@ -114,6 +114,11 @@ class Manifest(Record):
         return self
 
     @property
+    def abstain_below(self) -> float | None:
+        """The credibility below which the server abstains; None without a calibration."""
+        return self.calibration.abstain_below if self.calibration else None
+
+    @property
     def index_kind(self) -> str:
         """The kind of the index; flat where nothing is recorded of it."""
         return self.index.kind if self.index else FLAT

@@ -4,9 +4,10 @@ import copy
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.model.answers import Answers, Floats, Ints, Neighbours
-from holdfast.model.credibility import Calibration, credibility
+from holdfast.model.credibility import Calibration, credibility, p_values
 from holdfast.model.encoder.onnx import Encoder
 from holdfast.model.preprocess import Pixels
 from holdfast.model.retrieval.base import SPARE, Exportable, Retriever, canonical
@@ -127,6 +128,13 @@ class Classifier:
             kth_distance=_distance_of_the_last(neighbours),
             neighbours=neighbours,
         )
+
+    def p_values(self, answers: Answers) -> NDArray[np.float64] | None:
+        """The p-value of every label for answers of this classifier: float64 [N, C] in (0, 1]; None without a calibration."""
+        if self._calibration is None:
+            return None
+        near = answers.neighbours
+        return p_values(vote(near.similarities, near.labels, self._classes, self._vote).shares, self._calibration)
 
     def _soft_margin(self, embeddings: Floats, labels: Ints) -> Floats:
         if self.surrogate is None:

@@ -21,6 +21,9 @@ from holdfast.model.vote import VoteParameters
 
 Suspicion = NDArray[np.float64]
 
+CREDIBILITY = "credibility"
+"""The detector's name."""
+
 Penalty = Callable[[Tensor, Tensor], Tensor]
 """(embeddings float [N, D], the wrong answers wanted int64 [N]) -> float [N]: what an attacker minimises, differentiable."""
 
@@ -157,7 +160,7 @@ def _credibility(
     def penalty(z: Tensor, wanted: Tensor) -> Tensor:
         return -near.shares(z, members, temperature).gather(1, wanted[:, None])[:, 0]
 
-    return Detector("credibility", -calibration.abstain_below, lambda answers: -answers.credibility, penalty)
+    return Detector(CREDIBILITY, -calibration.abstain_below, lambda answers: -answers.credibility, penalty)
 
 
 def _marked_neighbours(bundle: Bundle, near: SoftNeighbours, marked: Tensor) -> Detector:

@@ -51,7 +51,7 @@ def subject_of(bundle: Bundle) -> Subject:
         exemplars=bundle.index.size,
         index_command=manifest.index.command if manifest.index else "",
         vote=describe_vote(manifest.vote),
-        abstain_below=manifest.calibration.abstain_below if manifest.calibration else None,
+        abstain_below=manifest.abstain_below,
         class_names=manifest.class_names,
         data=training.data.name,
         data_sha256=training.data.sha256,
