@@ -37,9 +37,9 @@ def measure(
     """Where it ran; images per second of the engine and of the bare loop; their ratio round by round."""
     # Imported here: these libraries read their environment when they are imported, and main sets it first.
     import numpy as np  # noqa: PLC0415
-    from rich.progress import track  # noqa: PLC0415
 
     from holdfast.bundle.reader import Bundle  # noqa: PLC0415
+    from holdfast.console import track  # noqa: PLC0415
     from holdfast.server.core.batching import Limits  # noqa: PLC0415
     from holdfast.server.core.engine import batcher_of  # noqa: PLC0415
     from holdfast.server.core.holder import ModelHolder  # noqa: PLC0415

@@ -22,9 +22,9 @@ def measure(rows: int, dim: int, batch: int, k: int, pairs: int) -> tuple[Spread
     """Microseconds per query of the search and of the product alone, and their ratio pair by pair."""
     # Imported here: these libraries read their environment when they are imported, and main sets it first.
     import numpy as np  # noqa: PLC0415
-    from rich.progress import track  # noqa: PLC0415
 
     from bench.harness.vectors import unit_vectors  # noqa: PLC0415
+    from holdfast.console import track  # noqa: PLC0415
     from holdfast.model.retrieval.base import Bank, nearest  # noqa: PLC0415
     from holdfast.model.retrieval.flat import FlatIndex  # noqa: PLC0415
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import uvloop
 from PIL import Image
-from rich.progress import track
 
 from bench.harness.environment import restart_with_one_thread
 from bench.harness.report import Target, run_benchmark, show, write_json
 from bench.harness.server_process import Server, running_server
 from bench.load import drive
 from holdfast.bundle.reader import read_manifest
+from holdfast.console import track
 from holdfast.protos.holdfast.v1 import holdfast_pb2, image_pb2
 
 BOUND = 1.10

@@ -30,9 +30,9 @@ def measure(
     """Where the second answers came from, and how they compare with the CPU's."""
     # Imported here: these libraries read their environment when they are imported, and main sets it first.
     import numpy as np  # noqa: PLC0415
-    from rich.progress import track  # noqa: PLC0415
 
     from holdfast.bundle.reader import Bundle  # noqa: PLC0415
+    from holdfast.console import track  # noqa: PLC0415
     from holdfast.data import load_recorded  # noqa: PLC0415
 
     on_cpu, other = Bundle.open(directory), Bundle.open(directory, device=device, max_batch=batch, precision=precision)

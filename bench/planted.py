@@ -14,8 +14,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import tyro
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from bench.harness.report import run_benchmark
@@ -28,10 +26,12 @@ from holdfast.attacks.quantise import to_pixels
 from holdfast.attacks.victim import Embed
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.threat_model import Norm, ThreatModel
+from holdfast.console import Console, Progress
 from holdfast.evaluation import unseen_images
 from holdfast.intervals import Rate
 from holdfast.model.preprocess import InputContract, Pixels, fit
 from holdfast.trainer.encoders import AmdimConfig, EncoderConfig, ResNetConfig, build_encoder
+from holdfast.tyro_flags import Epsilon
 
 UNTRAINED: dict[str, EncoderConfig] = {
     "AMDIM, untrained": AmdimConfig(width=8, n_rkhs=64, depth=1),
@@ -57,7 +57,7 @@ class PlantedBench:
     norm: Norm = "linf"
     """Norm of the ball."""
 
-    epsilon: float = 8 / 255
+    epsilon: Epsilon = 8 / 255
     """Its radius, in pixels of [0, 1]."""
 
     k: int = 5

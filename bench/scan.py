@@ -43,9 +43,9 @@ def measure(
     # Imported here: these libraries read their environment when they are imported, and main sets it first.
     import numpy as np  # noqa: PLC0415
     import torch  # noqa: PLC0415
-    from rich.progress import Progress  # noqa: PLC0415
 
     from bench.harness.vectors import unit_vectors  # noqa: PLC0415
+    from holdfast.console import Progress  # noqa: PLC0415
     from holdfast.model.retrieval.base import nearest  # noqa: PLC0415
     from holdfast.trainer.cost.roofline import measure_roofline  # noqa: PLC0415
 

@@ -46,9 +46,9 @@ def measure(bundle: Path, callers: int, seconds: float, rounds: int, flags: list
     """Serves and loops in turns."""
     # Imported here: these libraries read their environment when they are imported, and main sets it first.
     import numpy as np  # noqa: PLC0415
-    from rich.progress import track  # noqa: PLC0415
 
     from holdfast.bundle.reader import Bundle  # noqa: PLC0415
+    from holdfast.console import track  # noqa: PLC0415
 
     opened = Bundle.open(bundle)
     classifier, shape = opened.classifier(), opened.manifest.input.shape

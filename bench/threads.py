@@ -24,8 +24,7 @@ BOUND = 0.8
 
 def measure(threads: int, width: int, batch: int, steps: int, pairs: int) -> tuple[Spread, Spread, Spread]:
     """Images per second on `threads` threads and on one, and their ratio pair by pair."""
-    from rich.progress import track  # noqa: PLC0415 - after main has set the environment
-
+    from holdfast.console import track  # noqa: PLC0415 - after main has set the environment
     from holdfast.trainer.train import train  # noqa: PLC0415
 
     splits = noisy_images(20 * batch)

@@ -33,8 +33,7 @@ def measure(
     encoder: "EncoderConfig", batch: int, steps: int, pairs: int, device: "Device" = "cpu"
 ) -> tuple[Spread, Spread, Spread]:
     """Images per second of the trainer and of the bare loop, and their ratio pair by pair."""
-    from rich.progress import track  # noqa: PLC0415 - after main has set the environment
-
+    from holdfast.console import track  # noqa: PLC0415 - after main has set the environment
     from holdfast.trainer.train import train  # noqa: PLC0415
 
     splits = noisy_images(20 * batch)

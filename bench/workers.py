@@ -12,12 +12,11 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.progress import Progress
-
 from bench.harness.callers import run_callers
 from bench.harness.environment import add_device_flag, add_precision_flag, restart_with_one_thread
 from bench.harness.report import run_benchmark, show, write_json
 from bench.harness.server_process import Server, running_server
+from holdfast.console import Progress
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from bench.harness.server_process import Server, running_server
 from demo.picture import draw
@@ -17,6 +16,7 @@ from demo.rows import choose, picture_rows
 from demo.serving import Traffic, classify, labels_of, wait_for_probes
 from demo.tables import percent, robustness_table, scraped_table
 from holdfast import data
+from holdfast.console import Console
 from holdfast.data import Splits
 from holdfast.environment import AVX512, cpu_flags
 from holdfast.errors import HoldfastError

@@ -5,11 +5,11 @@ import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TimeElapsedColumn
 
 from holdfast.attacks.adaptive import AdaptiveAttack
 from holdfast.bundle.reader import read_manifest
+from holdfast.console import Console, Progress, TextColumn
 from holdfast.data import Splits
 from holdfast.errors import HoldfastError
 from holdfast.evaluation import Evaluation, evaluate, record

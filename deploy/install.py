@@ -22,7 +22,7 @@ NOISE = "WARNING: Location"
 """How pip begins a line for each package that an additional index does not have."""
 
 
-class Progress:
+class InstallProgress:
     """A line that is written over on a terminal; elsewhere a line now and then."""
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ def main() -> int:
         return 2
     pip = [sys.executable, "-u", "-m", "pip", "install", "--no-compile", "--progress-bar", "off", "--disable-pip-version-check"]
     pip += ["--constraint", str(ROOT / "requirements.lock"), "--editable", f"{ROOT}[{sys.argv[1]}]"]
-    before, progress = installed(), Progress()
+    before, progress = installed(), InstallProgress()
     with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as errors:
         with subprocess.Popen(pip, stdout=said, stderr=errors) as process:
             while process.poll() is None:

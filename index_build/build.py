@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
 from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.exemplars import Exemplars, Flag
@@ -16,6 +15,7 @@ from holdfast.bundle.migrations import FLAT
 from holdfast.bundle.reader import CALIBRATION, ENCODER, EXEMPLARS, Bundle
 from holdfast.bundle.sources import Sources
 from holdfast.bundle.writer import BundleWriter
+from holdfast.console import Console, Progress, TextColumn
 from holdfast.data import LabelledImages, Splits, load_recorded
 from holdfast.errors import BundleError
 from holdfast.index_build.attack import STEPS, attack, embedded

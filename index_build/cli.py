@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from rich.console import Console
 from rich.table import Table
 
 from holdfast.bundle.exemplars import Exemplars, Flag
@@ -16,6 +15,7 @@ from holdfast.bundle.manifest import IndexRecord, Manifest
 from holdfast.bundle.migrations import FLAT
 from holdfast.bundle.reader import EXEMPLARS, read_manifest
 from holdfast.bundle.threat_model import ball
+from holdfast.console import Console
 from holdfast.exit_status import GOES_ON, exit_status, explain_statuses
 from holdfast.index_build.build import IndexBuildError, build_index
 from holdfast.index_build.calibrate import recalibrate

@@ -18,15 +18,20 @@ from holdfast.server.metrics.endpoint import MetricsEndpoint
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.monitor.table import OBSERVERS
 from holdfast.server.settings import Settings
+from holdfast.server.versions.loading import LoadedVersion
+from holdfast.server.versions.manager import VersionManager
+from holdfast.server.versions.watcher import VersionWatcher
 
 
 class ServedApp:
     """What a server has in one process or in several: settings, a holder of the model, metrics and where these are read."""
 
-    def __init__(self, settings: Settings, holder: ModelHolder, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, holder: ModelHolder, metrics: Metrics, first: LoadedVersion | None = None) -> None:
         self.settings, self.holder, self.metrics = settings, holder, metrics
-        self._admin = AdminServer(settings, holder, metrics, None, None) if settings.offers_admin else None
         self._endpoint: MetricsEndpoint | None = None
+        self.versions = VersionManager(settings, holder, metrics, first)
+        self._admin = AdminServer(settings, holder, metrics, None, self.versions) if settings.offers_admin else None
+        self._watcher = VersionWatcher(self.versions, settings.watch_interval if settings.bundle_versions else 0.0)
 
     @property
     def metrics_url(self) -> str:
@@ -41,6 +46,14 @@ class ServedApp:
     def publish(self, snapshot: ModelSnapshot) -> None:
         """Serve another model from the next batch on. Any thread may; arguments and errors as ModelHolder.publish."""
         self.holder.publish(snapshot)
+
+    def request_reload(self) -> None:
+        """Reload soon, or as soon as the server has started. To be called on its event loop."""
+        self._watcher.request()
+
+    async def _stop_versions(self) -> None:
+        await self._watcher.stop()
+        await self.versions.stop()
 
     async def _start_admin(self) -> None:
         if self._admin is not None:
@@ -68,10 +81,11 @@ class App(ServedApp):
         settings: Settings,
         holder: ModelHolder,
         *,
+        first: LoadedVersion | None = None,
         apis: Sequence[Api] = APIS,
         observers: Sequence[MakeObserver] = OBSERVERS,
     ) -> None:
-        super().__init__(settings, holder, Metrics())
+        super().__init__(settings, holder, Metrics(), first)
         self._engine = Engine(settings, holder, self.metrics, observers)
         self._server = GrpcServer(settings, self._engine.batcher, self.metrics, apis)
 
@@ -98,6 +112,7 @@ class App(ServedApp):
         self._engine.start()
         await self._server.start()
         await self._start_admin()
+        self._watcher.start()
         self._write_ports(self.address)
 
     async def watch(self) -> None:
@@ -106,6 +121,7 @@ class App(ServedApp):
 
     async def drain(self) -> bool:
         """Go down: NOT_SERVING, refuse new calls, finish those in flight, close. Returns whether all were finished."""
+        await self._stop_versions()
         changed, finished = await asyncio.gather(self._drain_admin(), self._server.drain())
         self._engine.stop()
         if self._endpoint is not None:

@@ -4,44 +4,35 @@ import asyncio
 import logging
 import signal
 
-from holdfast.bundle.reader import Bundle
 from holdfast.errors import HoldfastError
 from holdfast.server.app import App
 from holdfast.server.core.holder import ModelHolder
-from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.process import loop_factory, quiet_collector, run_unless, stop_signal
 from holdfast.server.settings import Settings
+from holdfast.server.versions.loading import LoadedVersion, load_first
 from holdfast.server.workers.app import WorkersApp
 
 
 def run(settings: Settings) -> int:
-    """Open the bundle and serve until SIGTERM or SIGINT. Returns the exit status.
+    """Open the bundle, or the newest version, and serve until SIGTERM or SIGINT. Returns the exit status.
 
     Raises:
         HoldfastError: the bundle or the device will not do, or a port is taken.
 
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    holder = ModelHolder(open_snapshot(settings, version=1))
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # before there is anything to reload
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_serve(settings, holder))
+        return runner.run(_serve(settings, load_first(settings)))
 
 
-def open_snapshot(settings: Settings, version: int) -> ModelSnapshot:
-    """The model of the settings' bundle. Raises HoldfastError where the bundle or the device will not do."""
-    bundle = Bundle.open(
-        settings.bundle,
-        threads=settings.threads,
-        device=settings.device,
-        max_batch=settings.max_batch,
-        precision=settings.precision,
-    )
-    return ModelSnapshot.of(bundle, version)
-
-
-async def _serve(settings: Settings, holder: ModelHolder) -> int:
+async def _serve(settings: Settings, first: LoadedVersion) -> int:
+    app = _make_app(settings, first)
+    del first  # or this frame would hold on to a model that is served no longer
     stopping = stop_signal(signal.SIGTERM, signal.SIGINT)
-    app = WorkersApp(settings, holder) if settings.workers else App(settings, holder)
+    if hasattr(signal, "SIGHUP"):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.request_reload)
     if not await run_unless(stopping, app.start()):
         print(f"ending on {stopping.result()}, while it was warming up", flush=True)
         await app.drain()
@@ -57,6 +48,11 @@ async def _serve(settings: Settings, holder: ModelHolder) -> int:
     finished = await app.drain()
     print("drained" if finished else "calls were cut off after the grace period", flush=True)
     return 0 if finished else 1
+
+
+def _make_app(settings: Settings, first: LoadedVersion) -> App | WorkersApp:
+    holder = ModelHolder(first.snapshot.numbered(1))
+    return WorkersApp(settings, holder, first=first) if settings.workers else App(settings, holder, first=first)
 
 
 def _print_start(app: App | WorkersApp) -> None:

@@ -3,13 +3,13 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
 
+from holdfast.bundle.threat_model import ThreatModel, parse_epsilon
 from holdfast.errors import HoldfastError
 from holdfast.exit_status import explain_statuses
 from holdfast.model.device_choice import DeviceChoice, Precision
@@ -32,7 +32,7 @@ def _epsilons(value: object) -> object:
     if not isinstance(value, list | tuple):
         return value
     parts = [part for item in value for part in (item.split(",") if isinstance(item, str) else [item])]
-    return tuple(float(Fraction(part.strip())) if isinstance(part, str) else part for part in parts if part != "")
+    return tuple(parse_epsilon(part.strip()) if isinstance(part, str) else part for part in parts if part != "")
 
 
 DESCRIPTION = f"""Serve a bundle over gRPC until SIGTERM, with health, and metrics for Prometheus.
@@ -41,6 +41,7 @@ examples:
   holdfast serve --bundle runs/digits                                  gRPC on port 50051, metrics on port 9464
   holdfast serve --bundle runs/digits --probe-rate 0.01                attack one in a hundred answered images, when idle
   holdfast serve --bundle runs/digits --device cuda --workers 4        four processes that feed a GPU
+  holdfast serve --bundle-versions /models/digits                      the newest of several, and newer ones as they appear
   HOLDFAST_BUNDLE=runs/digits holdfast serve --host 0.0.0.0            every flag is a variable, too
 
 Every flag can also be an environment variable: --max-batch is HOLDFAST_MAX_BATCH. A flag wins over its variable.
@@ -66,7 +67,22 @@ class Settings(BaseSettings):
         cli_avoid_json=True,
     )
 
-    bundle: Path = Field(description="Directory of the bundle to serve, as holdfast index left it.")
+    bundle: Path | None = Field(
+        None, description="Directory of the bundle to serve, as holdfast index left it. SIGHUP reads it again."
+    )
+    bundle_versions: Path | None = Field(
+        None,
+        description="Instead of --bundle: a directory whose child directories are bundles. The newest by name (v9 before v10)"
+        " is served, and a newer one as soon as it appears, by rename, and passes its checks; calls go on meanwhile.",
+    )
+    watch_interval: float = Field(
+        5.0, ge=0, le=3600, description="Seconds between two looks into --bundle-versions; 0: only on SIGHUP or by a call."
+    )
+    keep_previous: bool = Field(
+        False,
+        description="Keep the previous version in memory, so that going back to it takes no time and needs no directory."
+        " Without, it is opened again from where it lay.",
+    )
 
     admin_host: str = Field("127.0.0.1", description="Address of the admin service.")
     admin_port: int = Field(
@@ -170,14 +186,17 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if (self.bundle is None) == (self.bundle_versions is None):
+            raise ValueError("give one of --bundle DIR and --bundle-versions DIR")
         if self.queue_images < self.max_images:
             raise ValueError(
                 f"queue_images ({self.queue_images}) must hold at least one call of max_images ({self.max_images})"
             )
         if self.workers and sys.platform != "linux":
             raise ValueError("workers need Linux, where processes can share a port; leave them at 0 here")
-        if any(not 0 < epsilon <= 1 for epsilon in self.probe_epsilons):
-            raise ValueError("probe_epsilons are in pixels of [0, 1]: above 0, at most 1")
+        for epsilon in self.probe_epsilons:
+            if not ThreatModel("linf", epsilon).epsilon > 0:
+                raise ValueError("probe_epsilons must be above 0, for instance 2/255,8/255")
         return self
 
 
@@ -197,7 +216,8 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.
     try:
         return CliApp.run(Settings, cli_args=list(arguments))
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        told = ((".".join(map(str, e["loc"])) or "settings", e["msg"].removeprefix("Value error, ")) for e in error.errors())
+        faults = "; ".join(f"{where}: {what}" for where, what in told)
         raise ConfigurationError(f"{faults} (holdfast serve --help)") from None
     except SettingsError as error:
         raise ConfigurationError(f"{error} (holdfast serve --help)") from None

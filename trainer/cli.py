@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 
 import tyro
-from rich.console import Console
 
+from holdfast.console import Console
 from holdfast.data import load
 from holdfast.exit_status import exit_status, explain_statuses
 from holdfast.trainer.config import TrainConfig
@@ -61,6 +61,7 @@ def run(config: TrainConfig, command: str, console: Console, begun: float) -> No
         calibration=config.calibration,
         seed=config.seed,
         skip_unreadable=config.skip_unreadable,
+        max_pixels=config.max_pixels,
     )
     console.print(describe_run(config, splits))
     # Refuse what cannot be trained before the dry run.

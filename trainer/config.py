@@ -8,8 +8,10 @@ import tyro
 
 from holdfast.bundle.threat_model import Norm, ThreatModel
 from holdfast.data import DataName
+from holdfast.model.preprocess import MAX_PIXELS
 from holdfast.trainer.encoders import EncoderConfig
 from holdfast.trainer.objectives import ObjectiveConfig
+from holdfast.tyro_flags import Epsilon
 
 SMALLEST_PART = 4096
 """Bytes that a part of a checkpoint must have room for."""
@@ -89,6 +91,9 @@ class TrainConfig:
     skip_unreadable: bool = False
     """Leave out files of a folder that are no images, instead of refusing."""
 
+    max_pixels: int = MAX_PIXELS
+    """Most pixels of an image of a folder, looked at before decoding; four times as many of a JPEG."""
+
     whitening: float = 0.0
     """Evens out the spread of the embedding's directions after the training: 0 leaves them, .5 makes them all alike. A finished
     run with --resume exports again with another one."""
@@ -101,7 +106,7 @@ class TrainConfig:
     norm: Norm = "linf"
     """Norm of the threat model that the bundle states and is evaluated under."""
 
-    epsilon: float = 8 / 255
+    epsilon: Epsilon = 8 / 255
     """Its epsilon, in pixels of [0, 1]."""
 
     k: int = 15
@@ -174,8 +179,13 @@ class TrainConfig:
             raise ValueError(f"{self.threads} threads need batches of at least {2 * self.threads} images: {', '.join(small)}")
         if self.compile and self.threads > 1:
             raise ValueError(f"--compile is for one thread, or a GPU, not for {self.threads} threads: choose one of the two")
-        if self.seed < 0:
-            raise ValueError(f"the seed must be at least 0, not {self.seed}")
+        least = {"the seed": (self.seed, 0), "k": (self.k, 1), "the calibration part": (self.calibration or 0, 0)}
+        least |= {"checkpoint-every": (self.checkpoint_every, 1), "log-every": (self.log_every, 1)}
+        for name, (value, smallest) in least.items():
+            if value < smallest:
+                raise ValueError(f"{name} must be at least {smallest}, not {value}")
+        if not (self.temperature > 0 and self.surrogate_tau > 0):
+            raise ValueError(f"temperatures must be above 0, not {self.temperature} and {self.surrogate_tau}")
         if self.checkpoint_part and not self.checkpoint_part * 2**20 >= SMALLEST_PART:
             raise ValueError(f"parts of a checkpoint must have at least {SMALLEST_PART} bytes, not {self.checkpoint_part} MiB")
         if not self.minutes >= 0:

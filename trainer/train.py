@@ -20,9 +20,9 @@ from time import perf_counter as clock
 
 import numpy as np
 import torch
-from rich.console import Console
 
 from holdfast.attacks.search.threads import one_thread_each
+from holdfast.console import Console
 from holdfast.data import LabelledImages, Splits
 from holdfast.errors import HoldfastError
 from holdfast.trainer.config import TrainConfig

@@ -15,13 +15,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from bench.gpu.page import table, write_page
 from bench.gpu.pipeline import Clock, run_steps
 from bench.gpu.results import Results
 from bench.gpu.scales import SCALES
 from bench.gpu.steps import Place, steps
+from holdfast.console import Console
 from holdfast.errors import HoldfastError
 from holdfast.exit_status import DONE, FAILED, GOES_ON, exit_status, explain_statuses
 from holdfast.model.encoder.device import find_gpu

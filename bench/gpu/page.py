@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from bench.gpu.picture import draw
 from bench.gpu.results import StepResult
@@ -23,9 +25,9 @@ def table(found: StepResults) -> Table:
     shown = Table("step", "seconds", "promises", caption="A step's numbers are in results/STEP.json.")
     for step, result in found:
         if result is None:
-            shown.add_row(f"{step.name}\n[dim]{step.typed}[/]", "", "not begun")
+            shown.add_row(Text.assemble(step.name, "\n", (step.typed, "dim")), "", "not begun")
             continue
-        promises = "\n".join(map(str, result.targets)) or ("none" if result.state == "done" else "")
+        promises = Group(*result.targets) if result.targets else "none"
         shown.add_row(step.name, f"{result.seconds:,.0f}", promises if result.state == "done" else result.state)
     return shown
 

@@ -7,12 +7,11 @@ import sys
 import time
 from dataclasses import dataclass, replace
 
-from rich.console import Console
-
 from bench.gpu.results import Results, StepResult
 from bench.gpu.scales import BenchScale
 from bench.gpu.steps import Step
 from bench.harness.environment import IN_A_ROW
+from holdfast.console import Console
 from holdfast.errors import HoldfastError
 from holdfast.interrupts import TIME_UP, TimeUpError
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from holdfast.console import Console
 from holdfast.exit_status import exit_status
 from holdfast.files import write_atomically
 from holdfast.model.encoder.device import Device
@@ -56,8 +57,13 @@ class Target:
 
     def __str__(self) -> str:
         sign = ">=" if self.at_least else "<="
-        verdict = "[green]met[/]" if self.met else "[red]missed[/]"
-        return f"{self.name} {self.value:.3f}, target {sign} {self.bound}: {verdict}"
+        return f"{self.name} {self.value:.3f}, target {sign} {self.bound}: {'met' if self.met else 'missed'}"
+
+    def __rich__(self) -> Text:
+        shown = Text(str(self))
+        shown.highlight_words([": met"], "green")
+        shown.highlight_words([": missed"], "red")
+        return shown
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], target: Target | None = None) -> None:
@@ -69,7 +75,7 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], targ
     console.print(title, style="bold")
     console.print(table)
     if target is not None:
-        console.print(str(target))
+        console.print(target)
 
 
 def warn_if_busy(load: float, cores: int) -> None:

@@ -6,12 +6,11 @@ per-sample worst case; each loss sees only the survivors of those before it.
 
 from dataclasses import dataclass
 
-from rich.progress import Progress
-
 from holdfast.attacks.attack import PGDAttack
 from holdfast.attacks.losses import AttackLoss, Guided, Margin, RelativeMargin, Targeted
 from holdfast.attacks.search.suite import AttackSuite
 from holdfast.attacks.search.worst_case import WorstCase, WorstCaseAttack
+from holdfast.console import Progress
 
 TAUS = (0.02, 0.05, 0.1, 0.2)
 LOSSES: tuple[AttackLoss, ...] = (

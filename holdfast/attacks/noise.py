@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 import torch
-from rich.progress import Progress
 from torch import Tensor
 
 from holdfast.attacks.attack import Attack, AttackBatch, AttackKind
 from holdfast.attacks.geometry import geometry_of
 from holdfast.attacks.search.worst_case import WorstCase, WorstCaseAttack
 from holdfast.bundle.threat_model import ThreatModel
+from holdfast.console import Progress
 
 
 def noisy(pixels: Tensor, threat: ThreatModel, generator: torch.Generator | None = None) -> Tensor:

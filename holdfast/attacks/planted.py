@@ -12,7 +12,6 @@ from math import sqrt
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import Progress
 from torch import Tensor
 
 from holdfast.attacks.noise import noisy
@@ -21,6 +20,7 @@ from holdfast.attacks.search.worst_case import WorstCaseAttack
 from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.victim import AnswerFunction, Embed, Victim
 from holdfast.bundle.threat_model import ThreatModel
+from holdfast.console import Progress
 from holdfast.intervals import wilson
 from holdfast.model.preprocess import Pixels
 from holdfast.model.retrieval.base import Bank, nearest

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.writer import BundleWriter
+from holdfast.console import Console
 from holdfast.errors import BundleError
 from holdfast.exit_status import exit_status, explain_statuses
 

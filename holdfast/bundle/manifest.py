@@ -10,7 +10,7 @@ from holdfast.bundle.migrations import FLAT, migrated
 from holdfast.bundle.threat_model import Norm, ThreatModel
 from holdfast.errors import SchemaMismatchError
 from holdfast.model.credibility import Calibration
-from holdfast.model.preprocess import InputContract
+from holdfast.model.preprocess import MAX_PIXELS, InputContract
 from holdfast.model.retrieval.table import retriever_kind
 from holdfast.model.vote import VoteParameters
 
@@ -47,6 +47,7 @@ class DataRecord(Record):
     sha256: str
     calibration: int = Field(ge=0)
     seed: int
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1)
 
 
 class TrainingRecord(Record):

@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Literal
 
 from holdfast.errors import HoldfastError
 
 Norm = Literal["linf", "l2"]
 
+EPSILON_FORM = 'write a number of at least 0, with pixels in [0, 1], for instance "8/255" or "0.03"'
 FORM = 'write NORM:EPSILON with pixels in [0, 1], for instance "linf:8/255" or "l2:0.5"'
 
 
@@ -21,7 +21,7 @@ class ThreatModel:
         epsilon: the ball's radius, in pixels of [0, 1].
 
     Raises:
-        ValueError: epsilon is negative or not finite, or the norm has another name.
+        ValueError: epsilon is negative, not finite, or above 1 in L-inf; or the norm has another name.
 
     """
 
@@ -33,13 +33,39 @@ class ThreatModel:
             raise ValueError(f"unknown norm {self.norm!r}: use 'linf' or 'l2'")
         if not 0 <= self.epsilon < float("inf"):
             raise ValueError(f"epsilon must be a finite number of at least 0 (pixels in [0, 1]), not {self.epsilon}")
+        if self.norm == "linf" and self.epsilon > 1:
+            raise ValueError(
+                f"epsilon {self.epsilon:g} reaches beyond black and white: pixels are in [0, 1]; did you mean"
+                f" {self.epsilon:g}/255?"
+            )
 
     def __str__(self) -> str:
-        name = {"linf": "L-inf", "l2": "L2"}[self.norm]
-        levels = self.epsilon * 255
-        if self.norm == "linf" and abs(levels - round(levels)) < 1e-6:
-            return f"{name} {round(levels)}/255"
-        return f"{name} {self.epsilon:g}"
+        if self.norm == "linf":
+            return f"L-inf {format_epsilon(self.epsilon)}"
+        return f"L2 {self.epsilon:g}"
+
+
+def parse_epsilon(text: str) -> float:
+    """A radius in pixels of [0, 1] as people write it: "8/255", "0.5/255", "0.03", "1e-2".
+
+    Raises:
+        ValueError: it is no finite number of at least 0; the message shows how to write one.
+
+    """
+    numerator, slash, denominator = text.partition("/")
+    try:
+        epsilon = float(numerator) / (float(denominator) if slash else 1.0)
+    except (ValueError, ZeroDivisionError):
+        epsilon = math.nan
+    if not 0 <= epsilon < math.inf:
+        raise ValueError(f"{text!r} is no epsilon: {EPSILON_FORM}")
+    return epsilon
+
+
+def format_epsilon(epsilon: float) -> str:
+    """The radius as people write it: 8/255, or 0.03 where it is no whole number of grey levels."""
+    levels = epsilon * 255
+    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{epsilon:g}"
 
 
 def ball(text: str) -> ThreatModel:
@@ -53,11 +79,10 @@ def ball(text: str) -> ThreatModel:
     if not colon or norm not in {"linf", "l2"}:
         raise HoldfastError(f"{text!r} is no ball: {FORM}")
     try:
-        epsilon = float(Fraction(radius.strip()))
-    except (ValueError, ZeroDivisionError, OverflowError):
-        raise HoldfastError(f"{text!r} is no ball, {radius!r} is no number: {FORM}") from None
-    if not (math.isfinite(epsilon) and epsilon > 0):
+        epsilon = parse_epsilon(radius)
+        threat = ThreatModel("linf" if norm == "linf" else "l2", epsilon)
+    except ValueError as error:
+        raise HoldfastError(f"{text!r} is no ball: {error}") from None
+    if epsilon == 0:
         raise HoldfastError(f"{text!r} is no ball, its radius must be more than 0: {FORM}")
-    if norm == "linf" and epsilon > 1:
-        raise HoldfastError(f"{text!r} reaches beyond black and white: pixels lie in [0, 1], so write {radius}/255")
-    return ThreatModel("linf" if norm == "linf" else "l2", epsilon)
+    return threat

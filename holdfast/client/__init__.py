@@ -13,6 +13,7 @@ from holdfast.client.aio import AsyncClient
 from holdfast.client.errors import (
     ClientError,
     ImageRefusedError,
+    MessageTooLargeError,
     OverloadedError,
     RefusedError,
     TooLateError,
@@ -28,6 +29,7 @@ __all__ = [
     "Client",
     "ClientError",
     "ImageRefusedError",
+    "MessageTooLargeError",
     "ModelInfo",
     "Neighbour",
     "OverloadedError",

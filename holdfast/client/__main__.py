@@ -6,15 +6,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
 from holdfast.client.channel import ADDRESS, PER_CALL
-from holdfast.client.errors import ClientError, ImageRefusedError
+from holdfast.client.errors import ClientError, ImageRefusedError, MessageTooLargeError
 from holdfast.client.health import serving_status
 from holdfast.client.sync import Client
 from holdfast.client.tables import answer_as_json, answers_view, model_as_json, model_table
+from holdfast.console import Console, track
 from holdfast.exit_status import DONE, FAILED, REFUSED, exit_status, explain_statuses
+from holdfast.flags import positive, whole_number
+
+REFUSALS = ImageRefusedError, MessageTooLargeError
 
 ABOUT = """\
 Ask a running holdfast server.
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "python -m ho
             return command(options)
         except (ClientError, OSError) as error:
             print(f"holdfast {options.command}: {error}", file=sys.stderr)
-            return REFUSED if isinstance(error, ImageRefusedError) else FAILED
+            return REFUSED if isinstance(error, REFUSALS) else FAILED
 
     return exit_status(f"holdfast {options.command}", ask)
 
@@ -60,7 +61,7 @@ def classify(options: argparse.Namespace) -> int:
         print(json.dumps([answer_as_json(p, o) for p, o in zip(paths, outcomes, strict=True)], indent=2))
     else:
         Console().print(answers_view(paths, outcomes, neighbours=options.neighbours > 0))
-    if any(isinstance(outcome, ImageRefusedError) for outcome in outcomes):
+    if any(isinstance(outcome, REFUSALS) for outcome in outcomes):
         return REFUSED
     return FAILED if any(isinstance(outcome, ClientError) for outcome in outcomes) else DONE
 
@@ -86,7 +87,9 @@ def health(options: argparse.Namespace) -> int:
 def _parser(program: str) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--address", default=ADDRESS, help="host:port of the server (default: %(default)s)")
-    common.add_argument("--timeout", type=float, default=10.0, help="seconds a call may take (default: %(default)s)")
+    common.add_argument(
+        "--timeout", type=positive, metavar="SECONDS", default=10.0, help="seconds a call may take (default: %(default)s)"
+    )
     common.add_argument("--json", action="store_true", help="print JSON instead of a table")
     statuses, plain = explain_statuses(0, 1, 2, 130, 143), argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog=program, description=ABOUT, epilog=statuses, formatter_class=plain)
@@ -100,7 +103,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         formatter_class=plain,
     )
     images.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a PNG, JPEG or WebP file")
-    images.add_argument("--neighbours", type=int, default=0, metavar="K", help="also show the K nearest exemplars")
+    images.add_argument("--neighbours", type=whole_number(0), default=0, metavar="K", help="also show the K nearest exemplars")
     commands.add_parser("info", parents=[common], help="show what is served")
     commands.add_parser("health", parents=[common], help="exit with 0 if the server takes calls")
     return parser

@@ -10,8 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.client.channel import ADDRESS, IN_FLIGHT, OPTIONS, PER_CALL
-from holdfast.client.errors import ClientError, ImageRefusedError, from_call, from_status
-from holdfast.client.messages import ImageLike, Outcome, in_calls, to_embeddings, to_image, to_model_info, to_outcomes
+from holdfast.client.errors import ClientError, ImageRefusedError, MessageTooLargeError, from_call, from_status
+from holdfast.client.messages import (
+    ImageLike,
+    Outcome,
+    in_calls,
+    number_of_neighbours,
+    to_embeddings,
+    to_image,
+    to_model_info,
+    to_outcomes,
+)
 from holdfast.client.results import Answer, ModelInfo
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
 from holdfast.protos.holdfast.v1 import image_pb2
@@ -60,7 +69,7 @@ class AsyncClient:
         for call in in_calls(images, per_call):
             try:
                 outcomes += await self._classify(call, neighbours)
-            except ImageRefusedError as error:
+            except (ImageRefusedError, MessageTooLargeError) as error:
                 if len(call) > 1:
                     raise
                 outcomes.append(error)  # a call of one image fails as a whole
@@ -70,6 +79,7 @@ class AsyncClient:
         self, images: Iterable[ImageLike], *, neighbours: int = 0, in_flight: int = IN_FLIGHT
     ) -> AsyncIterator[tuple[int, Outcome]]:
         """Yields (position, outcome) as answers come, not in order, with at most `in_flight` images on the way."""
+        wanted = number_of_neighbours(neighbours)
         room = asyncio.Semaphore(in_flight)
         unreadable: list[Exception] = []
 
@@ -77,7 +87,7 @@ class AsyncClient:
             try:
                 for position, image in enumerate(images):
                     await room.acquire()
-                    yield pb.ClassifyStreamRequest(sequence=position, images=[to_image(image)], neighbours=neighbours)
+                    yield pb.ClassifyStreamRequest(sequence=position, images=[to_image(image)], neighbours=wanted)
             except (OSError, TypeError) as error:  # gRPC would log it and end the call without an error
                 unreadable.append(error)
 
@@ -117,7 +127,7 @@ class AsyncClient:
 
     async def _classify(self, images: list[image_pb2.Image], neighbours: int) -> list[Outcome]:
         try:
-            request = pb.ClassifyRequest(images=images, neighbours=neighbours)
+            request = pb.ClassifyRequest(images=images, neighbours=number_of_neighbours(neighbours))
             response = await self._stub.Classify(request, timeout=self.timeout)
         except grpc.aio.AioRpcError as error:
             raise from_call(error, self.address) from None

@@ -1,5 +1,6 @@
 """Every way a call can fail, each with a message that says what to do."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,11 +27,25 @@ class ImageRefusedError(ClientError):
 
 
 class OverloadedError(ClientError):
-    """The server's queue is full. `retry_after` is the pause that it asks for, in seconds, or None."""
+    """The server has no room at the moment, as where its queue is full.
+
+    `retry_after` is the pause that it asks for, in seconds, or None.
+    """
 
     def __init__(self, message: str, code: grpc.StatusCode, retry_after: float | None) -> None:
         super().__init__(message, code)
         self.retry_after = retry_after
+
+
+class MessageTooLargeError(ClientError):
+    """A message is longer than the server or this client takes: the call's images, or the answer to them.
+
+    `size` and `limit` are in bytes; `sent` says whether it is the call that is too long, and not the answer.
+    """
+
+    def __init__(self, message: str, code: grpc.StatusCode, *, size: int, limit: int, sent: bool) -> None:
+        super().__init__(message, code)
+        self.size, self.limit, self.sent = size, limit, sent
 
 
 class TooLateError(ClientError):
@@ -67,9 +82,7 @@ def _readable(code: grpc.StatusCode, message: str, status: status_pb2.Status, ad
             reasons = "; ".join(f"{field}: {reason}" for field, reason in violations) or message
             return ImageRefusedError(f"the server refused the image: {reasons}", code, violations)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            wait = _retry_after(status)
-            advice = f"try again in {wait:.2g} s" if wait is not None else "try again later, or with fewer images at once"
-            return OverloadedError(f"the server is full ({message}); {advice}", code, wait)
+            return _too_large(code, message, address) or _overloaded(code, message, status, address)
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return TooLateError(f"no answer from {address} in time; give it more with a longer timeout", code)
         case grpc.StatusCode.UNAVAILABLE:
@@ -80,6 +93,35 @@ def _readable(code: grpc.StatusCode, message: str, status: status_pb2.Status, ad
             )
         case _:
             return RefusedError(f"{address} answered {code.name}: {message}", code)
+
+
+_TOO_LARGE = re.compile(
+    r"(?P<by>CLIENT|SERVER)?\W*(?P<way>Sent|Received) message larger than max \((?P<size>\d+) vs\. (?P<limit>\d+)\)"
+)
+"""What gRPC says where a message is longer than an end of the connection takes; it has no code of its own for that."""
+
+
+def _too_large(code: grpc.StatusCode, message: str, address: str) -> MessageTooLargeError | None:
+    found = _TOO_LARGE.search(message)
+    if found is None:
+        return None
+    size, limit = int(found["size"]), int(found["limit"])
+    # Old versions of gRPC do not say which end complains: this one then has received the answer.
+    sent = (found["by"], found["way"]) in {("SERVER", "Received"), ("CLIENT", "Sent")}
+    if sent:
+        what = f"the call has {size:,} bytes, and {address} takes messages of at most {limit:,}"
+        advice = "send fewer or smaller images at once, or start the server with a larger --max-message-bytes"
+    else:
+        what = f"the answer of {address} would have {size:,} bytes, and a message may have at most {limit:,}"
+        advice = "ask for fewer images or neighbours at once"
+    return MessageTooLargeError(f"{what}: {advice}", code, size=size, limit=limit, sent=sent)
+
+
+def _overloaded(code: grpc.StatusCode, message: str, status: status_pb2.Status, address: str) -> ClientError:
+    wait = _retry_after(status)
+    if wait is None:  # a limit other than the queue's, of the server or of gRPC
+        return OverloadedError(f"{address} refused the call: {message}; try again later, or with less at once", code, None)
+    return OverloadedError(f"the server is full ({message}); try again in {wait:.2g} s", code, wait)
 
 
 def _violations(status: status_pb2.Status) -> Iterable[tuple[str, str]]:

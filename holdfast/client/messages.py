@@ -21,6 +21,9 @@ CALL_BYTES = 3_000_000
 """Image bytes in one call: below gRPC's own default of 4 MB for a message, which a server may not have raised."""
 
 
+MOST_NEIGHBOURS = 2**31 - 1
+
+
 def to_image(image: ImageLike) -> image_pb2.Image:
     """Wraps one image. Raises OSError for an unreadable path and TypeError for pixels that are not uint8."""
     if isinstance(image, bytes):
@@ -32,6 +35,13 @@ def to_image(image: ImageLike) -> image_pb2.Image:
         return image_pb2.Image(raw=raw)
     given = f"an array of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
     raise TypeError(f"{given} is no image: give encoded bytes, a Path, or a uint8 array [H, W] or [H, W, 3]")
+
+
+def number_of_neighbours(neighbours: int) -> int:
+    """The number as a message holds it; no server has as many as it could not hold. Raises ValueError below 0."""
+    if neighbours < 0:
+        raise ValueError(f"neighbours must be at least 0, not {neighbours}; 0 asks for none")
+    return min(neighbours, MOST_NEIGHBOURS)
 
 
 def in_calls(images: Iterable[ImageLike], per_call: int) -> Iterator[list[image_pb2.Image]]:

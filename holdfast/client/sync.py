@@ -9,8 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.client.channel import ADDRESS, IN_FLIGHT, OPTIONS, PER_CALL
-from holdfast.client.errors import ClientError, ImageRefusedError, from_call, from_status
-from holdfast.client.messages import ImageLike, Outcome, in_calls, to_embeddings, to_image, to_model_info, to_outcomes
+from holdfast.client.errors import ClientError, ImageRefusedError, MessageTooLargeError, from_call, from_status
+from holdfast.client.messages import (
+    ImageLike,
+    Outcome,
+    in_calls,
+    number_of_neighbours,
+    to_embeddings,
+    to_image,
+    to_model_info,
+    to_outcomes,
+)
 from holdfast.client.results import Answer, ModelInfo
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
 from holdfast.protos.holdfast.v1 import image_pb2
@@ -54,7 +63,7 @@ class Client:
         for call in in_calls(images, per_call):
             try:
                 outcomes += self._classify(call, neighbours)
-            except ImageRefusedError as error:
+            except (ImageRefusedError, MessageTooLargeError) as error:
                 if len(call) > 1:
                     raise
                 outcomes.append(error)  # a call of one image fails as a whole
@@ -64,6 +73,7 @@ class Client:
         self, images: Iterable[ImageLike], *, neighbours: int = 0, in_flight: int = IN_FLIGHT
     ) -> Iterator[tuple[int, Outcome]]:
         """Yields (position, outcome) as answers come, not in order, with at most `in_flight` images on the way."""
+        wanted = number_of_neighbours(neighbours)
         room, done = threading.Semaphore(in_flight), threading.Event()
         unreadable: list[Exception] = []
 
@@ -73,7 +83,7 @@ class Client:
                     room.acquire()
                     if done.is_set():
                         return
-                    yield pb.ClassifyStreamRequest(sequence=position, images=[to_image(image)], neighbours=neighbours)
+                    yield pb.ClassifyStreamRequest(sequence=position, images=[to_image(image)], neighbours=wanted)
             except (OSError, TypeError) as error:  # gRPC would log it and end the call without an error
                 unreadable.append(error)
 
@@ -115,7 +125,7 @@ class Client:
 
     def _classify(self, images: list[image_pb2.Image], neighbours: int) -> list[Outcome]:
         try:
-            request = pb.ClassifyRequest(images=images, neighbours=neighbours)
+            request = pb.ClassifyRequest(images=images, neighbours=number_of_neighbours(neighbours))
             response = self._stub.Classify(request, timeout=self.timeout)
         except grpc.RpcError as error:
             raise from_call(error, self.address) from None

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, TransferSpeedColumn
 
+from holdfast.console import Progress, TextColumn
 from holdfast.data.labelled import DataError
 
 

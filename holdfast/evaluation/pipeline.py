@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.progress import Progress
 from torch import nn
 
 from holdfast.attacks.pgd import frozen
@@ -16,6 +15,7 @@ from holdfast.attacks.third_party.library import load
 from holdfast.attacks.transfer import FromBundle
 from holdfast.bundle.reader import TRAINING_LOG
 from holdfast.bundle.threat_model import ThreatModel
+from holdfast.console import Progress
 from holdfast.data import LabelledImages, Splits
 from holdfast.evaluation.cache import ResultCache
 from holdfast.evaluation.context import EvaluationContext, only_test

@@ -4,7 +4,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rich.progress import Progress, TaskID
+from rich.progress import TaskID
+
+from holdfast.console import Progress
 
 Clock = Callable[[], float]
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from time import monotonic as clock
 from typing import TypeVar
 
-from rich.progress import Progress
-
+from holdfast.console import Progress
 from holdfast.evaluation.cache import ResultCache
 from holdfast.evaluation.context import EvaluationContext
 from holdfast.evaluation.plan import EvaluationPlan

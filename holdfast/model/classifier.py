@@ -10,16 +10,13 @@ from holdfast.model.answers import Answers, Floats, Ints, Neighbours
 from holdfast.model.credibility import Calibration, credibility, p_values
 from holdfast.model.encoder.onnx import Encoder
 from holdfast.model.preprocess import Pixels
-from holdfast.model.retrieval.base import SPARE, Exportable, Retriever, canonical
+from holdfast.model.prototypes import PROTOTYPES
+from holdfast.model.retrieval.base import SPARE, Exportable, Retriever, Summarised, canonical
 from holdfast.model.surrogate import SoftKNN, Surrogate
 from holdfast.model.vote import VoteParameters, vote
 
 FARTHEST = 2.0
 """The largest cosine distance that there is."""
-
-# Above this many exemplars the soft margin is computed on prototypes: a whole bank of 50,000 would cost each answer as much
-# as a small encoder does.
-SURROGATE_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,8 @@ class Classifier:
         surrogate_tau: temperature of the soft kNN behind the soft margin.
 
     Attributes:
-        surrogate: that soft kNN; None where the retriever cannot export its exemplars, and soft margins are then NaN.
+        surrogate: that soft kNN; None where the retriever neither keeps prototypes of its exemplars nor exports them, and soft
+            margins are then NaN.
 
     """
 
@@ -143,10 +141,12 @@ class Classifier:
 
 
 def _surrogate_of(retriever: Retriever, classes: int, tau: float) -> SoftKNN | None:
+    if isinstance(retriever, Summarised):
+        return SoftKNN.over(retriever.prototypes, classes, tau)
     if not isinstance(retriever, Exportable):
         return None
     bank = retriever.export()
-    return SoftKNN.compressed(bank.embeddings, bank.labels, classes, tau, prototypes=SURROGATE_ROWS)
+    return SoftKNN.compressed(bank.embeddings, bank.labels, classes, tau, prototypes=PROTOTYPES)
 
 
 def _distance_of_the_last(neighbours: Neighbours) -> Floats:

@@ -15,6 +15,8 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.model.prototypes import ClassPrototypes
+
 Floats = NDArray[np.float32]
 
 FINITE = 80.0
@@ -90,26 +92,12 @@ class SoftKNN:
         For the soft margin of live traffic, where a whole bank of 50,000 would cost more than the encoder. An attack
         that has to be honest uses the whole bank.
         """
-        if len(bank) <= prototypes:
-            return cls(bank, labels, classes, tau)
-        import faiss  # noqa: PLC0415 - only large banks need it
+        return cls.over(ClassPrototypes.of(bank, labels, prototypes), classes, tau)
 
-        rows: list[Floats] = []
-        row_labels: list[NDArray[np.int64]] = []
-        weights: list[Floats] = []
-        for c in np.unique(labels):
-            members = np.ascontiguousarray(bank[labels == c])
-            count = max(1, round(prototypes * len(members) / len(bank)))
-            kmeans = faiss.Kmeans(
-                bank.shape[1], count, niter=10, seed=0, min_points_per_centroid=1, max_points_per_centroid=len(members)
-            )
-            kmeans.train(members)
-            _, nearest = kmeans.index.search(members, 1)
-            size = np.bincount(nearest.ravel(), minlength=count)
-            rows.append(np.asarray(kmeans.centroids, dtype=np.float32)[size > 0])
-            weights.append(np.log(size[size > 0]))
-            row_labels.append(np.full(int((size > 0).sum()), c))
-        return cls(np.concatenate(rows), np.concatenate(row_labels), classes, tau, np.concatenate(weights).astype(np.float32))
+    @classmethod
+    def over(cls, prototypes: ClassPrototypes, classes: int, tau: float) -> Self:
+        """Stand-in of a bank that is known by its prototypes."""
+        return cls(prototypes.embeddings, prototypes.labels, classes, tau, prototypes.log_weights)
 
     def __len__(self) -> int:
         return len(self._bank)

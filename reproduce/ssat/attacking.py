@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import Progress
 
 from holdfast.attacks.search.suite import AttackSuite
 from holdfast.attacks.search.worst_case import NAME, AttackOutcome, WorstCase, WorstCaseAttack
 from holdfast.bundle.reader import ENCODER, EXEMPLARS, GRADIENT, Bundle, read_manifest
 from holdfast.bundle.threat_model import ThreatModel
+from holdfast.console import Progress
 from holdfast.data import Splits
 from holdfast.evaluation import Evaluation, evaluate, record
 from holdfast.evaluation.cache import ResultCache

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from holdfast import data
+from holdfast.console import Console
 from holdfast.exit_status import GOES_ON, exit_status, explain_statuses
 from reproduce.ssat.pipeline import Pipeline
 from reproduce.ssat.scales import SCALES, SMALL, TableScale

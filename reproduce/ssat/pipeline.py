@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TimeElapsedColumn
 
 from demo.pipeline import complete
 from holdfast.bundle.reader import read_manifest
+from holdfast.console import Console, Progress, TextColumn
 from holdfast.data import Splits
 from holdfast.evaluation.progress import ProgressEstimate
 from holdfast.files import write_atomically

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
+from rich.text import Text
 
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.intervals import Rate
@@ -63,9 +64,8 @@ def claims_table(result: TableResults) -> Table:
         shown.add_column(heading)
     for cells, verdicts in _claim_rows(result):
         words = [STYLES[verdict.word] for verdict in verdicts]
-        shown.add_row(
-            *cells[:2], *(f"[{style}]{cell}[/]" for style, cell in zip(words, map(_unmarked, cells[2:]), strict=True))
-        )
+        styled = (Text(cell, style) for style, cell in zip(words, map(_unmarked, cells[2:]), strict=True))
+        shown.add_row(*cells[:2], *styled)
     return shown
 
 
@@ -180,7 +180,7 @@ def percent(rate: Rate) -> str:
 
 def _unmarked(cell: str) -> str:
     """For rich, a part to a line."""
-    return cell.replace("** ", "\n").replace("**", "").replace(" [", "\n\\[")
+    return cell.replace("** ", "\n").replace("**", "").replace(" [", "\n[")
 
 
 def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

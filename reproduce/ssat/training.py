@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from holdfast.bundle.reader import read_manifest
+from holdfast.console import Console
 from holdfast.data import Splits
 from holdfast.errors import HoldfastError
 from holdfast.trainer.encoders import ImageEncoder

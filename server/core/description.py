@@ -24,6 +24,8 @@ class ModelDescription(BaseModel):
 
     Attributes:
         version: the snapshot's; a larger one was published later.
+        bundle_version: which bundle it is of: the name of its directory, and the begin of its manifest's SHA-256. Snapshots of
+            one bundle that differ in their exemplars share it. "" where nobody has said.
         name, created, encoder_sha256: of the bundle; `created` is ISO 8601.
         contract: what images are decoded to.
         embedding_dim: D, the length of an embedding.
@@ -41,6 +43,7 @@ class ModelDescription(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: int
+    bundle_version: str = ""
     name: str
     created: str
     encoder_sha256: str

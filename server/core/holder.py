@@ -51,25 +51,44 @@ class ModelHolder:
 
         """
         with self._publishing:
-            was, now = self._current.description, snapshot.description
-            if now.contract != was.contract:
-                raise ContractMismatchError(
-                    f"{now.name} takes images of {now.contract.shape}, the server has decoded for {was.contract.shape};"
-                    " restart the server to serve it"
-                )
-            if now.version <= was.version:
-                raise PublishError(f"version {now.version} cannot follow version {was.version}; give it a larger number")
-            for check in self._checks:
-                check(snapshot)
-            with self._subscribing:
-                self._current = snapshot
-                subscribers = list(self._subscribers.values())
-            log.info("version %d is served now: %s, %d classes", now.version, now.name, len(now.class_names))
-            for subscriber in subscribers:
-                try:
-                    subscriber(snapshot)
-                except Exception:  # the others still have to be called
-                    log.exception("a subscriber failed on version %d", now.version)
+            self._publish(snapshot)
+
+    def publish_next(self, make: Callable[[ModelSnapshot], ModelSnapshot]) -> ModelSnapshot:
+        """Publish what `make` makes of the current snapshot, under the next version number; nothing is published in between.
+
+        `make` should be quick, since nobody else can publish meanwhile; its version number is overwritten. What it raises, and
+        what `publish` raises, leaves the current snapshot what it was. Returns what is current now.
+        """
+        with self._publishing:
+            snapshot = make(self._current).numbered(self._current.version + 1)
+            self._publish(snapshot)
+            return snapshot
+
+    def try_out(self, snapshot: ModelSnapshot) -> None:
+        """Raise what publishing the snapshot would raise, but for its number. What takes long is done here, once, and early."""
+        was, now = self._current.description, snapshot.description
+        if now.contract != was.contract:
+            raise ContractMismatchError(
+                f"{now.name} takes images of {now.contract.shape}, the server has decoded for {was.contract.shape};"
+                " restart the server to serve it"
+            )
+        for check in list(self._checks):
+            check(snapshot)
+
+    def _publish(self, snapshot: ModelSnapshot) -> None:
+        was, now = self._current.description, snapshot.description
+        if now.version <= was.version:
+            raise PublishError(f"version {now.version} cannot follow version {was.version}; give it a larger number")
+        self.try_out(snapshot)
+        with self._subscribing:
+            self._current = snapshot
+            subscribers = list(self._subscribers.values())
+        log.info("version %d is served now: %s, %d classes", now.version, now.name, len(now.class_names))
+        for subscriber in subscribers:
+            try:
+                subscriber(snapshot)
+            except Exception:  # the others still have to be called
+                log.exception("a subscriber failed on version %d", now.version)
 
     def require(self, check: Check) -> None:
         """Let `check` look at the current snapshot now, and at each before it is published. Raises what it raises."""

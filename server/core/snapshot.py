@@ -1,7 +1,7 @@
 """The model at one moment: everything that a batch is answered with."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from holdfast.bundle.reader import ENCODER, Bundle
@@ -31,15 +31,22 @@ class ModelSnapshot:
     sources: SourceLookup = field(default_factory=NoSources)
 
     @classmethod
-    def of(cls, bundle: Bundle, version: int) -> Self:
-        """The model of a bundle. Nothing else of the server builds a classifier or keeps a bundle."""
-        sources = TableSources(lambda: bundle.exemplars)
-        return cls(_describe(bundle, version), bundle.classifier(), lambda: bundle.gradient, sources)
+    def of(cls, bundle: Bundle, version: int, bundle_version: str = "") -> Self:
+        """The model of a bundle. Nothing else of the server builds a classifier or keeps a bundle.
+
+        `bundle_version` tells this bundle from every other that the server may come to serve.
+        """
+        description = _describe(bundle, version, bundle_version)
+        return cls(description, bundle.classifier(), lambda: bundle.gradient, TableSources(lambda: bundle.exemplars))
 
     @property
     def version(self) -> int:
         """Of all snapshots of one server, this one's own."""
         return self.description.version
+
+    def numbered(self, version: int) -> Self:
+        """The same model under another version number."""
+        return replace(self, description=self.description.model_copy(update={"version": version}))
 
     @property
     def gradient(self) -> OnnxGradient:
@@ -55,10 +62,11 @@ class ModelSnapshot:
         return AnsweredBatch(self.description, self.classifier.decide(retrieval), self.sources)
 
 
-def _describe(bundle: Bundle, version: int) -> ModelDescription:
+def _describe(bundle: Bundle, version: int, bundle_version: str) -> ModelDescription:
     manifest, placement = bundle.manifest, bundle.placement
     return ModelDescription(
         version=version,
+        bundle_version=bundle_version,
         name=manifest.name,
         created=manifest.created,
         encoder_sha256=manifest.files[ENCODER],

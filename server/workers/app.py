@@ -14,6 +14,7 @@ from holdfast.server.metrics.endpoint import MetricsEndpoint
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.monitor.table import OBSERVERS
 from holdfast.server.settings import Settings
+from holdfast.server.versions.loading import LoadedVersion
 from holdfast.server.workers.control import Begin
 from holdfast.server.workers.pool import WorkerPool
 from holdfast.server.workers.port import Port
@@ -31,8 +32,15 @@ class WorkersApp(ServedApp):
     Raises HoldfastError where the model will not do for what the settings ask.
     """
 
-    def __init__(self, settings: Settings, holder: ModelHolder, *, observers: Sequence[MakeObserver] = OBSERVERS) -> None:
-        super().__init__(settings, holder, Metrics(calls=settings.offers_admin))
+    def __init__(
+        self,
+        settings: Settings,
+        holder: ModelHolder,
+        *,
+        first: LoadedVersion | None = None,
+        observers: Sequence[MakeObserver] = OBSERVERS,
+    ) -> None:
+        super().__init__(settings, holder, Metrics(calls=settings.offers_admin), first)
         self._engine = Engine(settings, holder, self.metrics, observers)
         self._workers = WorkerPool(settings.workers, self._make_worker)
         self._port: Port | None = None
@@ -56,6 +64,7 @@ class WorkersApp(ServedApp):
         self._engine.start()
         await self._workers.start()
         await self._start_admin()
+        self._watcher.start()
         self._write_ports(self.address)
 
     async def watch(self) -> None:
@@ -64,6 +73,7 @@ class WorkersApp(ServedApp):
 
     async def drain(self) -> bool:
         """Go down: the workers finish their calls and end, then the engine. Returns whether all calls were finished."""
+        await self._stop_versions()
         timeout = max(self.settings.drain_notice, self.settings.drain_grace) + CLOSE_GRACE_S + END_MARGIN_S
         changed, finished = await asyncio.gather(self._drain_admin(), self._workers.drain(timeout))
         self._engine.stop()

@@ -25,9 +25,11 @@ LOST = "the loss of the engine"
 
 def run(data: socket.socket, control: socket.socket) -> int:
     """Serve calls until the engine says that it is enough, or is gone. Returns the exit status."""
-    # Ctrl-C is meant for the engine, which drains its workers. The engine started this process with SIGINT held back.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    # Ctrl-C is meant for the engine, which drains its workers, and SIGHUP too, which loads another model there. The engine
+    # started this process with both held back.
+    for ignored in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         begin = receive_begin(control)
     except (EOFError, ConnectionError):

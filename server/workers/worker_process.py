@@ -135,11 +135,11 @@ class WorkerProcess:
 def _spawn(*ends: socket.socket) -> "subprocess.Popen[bytes]":
     """A fresh interpreter, not a fork: gRPC and CUDA do not survive one.
 
-    Ctrl-C reaches every process of the terminal. The engine decides when a worker ends, so a worker begins with SIGINT held
-    back, and ignores it as soon as it can.
+    Ctrl-C reaches every process of the terminal, and so may SIGHUP. The engine decides when a worker ends and when another
+    model is loaded, so a worker begins with both signals held back, and ignores them as soon as it can.
     """
     numbers = [end.fileno() for end in ends]
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         return subprocess.Popen(  # noqa: S603 - ourselves
             # -P: a module of the user's that lies in the current folder is not loaded in the place of ours.

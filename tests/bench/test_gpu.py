@@ -11,7 +11,6 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from bench.gpu.__main__ import main
 from bench.gpu.picture import draw
@@ -20,6 +19,7 @@ from bench.gpu.results import Results, StepResult
 from bench.gpu.scales import SCALES, TINY, Goal
 from bench.gpu.steps import Place, Step, read_evaluation, steps, utilisation
 from bench.harness.report import Target
+from holdfast.console import Console
 from holdfast.errors import HoldfastError
 from holdfast.exit_status import FAILED, REFUSED
 from holdfast.interrupts import TimeUpError

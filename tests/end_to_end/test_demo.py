@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
 from demo import cli, pipeline
 from demo.rows import choose
 from holdfast.bundle import Bundle
+from holdfast.console import Console
 from holdfast.trainer.presets import PRESETS
 
 STEPS, IMAGES = 2, 8

@@ -1,9 +1,9 @@
 import io
 
 import pytest
-from rich.console import Console
 
 from holdfast import data
+from holdfast.console import Console
 from holdfast.data import Splits
 from holdfast.trainer.export import bundle as write_bundle
 

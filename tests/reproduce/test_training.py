@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
+from holdfast.console import Console
 from holdfast.trainer import train
 from holdfast.trainer.encoders import ResNetConfig
 from holdfast.trainer.state.checkpoint import CheckpointError

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
 from holdfast.attacks.attack import PGDAttack
 from holdfast.attacks.losses import Guided, Margin, Targeted
 from holdfast.attacks.search.suite import AttackSuite
 from holdfast.bundle.threat_model import ThreatModel
+from holdfast.console import Console
 from holdfast.data import Splits
 from holdfast.trainer.config import Stage
 from holdfast.trainer.encoders import ResNetConfig

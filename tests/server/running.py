@@ -28,6 +28,7 @@ from holdfast.server.app import App
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.settings import Settings
+from holdfast.server.versions.loading import LoadedVersion, load_first
 from holdfast.server.workers.app import WorkersApp
 
 T = TypeVar("T")
@@ -95,7 +96,7 @@ class Process:
 
     def __init__(
         self,
-        directory: Path,
+        directory: Path | None,
         scratch: Path,
         command: list[str] | None = None,
         *flags: str,
@@ -106,7 +107,8 @@ class Process:
         self.popen = subprocess.Popen(
             [
                 *(command or [sys.executable, "-m", "server"]),
-                *("--bundle", str(directory), "--port", "0", "--metrics-port", "0", "--port-file", str(ports)),
+                *(() if directory is None else ("--bundle", str(directory))),
+                *("--port", "0", "--metrics-port", "0", "--port-file", str(ports)),
                 *flags,
             ],
             cwd=cwd,
@@ -205,20 +207,25 @@ def snapshot_of(directory: Path, version: int = 1, **opening: Any) -> ModelSnaps
     return ModelSnapshot.of(Bundle.open(directory, **opening), version)
 
 
-def start(stack: ExitStack, loop: LoopThread, directory: Path, parts: dict[str, Any] | None = None, **settings: Any) -> Served:
-    """A server in this process, which ends with the stack. `parts`: its APIs and observers, where they are others."""
+def start(
+    stack: ExitStack, loop: LoopThread, directory: Path | None, parts: dict[str, Any] | None = None, **settings: Any
+) -> Served:
+    """A server in this process, which ends with the stack. `parts`: its APIs and observers, where they are others.
+
+    Without a `directory` the settings say where versions lie.
+    """
     defaults = {"bundle": directory, "port": 0, "metrics_port": 0, "drain_notice": 0.0, "drain_grace": 5.0}
     configured = Settings(**(defaults | settings))
-    make = WorkersApp if configured.workers else App
-    app = loop.call(lambda: make(configured, ModelHolder(_first(configured)), **(parts or {})))
+    app = loop.call(lambda: _made(configured, load_first(configured), parts or {}))
     stack.callback(lambda: loop.run(app.drain()))
     loop.run(app.start())
     channel = stack.enter_context(grpc.insecure_channel(app.address))
     return Served(app, channel, loop)
 
 
-def _first(settings: Settings) -> ModelSnapshot:
-    return snapshot_of(settings.bundle, device=settings.device, max_batch=settings.max_batch)
+def _made(settings: Settings, first: LoadedVersion, parts: dict[str, Any]) -> App | WorkersApp:
+    make = WorkersApp if settings.workers else App
+    return make(settings, ModelHolder(first.snapshot.numbered(1)), first=first, **parts)
 
 
 def refusal(call: Any) -> grpc.RpcError:

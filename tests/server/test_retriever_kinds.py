@@ -9,14 +9,14 @@ import pytest
 from holdfast.bundle.reader import Bundle
 from holdfast.protos.holdfast.v1 import holdfast_pb2
 from holdfast.server.settings import ConfigurationError
-from tests import ivf
+from tests import kinds
 from tests.server.running import LoopThread, start
 from tests.server.tiny import COLOURS, K, coloured, raw, write_bundle
 
 
-@pytest.fixture(params=["ivf", "ivf-exporting"])
+@pytest.fixture(params=["sealed", "ivf"])
 def bundle(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    ivf.register(monkeypatch)
+    kinds.register(monkeypatch)
     write_bundle(tmp_path / "bundle", kind=request.param)
     return tmp_path / "bundle"
 
@@ -37,7 +37,7 @@ def test_it_answers_as_the_classifier_does(bundle: Path, loop_thread: LoopThread
 
 def test_probes_need_the_exemplars(bundle: Path, loop_thread: LoopThread) -> None:
     with ExitStack() as stack:
-        if Bundle.open(bundle).index.kind == "ivf":
+        if Bundle.open(bundle).index.kind == "sealed":
             with pytest.raises(ConfigurationError, match="--probe-rate 0"):
                 start(stack, loop_thread, bundle, probe_rate=1)
         else:

@@ -34,12 +34,13 @@ def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "bundle: Field required"),
+        ([], "--bundle DIR and --bundle-versions DIR"),
+        (["--bundle", "x", "--bundle-versions", "y"], "--bundle-versions"),
         (["--bundle", "x", "--port", "high"], "port:"),
         (["--bundle", "x", "--probe-rate", "2"], "probe_rate:"),
         (["--bundle", "x", "--max-batch", "0"], "max_batch:"),
         (["--bundle", "x", "--probe-epsilons", "eight"], "probe_epsilons:"),
-        (["--bundle", "x", "--probe-epsilons", "8"], r"pixels of \[0, 1\]"),
+        (["--bundle", "x", "--probe-epsilons", "8"], "did you mean 8/255"),
         (["--bundle", "x", "--queue-images", "10"], "must hold at least one call"),
     ],
 )

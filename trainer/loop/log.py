@@ -5,10 +5,10 @@ import time
 from pathlib import Path
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TimeRemainingColumn
 
 from holdfast.bundle.reader import TRAINING_LOG
+from holdfast.console import Console, Progress, TextColumn
 
 FIXED = ("stage", "step", "seconds", "learning_rate", "loss", "gradient_norm")
 

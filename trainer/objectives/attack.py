@@ -7,6 +7,7 @@ from torch import Generator, Tensor, nn
 
 from holdfast.attacks.pgd import frozen, pgd
 from holdfast.bundle.threat_model import Norm, ThreatModel
+from holdfast.tyro_flags import Epsilon
 
 
 @dataclass(frozen=True)
@@ -16,17 +17,21 @@ class AttackConfig:
     norm: Norm = "linf"
     """The norm in which the attacker may move."""
 
-    epsilon: float = 8 / 255
+    epsilon: Epsilon = 8 / 255
     """How far the attacker may move, in pixels of [0, 1]."""
 
     steps: int = 4
     """Gradient steps of the attack."""
 
-    step_size: float = 3 / 255
+    step_size: Epsilon = 3 / 255
     """Length of each step, in pixels of [0, 1]."""
 
     def __post_init__(self) -> None:
         ThreatModel(self.norm, self.epsilon)  # refuses what is no ball, before anything has been trained
+        if self.norm == "linf" and self.step_size > 1:
+            raise ValueError(f"a step of {self.step_size:g}: pixels are in [0, 1]; did you mean {self.step_size:g}/255?")
+        if self.steps < 0:
+            raise ValueError(f"the steps of an attack must be at least 0, not {self.steps}")
 
     @property
     def threat(self) -> ThreatModel:

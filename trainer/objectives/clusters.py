@@ -28,6 +28,7 @@ from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.attack import AttackConfig
 from holdfast.trainer.objectives.base import ImageBatch
 from holdfast.trainer.objectives.teacher import TeacherObjective
+from holdfast.tyro_flags import Epsilon
 
 ROUNDS = 25
 
@@ -48,7 +49,7 @@ class ClustersConfig(AttackConfig):
     steps: int = 3
     """Gradient steps of the attack."""
 
-    step_size: float = 4 / 255
+    step_size: Epsilon = 4 / 255
     """Length of each step, in pixels of [0, 1]."""
 
     robust_weight: float = 2.0

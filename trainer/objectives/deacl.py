@@ -19,6 +19,7 @@ from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.attack import AttackConfig
 from holdfast.trainer.objectives.base import ImageBatch
 from holdfast.trainer.objectives.teacher import TeacherObjective
+from holdfast.tyro_flags import Epsilon
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class DeaclConfig(AttackConfig):
     steps: int = 5
     """Gradient steps of the attack."""
 
-    step_size: float = 2 / 255
+    step_size: Epsilon = 2 / 255
     """Length of each step, in pixels of [0, 1]."""
 
     robust_weight: float = 2.0

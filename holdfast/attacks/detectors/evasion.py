@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import Progress
 from torch import Tensor
 
 from holdfast.attacks.attack import PGDAttack
@@ -18,6 +17,7 @@ from holdfast.attacks.search.suite import AfterBatch, AttackSuite
 from holdfast.attacks.search.worst_case import NAME, AttackOutcome, WorstCase
 from holdfast.attacks.victim import ABSTAINED, AnswerFunction, Victim
 from holdfast.bundle.threat_model import ThreatModel
+from holdfast.console import Progress
 from holdfast.intervals import Rate
 from holdfast.model.answers import Answers
 from holdfast.model.preprocess import Pixels

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import Progress
 from torch import Tensor
 
 from holdfast.attacks.attack import Attack
 from holdfast.attacks.search.journal import Journal, Tried
 from holdfast.attacks.search.threads import Map, side_by_side
 from holdfast.attacks.search.worst_case import WorstCase, WorstCaseAttack, batches
+from holdfast.console import Progress
 from holdfast.model.preprocess import Pixels
 
 AfterBatch = Callable[[int, int, int], None]

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import Progress
 from torch import Tensor
 
 from holdfast.attacks.quantise import to_images_within, to_pixels
 from holdfast.attacks.victim import Victim, is_fooled
 from holdfast.bundle.threat_model import ThreatModel
+from holdfast.console import Progress
 from holdfast.model.preprocess import Pixels
 
 Propose = Callable[[Tensor, Tensor], Tensor]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TimeElapsedColumn
 
 from holdfast.bundle.reader import read_manifest
+from holdfast.console import Console, Progress, TextColumn
 from holdfast.evaluation.cli.console import clean_tables, print_report, quick_table
 from holdfast.evaluation.cli.options import DESCRIPTION, PROGRAM, EvaluateConfig, check, full_plan_of, quick_plan_of
 from holdfast.evaluation.gradients import EncoderLoader

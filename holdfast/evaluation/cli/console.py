@@ -1,9 +1,9 @@
 """Evaluations as a person reads them on a terminal."""
 
-from rich.console import Console
 from rich.table import Table
 
 from holdfast.bundle.threat_model import ThreatModel
+from holdfast.console import Console
 from holdfast.evaluation.report.results import Report
 from holdfast.evaluation.result import Evaluation
 from holdfast.evaluation.sanity.checks import format_share

@@ -15,13 +15,14 @@ from holdfast.evaluation.plan import STANDARD_BALLS, EvaluationPlan, Section, in
 from holdfast.evaluation.suites import Effort
 from holdfast.exit_status import explain_statuses
 from holdfast.model.device_choice import DeviceChoice, Precision
+from holdfast.tyro_flags import Epsilon
 
 PROGRAM = "holdfast evaluate"
 
 DESCRIPTION = f"""Measure the clean and robust accuracy of a bundle by attacks that know how it answers; its vote decides.
 
   holdfast evaluate runs/digits                       a table, by nine white-box attacks in one ball
-  holdfast evaluate runs/digits --epsilon 0.03        the same in another ball than the bundle's own
+  holdfast evaluate runs/digits --epsilon 8/255       the same in another ball than the bundle's own
   holdfast evaluate runs/digits --credibility         the same, and the credibility of the report that is there again
   holdfast evaluate runs/digits --full                everything, and runs/digits/report/index.html
   holdfast evaluate runs/digits --full --balls linf:8/255 l2:0.5 --transfer-from runs/other
@@ -95,7 +96,7 @@ class EvaluateConfig:
     norm: Norm | None = None
     """Norm of the ball; by default the bundle's threat model. With --full: see --balls."""
 
-    epsilon: float | None = None
+    epsilon: Epsilon | None = None
     """Radius of the ball in pixels of [0, 1]; by default the bundle's threat model. With --full: see --balls."""
 
     steps: int | None = None
@@ -133,9 +134,17 @@ class EvaluateConfig:
 
 
 def quick_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
-    """One ball: the bundle's own, but for what the command line says."""
+    """One ball: the bundle's own, but for what the command line says.
+
+    Raises:
+        HoldfastError: it is no ball.
+
+    """
     own = manifest.threat_model
-    threat = ThreatModel(config.norm or own.norm, own.epsilon if config.epsilon is None else config.epsilon)
+    try:
+        threat = ThreatModel(config.norm or own.norm, own.epsilon if config.epsilon is None else config.epsilon)
+    except ValueError as error:
+        raise HoldfastError(f"--epsilon: {error}") from None
     plan = quick_plan(
         threat,
         AdaptiveAttack(steps=config.steps or 40, restarts=config.restarts or 1, batch_size=config.batch_size),
@@ -193,8 +202,6 @@ def check(config: EvaluateConfig) -> None:
             raise HoldfastError(f"{flag} must be at least {smallest}, not {value}")
     if not options.minutes >= 0:
         raise HoldfastError(f"--minutes must be at least 0, not {options.minutes}")
-    if config.epsilon is not None and not 0 <= config.epsilon < float("inf"):
-        raise HoldfastError(f"--epsilon must be a finite number of at least 0 (pixels in [0, 1]), not {config.epsilon}")
     if config.full and config.credibility:
         raise HoldfastError("--full measures credibility in any case: leave --credibility away")
     if config.full and (config.norm is not None or config.epsilon is not None):

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
+from holdfast.console import Console
 from holdfast.evaluation.report.page import render, state
 from holdfast.evaluation.report.writing import PAGE, read_report, write_report
 from holdfast.exit_status import DONE, exit_status

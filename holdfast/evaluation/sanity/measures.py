@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import Progress
 from torch import Tensor
 
 from holdfast.attacks.adaptive import AdaptiveAttack
@@ -17,6 +16,7 @@ from holdfast.attacks.search.suite import AfterBatch
 from holdfast.attacks.search.worst_case import WorstCase, WorstCaseAttack
 from holdfast.attacks.victim import Victim
 from holdfast.bundle.threat_model import ThreatModel
+from holdfast.console import Progress
 from holdfast.intervals import Rate
 from holdfast.model.preprocess import Pixels
 

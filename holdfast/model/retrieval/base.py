@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
+from holdfast.model.prototypes import ClassPrototypes
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -86,6 +87,15 @@ class Exportable(Protocol):
 
 
 @runtime_checkable
+class Summarised(Protocol):
+    """A retriever that keeps prototypes of what it holds, so that soft margins and probes need no export."""
+
+    @property
+    def prototypes(self) -> ClassPrototypes:
+        """They stand for all exemplars."""
+
+
+@runtime_checkable
 class Reconstructing(Protocol):
     """A retriever that can hand out some of its exemplars without all of them."""
 
@@ -129,6 +139,21 @@ def bank_of(retriever: Retriever) -> Bank:
             " build the index again with holdfast index BUNDLE --index flat"
         )
     return retriever.export()
+
+
+def check_bank(bank: Bank) -> None:
+    """Refuse a bank that cannot be indexed.
+
+    Raises:
+        BundleError: ids that are not unique or out of range.
+        ContractMismatchError: another number of ids or labels than of embeddings.
+
+    """
+    ids = bank.ids
+    if not len(bank.embeddings) == len(ids) == len(bank.labels):
+        raise ContractMismatchError(f"{len(bank.embeddings)} embeddings came with {len(ids)} ids and {len(bank.labels)} labels")
+    if len(np.unique(ids)) != len(ids) or (len(ids) > 0 and not 0 <= ids.min() <= ids.max() < 1 << ID_BITS):
+        raise BundleError(f"exemplar ids must be unique, at least 0 and below 2 ** {ID_BITS}")
 
 
 def refuse_misfit(retriever: Retriever, queries: Floats, k: int) -> None:

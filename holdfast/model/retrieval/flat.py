@@ -9,7 +9,7 @@ import numpy as np
 from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.faiss_library import faiss
-from holdfast.model.retrieval.base import ID_BITS, Bank, padded, places_of, refuse_misfit
+from holdfast.model.retrieval.base import Bank, check_bank, padded, places_of, refuse_misfit
 
 AGAIN = "rebuild it with holdfast index"
 
@@ -47,11 +47,8 @@ class FlatIndex:
             ContractMismatchError: another number of ids or labels than of embeddings.
 
         """
+        check_bank(bank)
         embeddings, ids, labels = bank.embeddings, bank.ids.astype(np.int64), bank.labels.astype(np.int64)
-        if not len(embeddings) == len(ids) == len(labels):
-            raise ContractMismatchError(f"{len(embeddings)} embeddings came with {len(ids)} ids and {len(labels)} labels")
-        if len(np.unique(ids)) != len(ids) or (len(ids) > 0 and not 0 <= ids.min() <= ids.max() < 1 << ID_BITS):
-            raise BundleError(f"exemplar ids must be unique, at least 0 and below 2 ** {ID_BITS}")
         rows = faiss.IndexFlatIP(embeddings.shape[1])
         kept = embeddings.astype(np.float16) if half else embeddings
         rows.add(np.ascontiguousarray(kept, dtype=np.float32))

@@ -45,7 +45,7 @@ class RetrieverKind:
         extra: of `pip install 'holdfast[...]'`, what has to be installed for it.
         on_gpu: "module:Class" over a loaded one, for encoders that run on a GPU; "" where the index stays where it is.
         exact: whether it finds all of the k nearest, or else is not to be served.
-        rounds: whether `build` takes `half=True`, which rounds embeddings to float16.
+        rounds: whether `build` takes `half=True`, which rounds embeddings to float16; others do so always, or never.
         remote: whether it lies on another machine. Its name for the index builder is then an address, "KIND://...", which its
             `build` takes as `address` and its `check_address` looks at beforehand.
 
@@ -68,6 +68,11 @@ RETRIEVERS: dict[str, RetrieverKind] = {
         on_gpu="holdfast.model.retrieval.flat_gpu:GpuFlatIndex",
         exact=True,
         rounds=True,
+    ),
+    "ivf": RetrieverKind(
+        "holdfast.model.retrieval.ivf:IvfIndex",
+        files=("index.ivf", "index.embeddings.npy", "index.prototypes.npz"),
+        extra="serve",
     ),
     "milvus": RetrieverKind(
         "holdfast.model.retrieval.milvus:MilvusIndex", files=("index.milvus.json",), extra="milvus", remote=True
@@ -116,7 +121,7 @@ def check_buildable(name: str, *, half: bool = False) -> None:
         example = f"{short}://HOST:PORT" if kind.remote else short
         raise BundleError(f"an index of kind {short!r} is asked for as {example}, not as {name!r}")
     if half and not kind.rounds:
-        raise BundleError(f"an index of kind {short!r} does not round embeddings to float16: leave --half away")
+        raise BundleError(f"an index of kind {short!r} keeps embeddings in its own way: leave --half away")
     implementation = _load(short, kind.implementation)
     if address:
         implementation.check_address(name)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.progress import Progress
 
 from holdfast.attacks.adaptive import LOSSES, AdaptiveAttack
 from holdfast.attacks.losses import CrossEntropy, Margin, Targeted
 from holdfast.bundle.threat_model import ThreatModel
+from holdfast.console import Progress
 from tests.holdfast.attacks.small import small_setup
 
 LINF = ThreatModel("linf", 8 / 255)

@@ -223,7 +223,7 @@ def test_a_small_step_down_the_penalty_lowers_it(scene, detectors, name):
 def test_the_soft_margin_is_attacked_as_it_is_served(scene, monkeypatch):
     """On a bank so large that the server takes prototypes, too."""
     for rows in (4096, 30):
-        monkeypatch.setattr(classifier_module, "SURROGATE_ROWS", rows)
+        monkeypatch.setattr(classifier_module, "PROTOTYPES", rows)
         classifier = scene.bundle.classifier()
         assert len(classifier.surrogate) == min(rows, 120)
         answers = classifier.classify(scene.images)

@@ -18,7 +18,7 @@ from holdfast.errors import (
 )
 from holdfast.model.retrieval.base import Bank, Retriever
 from holdfast.model.retrieval.flat import FlatIndex
-from tests import ivf
+from tests import kinds
 from tests.holdfast.bundle.tiny import DIM, images_of, manifest, write_bundle, write_encoder
 
 
@@ -99,8 +99,8 @@ def test_a_table_that_is_not_the_indexs(of_each_kind: Path) -> None:
 
 
 def test_an_index_that_hands_nothing_out_answers_without_a_soft_margin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ivf.register(monkeypatch)
-    for kind, known in (("ivf", False), ("ivf-exporting", True), ("flat", True)):
+    kinds.register(monkeypatch)
+    for kind, known in (("sealed", False), ("ivf", True), ("flat", True)):
         answers = Bundle.open(write_bundle(tmp_path / kind, kind=kind)).classifier().classify(images_of(9, seed=3))
         assert (answers.soft_margin.shape, answers.soft_margin.dtype) == ((9,), np.float32)
         assert np.isfinite(answers.soft_margin).all() == known

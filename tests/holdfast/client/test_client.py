@@ -289,6 +289,39 @@ def test_errors_say_what_to_do(connect, address):
         c.model_info()
 
 
+def test_a_message_above_the_limit_is_told_from_a_full_server(connect, address):
+    huge = bytes(5_000_000)  # gRPC servers take 4 MiB by default
+    with connect(address) as c:
+        with pytest.raises(holdfast.MessageTooLargeError, match="--max-message-bytes") as refused:
+            c.classify(huge)
+        assert refused.value.sent
+        assert refused.value.size > len(huge) > refused.value.limit == 4 * 2**20
+        assert "full" not in str(refused.value)
+        small, large = c.classify_many([b"12", huge])  # it fails alone
+        assert (small.label, type(large)) == ("2 bytes", holdfast.MessageTooLargeError)
+        with pytest.raises(holdfast.MessageTooLargeError):
+            list(c.stream([huge]))
+
+
+def test_an_answer_above_the_limit_is_no_call_above_it(connect, address, monkeypatch):
+    monkeypatch.setattr("holdfast.client.sync.OPTIONS", [("grpc.max_receive_message_length", 1000)])
+    monkeypatch.setattr("holdfast.client.aio.OPTIONS", [("grpc.max_receive_message_length", 1000)])
+    with connect(address) as c:
+        assert c.classify(b"12", neighbours=1).label == "2 bytes"
+        with pytest.raises(holdfast.MessageTooLargeError, match="neighbours") as refused:
+            c.classify(b"12", neighbours=100)
+    assert not refused.value.sent
+    assert refused.value.size > refused.value.limit == 1000
+
+
+def test_a_negative_number_of_neighbours_is_a_sentence(connect, address, servicer):
+    with connect(address) as c:
+        for ask in (lambda: c.classify(b"1", neighbours=-1), lambda: list(c.stream([b"1"], neighbours=-1))):
+            with pytest.raises(ValueError, match="at least 0"):
+                ask()
+    assert servicer.calls == []
+
+
 def run(capsys, *arguments):
     code = main([str(a) for a in arguments])
     printed = capsys.readouterr()
@@ -330,6 +363,26 @@ def test_health_is_the_exit_code(address, healthy, capsys):
     assert run(capsys, "health", "--address", address)[:2] == (0, "SERVING\n")
     healthy.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
     assert run(capsys, "health", "--address", address)[:2] == (1, "NOT_SERVING\n")
+
+
+@pytest.mark.parametrize(
+    "flags", [("--neighbours", "-1"), ("--neighbours", "99999999999"), ("--timeout", "0"), ("--timeout", "nan")]
+)
+def test_a_flag_out_of_range_is_wrong_usage(flags, tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(b"never sent")
+    with pytest.raises(SystemExit) as usage:
+        main(["classify", str(tmp_path / "a.png"), *flags])
+    assert usage.value.code == 2
+    assert f"argument {flags[0]}: must be" in capsys.readouterr().err
+
+
+def test_an_image_above_the_servers_limit_is_refused_input(address, tmp_path, capsys):
+    (tmp_path / "a.png").write_bytes(bytes(5_000_000))
+    (tmp_path / "b.png").write_bytes(b"12")
+    code, out, _ = run(capsys, "classify", tmp_path / "a.png", tmp_path / "b.png", "--address", address)
+    assert code == 2
+    assert "2 bytes" in out
+    assert "4,194,304" in " ".join(out.split())
 
 
 def test_exit_codes_of_what_goes_wrong(capsys, tmp_path):

@@ -158,7 +158,7 @@ def test_sigterm_ends_it_as_ctrl_c_does(bundle, short, recorder, capsys):
         (["--images", "-1"], "--images must be at least 0"),
         (["--steps", "0"], "--steps must be at least 1"),
         (["--full", "--queries", "0"], "--queries must be at least 1"),
-        (["--epsilon", "-1"], "--epsilon must be"),
+        (["--epsilon", "8"], "did you mean 8/255"),
         (["--balls", "linf:8/255"], "--balls needs --full"),
         (["--full", "--credibility"], "leave --credibility away"),
         (["--minutes", "9"], "--minutes needs --full"),

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
 
+from holdfast.console import Console
 from holdfast.trainer.config import Stage
 from holdfast.trainer.cost.counting import OperationCount
 from holdfast.trainer.cost.dry_run import DryRun, StageDryRun
