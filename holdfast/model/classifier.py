@@ -65,7 +65,7 @@ class Classifier:
     ) -> None:
         self._encoder, self._retriever = encoder, retriever
         self._classes, self._vote, self._calibration = classes, vote, calibration
-        self.surrogate: Surrogate | None = _surrogate_of(retriever, classes, surrogate_tau)
+        self.surrogate: Surrogate | None = _surrogate_of(retriever, classes, surrogate_tau, vote.weights_of(classes))
 
     @property
     def retriever(self) -> Retriever:
@@ -140,13 +140,13 @@ class Classifier:
         return self.surrogate.margin(embeddings, labels)
 
 
-def _surrogate_of(retriever: Retriever, classes: int, tau: float) -> SoftKNN | None:
+def _surrogate_of(retriever: Retriever, classes: int, tau: float, weights: NDArray[np.float64] | None) -> SoftKNN | None:
     if isinstance(retriever, Summarised):
-        return SoftKNN.over(retriever.prototypes, classes, tau)
+        return SoftKNN.over(retriever.prototypes, classes, tau).reweighed(weights)
     if not isinstance(retriever, Exportable):
         return None
     bank = retriever.export()
-    return SoftKNN.compressed(bank.embeddings, bank.labels, classes, tau, prototypes=PROTOTYPES)
+    return SoftKNN.compressed(bank.embeddings, bank.labels, classes, tau, prototypes=PROTOTYPES).reweighed(weights)
 
 
 def _distance_of_the_last(neighbours: Neighbours) -> Floats:

@@ -155,10 +155,13 @@ def _credibility(
 ) -> Detector:
     """Credibility grows with the answer's share of the vote: the larger that of the wanted class, the better."""
     members = F.one_hot(labels, classes).float()
+    if (weights := vote.weights_of(classes)) is not None:
+        members = members * torch.from_numpy(weights).to(members)
     temperature = None if vote.weighting == "uniform" else vote.temperature
 
     def penalty(z: Tensor, wanted: Tensor) -> Tensor:
-        return -near.shares(z, members, temperature).gather(1, wanted[:, None])[:, 0]
+        weighed = near.shares(z, members, temperature)
+        return -weighed.gather(1, wanted[:, None])[:, 0] / weighed.sum(1)
 
     return Detector(CREDIBILITY, -calibration.abstain_below, lambda answers: -answers.credibility, penalty)
 
