@@ -40,6 +40,7 @@ def build_index(
     half: bool = False,
     hardening: Hardening | None = None,
     choose_vote: bool = False,
+    prior_correction: float | None = None,
     command: str = "index_build.build_index",
     quiet: bool = False,
 ) -> IndexRecord:
@@ -60,6 +61,7 @@ def build_index(
         half: likewise.
         hardening: likewise.
         choose_vote: likewise.
+        prior_correction: likewise.
         command: likewise.
         quiet: likewise.
 
@@ -78,6 +80,7 @@ def build_index(
         half=half,
         hardening=hardening,
         choose_vote=choose_vote,
+        prior_correction=prior_correction,
         command=command,
         quiet=quiet,
     )

@@ -73,6 +73,7 @@ def run(options: argparse.Namespace, command: str) -> None:
         half=options.half,
         hardening=_hardening(options),
         choose_vote=options.choose_vote,
+        prior_correction=options.prior_correction,
         command=command,
     )
     _print_summary(options.bundle, record, read_manifest(options.bundle))
@@ -113,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         " bundle has none yet, on the calibration part of its labelled set",
     )
     _add_index_options(parser)
+    _add_vote_options(parser)
     return parser
 
 
@@ -149,11 +151,21 @@ def _add_index_options(parser: argparse.ArgumentParser) -> None:
         metavar="BALL",
         help="the ball that these are attacked within, for instance linf:8/255 (default: the bundle's threat model)",
     )
+
+
+def _add_vote_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--choose-vote",
         action="store_true",
         help="choose the number of neighbours and the temperature on the calibration images: of the votes that the surrogate"
         " of attacks agrees with, the one of the best mean of clean and attacked accuracy; minutes, as images are attacked",
+    )
+    parser.add_argument(
+        "--prior-correction",
+        type=float,
+        metavar="GAMMA",
+        help="divide each vote by the frequency of its class among the exemplars to this power, 0 to 1: rare classes are"
+        " answered more often, common ones less (docs/tried.md; default: as the bundle's vote has it, 0 of a new one)",
     )
 
 
@@ -176,7 +188,8 @@ def _print_summary(directory: Path, record: IndexRecord, manifest: Manifest) -> 
     table.add_row("exemplars", f"{record.exemplars:,} of {len(manifest.class_names)} classes")
     vote = manifest.vote
     how = vote.weighting if vote.weighting == "uniform" else f"{vote.weighting}, temperature {vote.temperature:g}"
-    table.add_row("vote", f"the {vote.k} nearest, {how}")
+    corrected = f", divided by class frequency to the {vote.prior_correction:g}" if vote.class_weights else ""
+    table.add_row("vote", f"the {vote.k} nearest, {how}{corrected}")
     table.add_row(f"recall@{manifest.vote.k} against brute force", f"{record.recall_at_k:.4f}")
     if attacked := int((Exemplars.load(directory / EXEMPLARS).flags & Flag.ATTACKED > 0).sum()):
         table.add_row("hardened", f"{attacked:,} of the exemplars are attacked images")

@@ -68,15 +68,3 @@ def _lead(label: int, counts: Ints, of_class: np.ndarray, parameters: VoteParame
     if parameters.weighting == "uniform":
         return math.inf
     return parameters.temperature * math.log(against / (own * float(of_class[label])))
-
-
-def k_in_reach(counts: Ints, wanted: int) -> int:
-    """The largest k up to `wanted` at which no class that has exemplars is out of reach of a vote of equal weights.
-
-    Args:
-        counts: int64 [C], exemplars of each class, some above 0.
-        wanted: at least 1.
-
-    """
-    present = np.asarray(counts)[np.asarray(counts) > 0]
-    return int(max(1, min(wanted, 2 * present.min(), present.sum())))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.model.reach import k_in_reach, reach_of
+from holdfast.model.reach import reach_of
 from holdfast.model.vote import VoteParameters, vote
 
 COUNTS = st.lists(st.integers(0, 12), min_size=2, max_size=5).filter(lambda counts: sum(counts) > 0)
@@ -50,19 +50,3 @@ def test_six_of_sixty_are_out_of_reach_of_fifteen() -> None:
     assert not any(one.out_of_reach for one in reach_of(np.array([60, 60, 6]), VoteParameters(k=12)))
     weighed = reach_of(np.array([60, 60, 6]), VoteParameters(k=15, weighting="exponential", temperature=0.1))
     assert weighed[2].lead == pytest.approx(0.1 * math.log(9 / 6))
-
-
-@given(COUNTS, st.integers(1, 30))
-def test_the_largest_k_at_which_every_class_is_in_reach(counts, wanted) -> None:
-    counts = np.array(counts)
-
-    def lost(k: int) -> bool:
-        return any(one.out_of_reach for one in reach_of(counts, VoteParameters(k=k)) if one.exemplars)
-
-    k = k_in_reach(counts, wanted)
-    assert 1 <= k <= wanted
-    assert not lost(k)
-    assert k <= counts.sum()
-    if k < min(wanted, counts.sum()):
-        # One more may still do, where the others have too few exemplars to outvote the smallest class; never where they have.
-        assert lost(k + 1) or np.sort(counts)[-1] <= 2 * counts[counts > 0].min()
