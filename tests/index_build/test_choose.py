@@ -78,7 +78,7 @@ def test_an_index_smaller_than_every_k_votes_with_all_it_has() -> None:
 
 
 @given(
-    st.lists(st.integers(0, 300), min_size=2, max_size=6).filter(lambda counts: sum(counts) > 1), st.sampled_from(TEMPERATURES)
+    st.lists(st.integers(0, 300), min_size=2, max_size=6).filter(lambda counts: sum(counts) > 15), st.sampled_from(TEMPERATURES)
 )
 def test_no_vote_is_tried_that_gives_a_small_class_up(counts, temperature) -> None:
     counts = np.array(counts)
