@@ -6,19 +6,20 @@ from pathlib import Path
 
 from holdfast.bundle.exemplars import Exemplars
 from holdfast.bundle.manifest import Manifest
-from holdfast.bundle.reader import ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, Bundle
+from holdfast.bundle.reader import CALIBRATION, CANARY, ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, Bundle
 from holdfast.model.answers import Ints
+from holdfast.model.credibility import Calibration
 from holdfast.model.live_surrogate import LiveSoftKNN
 from holdfast.model.retrieval.base import Retriever
+from holdfast.model.retrieval.shared import SharedRetriever
 from holdfast.model.surrogate import SoftKNN, Surrogate
 from holdfast.server.core.sources import SourceLookup, TableSources
 from holdfast.server.store.catalogue import BaseRows, Catalogue
 from holdfast.server.store.errors import JournalMismatchError
 from holdfast.server.store.journal.journal import ChangeJournal, Standing
-from holdfast.server.store.pipeline.writer import StoreState
-from holdfast.server.store.served import ServedExemplars, begin, replay
+from holdfast.server.store.served import ServedExemplars, StoreState, begin, replay
 
-NOT_OF_THE_INDEX = (ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, "calibration.npz")
+NOT_OF_THE_INDEX = (ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, CALIBRATION, CANARY)
 """Files of a bundle that say nothing of its exemplars; so does its report."""
 
 
@@ -31,6 +32,7 @@ class Base:
         table: its rows.
         class_names: by label id.
         soft: the soft kNN of it; None where it cannot hand out its embeddings.
+        calibration: of credibility; None where there is none.
 
     """
 
@@ -38,12 +40,16 @@ class Base:
     table: Exemplars
     class_names: tuple[str, ...]
     soft: SoftKNN | LiveSoftKNN | None
+    calibration: Calibration | None
 
     @classmethod
     def of(cls, bundle: Bundle, soft: Surrogate | None) -> "Base":
         """Of a bundle, and of the soft kNN that its classifier made."""
         assert soft is None or isinstance(soft, SoftKNN | LiveSoftKNN)  # noqa: S101 - a classifier makes no other
-        return cls(bundle.index, bundle.exemplars, bundle.manifest.class_names, soft)
+        index, table, manifest = bundle.index, bundle.exemplars, bundle.manifest
+        if isinstance(index, SharedRetriever):  # what this store adds to it is searched here, exactly and at once
+            index = index.up_to(int(table.ids.max(initial=-1)))
+        return cls(index, table, manifest.class_names, soft, manifest.calibration)
 
 
 class JournalSources:
@@ -115,6 +121,7 @@ def state_of(journal: ChangeJournal, base: Base, stale_above: float, calibrated_
         journal.sequence,
         changed=changed,
         calibrated=base.index.size,
+        calibration=base.calibration,
         stale_above=stale_above,
     )
     return StoreState(known, served)

@@ -6,6 +6,7 @@ the last whole transaction. What was written is checked again by a checksum a ro
 """
 
 import json
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from holdfast.model.answers import Floats
+from holdfast.model.answers import Floats, Ints
+from holdfast.model.retrieval.tombstones import is_in
 from holdfast.server.store.errors import (
     InvalidChangeError,
     JournalMismatchError,
@@ -95,6 +97,7 @@ class ChangeJournal:
                 for statement in TABLES.split(";\n"):
                     connection.execute(statement)
                 connection.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
+                connection.execute("INSERT INTO meta VALUES ('identity', ?)", (uuid.uuid4().hex,))
         version = int(self._database.read("SELECT value FROM meta WHERE key = 'schema'")[0][0])
         if version > SCHEMA_VERSION:
             raise JournalMismatchError(f"{self.directory} was written by a newer holdfast (schema {version}): upgrade this one")
@@ -103,6 +106,11 @@ class ChangeJournal:
         """Let others open it."""
         self._database.close()
         self._lock.release()
+
+    @property
+    def identity(self) -> str:
+        """Its own, wherever the directory is moved to."""
+        return str(self._database.read("SELECT value FROM meta WHERE key = 'identity'")[0][0])
 
     def standing(self) -> Standing | None:
         """Which bundle it stands on; None for a new journal."""
@@ -179,6 +187,11 @@ class ChangeJournal:
         )
         return [self._row(values) for values in found]
 
+    def rows_since(self, revision: int) -> list[StoredRow]:
+        """Exemplars that were changed after a sequence, as they are now, by id."""
+        select = f"SELECT {COLUMNS}, checksum FROM exemplars WHERE revision > ? ORDER BY id"  # noqa: S608 - no text of a caller
+        return [self._row(values) for values in self._database.read(select, [revision])]
+
     def page(self, label: int | None, state: State | None, after_id: int, limit: int) -> list[StoredRow]:
         """Exemplars that are not in the base, by id; without a state, those that are not deleted."""
         where, values = "in_base = 0 AND id > ?", [after_id]
@@ -216,22 +229,23 @@ class ChangeJournal:
         """Of all exemplars that it ever had; -1 for none."""
         return int(self._database.read("SELECT coalesce(max(id), -1) FROM exemplars")[0][0])
 
-    def fold(self, standing: Standing, in_base: Sequence[int], sequence: int) -> None:
+    def fold(self, standing: Standing, in_base: Ints, sequence: int) -> None:
         """Say that changes up to a sequence are in a new base, which is durable already.
 
         Args:
             standing: with the new base.
-            in_base: ids that are in it, of exemplars that the journal has.
+            in_base: ids that are in it, int64, ascending.
             sequence: of the latest change in it. Exemplars that were changed later, or wait in quarantine, are not folded.
 
         Raises:
             StoreFullError: nothing has changed.
 
         """
-        based, updated = set(in_base), []
+        updated = []
         with self._database.transaction() as connection:
-            for values in self._database.read(f"SELECT {COLUMNS}, checksum FROM exemplars WHERE folded = 0"):  # noqa: S608
-                row = replace(self._row(values), in_base=values[0] in based)
+            rows = self.rows()
+            based = is_in(np.array([row.id for row in rows], dtype=np.int64), in_base).tolist()
+            for row in (replace(row, in_base=held) for row, held in zip(rows, based, strict=True)):
                 folded = row.revision <= sequence and row.state != State.QUARANTINED
                 updated.append((*row.values(), int(folded), checksum(*row.values())))
             connection.executemany("INSERT OR REPLACE INTO exemplars VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", updated)
