@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from bench.longtail import long_tailed
 from holdfast.model.retrieval.base import Bank
+from reproduce.longtail import long_tailed
 
 
 @pytest.mark.parametrize("imbalance", [1, 10, 100])

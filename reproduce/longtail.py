@@ -1,6 +1,6 @@
 """Votes corrected for class frequencies, on an index of a long tail: overall, class by class, and under attack.
 
-    python -m bench.longtail bundles/cifar10-small --data-dir cifar10
+    python -m reproduce.longtail bundles/cifar10-small --data-dir cifar10
 
 Exemplars of the bundle are drawn so that the first class keeps all of its own and the last one in --imbalance, the others
 between in a geometric row (Cui et al. 2019, arXiv 1901.05555). The encoder is the bundle's, and has seen the whole set: this
@@ -32,7 +32,7 @@ from holdfast.model.vote import VoteParameters, vote
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-PROGRAM = "python -m bench.longtail"
+PROGRAM = "python -m reproduce.longtail"
 FEW = 3
 """The rarest classes, which the table shows by themselves."""
 
