@@ -47,10 +47,8 @@ def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], re
     # All else is as it was written, but for the scale of the calibration: neighbours of other labels became their share.
     k = written["vote"]["k"]
     shares = [round(count / k, 4) for count in written["calibration"]["nonconformity"]]
-    training = written["training"]
     expected = written | {
         "schema_version": 3,
-        "training": training | {"data": training["data"] | {"max_pixels": 16_777_216}},
         "index": {"kind": "flat", "parameters": {}, "data": None, "renamed": {}} | written["index"],
         "calibration": written["calibration"] | {"nonconformity": shares},
         "uncalibrated": None,
