@@ -40,7 +40,7 @@ class ServedApp:
     ) -> None:
         self.settings, self.holder, self.metrics, self.store = settings, holder, metrics, store
         self._endpoint: MetricsEndpoint | None = None
-        self.versions = VersionManager(settings, holder, metrics, first)
+        self.versions = VersionManager(settings, holder, metrics, first, store)
         self._admin = AdminServer(settings, holder, metrics, store, self.versions) if settings.offers_admin else None
         self._recent = RecentAnswers() if store is not None and settings.judge else None
         self._watcher = VersionWatcher(self.versions, settings.watch_interval if settings.bundle_versions else 0.0)
