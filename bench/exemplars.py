@@ -38,10 +38,11 @@ STREAM_BATCH = 20
 
 @dataclass(frozen=True)
 class ChangeCosts:
-    """What was measured. Milliseconds, but for the rate.
+    """What was measured.
 
     Attributes:
         adds_per_second: in batches of BATCH, embedding included.
+        add_cpu_us: microseconds of the server's CPU for each of these.
         single_p50_ms: from the call to the acknowledgement of one exemplar.
         embedding_ms: of one image, by the encoder alone.
         commit_ms: mean of a commit, as the server measured it.
@@ -51,6 +52,7 @@ class ChangeCosts:
     """
 
     adds_per_second: float
+    add_cpu_us: float
     single_p50_ms: float
     embedding_ms: float
     commit_ms: float
@@ -109,11 +111,12 @@ def measure(server: Server, admin: str, bundle: Path, options: argparse.Namespac
     shape = read_manifest(bundle).input.shape
     adder = Adder(admin, shape)
     adder.add(BATCH)
-    began, batches = time.monotonic(), 0
+    began, cpu, batches = time.monotonic(), server.scrape()["process_cpu_seconds_total"], 0
     while time.monotonic() - began < options.seconds:
         adder.add(BATCH)
         batches += 1
     rate = batches * BATCH / (time.monotonic() - began)
+    cpu = server.scrape()["process_cpu_seconds_total"] - cpu
     singles = [_timed(lambda: adder.add(1)) for _ in range(SINGLES)]
     encoder = OnnxEncoder(bundle / "encoder.onnx")
     image = np.zeros((1, *shape), dtype=np.uint8)
@@ -129,6 +132,7 @@ def measure(server: Server, admin: str, bundle: Path, options: argparse.Namespac
     scraped = server.scrape()
     return ChangeCosts(
         adds_per_second=rate,
+        add_cpu_us=1e6 * cpu / (batches * BATCH),
         single_p50_ms=1e3 * statistics.median(singles),
         embedding_ms=1e3 * statistics.median(embeddings),
         commit_ms=1e3 * scraped["holdfast_store_commit_seconds_sum"] / scraped["holdfast_store_commit_seconds_count"],
