@@ -9,6 +9,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
+from holdfast.errors import BundleError
 from holdfast.model.answers import Answers, Floats
 from holdfast.model.preprocess import Pixels
 from holdfast.model.retrieval.base import vectors_of
@@ -115,7 +116,10 @@ class Preparation:
         judgements = [passed] * len(known)
         if places:
             ids = as_ids([known[i].id for i in places])
-            vectors = vectors_of(snapshot.classifier.retriever, ids)
+            try:
+                vectors = vectors_of(snapshot.classifier.retriever, ids)
+            except BundleError:  # an index that hands out no embeddings: there is nothing to judge by
+                return judgements
             judged = self._judge(JudgedRows(vectors, as_ids([labels[i] for i in places]), ids), snapshot, self._recent())
             for place, judgement in zip(places, judged, strict=True):
                 judgements[place] = judgement
