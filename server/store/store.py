@@ -12,13 +12,11 @@ from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.metrics.exemplars import ExemplarMetrics
 from holdfast.server.store.changes import LONGEST_NAME, Approval, Deletion, check_name, check_request, label_id
-from holdfast.server.store.compaction import BUNDLES, clear_leftovers
 from holdfast.server.store.errors import InvalidChangeError, StoreClosedError, StoreLimitError
-from holdfast.server.store.following import Destination, Publish, follow
 from holdfast.server.store.journal.journal import ChangeJournal
 from holdfast.server.store.limits import RateLimit
 from holdfast.server.store.listing import Listing
-from holdfast.server.store.maintenance import Ground, Maintenance, base_at
+from holdfast.server.store.mirror import Mirror, mirror_of
 from holdfast.server.store.opening import Base, held_out_of, standing_of, stands_elsewhere, state_of
 from holdfast.server.store.options import StoreOptions
 from holdfast.server.store.pipeline.preparation import Preparation
@@ -35,6 +33,9 @@ from holdfast.server.store.records import (
     pass_all,
 )
 from holdfast.server.store.served import StoreState
+from holdfast.server.store.upkeep.compaction import BUNDLES, clear_leftovers
+from holdfast.server.store.upkeep.maintenance import Ground, Maintenance, base_at
+from holdfast.server.store.upkeep.moving import Destination, Publish, follow
 
 
 class ExemplarStore:
@@ -46,8 +47,15 @@ class ExemplarStore:
     Changes raise, beside what is said of each: StoreLimitError, StoreFullError, StoreClosedError, InvalidChangeError.
     """
 
-    def __init__(self, options: StoreOptions, journal: ChangeJournal, state: StoreState, ground: Ground) -> None:
-        self._options, self._journal, self._state = options, journal, state
+    def __init__(
+        self,
+        options: StoreOptions,
+        journal: ChangeJournal,
+        state: StoreState,
+        ground: Ground,
+        mirror: Mirror | None = None,
+    ) -> None:
+        self._options, self._journal, self._state, self._mirror = options, journal, state, mirror
         self._maintenance = Maintenance(options, journal, state, ground, self._show)
         self._writer = Writer(journal, state, options.limits, self._changed)
         self._rate = RateLimit(options.limits.rate)
@@ -67,7 +75,7 @@ class ExemplarStore:
             snapshot: its model.
 
         Raises:
-            StoreLockedError: another process has it open.
+            StoreLockedError: another process has it open, or another store writes to the bundle's index.
             JournalMismatchError: it belongs to another bundle.
             JournalDamagedError: its bytes are not those that were written.
 
@@ -83,10 +91,11 @@ class ExemplarStore:
             else:
                 base = Base.of(bundle, snapshot.classifier.surrogate)
             state = state_of(journal, base, options.stale_above, standing.folded)
+            mirror = mirror_of(bundle.index, journal, lambda: (state.served.class_names, state.served.index.size))
         except BaseException:
             journal.close()
             raise
-        return cls(options, journal, state, Ground(bundle.directory, held_out_of(bundle)))
+        return cls(options, journal, state, Ground(bundle.directory, held_out_of(bundle)), mirror)
 
     def placed_in(self, snapshot: ModelSnapshot) -> ModelSnapshot:
         """The model of the bundle with the exemplars of the store."""
@@ -120,6 +129,8 @@ class ExemplarStore:
         self._writer.start(holder, self._metrics)
         self._preparation.start()
         self._maintenance.start(holder, self._metrics)
+        if self._mirror is not None:
+            self._mirror.start()
         self._open = True
         self._show()
 
@@ -130,6 +141,8 @@ class ExemplarStore:
             await asyncio.to_thread(self._preparation.stop)
         await asyncio.to_thread(self._writer.stop)
         await asyncio.to_thread(self._maintenance.stop)
+        if self._mirror is not None:
+            await asyncio.to_thread(self._mirror.stop)
         self._journal.close()
 
     @property
@@ -237,6 +250,8 @@ class ExemplarStore:
 
     def _changed(self) -> None:
         """After each publication, before it is acknowledged, on the writer's thread."""
+        if self._mirror is not None:
+            self._mirror.notify()
         self._show()
         self._maintenance.look()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.model.answers import Answers
@@ -150,6 +150,7 @@ def test_many_small_steps_that_change_recent_answers_are_held_back() -> None:
     assert (answers_of(model_over(poisoned), asked).labels != 0).mean() <= 0.25
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 500), new=st.integers(1, 12), lately=st.integers(0, 12))
 def test_the_impact_is_what_an_index_built_anew_would_change(seed: int, new: int, lately: int) -> None:
     rng = np.random.default_rng(seed)

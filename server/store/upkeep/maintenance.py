@@ -9,16 +9,17 @@ from pathlib import Path
 from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.reader import Bundle
 from holdfast.errors import HoldfastError
+from holdfast.model.retrieval.shared import SharedRetriever
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.metrics.exemplars import ExemplarMetrics
 from holdfast.server.monitor.probes.priority import lower_thread_priority
-from holdfast.server.store.compaction import BUNDLES, FoldedBase, calibrated, clear_leftovers, write_base
-from holdfast.server.store.errors import StoreFullError
-from holdfast.server.store.following import Destination, Publish, follow
+from holdfast.server.store.errors import StoreError, StoreFullError
 from holdfast.server.store.journal.journal import ChangeJournal
 from holdfast.server.store.opening import Base, identity_of, state_of
 from holdfast.server.store.options import StoreOptions
 from holdfast.server.store.served import StoreState
+from holdfast.server.store.upkeep.compaction import BUNDLES, FoldedBase, calibrated, clear_leftovers, write_base
+from holdfast.server.store.upkeep.moving import Destination, Publish, follow
 
 log = logging.getLogger(__name__)
 
@@ -83,13 +84,18 @@ class Maintenance:
             self._compact()
 
     def follow(self, to: Destination, publish: Publish, held_out: CalibrationSet | None) -> None:
-        """Serve another bundle with everything that was changed. Raises as `holdfast.server.store.following.follow`."""
+        """Serve another bundle with everything that was changed. Raises as `holdfast.server.store.upkeep.moving.follow`."""
         state = self._state
         with self._working, state.changing:
             before, standing = self._holder.current, self._journal.standing()
             if standing is not None and standing.origin == identity_of(to.bundle.manifest):
                 publish(state.served.placed_in(to.snapshot))
             else:
+                if isinstance(state.served.index.base, SharedRetriever) or isinstance(to.bundle.index, SharedRetriever):
+                    raise StoreError(
+                        f"a store over an index that other servers search does not follow to {to.bundle.directory}: restart the"
+                        " server with that bundle and another --store"
+                    )
                 try:
                     fresh = follow(self._journal, to, publish)
                 except StoreFullError:
@@ -117,6 +123,8 @@ class Maintenance:
 
     def _work(self) -> None:
         served, most = self._state.served, self._options.compact_after
+        if isinstance(served.index.base, SharedRetriever):
+            most = 0  # its rows are written to where they are, see holdfast.server.store.mirror
         if most and served.index.changed >= most and not self._refused:
             try:
                 self._compact()
