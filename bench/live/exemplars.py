@@ -4,7 +4,7 @@ A real server with a new store. Batches are added as fast as they are acknowledg
 then callers classify in pairs of equal spells, one with a stream of additions beside them and one without, in turn, and their
 99th percentiles are compared pair by pair. Images are noise, embedded as any others are.
 
-    python -m bench.exemplars --bundle DIR [--seconds 3] [--pairs 5] [--rate 200] [--json FILE]
+    python -m bench.live.exemplars --bundle DIR [--seconds 3] [--pairs 5] [--rate 200] [--json FILE]
 """
 
 import argparse
@@ -156,7 +156,7 @@ def _timed(call: Callable[[], object]) -> float:
 def main() -> int:
     """Measures, prints and writes. Returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.exemplars", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.live.exemplars", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--bundle", type=Path, required=True, help="to serve")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each spell (default: %(default)s)")
@@ -178,5 +178,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    restart_with_one_thread("bench.exemplars")
+    restart_with_one_thread("bench.live.exemplars")
     sys.exit(run_benchmark(main))
