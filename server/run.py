@@ -66,7 +66,7 @@ def make_app(settings: Settings, first: LoadedVersion, **parts: Any) -> App | Wo
 
 def open_store(settings: Settings, first: LoadedVersion) -> ExemplarStore | None:
     """The store of the settings over the first version; None where they name none. Raises StoreError."""
-    options = StoreOptions.of(settings)
+    options = StoreOptions.of(settings, follow=settings.bundle_versions is not None)
     return None if options is None else ExemplarStore.open(options, first.bundle, first.snapshot)
 
 
