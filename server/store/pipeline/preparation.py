@@ -9,6 +9,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
+from holdfast.errors import BundleError
 from holdfast.model.answers import Answers, Floats, Ints
 from holdfast.model.preprocess import Pixels
 from holdfast.model.retrieval.base import vectors_of
@@ -121,7 +122,10 @@ class Preparation:
         judgements = [passed] * len(known)
         if places:
             ids = as_ids([known[i].id for i in places])
-            vectors = vectors_of(snapshot.classifier.retriever, ids)
+            try:
+                vectors = vectors_of(snapshot.classifier.retriever, ids)
+            except BundleError:  # an index that hands out no embeddings: there is nothing to judge by
+                return judgements
             wanted = [labels[i] for i in places]
             rows = JudgedRows(vectors, as_ids(wanted), ids, self._served(wanted))
             judged = self._judge(rows, snapshot, self._recent())

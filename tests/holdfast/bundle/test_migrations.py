@@ -50,6 +50,7 @@ def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], re
     expected = written | {
         "schema_version": 3,
         "index": {"kind": "flat", "parameters": {}, "data": None, "renamed": {}} | written["index"],
+        "vote": {"prior_correction": 0, "class_weights": []} | written["vote"],
         "calibration": written["calibration"] | {"nonconformity": shares},
         "uncalibrated": None,
         "training": written["training"] | {"data": {"max_pixels": MAX_PIXELS} | written["training"]["data"]},
