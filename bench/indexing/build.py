@@ -3,7 +3,7 @@
 The set is never in memory and never on disk: each image is one of 4,096 random ones, moved by its number. With --bundle the
 encoder is that of a bundle; without it is one product of 32 dimensions, so that a million images show the memory of the rest.
 
-    python -m bench.index_build [--bundle DIR] [--images 1000000] [--processes N] [--json FILE]
+    python -m bench.indexing.build [--bundle DIR] [--images 1000000] [--processes N] [--json FILE]
 """
 
 import argparse
@@ -120,7 +120,7 @@ def measure(bundle: Path, images: int, processes: int, threads: int) -> tuple[fl
     """(seconds, peak resident MB) of an index of so many images."""
     with tempfile.TemporaryDirectory() as place:
         began = time.perf_counter()
-        options = IndexOptions(processes=processes, threads=threads, canary=0, command="bench.index_build")
+        options = IndexOptions(processes=processes, threads=threads, canary=0, command="bench.indexing.build")
         adapt_index(bundle, Path(place) / "new", GeneratedSet(data="made up", images=images), IndexChanges(k=15), options)
         seconds = time.perf_counter() - began
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
@@ -129,7 +129,7 @@ def measure(bundle: Path, images: int, processes: int, threads: int) -> tuple[fl
 def main() -> int:
     """Runs the benchmark. Returns 0 where the target is met, else 1."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.index_build", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.indexing.build", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--bundle", type=Path, help="whose encoder (default: one product of 32 dimensions)")
     parser.add_argument("--images", type=whole_number(3000), default=1_000_000, help="default: %(default)s")
