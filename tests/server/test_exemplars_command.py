@@ -148,9 +148,13 @@ def test_what_is_exported_can_be_added_to_another_server(
     status, out, err = run("export", tmp_path / "out")
     assert status == 0
     assert "63" in out
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "exemplars.csv").read_text())))
-    assert len(rows) == 63
-    kept = [row for row in rows if row["path"]]
+    kept, others = (
+        list(csv.DictReader(io.StringIO((tmp_path / "out" / name).read_text())))
+        for name in ("exemplars.csv", "without-pictures.csv")
+    )
+    assert len(others) == 60
+    assert not any(row["path"] for row in others)
+    assert all((tmp_path / "out" / row["path"]).is_file() for row in kept)  # holdfast index refuses rows without paths
     assert [row["label"] for row in kept] == ["vio/let"] * 3
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / kept[0]["path"])), violet(3)[0])
     assert "--keep-images" in err

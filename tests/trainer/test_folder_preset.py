@@ -83,6 +83,7 @@ def test_what_is_neither_is_a_sentence(tmp_path, capsys):
     assert "--data" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_nine_images_make_a_bundle_that_can_be_indexed(nine, tmp_path, capsys):
     out = tmp_path / "out [bold]"
     assert cli.main(["--data", str(nine), "--out", str(out), *TINY]) == 0

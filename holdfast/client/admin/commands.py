@@ -1,10 +1,7 @@
 """holdfast exemplars: what an operator does with the labelled images of a server that answers meanwhile."""
 
 import argparse
-import csv
-import io
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -13,9 +10,10 @@ from typing import Any
 
 from holdfast.client.admin.adding import add
 from holdfast.client.admin.client import AdminClient
+from holdfast.client.admin.exporting import export
 from holdfast.client.admin.options import connect, connection_options, run_command
 from holdfast.client.admin.tables import exemplar_as_json, exemplar_table, exemplars_table, labels_table, status_table
-from holdfast.console import Console, track
+from holdfast.console import Console
 from holdfast.errors import HoldfastError
 from holdfast.exit_status import DONE, explain_statuses
 from holdfast.files import write_atomically
@@ -118,28 +116,6 @@ def drop(admin: AdminClient, options: argparse.Namespace) -> int:
     return _change(admin.drop, _waiting(admin, options), "dropped")
 
 
-def export(admin: AdminClient, options: argparse.Namespace) -> int:
-    """Writes pictures, by class, and the table exemplars.csv; those whose picture was not kept stand in the table alone."""
-    directory: Path = options.directory
-    if directory.is_dir() and any(directory.iterdir()):
-        raise HoldfastError(f"{directory} has something in it: name a directory that is empty or not there yet")
-    table, written, total = io.StringIO(), 0, 0
-    rows = csv.writer(table)
-    rows.writerow(("path", "label", "id", "source", "state", "author", "reason"))
-    stream = admin.export(label=options.label, state=options.state)
-    for exemplar, picture in track(stream, "exporting", console=Console(stderr=True), transient=True):
-        path = f"{_folder(exemplar.label)}/{exemplar.id}.png" if picture else ""
-        if picture:
-            write_atomically(directory / path, picture)
-        rows.writerow((path, exemplar.label, exemplar.id, exemplar.source, exemplar.state, exemplar.author, exemplar.reason))
-        written, total = written + bool(picture), total + 1
-    write_atomically(directory / "exemplars.csv", table.getvalue().encode())
-    print(f"wrote {directory / 'exemplars.csv'} of {total:,} exemplars, and the pictures of {written:,}")
-    if written < total:
-        print("the others came with the bundle, or before the server was started with --keep-images", file=sys.stderr)
-    return DONE
-
-
 def status(admin: AdminClient, options: argparse.Namespace) -> int:
     """Prints how much there is of everything."""
     found = admin.status()
@@ -165,11 +141,6 @@ def _waiting(admin: AdminClient, options: argparse.Namespace) -> Sequence[int]:
 
 def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
     return (ids[start : start + CHANGED_AT_ONCE] for start in range(0, len(ids), CHANGED_AT_ONCE))
-
-
-def _folder(label: str) -> str:
-    """A class's name as that of a folder."""
-    return re.sub(r"[^\w .()+-]", "_", label).strip(". ") or "_"
 
 
 COMMANDS: dict[str, Callable[[AdminClient, Any], int]] = {
