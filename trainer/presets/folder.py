@@ -6,6 +6,8 @@ TRADES with labels, after a tenth of the steps without attacks. Width, batch, st
 follow the number of images and the smallest class; --help with the same --data shows them, and every flag overrides them.
 Images are 32 x 32. Nothing is mirrored, as letters and signs would become others: for photographs of things,
 --stages.0.objective.augment.flip .5 and the same for stage 1 is worth a try.
+
+2,059 photographs of hands, ten signs, 100 x 100: 2,973 s of training on two cores that eight other programs kept busy.
 """
 
 from dataclasses import dataclass
