@@ -74,6 +74,9 @@ RETRIEVERS: dict[str, RetrieverKind] = {
         files=("index.ivf", "index.embeddings.npy", "index.prototypes.npz"),
         extra="serve",
     ),
+    "hnsw": RetrieverKind(
+        "holdfast.model.retrieval.hnsw:HnswIndex", files=("index.hnsw", "index.prototypes.npz"), extra="serve"
+    ),
     "milvus": RetrieverKind(
         "holdfast.model.retrieval.milvus:MilvusIndex", files=("index.milvus.json",), extra="milvus", remote=True
     ),
