@@ -6,42 +6,78 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.bundle.exemplars import Flag
-from holdfast.model.retrieval.base import DECIMALS, Retriever, nearest
+from holdfast.model.answers import Neighbours
+from holdfast.model.retrieval.base import DECIMALS, Bank, Retriever, nearest
 from holdfast.model.vote import VoteParameters, vote
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 BLOCK = 1024  # queries searched at once
+BRUTE_BLOCK = 16384  # exemplars multiplied at once
 SAMPLE = 256  # exemplars whose neighbours are recomputed by brute force
+EXACT_ROWS = 200_000
+"""Up to so many exemplars each is searched for among all: minutes. The price grows with the square."""
+ROUNDED = 1e-3
+"""A kind of index that is not exact may keep embeddings in float16, which moves a similarity by less."""
 # Two similarities rounded to DECIMALS that differ by one unit may be the same number, summed in another order.
 SAME = 2 * 10**-DECIMALS
 
 
-def recall_at_k(index: Retriever, embeddings: Floats, k: int, seed: int = 0) -> float:
+class RowNumbers:
+    """Which row each exemplar is, by its id."""
+
+    def __init__(self, ids: Labels) -> None:
+        self._ids = ids
+        self._order = None if np.array_equal(ids, np.arange(len(ids))) else np.argsort(ids)
+
+    def of(self, ids: Labels) -> Labels:
+        """Rows of ids of any shape; -1 stays -1."""
+        if self._order is None:
+            return ids
+        rows: Labels = np.where(ids < 0, -1, self._order[np.searchsorted(self._ids, ids.clip(0), sorter=self._order)])
+        return rows
+
+
+def recall_at_k(index: Retriever, bank: Bank, k: int, *, seed: int = 0, same: float = SAME) -> float:
     """Share of the k nearest exemplars that the index finds, by brute force in numpy, over a sample of exemplars.
 
     An exemplar as similar as the true k-th neighbour, within rounding, is as good as that one. A row that names an exemplar
     twice counts for nothing.
 
     Args:
-        index: over `embeddings`, with row numbers as ids.
-        embeddings: float32 [M, D], L2-normalised.
+        index: over `bank`.
+        bank: the exemplars; embeddings may be memory-mapped.
         k: neighbours a query, at most M.
         seed: of the sample.
+        same: similarities that differ by no more may be the same number.
 
     """
-    rows = np.random.default_rng(seed).permutation(len(embeddings))[:SAMPLE]
-    found = nearest(index, embeddings[rows], k).ids
-    similarities = embeddings[rows] @ embeddings.T
-    kth = np.partition(similarities, -k, axis=1)[:, -k]
-    right = (found >= 0) & (np.take_along_axis(similarities, found, axis=1) >= kth[:, np.newaxis] - SAME)
+    embeddings = bank.embeddings
+    rows = np.random.default_rng(seed).choice(len(embeddings), min(SAMPLE, len(embeddings)), replace=False)
+    queries = np.asarray(embeddings[rows])
+    found = RowNumbers(bank.ids).of(nearest(index, queries, k).ids)
+    kth = _kth_similarity(queries, embeddings, k)
+    right = found >= 0
+    for query, ids in enumerate(found):
+        right[query] &= embeddings[ids.clip(0)] @ queries[query] >= kth[query] - same
     distinct = np.array([len(np.unique(ids[ids >= 0])) == (ids >= 0).sum() for ids in found])
     return float(np.mean(right & distinct[:, np.newaxis]))
 
 
+def _kth_similarity(queries: Floats, embeddings: Floats, k: int) -> Floats:
+    """The similarity of the k-th nearest of `embeddings`, by products of blocks of them. Shape: [n, D], [M, D] -> [n]."""
+    best = np.zeros((len(queries), 0), dtype=np.float32)
+    for start in range(0, len(embeddings), BRUTE_BLOCK):
+        best = np.concatenate([best, queries @ embeddings[start : start + BRUTE_BLOCK].T], axis=1)
+        if best.shape[1] > k:
+            best = np.partition(best, -k, axis=1)[:, -k:]
+    kth: Floats = best.min(axis=1)
+    return kth
+
+
 def disagreement_flags(
-    index: Retriever, embeddings: Floats, labels: Labels, *, classes: int, k: int, advance: Callable[[int], None]
+    index: Retriever, bank: Bank, *, classes: int, k: int, advance: Callable[[int], None]
 ) -> NDArray[np.uint8]:
     """Flag exemplars whose label is not the plurality of their own k nearest neighbours, themselves left out.
 
@@ -49,9 +85,8 @@ def disagreement_flags(
     but no poison that outnumbers the k neighbours.
 
     Args:
-        index: over `embeddings` and `labels`, with row numbers as ids.
-        embeddings: float32 [M, D], L2-normalised, M at least 2.
-        labels: int64 [M].
+        index: over `bank`.
+        bank: the exemplars, at least 2; embeddings may be memory-mapped.
         classes: number of classes.
         k: neighbours that vote.
         advance: called with the number of exemplars that are done.
@@ -60,18 +95,34 @@ def disagreement_flags(
         uint8 [M], Flag.DISAGREES or 0.
 
     """
+    embeddings, labels, row_numbers = bank.embeddings, bank.labels, RowNumbers(bank.ids)
     flags = np.zeros(len(embeddings), dtype=np.uint8)
     voters = min(k, len(embeddings) - 1)
-    plurality = VoteParameters(k=voters, weighting="uniform")
     for start in range(0, len(embeddings), BLOCK):
-        block = slice(start, start + BLOCK)
-        found = nearest(index, embeddings[block], voters + 1)
-        own = np.arange(start, start + len(found.ids))[:, np.newaxis]
-        itself = found.ids == own
-        # Among many duplicates an exemplar may not find itself: then the farthest neighbour gives way.
-        itself[~itself.any(axis=1), -1] = True
-        similarities = found.similarities[~itself].reshape(-1, voters)
-        outcome = vote(similarities, found.labels[~itself].reshape(-1, voters), classes, plurality)
-        flags[block][outcome.labels != labels[block]] = Flag.DISAGREES
-        advance(len(found.ids))
+        rows = np.arange(start, min(start + BLOCK, len(embeddings)))
+        found = nearest(index, np.asarray(embeddings[rows]), voters + 1)
+        found = Neighbours(row_numbers.of(found.ids), found.labels, found.similarities)
+        agree = plurality(found, rows, voters, classes)
+        flags[rows[agree != labels[rows]]] = Flag.DISAGREES
+        advance(len(rows))
     return flags
+
+
+def plurality(found: Neighbours, rows: Labels, voters: int, classes: int) -> Labels:
+    """What the neighbours of exemplars say, themselves left out: int64 [n].
+
+    Args:
+        found: [n, voters + 1], their neighbours, with row numbers as ids.
+        rows: int64 [n], which exemplars these are.
+        voters: neighbours that vote once each, at least 0.
+        classes: number of classes.
+
+    """
+    if voters == 0:
+        return found.labels[:, 0]
+    itself = found.ids == rows[:, np.newaxis]
+    # Among many duplicates an exemplar may not find itself: then the farthest neighbour gives way.
+    itself[~itself.any(axis=1), -1] = True
+    similarities = found.similarities[~itself].reshape(-1, voters)
+    once_each = VoteParameters(k=voters, weighting="uniform")
+    return vote(similarities, found.labels[~itself].reshape(-1, voters), classes, once_each).labels

@@ -14,7 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.bundle.manifest import Manifest
+from holdfast.bundle.reader import Bundle
+from holdfast.index_build.attack import STEPS, attack, embedded
+from holdfast.index_build.streaming.progress import progress
 from holdfast.intervals import Rate
+from holdfast.model.preprocess import Pixels
 from holdfast.model.retrieval.base import Bank, Retriever, nearest
 from holdfast.model.surrogate import SoftKNN
 from holdfast.model.vote import VoteParameters, vote
@@ -28,6 +33,9 @@ AGREEMENT = 0.99
 """What the evaluation's sanity check asks for (holdfast evaluate --full)."""
 
 AT_ONCE = 200
+
+ATTACKED = 300
+"""Calibration images that are attacked to choose a vote: votes are compared on the same ones, so a few tell them apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +110,31 @@ def candidates(index: Retriever, soft: Sequence[SoftKNN], held_out: HeldOut, cla
                 withstood &= answers(part, parameters) == held_out.labels[: len(withstood)]
             tried.append(Candidate(parameters, _rate(right), _rate(withstood), _rate(answered == agreed)))
     return tuple(tried)
+
+
+def with_chosen_vote(
+    manifest: Manifest, bundle: Bundle, index: Retriever, bank: Bank, *, images: Pixels, held_out: HeldOut, quiet: bool
+) -> Manifest:
+    """The manifest with the vote that does best on held-out images, clean and attacked.
+
+    Args:
+        manifest: with the classes of this index.
+        bundle: has the encoder and its gradient.
+        index: over `bank`.
+        bank: the exemplars.
+        images: uint8 [n, H, W, 3], the first n held-out ones, which are attacked.
+        held_out: all of them, not yet attacked.
+        quiet: no progress bar.
+
+    """
+    classes, threat = len(manifest.class_names), manifest.threat_model.model()
+    soft, labels = surrogates(bank, classes), held_out.labels[: len(images)]
+    with progress("attacking", len(images) * len(soft) * STEPS, quiet=quiet) as advance:
+        attacked = tuple(embedded(bundle, attack(bundle, images, labels, each, threat, advance=advance)) for each in soft)
+    tried = candidates(index, soft, HeldOut(held_out.embeddings, held_out.labels, attacked), classes)
+    best = choose(tried).parameters
+    # The surrogate is the likest the vote at the vote's own temperature: that is how it was chosen.
+    return manifest.model_copy(update={"vote": best, "surrogate_tau": best.temperature})
 
 
 def choose(tried: Sequence[Candidate]) -> Candidate:

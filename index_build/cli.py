@@ -17,9 +17,10 @@ from holdfast.bundle.reader import EXEMPLARS, read_manifest
 from holdfast.bundle.threat_model import ball
 from holdfast.console import Console
 from holdfast.exit_status import GOES_ON, exit_status, explain_statuses
-from holdfast.index_build.build import IndexBuildError, build_index
+from holdfast.index_build.build import build_index
 from holdfast.index_build.calibrate import recalibrate
 from holdfast.index_build.harden import Hardening
+from holdfast.index_build.options import IndexBuildError
 from holdfast.model.credibility import COVERAGE
 from holdfast.model.device_choice import DeviceChoice
 from holdfast.model.retrieval.table import RETRIEVERS

@@ -13,11 +13,16 @@ from numpy.typing import NDArray
 
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.threat_model import ThreatModel
-from holdfast.data import LabelledImages
+from holdfast.data import DataError
+from holdfast.data.sources import LabelledSource
 from holdfast.index_build.attack import attack, embedded
+from holdfast.model.preprocess import Pixels
+from holdfast.model.retrieval.base import Bank
 from holdfast.model.surrogate import SoftKNN
 
-Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+READ_AT_ONCE = 4096  # images in memory
 
 TAU = 0.1
 """Temperature of the soft kNN that is attacked: at a higher one than most votes', so that many neighbours are left behind."""
@@ -49,23 +54,37 @@ class Hardening:
         """Which of `size` exemplars are attacked: int64, sorted, round(share * size) of them."""
         return (np.arange(round(self.share * size)) / self.share).astype(np.int64)
 
-    def harden(self, bundle: Bundle, exemplars: LabelledImages, embeddings: Floats, advance: Callable[[int], None]) -> Floats:
-        """Attack some exemplars.
+    def harden(self, bundle: Bundle, exemplars: LabelledSource, bank: Bank, first: int, advance: Callable[[int], None]) -> Ints:
+        """Attack some exemplars, and put what comes out in their place.
 
         Args:
             bundle: has the encoder and its gradient.
-            exemplars: M images with their labels.
-            embeddings: float32 [M, D], theirs; left as they are.
+            exemplars: n images, whose embeddings are rows `first` to first + n - 1 of the bank.
+            bank: all exemplars; the embeddings of those attacked are changed in place.
+            first: of the images.
             advance: called with the number of images after each gradient step on them.
 
         Returns:
-            float32 [M, D]: of the attacked images where there are, of the clean ones elsewhere.
+            int64, the rows of the bank that were changed.
+
+        Raises:
+            DataError: an image cannot be read.
 
         """
         rows = self.rows(len(exemplars))
-        surrogate = SoftKNN(embeddings, exemplars.labels, len(exemplars.class_names), TAU)
-        images, labels = exemplars.images[rows], exemplars.labels[rows]
-        attacked = attack(bundle, images, labels, surrogate, self.threat, steps=self.steps, advance=advance)
-        hardened = embeddings.copy()
-        hardened[rows] = embedded(bundle, attacked)
-        return hardened
+        surrogate = SoftKNN(bank.embeddings, bank.labels, int(bank.labels.max()) + 1, TAU)
+        for start in range(0, len(rows), READ_AT_ONCE):
+            some = rows[start : start + READ_AT_ONCE]
+            images, labels = read_all(exemplars, some), bank.labels[first + some]
+            attacked = attack(bundle, images, labels, surrogate, self.threat, steps=self.steps, advance=advance)
+            bank.embeddings[first + some] = embedded(bundle, attacked)
+        return first + rows
+
+
+def read_all(source: LabelledSource, rows: Ints) -> Pixels:
+    """Images of these rows, uint8 [n, H, W, 3]. Raises DataError where one cannot be read."""
+    read = source.read(rows)
+    if read.faults:
+        fault = read.faults[0]
+        raise DataError(f"{source.sources[fault.row]}: {fault.reason}; attacking images needs all of them: remove it")
+    return read.images

@@ -18,6 +18,7 @@ from holdfast.server.metrics.endpoint import MetricsEndpoint
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.monitor.table import OBSERVERS
 from holdfast.server.settings import Settings
+from holdfast.server.store.store import ExemplarStore
 from holdfast.server.versions.loading import LoadedVersion
 from holdfast.server.versions.manager import VersionManager
 from holdfast.server.versions.watcher import VersionWatcher
@@ -26,11 +27,18 @@ from holdfast.server.versions.watcher import VersionWatcher
 class ServedApp:
     """What a server has in one process or in several: settings, a holder of the model, metrics and where these are read."""
 
-    def __init__(self, settings: Settings, holder: ModelHolder, metrics: Metrics, first: LoadedVersion | None = None) -> None:
-        self.settings, self.holder, self.metrics = settings, holder, metrics
+    def __init__(
+        self,
+        settings: Settings,
+        holder: ModelHolder,
+        metrics: Metrics,
+        first: LoadedVersion | None = None,
+        store: ExemplarStore | None = None,
+    ) -> None:
+        self.settings, self.holder, self.metrics, self.store = settings, holder, metrics, store
         self._endpoint: MetricsEndpoint | None = None
         self.versions = VersionManager(settings, holder, metrics, first)
-        self._admin = AdminServer(settings, holder, metrics, None, self.versions) if settings.offers_admin else None
+        self._admin = AdminServer(settings, holder, metrics, store, self.versions) if settings.offers_admin else None
         self._watcher = VersionWatcher(self.versions, settings.watch_interval if settings.bundle_versions else 0.0)
 
     @property
@@ -56,11 +64,16 @@ class ServedApp:
         await self.versions.stop()
 
     async def _start_admin(self) -> None:
+        if self.store is not None:
+            self.store.start(self.holder, self.metrics.registry)
         if self._admin is not None:
             await self._admin.start()
 
     async def _drain_admin(self) -> bool:
-        return await self._admin.drain() if self._admin is not None else True
+        finished = await self._admin.drain() if self._admin is not None else True
+        if self.store is not None:
+            await self.store.stop()
+        return finished
 
     def _write_ports(self, address: str) -> None:
         """Write for scripts where the server is: {"address": "host:port", "metrics": "http://...", "admin": "host:port"}."""
@@ -82,10 +95,11 @@ class App(ServedApp):
         holder: ModelHolder,
         *,
         first: LoadedVersion | None = None,
+        store: ExemplarStore | None = None,
         apis: Sequence[Api] = APIS,
         observers: Sequence[MakeObserver] = OBSERVERS,
     ) -> None:
-        super().__init__(settings, holder, Metrics(), first)
+        super().__init__(settings, holder, Metrics(), first, store)
         self._engine = Engine(settings, holder, self.metrics, observers)
         self._server = GrpcServer(settings, self._engine.batcher, self.metrics, apis)
 

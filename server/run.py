@@ -9,6 +9,8 @@ from holdfast.server.app import App
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.process import loop_factory, quiet_collector, run_unless, stop_signal
 from holdfast.server.settings import Settings
+from holdfast.server.store.options import StoreOptions
+from holdfast.server.store.store import ExemplarStore
 from holdfast.server.versions.loading import LoadedVersion, load_first
 from holdfast.server.workers.app import WorkersApp
 
@@ -51,8 +53,17 @@ async def _serve(settings: Settings, first: LoadedVersion) -> int:
 
 
 def _make_app(settings: Settings, first: LoadedVersion) -> App | WorkersApp:
-    holder = ModelHolder(first.snapshot.numbered(1))
-    return WorkersApp(settings, holder, first=first) if settings.workers else App(settings, holder, first=first)
+    store = open_store(settings, first)
+    snapshot = first.snapshot if store is None else store.placed_in(first.snapshot)
+    holder = ModelHolder(snapshot.numbered(1))
+    make = WorkersApp if settings.workers else App
+    return make(settings, holder, first=first, store=store)
+
+
+def open_store(settings: Settings, first: LoadedVersion) -> ExemplarStore | None:
+    """The store of the settings over the first version; None where they name none. Raises StoreError."""
+    options = StoreOptions.of(settings)
+    return None if options is None else ExemplarStore.open(options, first.bundle, first.snapshot)
 
 
 def _print_start(app: App | WorkersApp) -> None:
@@ -60,6 +71,8 @@ def _print_start(app: App | WorkersApp) -> None:
     by = f", by {workers} worker process{'es' * (workers > 1)}" if workers else ""
     print(f"holdfast serves {model.name}: {len(model.class_names)} classes, {model.exemplars} exemplars")
     print(f"  on {model.placement.text}")
+    if app.store is not None:
+        print(f"  store    {app.settings.store}, {app.store.sequence} changes so far")
     print(f"  gRPC     {app.address}{by}")
     print(f"  metrics  {app.metrics_url}", flush=True)
     if app.admin_address:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict, SettingsError
+from pydantic_settings import CliApp, NoDecode, SettingsConfigDict, SettingsError
 
 from holdfast.bundle.threat_model import ThreatModel, parse_epsilon
 from holdfast.errors import HoldfastError
 from holdfast.exit_status import explain_statuses
 from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.preprocess import MAX_PIXELS
+from holdfast.server.store_settings import StoreSettings
 
 PREFIX = "HOLDFAST_"
 
@@ -51,7 +52,7 @@ Unknown flags and unknown HOLDFAST_ variables are refused.
 """
 
 
-class Settings(BaseSettings):
+class Settings(StoreSettings):
     """What a server can be told, by flags or by the environment."""
 
     __doc__ = DESCRIPTION  # which --help shows
@@ -77,6 +78,11 @@ class Settings(BaseSettings):
     )
     watch_interval: float = Field(
         5.0, ge=0, le=3600, description="Seconds between two looks into --bundle-versions; 0: only on SIGHUP or by a call."
+    )
+    canary: Path | None = Field(
+        None,
+        description="File of labelled images, clean and attacked, that every version must answer as well as was recorded before"
+        " it is served: the canary.npz of a bundle. Each bundle's own is always tried.",
     )
     keep_previous: bool = Field(
         False,

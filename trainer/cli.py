@@ -61,6 +61,7 @@ def run(config: TrainConfig, command: str, console: Console, begun: float) -> No
         calibration=config.calibration,
         seed=config.seed,
         skip_unreadable=config.skip_unreadable,
+        max_pixels=config.max_pixels,
     )
     console.print(describe_run(config, splits))
     # Refuse what cannot be trained before the dry run.

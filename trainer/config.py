@@ -8,6 +8,7 @@ import tyro
 
 from holdfast.bundle.threat_model import Norm, ThreatModel
 from holdfast.data import DataName
+from holdfast.model.preprocess import MAX_PIXELS
 from holdfast.trainer.encoders import EncoderConfig
 from holdfast.trainer.objectives import ObjectiveConfig
 from holdfast.tyro_flags import Epsilon
@@ -89,6 +90,9 @@ class TrainConfig:
 
     skip_unreadable: bool = False
     """Leave out files of a folder that are no images, instead of refusing."""
+
+    max_pixels: int = MAX_PIXELS
+    """Most pixels of an image of a folder, looked at before decoding; four times as many of a JPEG."""
 
     whitening: float = 0.0
     """Evens out the spread of the embedding's directions after the training: 0 leaves them, .5 makes them all alike. A finished

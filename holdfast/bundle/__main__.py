@@ -83,10 +83,19 @@ def table(bundle: Bundle, directory: Path) -> Table:
         shown.add_row("clean accuracy", f"{manifest.accuracy.clean:.1%}")
         robust = f"{manifest.accuracy.robust:.1%} of {manifest.accuracy.images:,} images"
         shown.add_row("robust accuracy", robust)
+    shown.add_row("canary", _canary(bundle))
     shown.add_row("trained by", manifest.training.command)
     for name in manifest.files:
         shown.add_row(name, f"{(bundle.directory / name).stat().st_size / 1e6:.1f} MB")
     return shown
+
+
+def _canary(bundle: Bundle) -> str:
+    canary = bundle.canary_set
+    if canary is None:
+        return "none: a server that loads this version has less to try it by"
+    robust = "" if canary.robust_accuracy is None else f", {canary.robust_accuracy:.0%} of them attacked within {canary.threat}"
+    return f"{len(canary)} test images, {canary.clean_accuracy:.0%} answered rightly{robust}"
 
 
 if __name__ == "__main__":

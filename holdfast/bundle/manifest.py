@@ -10,7 +10,7 @@ from holdfast.bundle.migrations import FLAT, migrated
 from holdfast.bundle.threat_model import Norm, ThreatModel
 from holdfast.errors import SchemaMismatchError
 from holdfast.model.credibility import Calibration
-from holdfast.model.preprocess import InputContract
+from holdfast.model.preprocess import MAX_PIXELS, InputContract
 from holdfast.model.retrieval.table import retriever_kind
 from holdfast.model.vote import VoteParameters
 
@@ -47,6 +47,7 @@ class DataRecord(Record):
     sha256: str
     calibration: int = Field(ge=0)
     seed: int
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1)
 
 
 class TrainingRecord(Record):
@@ -62,10 +63,30 @@ class TrainingRecord(Record):
     data: DataRecord
 
 
+class IndexedSet(Record):
+    """The labelled set that the exemplars are of, where it is not the encoder's own.
+
+    `data` is the name of a built-in set, or an absolute path. `calibration` and `seed` say how it was split. `sha256` and
+    `test_sha256` are of what was read; see holdfast.data.digest. Of a bundle whose exemplars come from several sets this is
+    the last one, and `merged` is true: its test part is what the bundle is evaluated on.
+    """
+
+    data: str
+    directory: str | None = None
+    sha256: str
+    test_sha256: str
+    test_images: int = Field(ge=0)
+    calibration: int = Field(ge=0)
+    seed: int
+    merged: bool = False
+
+
 class IndexRecord(Record):
     """What holdfast index built, and measured of it.
 
     `kind` is one of holdfast.model.retrieval.table.RETRIEVERS, and `parameters` are what an index of that kind is opened with.
+    `data` is what the exemplars are of; without it, the set of the training record. `renamed` gives the bundle's name of each
+    class that the set calls otherwise; several may have become one.
     """
 
     kind: str = Field(default=FLAT, min_length=1)
@@ -74,6 +95,8 @@ class IndexRecord(Record):
     disagreement_ratio: float = Field(ge=0, le=1)
     command: str
     parameters: dict[str, int | float | str] = Field(default_factory=dict)
+    data: IndexedSet | None = None
+    renamed: dict[str, str] = Field(default_factory=dict)
 
 
 class Accuracy(Record):

@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 
 from holdfast.bundle.calibration_set import CalibrationSet
+from holdfast.bundle.canary_set import CanarySet
 from holdfast.bundle.exemplars import Exemplars
 from holdfast.bundle.manifest import Manifest
 from holdfast.errors import BundleError, ContractMismatchError, HashMismatchError, MissingFileError
@@ -28,6 +29,7 @@ GRADIENT = "gradient.onnx"
 WEIGHTS = "weights.bin"
 EXEMPLARS = "exemplars.npz"
 CALIBRATION = "calibration.npz"
+CANARY = "canary.npz"
 TRAINING_LOG = "log.csv"
 """What training measured, a line every few steps: no file of the manifest, for bundles are copied without it."""
 
@@ -187,6 +189,15 @@ class Bundle:
         held_out = CalibrationSet.load(self.directory / CALIBRATION)
         held_out.refuse_misfit(self.manifest.embedding_dim, len(self.class_names), str(self.directory / CALIBRATION))
         return held_out
+
+    @property
+    def canary_set(self) -> CanarySet | None:
+        """Images with the answers that this bundle gave when it was built; None where it has none. Read at each call."""
+        if CANARY not in self.manifest.files:
+            return None
+        canary = CanarySet.load(self.directory / CANARY)
+        canary.refuse_misfit(self.manifest.input.shape, self.directory / CANARY)
+        return canary
 
     def classifier(self) -> Classifier:
         """A new classifier over this bundle's parts, which it shares. On a bank of 50,000 making one takes seconds."""

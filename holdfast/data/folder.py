@@ -1,90 +1,74 @@
-"""A folder of class folders of PNG, JPEG or WebP images: DIR/{train,test}/CLASS/* or DIR/CLASS/*."""
+"""A folder of class folders, or a table of paths and labels, read into memory."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from holdfast.console import Console, track
-from holdfast.data.labelled import DataError, LabelledImages, hold_out
-from holdfast.errors import ImageError
-from holdfast.model.preprocess import InputContract, decode_image
+from holdfast.console import Console, Progress
+from holdfast.data.labelled import DataError, LabelledImages, Splits
+from holdfast.data.listing import list_images
+from holdfast.data.sources import StreamedFiles
+from holdfast.model.preprocess import MAX_PIXELS, InputContract
 
-TEST_SHARE = 0.2  # of a folder that comes without a test part
 NAMED_AT_MOST = 10
-TOLD_FROM = 1_000  # files: below that a progress bar only flickers
+SHOWN_FROM = 1_000  # files: below that a progress bar only flickers
+AT_ONCE = 256
 
 
-def read(directory: Path | None, size: int, *, seed: int, skip_unreadable: bool) -> tuple[LabelledImages, LabelledImages]:
-    """Return (train, test) of uint8 [N, size, size, 3]; images of any size are fitted by the input contract.
-
-    Without train/ and test/ subfolders a fifth of each class, drawn by `seed`, is the test part. Classes are numbered
-    in the alphabetical order of their folders; hidden files are passed over.
+def read(
+    directory: Path | None,
+    size: int,
+    *,
+    seed: int,
+    calibration: int | None = None,
+    skip_unreadable: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> Splits:
+    """Return the three parts of uint8 [N, size, size, 3]; images of any size are fitted by the input contract.
 
     Raises:
-        DataError: no such folder, no classes or one only, a class without images, or files that are not images
-            (unless `skip_unreadable`: then they are counted on stderr and left out).
+        DataError: the set cannot be listed (see `holdfast.data.listing.list_images`), or files are no images (unless
+            `skip_unreadable`: then they are counted and left out).
 
     """
-    if directory is None or not directory.is_dir():
-        raise DataError(f"the data set 'folder' needs --data-dir with a folder of class folders; got {directory}")
-    parts = [directory / "train", directory / "test"]
-    present = [part for part in parts if part.is_dir()]
-    if len(present) == 1 and _subfolders(present[0]):
-        missing = parts[1 - parts.index(present[0])]
-        raise DataError(f"{directory} has {present[0].name}/ but no {missing.name}/: give both, or class folders only")
-    if len(present) == 1 or not present:
-        classes = _subfolders(directory)
-        everything = _read_classes(directory, directory, classes, size, skip_unreadable=skip_unreadable)
-        return hold_out(everything, round(TEST_SHARE * len(everything)), seed)
-    train, test = parts
-    classes = _subfolders(train)
-    if unknown := sorted(set(_subfolders(test)) - set(classes)):
-        raise DataError(f"{test} has classes that {train} has not: {', '.join(unknown)}")
-    return (
-        _read_classes(directory, train, classes, size, skip_unreadable=skip_unreadable),
-        _read_classes(directory, test, classes, size, skip_unreadable=skip_unreadable),
-    )
-
-
-def _subfolders(folder: Path) -> list[str]:
-    return sorted(child.name for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-
-
-def _read_classes(root: Path, part: Path, classes: Sequence[str], size: int, *, skip_unreadable: bool) -> LabelledImages:
-    if len(classes) < 2:
-        raise DataError(f"{part} holds {len(classes)} class folders: a classifier needs at least two, one per class")
+    if directory is None:
+        raise DataError("the data set 'folder' needs --data-dir with a folder of class folders, or a .csv table")
+    listing = list_images(directory, skip_unusable=skip_unreadable)
+    rows = listing.split(calibration=calibration, seed=seed)
     contract = InputContract(height=size, width=size)
-    files = [(path, label) for label, name in enumerate(classes) for path in _files(part / name)]
-    images, labels, sources, unreadable = [], [], [], []
-    for path, label in track(
-        files, f"reading {part.name}/", console=Console(stderr=True), transient=True, disable=len(files) < TOLD_FROM
-    ):
-        try:
-            images.append(decode_image(path.read_bytes(), contract))
-        except (ImageError, OSError) as error:
-            unreadable.append(f"{path.relative_to(root)}: {error}")
-            continue
-        labels.append(label)
-        sources.append(path.relative_to(root).as_posix())
-    _refuse_unreadable(unreadable, len(files), skip=skip_unreadable)
-    if empty := [name for label, name in enumerate(classes) if label not in set(labels)]:
-        raise DataError(f"{part}: no readable images in the class folders {', '.join(empty)}")
-    return LabelledImages(np.stack(images), np.array(labels, dtype=np.int64), tuple(classes), sources)
+    files = StreamedFiles(listing.root, listing.names, listing.labels, listing.class_names, contract, max_pixels)
+    unreadable: list[str] = []
+    shown = Progress(console=Console(stderr=True), transient=True, disable=len(files) < SHOWN_FROM)
+    with shown as progress:
+        train, held, test = (_load(files.select(part), unreadable, progress) for part in rows)
+    skipped = _refuse_unreadable(unreadable, len(files), skip=skip_unreadable)
+    empty = [name for label, name in enumerate(listing.class_names) if label not in set(train.labels.tolist())]
+    if empty:
+        raise DataError(f"{directory}: no readable training images of {', '.join(empty)}")
+    return Splits(train, held, test, drawn=len(rows[1]), notes=(*listing.describe(rows), *skipped))
 
 
-def _files(folder: Path) -> list[Path]:
-    """List every file of a class, at any depth, hidden ones left out."""
-    found = (path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else ()
-    return sorted(p for p in found if not any(name.startswith(".") for name in p.relative_to(folder).parts))
+def _load(files: StreamedFiles, unreadable: list[str], progress: Progress) -> LabelledImages:
+    """Read a part as far as it can be read."""
+    images = np.empty((len(files), *files.contract.shape), dtype=np.uint8)
+    kept: list[int] = []
+    task = progress.add_task("reading", total=len(files))
+    for first in range(0, len(files), AT_ONCE):
+        read = files.read(np.arange(first, min(first + AT_ONCE, len(files))))
+        images[len(kept) : len(kept) + len(read.rows)] = read.images
+        kept += read.rows.tolist()
+        unreadable += [f"{files.sources[fault.row]}: {fault.reason}" for fault in read.faults]
+        progress.advance(task, len(read.rows) + len(read.faults))
+    labels, sources = files.labels[kept], [files.sources[row] for row in kept]
+    return LabelledImages(images[: len(kept)], labels, files.class_names, sources)
 
 
-def _refuse_unreadable(unreadable: list[str], total: int, *, skip: bool) -> None:
+def _refuse_unreadable(unreadable: list[str], total: int, *, skip: bool) -> list[str]:
     if not unreadable:
-        return
-    named = "\n  ".join(unreadable[:NAMED_AT_MOST])
+        return []
+    named = "\n  ".join(sorted(unreadable)[:NAMED_AT_MOST])
     more = f"\n  and {len(unreadable) - NAMED_AT_MOST} more" if len(unreadable) > NAMED_AT_MOST else ""
     summary = f"{len(unreadable)} of {total} files are not readable images:\n  {named}{more}"
     if not skip:
         raise DataError(f"{summary}\nRemove them, or leave them out by --skip-unreadable.")
-    Console(stderr=True).print(f"skipped: {summary}", markup=False)
+    return [f"skipped: {summary}"]

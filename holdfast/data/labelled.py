@@ -75,6 +75,15 @@ class Splits:
     train: LabelledImages
     calibration: LabelledImages
     test: LabelledImages
+    drawn: int | None = None
+    """Images of the calibration part as it was drawn, before what could not be read was left out; None if all could be."""
+    notes: tuple[str, ...] = ()
+    """How the set was read and what was left out, a line each."""
+
+    @property
+    def drawn_calibration(self) -> int:
+        """What `calibration` has to be to draw the same parts again."""
+        return len(self.calibration) if self.drawn is None else self.drawn
 
     @property
     def class_names(self) -> tuple[str, ...]:

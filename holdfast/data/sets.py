@@ -1,13 +1,16 @@
 """Every labelled set, by its name."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
+from holdfast.console import Console
 from holdfast.data import cifar10, digits, fashion_mnist, folder
 from holdfast.data.labelled import DataError, Splits, hold_out
 from holdfast.data.listing import default_calibration
+from holdfast.model.preprocess import MAX_PIXELS
 
 DataName = Literal["digits", "cifar10", "fashion-mnist", "folder"]
 NAMES: tuple[str, ...] = get_args(DataName)
@@ -23,14 +26,19 @@ def load(
     calibration: int | None = None,
     seed: int = 0,
     skip_unreadable: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> Splits:
     """Read a labelled set and split it; the same arguments give the same arrays on every machine.
 
-    directory: where the set lies (needed by fashion-mnist and folder; without it cifar10 is downloaded).
+    How a folder was read, and what was left out, is said on stderr.
+
+    directory: where the set lies (needed by fashion-mnist and folder; without it cifar10 is downloaded). For a folder it may
+        be a table of paths and labels as well, .csv or .parquet.
     size: height and width in pixels, by the same resizing as served images.
     calibration: images drawn from the training part by `seed`, each class in its proportion; by default 200 of digits,
-        else 1,000 or a tenth, whichever is less.
+        else 1,000 or a tenth, whichever is less. A folder's own calibration part is taken instead.
     skip_unreadable: leave out files of a folder that are no images, instead of refusing.
+    max_pixels: the largest width x height of a file that is decoded; see `holdfast.model.preprocess.decode_image`.
 
     Raises:
         DataError: unknown name, missing or damaged files, too few images or classes.
@@ -45,7 +53,16 @@ def load(
         case "fashion-mnist":
             train, test = fashion_mnist.read(directory, size)
         case "folder":
-            train, test = folder.read(directory, size, seed=seed, skip_unreadable=skip_unreadable)
+            splits = folder.read(
+                directory,
+                size,
+                seed=seed,
+                calibration=calibration,
+                skip_unreadable=skip_unreadable,
+                max_pixels=max_pixels,
+            )
+            print_notes(splits.notes)
+            return splits
         case _:
             raise DataError(f"no data set is called {name!r}; choose one of {', '.join(NAMES)}")
     if len(np.unique(train.labels)) < 2:
@@ -53,3 +70,10 @@ def load(
     wanted = calibration if calibration is not None else held or default_calibration(len(train))
     train, calibrating = hold_out(train, wanted, seed)
     return Splits(train, calibrating, test)
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Say on stderr how a set was read."""
+    console = Console(stderr=True)
+    for note in notes:
+        console.print(note)

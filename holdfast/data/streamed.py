@@ -6,180 +6,23 @@ for first in range(0, len(splits.train), 256):
     batch.images, splits.train.labels[batch.rows], batch.faults
 """
 
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from holdfast.data.listing import list_images
+from holdfast.data.sets import NATIVE_SIZES, load, print_notes
+from holdfast.data.sources import LabelledSource, ReadFault, ReadImages, StreamedArrays, StreamedFiles
+from holdfast.model.preprocess import MAX_PIXELS, InputContract
 
-from holdfast.data.labelled import LabelledImages
-from holdfast.data.layout import list_folder
-from holdfast.data.names import PackedNames
-from holdfast.data.sets import NATIVE_SIZES, load
-from holdfast.errors import ImageError
-from holdfast.model.preprocess import MAX_PIXELS, InputContract, Pixels, decode_image, fit
-
-Ints = NDArray[np.int64]
-
-LARGEST_FILE = 2**28  # bytes: what is larger is not an image that anybody took
-
-
-class ReadFault(NamedTuple):
-    """An image that could not be read. row: of the source that was asked. reason: one sentence, without the name."""
-
-    row: int
-    reason: str
-
-
-@dataclass(frozen=True, eq=False)
-class ReadImages:
-    """Images that were asked for, as far as they could be read.
-
-    images: uint8 [m, H, W, 3]. rows: int64 [m], which row of the source each is, in the order asked for.
-    faults: the others.
-    """
-
-    images: Pixels
-    rows: Ints
-    faults: list[ReadFault]
-
-
-class LabelledSource(Protocol):
-    """Labelled images, fitted to an input contract, read from where they lie when they are asked for."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """One name per label."""
-
-    @property
-    def labels(self) -> Ints:
-        """int64 [N], each in 0..len(class_names) - 1."""
-
-    @property
-    def sources(self) -> Sequence[str]:
-        """Where each image comes from, as printable text [N]: "cifar10/train/17", a path below the set's folder."""
-
-    @property
-    def contract(self) -> InputContract:
-        """What the images are fitted to."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, rows: Ints) -> ReadImages:
-        """Read the images at `rows` (int64 [n]). One that cannot be read is a fault, never an exception."""
-
-    def select(self, rows: Ints) -> "LabelledSource":
-        """Return the source of these rows alone (int64 [n]), in that order."""
-
-
-@dataclass(frozen=True, eq=False)
-class StreamedFiles:
-    """Image files, decoded when they are asked for.
-
-    Attributes:
-        root: the folder that names are relative to.
-        sources: names of the files [N].
-        labels: int64 [N].
-        class_names: one name per label.
-        contract: what images are fitted to.
-        max_pixels: the largest width x height that is decoded.
-        threads: that decode at once; Pillow's decoders run beside each other.
-
-    """
-
-    root: Path
-    sources: PackedNames
-    labels: Ints
-    class_names: tuple[str, ...]
-    contract: InputContract
-    max_pixels: int = MAX_PIXELS
-    threads: int = 1
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def read(self, rows: Ints) -> ReadImages:
-        """Decode and fit the images at `rows`."""
-        asked = np.asarray(rows, dtype=np.int64)
-        images = np.empty((len(asked), *self.contract.shape), dtype=np.uint8)
-
-        def decode(place: int) -> str | None:
-            try:
-                images[place] = decode_image(self._bytes(int(asked[place])), self.contract, max_pixels=self.max_pixels)
-            except (ImageError, OSError) as error:
-                return error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            return None
-
-        if self.threads > 1:
-            with ThreadPoolExecutor(self.threads, thread_name_prefix="decode") as pool:
-                reasons = list(pool.map(decode, range(len(asked))))
-        else:
-            reasons = [decode(place) for place in range(len(asked))]
-        if not any(reasons):
-            return ReadImages(images, asked, [])
-        good = np.array([reason is None for reason in reasons], dtype=bool)
-        faults = [ReadFault(int(row), reason) for row, reason in zip(asked, reasons, strict=True) if reason]
-        return ReadImages(images[good], asked[good], faults)
-
-    def select(self, rows: Ints) -> "StreamedFiles":
-        """Return the source of these rows alone, in that order."""
-        return StreamedFiles(
-            self.root,
-            self.sources.take(rows),
-            self.labels[rows],
-            self.class_names,
-            self.contract,
-            self.max_pixels,
-            self.threads,
-        )
-
-    def _bytes(self, row: int) -> bytes:
-        with open(os.path.join(os.fsencode(self.root), self.sources.raw(row)), "rb") as file:  # noqa: PTH118, PTH123 - names are bytes
-            if (size := os.fstat(file.fileno()).st_size) > LARGEST_FILE:
-                raise ImageError("encoded", f"has {size} bytes; the limit is {LARGEST_FILE}")
-            return file.read()
-
-
-@dataclass(frozen=True, eq=False)
-class StreamedArrays:
-    """Images that are in memory at their own size, fitted when they are asked for."""
-
-    held: LabelledImages
-    contract: InputContract
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """One name per label."""
-        return self.held.class_names
-
-    @property
-    def labels(self) -> Ints:
-        """int64 [N]."""
-        return self.held.labels
-
-    @property
-    def sources(self) -> Sequence[str]:
-        """Where each image comes from [N]."""
-        return self.held.sources
-
-    def __len__(self) -> int:
-        return len(self.held)
-
-    def read(self, rows: Ints) -> ReadImages:
-        """Fit the images at `rows`; there are never faults."""
-        asked = np.asarray(rows, dtype=np.int64)
-        images = np.empty((len(asked), *self.contract.shape), dtype=np.uint8)
-        for place, row in enumerate(asked.tolist()):
-            images[place] = fit(self.held.images[row], self.contract)
-        return ReadImages(images, asked, [])
-
-    def select(self, rows: Ints) -> "StreamedArrays":
-        """Return the source of these rows alone, in that order."""
-        return StreamedArrays(self.held.take(rows), self.contract)
+__all__ = [
+    "LabelledSource",
+    "ReadFault",
+    "ReadImages",
+    "StreamedArrays",
+    "StreamedFiles",
+    "StreamedSplits",
+    "open_labelled",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +32,8 @@ class StreamedSplits:
     train: LabelledSource
     calibration: LabelledSource
     test: LabelledSource
+    notes: tuple[str, ...] = ()
+    """How the set was read and what was left out, a line each."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -203,20 +48,25 @@ def open_labelled(
     directory: Path | None = None,
     calibration: int | None = None,
     seed: int = 0,
+    skip_unreadable: bool = False,
     max_pixels: int = MAX_PIXELS,
     threads: int = 1,
+    quiet: bool = False,
 ) -> StreamedSplits:
     """Open a labelled set without reading its images, split as `holdfast.data.load` splits it.
 
     Args:
-        data: a folder of class folders, or the name of a built-in set (a folder of that name is "./NAME").
+        data: a folder of class folders, a .csv or .parquet table of paths and labels, or the name of a built-in set (a folder
+            of that name is "./NAME").
         contract: what images are fitted to.
         directory: where a built-in set lies; without it cifar10 is downloaded.
         calibration: images held out of the training part, each class in its proportion; by default as many as
             `holdfast.data.load` holds out.
         seed: of the split.
+        skip_unreadable: leave out what is meant to be an image and cannot be one, as far as that is seen without decoding it.
         max_pixels: the largest width x height that is decoded.
         threads: that decode at once.
+        quiet: do not say on stderr how the set was read.
 
     Raises:
         DataError: there is no such set, or it cannot be used as it lies.
@@ -224,8 +74,13 @@ def open_labelled(
     """
     if isinstance(data, str) and data in NATIVE_SIZES:
         splits = load(data, directory=directory, size=NATIVE_SIZES[data], calibration=calibration, seed=seed)
-        return StreamedSplits(*(StreamedArrays(part, contract) for part in (splits.train, splits.calibration, splits.test)))
-    listing = list_folder(Path(data))
+        arrays = [StreamedArrays(part, contract) for part in (splits.train, splits.calibration, splits.test)]
+        return StreamedSplits(arrays[0], arrays[1], arrays[2])
+    listing = list_images(Path(data), skip_unusable=skip_unreadable)
     rows = listing.split(calibration=calibration, seed=seed)
     files = StreamedFiles(listing.root, listing.names, listing.labels, listing.class_names, contract, max_pixels, threads)
-    return StreamedSplits(*(files.select(part) for part in rows))
+    notes = tuple(listing.describe(rows))
+    if not quiet:
+        print_notes(notes)
+    train, held, test = (files.select(part) for part in rows)
+    return StreamedSplits(train, held, test, notes)

@@ -71,6 +71,11 @@ class Classifier:
         """The exemplars."""
         return self._retriever
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """Of credibility; None where there is none."""
+        return self._calibration
+
     def with_index(self, retriever: Retriever, classes: int, surrogate: Surrogate | None) -> "Classifier":
         """The same encoder, vote and calibration over other exemplars. It takes microseconds, whatever their number.
 

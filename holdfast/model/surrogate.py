@@ -29,7 +29,9 @@ LOWEST = np.float32(-1e30)
 class Surrogate(Protocol):
     """A soft-kNN, whatever it is made of."""
 
-    tau: float
+    @property
+    def tau(self) -> float:
+        """Temperature of the similarities."""
 
     def log_scores(self, z: Floats) -> Floats:
         """L_c of each embedding, of unit length. Shape: float32 [N, D] -> float32 [N, C]."""

@@ -31,6 +31,9 @@ class ModelDescription(BaseModel):
         embedding_dim: D, the length of an embedding.
         class_names: by label.
         exemplars: labelled images in the index.
+        exemplars_revision: sequence of the latest change of the exemplars that it has seen; 0 where none was made.
+        calibration_stale: whether more exemplars have changed since credibility was calibrated than the operator allows.
+        changed_share: exemplars changed since then, for each that it was calibrated with.
         vote: how neighbours become a label.
         abstain_below: the credibility below which an answer abstains, in [0, 1].
         threat_model: the attacker that the encoder was hardened against; epsilon in pixels of [0, 1].
@@ -51,6 +54,9 @@ class ModelDescription(BaseModel):
     embedding_dim: int
     class_names: tuple[str, ...]
     exemplars: int
+    exemplars_revision: int = 0
+    calibration_stale: bool = False
+    changed_share: float = 0.0
     vote: VoteParameters
     abstain_below: float
     threat_model: ThreatModelRecord

@@ -127,6 +127,10 @@ class JudgedRows:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, rows: NDArray[np.bool_]) -> "JudgedRows":
+        """Some of them."""
+        return JudgedRows(self.embeddings[rows], self.labels[rows], self.ids[rows])
+
 
 class Judge(Protocol):
     """Looks at new rows before they vote. It runs on the store's thread, and may search the snapshot's index."""

@@ -1,8 +1,36 @@
 """Exemplars that change while they are served."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Self
 
-from holdfast.server.store.records import Author, ChangeReceipt, ExemplarRecord, LabelRecord, NewExemplar, State
+from prometheus_client import CollectorRegistry
+
+from holdfast.bundle.reader import Bundle
+from holdfast.model.answers import Answers
+from holdfast.server.core.holder import ModelHolder
+from holdfast.server.core.snapshot import ModelSnapshot
+from holdfast.server.metrics.exemplars import ExemplarMetrics
+from holdfast.server.store.changes import LONGEST_NAME, Approval, Deletion, check_name, check_request, label_id
+from holdfast.server.store.errors import InvalidChangeError, StoreClosedError, StoreLimitError
+from holdfast.server.store.journal.journal import ChangeJournal
+from holdfast.server.store.limits import RateLimit
+from holdfast.server.store.listing import Listing
+from holdfast.server.store.opening import Base, standing_of, state_of
+from holdfast.server.store.options import StoreOptions
+from holdfast.server.store.pipeline.preparation import Preparation
+from holdfast.server.store.pipeline.tickets import AddRequest, RelabelRequest, Requested, Ticket
+from holdfast.server.store.pipeline.writer import StoreState, Writer
+from holdfast.server.store.records import (
+    Author,
+    ChangeReceipt,
+    ExemplarRecord,
+    Judge,
+    LabelRecord,
+    NewExemplar,
+    State,
+    pass_all,
+)
 
 
 class ExemplarStore:
@@ -14,30 +42,120 @@ class ExemplarStore:
     Changes raise, beside what is said of each: StoreLimitError, StoreFullError, StoreClosedError, InvalidChangeError.
     """
 
+    def __init__(self, options: StoreOptions, journal: ChangeJournal, state: StoreState) -> None:
+        self._options, self._journal, self._state = options, journal, state
+        self._writer = Writer(journal, state, options.limits, self._changed)
+        self._rate = RateLimit(options.limits.rate)
+        self._listing = Listing(journal, state)
+        self._waiting = 0
+        self._open = False
+        self._preparation: Preparation | None = None
+        self._metrics: ExemplarMetrics | None = None
+
+    @classmethod
+    def open(cls, options: StoreOptions, bundle: Bundle, snapshot: ModelSnapshot) -> Self:
+        """Open a store over a bundle, or begin one. Follow with `start`.
+
+        Args:
+            options: how it is kept.
+            bundle: the one that is to be served.
+            snapshot: its model.
+
+        Raises:
+            StoreLockedError: another process has it open.
+            JournalMismatchError: it belongs to another bundle.
+            JournalDamagedError: its bytes are not those that were written.
+
+        """
+        journal = ChangeJournal.open(options.directory)
+        try:
+            standing_of(journal, bundle.manifest, bundle.directory)
+            state = state_of(journal, Base.of(bundle, snapshot.classifier.surrogate), options.stale_above)
+        except BaseException:
+            journal.close()
+            raise
+        return cls(options, journal, state)
+
+    def placed_in(self, snapshot: ModelSnapshot) -> ModelSnapshot:
+        """The model of the bundle with the exemplars of the store."""
+        return self._state.served.placed_in(snapshot)
+
+    def start(
+        self,
+        holder: ModelHolder,
+        registry: CollectorRegistry,
+        judge: Judge = pass_all,
+        recent: Callable[[], Answers | None] = lambda: None,
+    ) -> None:
+        """Take changes from now on.
+
+        Args:
+            holder: of the model, which serves what `placed_in` made.
+            registry: of the engine's process.
+            judge: says which new exemplars go into quarantine.
+            recent: a sample of the latest answers.
+
+        """
+        self._metrics = ExemplarMetrics(registry)
+        self._preparation = Preparation(
+            lambda: holder.current,
+            self._state.known,
+            judge,
+            recent,
+            keep_images=self._options.keep_images,
+            hand_on=self._writer.put,
+        )
+        self._writer.start(holder, self._metrics)
+        self._preparation.start()
+        self._open = True
+        self._show()
+
+    async def stop(self) -> None:
+        """Make the changes that wait, and close the journal."""
+        self._open = False
+        if self._preparation is not None:
+            await asyncio.to_thread(self._preparation.stop)
+        await asyncio.to_thread(self._writer.stop)
+        self._journal.close()
+
     @property
     def sequence(self) -> int:
         """Of the latest change that is served."""
-        raise NotImplementedError
+        return self._state.served.sequence
 
     async def add(self, exemplars: Sequence[NewExemplar], request_id: str, author: Author) -> ChangeReceipt:
         """Embed, judge, store and serve new exemplars, all of them or none; doubtful ones go into quarantine."""
-        raise NotImplementedError
+        check_request(request_id, exemplars)
+        for name in {each.label for each in exemplars}:
+            check_name(name)
+        shapes = {each.pixels.shape for each in exemplars}
+        if len(shapes) > 1:
+            raise InvalidChangeError(f"images of {sorted(shapes)}: all have to be of one shape")
+        if any(len(each.source) > LONGEST_NAME for each in exemplars):
+            raise InvalidChangeError(f"a source has more than {LONGEST_NAME} characters: shorten it")
+        return await self._make(AddRequest(tuple(exemplars)), len(exemplars), request_id, author)
 
     async def relabel(self, labels: Mapping[int, str], request_id: str, author: Author) -> ChangeReceipt:
-        """Give exemplars other class names. Raises UnknownExemplarError."""
-        raise NotImplementedError
+        """Give exemplars other class names; doubtful ones go into quarantine. Raises UnknownExemplarError."""
+        check_request(request_id, list(labels))
+        for name in set(labels.values()):
+            check_name(name)
+        return await self._make(RelabelRequest(dict(labels)), len(labels), request_id, author)
 
     async def delete(self, ids: Sequence[int], request_id: str, author: Author) -> ChangeReceipt:
         """Let exemplars vote no more. Raises UnknownExemplarError."""
-        raise NotImplementedError
+        check_request(request_id, ids, ids)
+        return await self._make(Deletion(tuple(ids)), len(ids), request_id, author)
 
     async def approve(self, ids: Sequence[int], request_id: str, author: Author) -> ChangeReceipt:
         """Let exemplars in quarantine vote. Raises UnknownExemplarError, also for one that is not in quarantine."""
-        raise NotImplementedError
+        check_request(request_id, ids, ids)
+        return await self._make(Approval(tuple(ids)), len(ids), request_id, author)
 
     async def drop(self, ids: Sequence[int], request_id: str, author: Author) -> ChangeReceipt:
         """Delete exemplars in quarantine. Raises UnknownExemplarError, also for one that is not in quarantine."""
-        raise NotImplementedError
+        check_request(request_id, ids, ids)
+        return await self._make(Deletion(tuple(ids), quarantined=True), len(ids), request_id, author)
 
     async def list(
         self, label: str | None = None, state: State | None = None, after_id: int = -1, limit: int = 100
@@ -46,16 +164,51 @@ class ExemplarStore:
 
         Without a state, deleted ones are left out. Raises UnknownLabelError.
         """
-        raise NotImplementedError
+        wanted = None if label is None else label_id(label, self._state.served.class_names)
+        return await asyncio.to_thread(self._listing.page, wanted, state, after_id, limit)
 
     async def get(self, exemplar_id: int) -> ExemplarRecord:
         """One exemplar, also a deleted one of the journal. Raises UnknownExemplarError."""
-        raise NotImplementedError
+        return await asyncio.to_thread(self._listing.get, exemplar_id)
 
     async def thumbnail(self, exemplar_id: int) -> bytes | None:
         """Its picture as PNG, at the size of the input contract; None where it was not kept. Raises UnknownExemplarError."""
-        raise NotImplementedError
+        return await asyncio.to_thread(self._listing.thumbnail, exemplar_id)
 
     async def labels(self) -> Sequence[LabelRecord]:
         """Every class, by label id."""
-        raise NotImplementedError
+        known = self._state.known
+        names, counts = known.class_names, known.counts
+        return [LabelRecord(i, name, count) for i, (name, count) in enumerate(zip(names, counts, strict=False))]
+
+    async def _make(self, requested: Requested, rows: int, request_id: str, author: Author) -> ChangeReceipt:
+        if not self._open or self._preparation is None:
+            raise StoreClosedError("the store is going down; try again once the server is back")
+        most = self._options.limits.waiting
+        if self._waiting and self._waiting + rows > most:
+            raise StoreLimitError(f"{self._waiting} exemplars wait to be stored, and {most} may: try again in a second", 1.0)
+        self._rate.take(author.name, rows)
+        future: asyncio.Future[ChangeReceipt] = asyncio.get_running_loop().create_future()
+        self._waiting += rows
+        try:
+            self._preparation.put(Ticket(requested, request_id, author, rows, future))
+            return await future
+        finally:
+            self._waiting -= rows
+
+    def _changed(self) -> None:
+        """After each publication, before it is acknowledged, on the writer's thread."""
+        self._show()
+
+    def _show(self) -> None:
+        metrics, state = self._metrics, self._state
+        if metrics is None:
+            return
+        metrics.rows.set(state.served.index.size)
+        metrics.quarantined.set(state.known.quarantined)
+        metrics.classes.set(len(state.served.class_names))
+        metrics.sequence.set(state.served.sequence)
+        metrics.bytes.set(self._journal.disk_bytes)
+        metrics.unfolded.set(state.served.index.changed)
+        metrics.changed_share.set(state.served.changed_share)
+        metrics.stale.set(state.served.stale)

@@ -69,7 +69,7 @@ def load_version(place: VersionPlace, settings: Settings, served: ModelDescripti
         precision=settings.precision,
     )
     snapshot = ModelSnapshot.of(bundle, UNPUBLISHED, identity(resolved))
-    report = try_model(bundle, snapshot, settings.max_batch)
+    report = try_model(bundle, snapshot, settings.max_batch, settings.canary)
     if resolved.fingerprint() != before:
         raise HashMismatchError(f"{place.directory} was changed while it was read; it is looked at again")
     return LoadedVersion(resolved, before, bundle, snapshot, report)

@@ -14,6 +14,7 @@ from holdfast.server.metrics.endpoint import MetricsEndpoint
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.monitor.table import OBSERVERS
 from holdfast.server.settings import Settings
+from holdfast.server.store.store import ExemplarStore
 from holdfast.server.versions.loading import LoadedVersion
 from holdfast.server.workers.control import Begin
 from holdfast.server.workers.pool import WorkerPool
@@ -38,9 +39,10 @@ class WorkersApp(ServedApp):
         holder: ModelHolder,
         *,
         first: LoadedVersion | None = None,
+        store: ExemplarStore | None = None,
         observers: Sequence[MakeObserver] = OBSERVERS,
     ) -> None:
-        super().__init__(settings, holder, Metrics(calls=settings.offers_admin), first)
+        super().__init__(settings, holder, Metrics(calls=settings.offers_admin), first, store)
         self._engine = Engine(settings, holder, self.metrics, observers)
         self._workers = WorkerPool(settings.workers, self._make_worker)
         self._port: Port | None = None

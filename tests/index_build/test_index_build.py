@@ -12,9 +12,10 @@ from holdfast.bundle.exemplars import Flag
 from holdfast.bundle.manifest import Accuracy, DataRecord
 from holdfast.data import LabelledImages, Splits
 from holdfast.errors import BundleError
-from holdfast.index_build import IndexBuildError, build_index, resume
+from holdfast.index_build import IndexBuildError, build_index
 from holdfast.index_build.calibrate import recalibrate
 from holdfast.index_build.cli import main
+from holdfast.index_build.streaming import parts
 from holdfast.model.encoder.onnx import OnnxEncoder
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.retrieval.ivf import IvfIndex
@@ -124,9 +125,7 @@ def test_kinds_that_cannot_be_built_are_refused_before_anything_is_embedded(bund
     before = files(bundle)
     with pytest.raises(BundleError, match="crystal-ball"):
         build_index(bundle, digits, kind="crystal-ball", quiet=True)
-    with pytest.raises(SystemExit) as usage:
-        main([str(bundle), "--index", "crystal-ball"])
-    assert usage.value.code == 2
+    assert main([str(bundle), "--index", "crystal-ball"]) == 2
     assert "flat" in capsys.readouterr().err
     assert main([str(bundle), "--index", "ivf", "--half"]) == 2
     assert "--half" in capsys.readouterr().err
@@ -185,13 +184,13 @@ def test_a_run_that_is_cut_short_continues(build, bundle, digits, monkeypatch, b
         return embed(self, images)
 
     before = files(bundle)
-    monkeypatch.setattr(resume, "ROWS", 200)
+    monkeypatch.setattr(parts, "ROWS", 200)
     monkeypatch.setattr(OnnxEncoder, "embed", failing)
     with pytest.raises(PowerCutError):
         build(bundle, digits, batch_size=50)
     after = files(bundle)
     assert {name: content for name, content in after.items() if not name.startswith(".index_build/")} == before
-    finished = sum(name.endswith(".npy") for name in after)
+    finished = sum(name.endswith(".npz") for name in after if name.startswith(".index_build/"))
     assert finished == batches // 4
 
     monkeypatch.setattr(OnnxEncoder, "embed", counting)
@@ -204,23 +203,26 @@ def test_a_run_that_is_cut_short_continues(build, bundle, digits, monkeypatch, b
 
 
 def test_parts_of_another_encoder_or_damaged_ones_are_not_used(build, bundle, digits, monkeypatch):
-    monkeypatch.setattr(resume, "ROWS", 200)
-    monkeypatch.setattr(resume.PartialEmbeddings, "remove", lambda self: None)
+    monkeypatch.setattr(parts, "ROWS", 200)
+    monkeypatch.setattr(parts.PartsFolder, "remove", lambda self: None)
     build(bundle, digits)
     right = files(bundle)
     monkeypatch.undo()
-    monkeypatch.setattr(resume, "ROWS", 200)
-    parts = bundle / ".index_build"
-    (parts / "part-000001.npy").write_bytes(b"cut short")
-    np.save(parts / "part-000002.npy", np.zeros((7, DIM), dtype=np.float32))
+    monkeypatch.setattr(parts, "ROWS", 200)
+    folder = bundle / ".index_build"
+    (folder / "part-000001.npz").write_bytes(b"cut short")
+    damaged = bytearray((folder / "part-000002.npz").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (folder / "part-000002.npz").write_bytes(damaged)
+    (folder / "part-000003.npz").write_bytes((folder / "part-000004.npz").read_bytes())
     build(bundle, digits)
     assert files(bundle) == {name: right[name] for name in right if not name.startswith(".index_build/")}
 
-    (parts).mkdir()
+    folder.mkdir()
     header = json.loads(right[".index_build/header.json"])
-    header["encoder"] = "0" * 64
-    (parts / "header.json").write_text(json.dumps(header, sort_keys=True))
-    np.save(parts / "part-000000.npy", np.zeros((200, DIM), dtype=np.float32))
+    header["identity"]["encoder"] = "0" * 64
+    (folder / "header.json").write_text(json.dumps(header))
+    (folder / "part-000000.npz").write_bytes(right[".index_build/part-000001.npz"])
     build(bundle, digits)
     for name in read_manifest(bundle).index_files:
         assert files(bundle)[name] == right[name]

@@ -9,9 +9,10 @@ from holdfast import data
 from holdfast.bundle import Bundle, read_manifest
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.errors import DeviceError
-from holdfast.index_build import build_index, resume
+from holdfast.index_build import build_index
 from holdfast.index_build.cli import main
 from holdfast.index_build.harden import Hardening
+from holdfast.index_build.streaming import parts
 from holdfast.model.encoder import device
 from holdfast.model.encoder.bucketed import BucketedEncoder
 from holdfast.model.encoder.device import Placement, find_gpu
@@ -84,7 +85,7 @@ class PowerCutError(Exception):
 
 
 def test_parts_of_another_device_are_embedded_anew(bundle, digits, monkeypatch):
-    monkeypatch.setattr(resume, "ROWS", 200)
+    monkeypatch.setattr(parts, "ROWS", 200)
     gpu_embedded: list[int] = []
     embed, run = OnnxEncoder.embed, BucketedEncoder._run
 
@@ -100,7 +101,7 @@ def test_parts_of_another_device_are_embedded_anew(bundle, digits, monkeypatch):
             patch.setattr(OnnxEncoder, "embed", failing)
             with pytest.raises(PowerCutError):
                 build_index(bundle, digits, batch_size=200, device=choice, quiet=True)
-        return {path.name for path in (bundle / ".index_build").glob("*.npy")}
+        return {path.name for path in (bundle / ".index_build").glob("*.npz")}
 
     assert len(until_cut(3, "cpu")) == 3
     pretend_gpu(monkeypatch)

@@ -8,6 +8,7 @@ from torch import nn
 from holdfast.bundle.manifest import DataRecord, Manifest, ThreatModelRecord, TrainingRecord
 from holdfast.bundle.writer import BundleWriter
 from holdfast.data import Splits
+from holdfast.data.listing import printable
 from holdfast.model.preprocess import InputContract
 from holdfast.model.vote import VoteParameters
 from holdfast.revision import commit
@@ -80,9 +81,10 @@ def _training(config: TrainConfig, splits: Splits, trained: Trained, command: st
         seconds=round(trained.seconds, 1),
         data=DataRecord(
             name=config.data,
-            directory=str(config.data_dir) if config.data_dir else None,
+            directory=printable(str(config.data_dir)) if config.data_dir else None,
             sha256=splits.sha256,
-            calibration=len(splits.calibration),
+            calibration=splits.drawn_calibration,
+            max_pixels=config.max_pixels,
             seed=config.seed,
         ),
     )

@@ -59,17 +59,25 @@ class Delta:
         return np.array([row if row < len(self.ids) else -1 for row in found], dtype=np.int64)
 
     def with_added(self, bank: Bank) -> "Delta":
-        """These and more after them; its ids are of none of these."""
+        """These and more after them; of these, none that is alive has one of their ids."""
         first = len(self.ids)
-        embeddings = self.embeddings.extended(np.ascontiguousarray(bank.embeddings, dtype=np.float32))
         ids = self.ids.extended(bank.ids)
-        # A second successor of one index has buffers of its own, and so it has places of its own.
-        shared = self.places if len(self.places) == first else dict(zip(self.ids.rows.tolist(), range(first), strict=True))
-        shared.update(zip(bank.ids.tolist(), range(first, len(ids)), strict=True))
-        alive = self.alive.extended(np.ones(len(bank.ids), dtype=np.bool_))
+        # What shares no buffer with this one has places of its own: rows would mean something else there.
+        places = self.places if ids.shares(self.ids) else {each: row for each, row in self.places.items() if row < first}
+        places.update(zip(bank.ids.tolist(), range(first, len(ids)), strict=True))
         return replace(
-            self, embeddings=embeddings, ids=ids, labels=self.labels.extended(bank.labels), alive=alive, places=shared
+            self,
+            embeddings=self.embeddings.extended(np.ascontiguousarray(bank.embeddings, dtype=np.float32)),
+            ids=ids,
+            labels=self.labels.extended(bank.labels),
+            alive=self.alive.extended(np.ones(len(bank.ids), dtype=np.bool_)),
+            places=places,
         )
+
+    def holds(self, ids: Ints) -> bool:
+        """Whether any of these is alive."""
+        rows = self.rows_of(ids)
+        return bool(self.alive.rows[rows[rows >= 0]].any())
 
     def with_labels(self, rows: Ints, labels: Ints) -> "Delta":
         """Some rows under other labels."""

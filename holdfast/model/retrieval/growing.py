@@ -39,6 +39,10 @@ class GrowingArray(Generic[Scalar]):
         view.flags.writeable = False
         return view
 
+    def shares(self, other: "GrowingArray[Scalar]") -> bool:
+        """Whether both are in one buffer."""
+        return self._buffer is other._buffer  # noqa: SLF001 - of its own kind
+
     def extended(self, more: NDArray[Scalar]) -> Self:
         """These rows and more after them; this array stays as it is."""
         if self._buffer.append(self.count, more):

@@ -25,7 +25,7 @@ class Changes:
     """A change of an index. Every part of it may be empty, and an id stands in one part only.
 
     Attributes:
-        added: exemplars whose ids are in the index not yet, nor have been.
+        added: exemplars whose ids are not in the index; one that was deleted may come back.
         relabelled: int64 [n], ids in the index.
         labels: int64 [n], their new labels.
         deleted: int64 [m], ids in the index.
@@ -93,7 +93,7 @@ class LiveIndex:
             changes: ids to relabel or delete must be in the index, which is not checked for those of the base.
 
         Raises:
-            BundleError: an id is added that was added before, or one of the delta is deleted twice.
+            BundleError: an id is added that is there, or deleted that is not, as far as they are not the base's.
             ContractMismatchError: embeddings of another dimension, or columns of different lengths.
 
         """
@@ -172,7 +172,7 @@ class LiveIndex:
                 f"embeddings {list(bank.embeddings.shape)}, {len(bank.ids)} ids and {len(bank.labels)} labels were to be added;"
                 f" the index holds [N, {self.dim}]"
             )
-        if len(np.unique(bank.ids)) != len(bank.ids) or (self._delta.rows_of(bank.ids) >= 0).any():
+        if len(np.unique(bank.ids)) != len(bank.ids) or self._delta.holds(bank.ids):
             raise BundleError("an exemplar is added under an id that another one has")
 
 

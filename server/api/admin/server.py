@@ -8,7 +8,7 @@ from grpc_reflection.v1alpha import reflection
 from holdfast.errors import HoldfastError
 from holdfast.protos.holdfast.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server
 from holdfast.server.api.admin.authentication import Authenticate
-from holdfast.server.api.admin.service import NAME, AdminService, ManagesVersions
+from holdfast.server.api.admin.service import NAME, AdminService
 from holdfast.server.api.admin.tokens import TokenFile
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S, channel_options
 from holdfast.server.api.interceptors import Admit, Measure, Translate
@@ -17,6 +17,7 @@ from holdfast.server.core.holder import ModelHolder
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
 from holdfast.server.store.store import ExemplarStore
+from holdfast.server.versions.manager import VersionManager
 
 
 class AdminServer:
@@ -27,7 +28,7 @@ class AdminServer:
         holder: of the model.
         metrics: of this process.
         store: of exemplars; None where the server keeps none.
-        versions: of the bundle; None where the server serves one only.
+        versions: of the bundle.
 
     Raises:
         HoldfastError: no tokens, or a file of tokens that cannot be used.
@@ -40,7 +41,7 @@ class AdminServer:
         holder: ModelHolder,
         metrics: Metrics,
         store: ExemplarStore | None,
-        versions: ManagesVersions | None,
+        versions: VersionManager,
     ) -> None:
         self._host, self._wanted = settings.admin_host, settings.admin_port
         self._drain, self._grace = Drain(), settings.drain_grace

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from holdfast.errors import ImageError
 from holdfast.protos.holdfast.admin.v1 import admin_pb2 as pb
@@ -19,7 +19,7 @@ from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
 from holdfast.server.store.records import Author, NewExemplar, State
 from holdfast.server.store.store import ExemplarStore
-from holdfast.server.versions.records import VersionRecord
+from holdfast.server.versions.manager import VersionManager
 
 if TYPE_CHECKING:
     from grpc.aio import ServicerContext
@@ -34,19 +34,6 @@ YIELD_EVERY = 16
 """Images of one call decoded in a row before calls that classify get their turn."""
 
 
-class ManagesVersions(Protocol):
-    """Decides which version of the bundle is served; see server.versions."""
-
-    async def reload(self, name: str | None = None) -> VersionRecord:
-        """Serve the version of that name, or the newest. Raises VersionError."""
-
-    async def rollback(self) -> VersionRecord:
-        """Serve the version before this one again. Raises VersionError."""
-
-    def list(self) -> list[VersionRecord]:
-        """All versions, by name."""
-
-
 class AdminService(AdminServiceServicer):
     """holdfast.admin.v1.AdminService.
 
@@ -55,7 +42,7 @@ class AdminService(AdminServiceServicer):
         holder: of the model.
         metrics: counts images that are refused.
         store: of exemplars; None where the server keeps none.
-        versions: of the bundle; None where the server serves one only.
+        versions: of the bundle.
 
     """
 
@@ -65,10 +52,10 @@ class AdminService(AdminServiceServicer):
         holder: ModelHolder,
         metrics: Metrics,
         store: ExemplarStore | None,
-        versions: ManagesVersions | None,
+        versions: VersionManager,
     ) -> None:
         self._settings, self._holder, self._metrics = settings, holder, metrics
-        self._kept, self._manager = store, versions
+        self._kept, self._versions = store, versions
         contract = holder.current.description.contract  # which no publish changes
         self._decoder = Decoder(contract, max_pixels=settings.max_pixels, threads=settings.decode_threads)
 
@@ -202,16 +189,9 @@ class AdminService(AdminServiceServicer):
             quarantined=await _count(store, State.QUARANTINED) if store is not None else 0,
             classes=len(model.class_names),
             keeps_store=store is not None,
-            keeps_versions=self._manager is not None,
             sequence=store.sequence if store is not None else 0,
             limits=messages.limits(settings.max_images, settings.max_message_bytes, settings.max_pixels),
         )
-
-    @property
-    def _versions(self) -> ManagesVersions:
-        if self._manager is None:
-            raise UnavailableFeatureError("this server serves one bundle only")
-        return self._manager
 
     @property
     def _store(self) -> ExemplarStore:

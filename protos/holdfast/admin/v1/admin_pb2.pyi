@@ -201,14 +201,13 @@ class AdminLimits(_message.Message):
     def __init__(self, images_per_call: _Optional[int] = ..., message_bytes: _Optional[int] = ..., pixels_per_image: _Optional[int] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("name", "model_version", "exemplars", "quarantined", "classes", "keeps_store", "keeps_versions", "sequence", "limits")
+    __slots__ = ("name", "model_version", "exemplars", "quarantined", "classes", "keeps_store", "sequence", "limits")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     EXEMPLARS_FIELD_NUMBER: _ClassVar[int]
     QUARANTINED_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     KEEPS_STORE_FIELD_NUMBER: _ClassVar[int]
-    KEEPS_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     name: str
@@ -217,7 +216,6 @@ class GetStatusResponse(_message.Message):
     quarantined: int
     classes: int
     keeps_store: bool
-    keeps_versions: bool
     sequence: int
     limits: AdminLimits
-    def __init__(self, name: _Optional[str] = ..., model_version: _Optional[int] = ..., exemplars: _Optional[int] = ..., quarantined: _Optional[int] = ..., classes: _Optional[int] = ..., keeps_store: _Optional[bool] = ..., keeps_versions: _Optional[bool] = ..., sequence: _Optional[int] = ..., limits: _Optional[_Union[AdminLimits, _Mapping[str, object]]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., model_version: _Optional[int] = ..., exemplars: _Optional[int] = ..., quarantined: _Optional[int] = ..., classes: _Optional[int] = ..., keeps_store: _Optional[bool] = ..., sequence: _Optional[int] = ..., limits: _Optional[_Union[AdminLimits, _Mapping[str, object]]] = ...) -> None: ...

@@ -1,9 +1,9 @@
 """The names of files, as bytes in one block: a million of them take what they are long, and any bytes can be one."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,22 +36,16 @@ class PackedNames(Sequence[str]):
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
 
-    @classmethod
-    def pack(cls, names: Iterable[bytes]) -> Self:
-        """Pack names in their order."""
-        block, ends = bytearray(), [0]
-        for name in names:
-            block += name
-            ends.append(len(block))
-        bounds = np.array(ends, dtype=np.int64)
-        return cls(bytes(block), bounds[:-1], bounds[1:])
-
     def __len__(self) -> int:
         return len(self.starts)
 
     def raw(self, row: int) -> bytes:
         """Return the name of one row as the file system has it."""
         return self.block[int(self.starts[row]) : int(self.ends[row])]
+
+    def path(self, folder: bytes, row: int) -> bytes:
+        """Return where the file of one row lies, its name being relative to `folder` or absolute."""
+        return os.path.join(folder, self.raw(row))
 
     @overload
     def __getitem__(self, row: int) -> str: ...

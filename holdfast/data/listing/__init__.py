@@ -1,0 +1,54 @@
+"""Labelled image files as people have them, in folders or tables, found and sorted before any of them is decoded."""
+
+from pathlib import Path
+
+from holdfast.data.labelled import DataError
+from holdfast.data.listing.layout import find_layout
+from holdfast.data.listing.left_out import LeftOut
+from holdfast.data.listing.listing import ImageListing, default_calibration
+from holdfast.data.listing.names import PackedNames, printable
+from holdfast.data.listing.rows import ImageRows
+from holdfast.data.listing.table import read_table
+from holdfast.data.listing.tree import read_tree
+
+__all__ = ["TABLES", "ImageListing", "PackedNames", "default_calibration", "list_images", "printable"]
+
+TABLES = (".csv", ".tsv", ".txt", ".parquet")
+NAMED = 10
+
+
+def list_images(path: Path, *, skip_unusable: bool = False) -> ImageListing:
+    """List the images of a folder of class folders, or of a .csv or .parquet table of paths and labels.
+
+    Args:
+        path: the folder or the table.
+        skip_unusable: leave out, and count, what is meant to be an image and cannot be one: files of other formats, and
+            files that a table names and that are not there.
+
+    Raises:
+        DataError: there is nothing at `path`, or it is laid out in no way that is known; the message says what was found.
+
+    """
+    left_out = LeftOut()
+    unusable: list[tuple[bytes, str]] = []
+    if path.is_dir():
+        layout = find_layout(path, read_tree(path, left_out, unusable), left_out)
+        root, rows, class_names, how = path, ImageRows.pack(layout.rows()), layout.class_names, layout.how
+    elif path.is_file() and path.suffix.lower() in TABLES:
+        table = read_table(path)
+        root, rows, class_names, how = path.parent, table.rows, table.class_names, "table"
+        unusable = table.unusable
+    elif path.is_file():
+        raise DataError(f"{printable(str(path))} is a file: unpack it if it is an archive, and name a folder or a .csv table")
+    else:
+        raise DataError(f"there is no {printable(str(path))}: name a folder of class folders (--data-dir), or a .csv table")
+    if unusable and not skip_unusable:
+        named = [f"{printable(name)} {reason}" for name, reason in unusable[:NAMED]]
+        more = [f"and {len(unusable) - NAMED:,} more"] if len(unusable) > NAMED else []
+        raise DataError(
+            "\n  ".join([f"{printable(str(path))}: {len(unusable):,} files cannot be read as images:", *named, *more])
+            + "\nRemove or convert them, or leave them out by --skip-unreadable."
+        )
+    for name, _ in unusable:
+        left_out.add("files that cannot be read as images", name)
+    return ImageListing.of(root, rows, class_names=class_names, how=how, left_out=left_out, unusable=unusable)

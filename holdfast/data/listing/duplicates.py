@@ -1,0 +1,87 @@
+"""The same image twice: under two labels, in two parts, or as a copy. Images are the same if their files are."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.console import Console, track
+from holdfast.data.listing.left_out import LeftOut
+from holdfast.data.listing.names import PackedNames
+from holdfast.data.listing.parts import Part
+
+HASH_BYTES = 16
+SHOWN_FROM = 20_000  # files: below that a progress bar only flickers
+TWO_LABELS = "files whose image has two labels"
+IN_TEST = "training images that the test part has too"
+IN_CALIBRATION = "training images that the calibration part has too"
+BOTH_HELD_OUT = "calibration images that the test part has too"
+COPIES = "copies of an image of the same class"
+
+
+def same_contents(root: Path, names: PackedNames) -> NDArray[np.int64]:
+    """Number the contents of files: int64 [N], equal where the bytes are equal. Only files of equal size are read.
+
+    A file that cannot be read is like no other.
+    """
+    folder = os.fsencode(root)
+    sizes = np.fromiter((_size(names.path(folder, row)) for row in range(len(names))), dtype=np.int64, count=len(names))
+    _, group, count = np.unique(sizes, return_inverse=True, return_counts=True)
+    contents = np.arange(len(names), dtype=np.int64)
+    first: dict[bytes, int] = {}
+    # An empty file is no image: reading it says so.
+    alike = np.flatnonzero((count[group] > 1) & (sizes > 0)).tolist()
+    for row in track(alike, "comparing", console=Console(stderr=True), transient=True, disable=len(alike) < SHOWN_FROM):
+        digest = _digest(names.path(folder, row))
+        if digest is not None:
+            contents[row] = first.setdefault(digest, row)
+    return contents
+
+
+def unique_rows(
+    contents: NDArray[np.int64], labels: NDArray[np.int64], parts: NDArray[np.uint8], names: PackedNames, left_out: LeftOut
+) -> NDArray[np.int64]:
+    """Return the rows to keep, in their order: one of each image, in the part that is held out the furthest.
+
+    An image under two labels is not kept at all: one of them is wrong, and nobody can tell which. What is left out is
+    counted.
+    """
+    keep = np.ones(len(contents), dtype=bool)
+    repeated = np.flatnonzero(np.isin(contents, contents[contents != np.arange(len(contents))]))
+    repeated = repeated[np.argsort(contents[repeated], kind="stable")]
+    bounds = np.flatnonzero(np.diff(contents[repeated])) + 1
+    for rows in np.split(repeated, bounds) if len(repeated) else ():
+        if len(np.unique(labels[rows])) > 1:
+            left_out.add(TWO_LABELS, " = ".join(names[row] for row in rows[:3].tolist()), len(rows))
+            keep[rows] = False
+            continue
+        kept = rows[np.argmax(parts[rows])]
+        for row in rows[rows != kept].tolist():
+            left_out.add(_reason(Part(parts[row]), Part(parts[kept])), names[row])
+            keep[row] = False
+    return np.flatnonzero(keep)
+
+
+def _reason(part: Part, kept: Part) -> str:
+    if part == kept:
+        return COPIES
+    if part == Part.CALIBRATION:
+        return BOTH_HELD_OUT
+    return IN_TEST if kept == Part.TEST else IN_CALIBRATION
+
+
+def _size(path: bytes) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
+
+
+def _digest(path: bytes) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=HASH_BYTES)).digest()
+    except OSError:
+        return None

@@ -1,0 +1,115 @@
+"""What a folder or a table says of its images before any of them is decoded: names, labels, parts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.data.labelled import DataError, draw
+from holdfast.data.listing.duplicates import same_contents, unique_rows
+from holdfast.data.listing.left_out import LeftOut
+from holdfast.data.listing.names import PackedNames
+from holdfast.data.listing.parts import Part
+from holdfast.data.listing.rows import ImageRows
+
+TEST_SHARE = 0.2
+"""Of a set that comes without a test part."""
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageListing:
+    """Image files with their labels.
+
+    root: the folder that names are relative to.
+    names: of the files [N].
+    labels: int64 [N].
+    parts: uint8 [N], values of Part; a set without parts is all TRAIN.
+    class_names: one name per label.
+    how: how the set is laid out, in a few words.
+    left_out: what is not among the rows, by reason.
+    unusable: names and faults of what is meant to be an image and cannot be one.
+    """
+
+    root: Path
+    names: PackedNames
+    labels: Rows
+    parts: NDArray[np.uint8]
+    class_names: tuple[str, ...]
+    how: str
+    left_out: LeftOut
+    unusable: Sequence[tuple[bytes, str]] = ()
+
+    @classmethod
+    def of(
+        cls,
+        root: Path,
+        rows: ImageRows,
+        *,
+        class_names: tuple[str, ...],
+        how: str,
+        left_out: LeftOut,
+        unusable: Sequence[tuple[bytes, str]] = (),
+    ) -> Self:
+        """List rows, and keep one of each image.
+
+        Raises:
+            DataError: a class has no image left to learn from.
+
+        """
+        kept = unique_rows(same_contents(root, rows.names), rows.labels, rows.parts, rows.names, left_out)
+        names, labels, parts = rows.names.take(kept), rows.labels[kept], rows.parts[kept]
+        present = np.bincount(labels[parts == Part.TRAIN], minlength=len(class_names))
+        if bare := [class_names[label] for label in np.flatnonzero(present == 0)[:10]]:
+            raise DataError("\n".join([f"{root}: no training images remain of {', '.join(bare)}", *left_out.lines()]))
+        return cls(root, names, labels, parts, class_names, how, left_out, unusable)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def split(self, *, calibration: int | None, seed: int) -> tuple[Rows, Rows, Rows]:
+        """Return the rows of train, calibration and test: int64 each.
+
+        A part that the set has is kept. Of a set without a test part a fifth of each class is drawn by `seed`, and then
+        `calibration` images of what remains; of a calibration part that the set has, as many are drawn, by default all.
+
+        Raises:
+            DataError: there are not so many.
+
+        """
+        train, held, test = (np.flatnonzero(self.parts == part) for part in Part)
+        if len(test) == 0:
+            train, test = self._drawn(train, round(TEST_SHARE * len(train)), seed)
+        if len(held) == 0:
+            train, held = self._drawn(train, default_calibration(len(train)) if calibration is None else calibration, seed)
+        elif calibration is not None:
+            if calibration > len(held):
+                raise DataError(f"{calibration} calibration images were asked for, but that part of the set has {len(held)}")
+            held = np.sort(np.random.default_rng(seed).permutation(held)[:calibration])
+        return train, held, test
+
+    def describe(self, split: tuple[Rows, Rows, Rows]) -> list[str]:
+        """Return one line on how the set was read and split, and one for each kind of thing that was left out."""
+        drawn = [not np.any(self.parts == part) and part != Part.TRAIN for part in Part]
+        parts = [
+            f"{len(rows):,} {part.name.lower()}" + (" (drawn)" if held else "")
+            for part, rows, held in zip(Part, split, drawn, strict=True)
+        ]
+        absent = len(self.class_names) - len(np.unique(self.labels[split[Part.TEST]]))
+        lines = [f"{self.how}: {len(self.class_names):,} classes, {len(self):,} images: {', '.join(parts)}"]
+        if absent:
+            lines.append(f"the test part has no images of {absent:,} classes")
+        return lines + self.left_out.lines()
+
+    def _drawn(self, rows: Rows, count: int, seed: int) -> tuple[Rows, Rows]:
+        drawn = draw(self.labels[rows], len(self.class_names), count, seed)
+        return rows[~drawn], rows[drawn]
+
+
+def default_calibration(train: int) -> int:
+    """Images to hold out of `train` ones where nobody says how many: a tenth, at most 1,000."""
+    return min(1_000, train // 10)

@@ -1,0 +1,59 @@
+"""A canary for a complete bundle: a few test images, attacked, with the answers that the bundle gives now."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.bundle.canary_set import CanarySet
+from holdfast.bundle.reader import CANARY, GRADIENT, Bundle
+from holdfast.bundle.writer import BundleWriter
+from holdfast.data.streamed import LabelledSource
+from holdfast.index_build.attack import attack
+from holdfast.model.preprocess import Pixels
+
+IMAGES = 32
+FEWEST, MOST_BYTES = 4, 2 * 2**20
+"""Of large images so few are enough; and all of them together take at most so much, before they are compressed."""
+
+
+def add_canary(directory: Path, test: LabelledSource, count: int = IMAGES) -> CanarySet | None:
+    """Put a canary into a complete bundle; nothing else of it changes.
+
+    Images are taken evenly from the test part, and their attacked copies are made by projected gradient descent within the
+    bundle's threat model, where it has a gradient and an index that can hand out its exemplars.
+
+    Args:
+        directory: of the bundle.
+        test: images that are neither exemplars nor held out for calibration.
+        count: of the images, at most; 0 takes the canary out that is there.
+
+    Returns:
+        What was put in; None where the test part is empty, or none was wanted.
+
+    Raises:
+        BundleError: the bundle is not complete.
+
+    """
+    bundle = Bundle.open(directory)
+    count = min(count, len(test), max(FEWEST, MOST_BYTES // int(np.prod(bundle.manifest.input.shape))))
+    read = test.read(np.linspace(0, len(test) - 1, count).astype(np.int64)) if count else None
+    writer = BundleWriter.open(directory)
+    if read is None or not len(read.rows):
+        writer.drop(CANARY)
+        writer.commit(bundle.manifest)
+        return None
+    canary = made(bundle, read.images, np.asarray(test.labels[read.rows], dtype=np.int64))
+    writer.add(CANARY, canary.save)
+    writer.commit(bundle.manifest)
+    return canary
+
+
+def made(bundle: Bundle, images: Pixels, labels: NDArray[np.int64]) -> CanarySet:
+    """The canary of these images: uint8 [n, H, W, 3] and their labels int64 [n]."""
+    classifier, threat = bundle.classifier(), bundle.manifest.threat_model.model()
+    attacked: Pixels | None = None
+    if classifier.surrogate is not None and GRADIENT in bundle.manifest.files and threat.epsilon > 0:
+        attacked = attack(bundle, images, labels, classifier.surrogate, threat, advance=lambda _: None)
+    names = bundle.class_names
+    return CanarySet.recorded(classifier, images, labels, attacked=attacked, class_names=names, threat=threat)

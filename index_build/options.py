@@ -1,0 +1,71 @@
+"""What can be asked of an index, whatever set it is of."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from holdfast.bundle.migrations import FLAT
+from holdfast.errors import BundleError
+from holdfast.index_build.harden import Hardening
+from holdfast.index_build.streaming.launch import InProcess, Launcher, Processes
+from holdfast.index_build.streaming.ray_launcher import RayActors
+from holdfast.model.credibility import COVERAGE
+from holdfast.model.device_choice import DeviceChoice
+from holdfast.model.retrieval.table import check_buildable
+
+
+class IndexBuildError(BundleError):
+    """The labelled set and the bundle do not make an index."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexOptions:
+    """How an index is built.
+
+    Args:
+        batch_size: images embedded at once.
+        threads: of ONNX Runtime, in all processes together.
+        device: where images are embedded and gradients taken; "auto" takes the GPU if it can, and says what it took. The index,
+            which is verified, stays on the CPU.
+        coverage: the least share of calibration images that the served vote answers, in (0, 1].
+        kind: of the index; one of holdfast.model.retrieval.table.RETRIEVERS.
+        half: round embeddings to float16: half the file, and similarities that move by less than 5e-4.
+        hardening: put attacked images in the place of some exemplars; see `index_build.harden`. It needs gradient.onnx.
+        choose_vote: take the number of neighbours and the temperature that do best on the calibration part, clean and
+            attacked, instead of the trainer's; see `index_build.choose`. It needs gradient.onnx.
+        processes: that embed images side by side.
+        ray: whether these are actors of Ray, on whatever machines its cluster has.
+        command: what the user typed, for the manifest.
+        quiet: no progress bars.
+
+    """
+
+    batch_size: int = 256
+    threads: int = 1
+    device: DeviceChoice = "cpu"
+    coverage: float = COVERAGE
+    kind: str = FLAT
+    half: bool = False
+    hardening: Hardening | None = None
+    choose_vote: bool = False
+    processes: int = 1
+    ray: bool = False
+    command: str = "index_build.build_index"
+    quiet: bool = False
+
+    def checked(self) -> Self:
+        """These options. Raises BundleError where they mean nothing, or the index is of a kind that cannot be built."""
+        if not 0 < self.coverage <= 1 or self.batch_size < 1:
+            raise IndexBuildError(
+                f"coverage must be in (0, 1] and batch size at least 1, not {self.coverage} and {self.batch_size}"
+            )
+        if self.processes < 1 or self.threads < 1:
+            raise IndexBuildError(f"--processes and --threads must be at least 1, not {self.processes} and {self.threads}")
+        check_buildable(self.kind, half=self.half)
+        return self
+
+    @property
+    def launcher(self) -> Launcher:
+        """Where pieces of the set are embedded."""
+        if self.ray:
+            return RayActors(self.processes)
+        return Processes(self.processes) if self.processes > 1 else InProcess()

@@ -1,0 +1,69 @@
+"""What an index will be of, class by class, and how many neighbours can vote where a class is small."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+Ints = NDArray[np.int64]
+
+SHOWN_CLASSES = 40
+
+
+@dataclass(frozen=True, eq=False)
+class IndexPlan:
+    """An index before anything is embedded.
+
+    Attributes:
+        class_names: of the index.
+        present: int64 [C], exemplars of each class that are there already.
+        new: int64 [C], images that become exemplars.
+        held_out: int64 [C], images that credibility is calibrated on, those of before included.
+        test: int64 [C], images kept for an evaluation.
+        k: neighbours that vote.
+
+    """
+
+    class_names: tuple[str, ...]
+    present: Ints
+    new: Ints
+    held_out: Ints
+    test: Ints
+    k: int
+
+    @property
+    def exemplars(self) -> Ints:
+        """int64 [C]."""
+        return self.present + self.new
+
+    @property
+    def out_of_reach(self) -> tuple[str, ...]:
+        """Classes that cannot win a vote of equal weights, though all of their exemplars are among the neighbours."""
+        return tuple(name for name, count in zip(self.class_names, self.exemplars, strict=True) if 2 * count <= self.k)
+
+    def table(self, title: str) -> Table:
+        """For a person."""
+        shown = Table("class", "exemplars", title=title, title_justify="left")
+        columns = {"there already": self.present, "calibration": self.held_out, "test": self.test}
+        used = {name: counts for name, counts in columns.items() if counts.any()}
+        for name in used:
+            shown.add_column(name, justify="right")
+        shown.add_column("")
+        unreachable = set(self.out_of_reach)
+        # The smallest classes are those that one has to know of.
+        for label in sorted(np.argsort(self.exemplars, kind="stable")[:SHOWN_CLASSES].tolist()):
+            numbers = (self.exemplars[label], *(counts[label] for counts in used.values()))
+            name = self.class_names[label]
+            shown.add_row(name, *(f"{n:,}" for n in numbers), "out of reach of the vote" if name in unreachable else "")
+        if (more := len(self.class_names) - SHOWN_CLASSES) > 0:
+            shown.add_row(f"and {more:,} larger classes", "", *("" for _ in used), "")
+        numbers = (self.exemplars.sum(), *(counts.sum() for counts in used.values()))
+        shown.add_row(f"{len(self.class_names):,} classes", *(f"{n:,}" for n in numbers), f"the {self.k} nearest vote")
+        return shown
+
+
+def fitting_k(wanted: int, counts: Sequence[int] | Ints) -> int:
+    """The most neighbours, up to `wanted`, of which the smallest class can still be the most: 2 n - 1 of its n exemplars."""
+    return int(max(1, min(wanted, 2 * int(np.min(counts)) - 1)))

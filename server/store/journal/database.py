@@ -1,0 +1,90 @@
+"""One SQLite file: opened, read, and changed in transactions, with holdfast's own errors."""
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from holdfast.server.store.errors import JournalDamagedError, StoreFullError
+
+CHUNK = 500
+"""Ids in one query; SQLite takes a thousand."""
+
+
+class Database:
+    """A connection that threads may share. A commit has reached the disk when it returns.
+
+    Raises JournalDamagedError where the file is no database or its pages are damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._using = threading.RLock()
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+        except sqlite3.Error as error:
+            raise self._damaged(error) from None
+        try:
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise self._damaged(error) from None
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._using:
+            self._connection.close()
+
+    def read(self, select: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query. Raises JournalDamagedError."""
+        try:
+            with self._using:
+                return self._connection.execute(select, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from None
+
+    def read_some(self, select: str, ids: Iterable[int]) -> list[tuple[Any, ...]]:
+        """The rows of some ids, in any order. Raises JournalDamagedError."""
+        wanted = list(ids)
+        found: list[tuple[Any, ...]] = []
+        for start in range(0, len(wanted), CHUNK):
+            part = wanted[start : start + CHUNK]
+            found += self.read(f"{select} WHERE id IN ({','.join('?' * len(part))})", part)
+        return found
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of what is done in it, or nothing.
+
+        Raises:
+            StoreFullError: no room for it.
+            JournalDamagedError: pages are damaged.
+
+        """
+        with self._using:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except sqlite3.DatabaseError as error:
+                self._roll_back()
+                if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+                    raise StoreFullError(
+                        f"the change was refused, for {self.path.parent} has no room ({error}): make room and send it again"
+                    ) from None
+                raise self._damaged(error) from None
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def _damaged(self, error: sqlite3.Error) -> JournalDamagedError:
+        return JournalDamagedError(
+            f"{self.path} cannot be used: {error}. Put a copy of the store in its place, or begin another --store"
+        )

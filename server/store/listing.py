@@ -1,0 +1,69 @@
+"""What there is, page by page: exemplars of the base and of the journal as one list."""
+
+from holdfast.server.store.errors import UnknownExemplarError
+from holdfast.server.store.journal.journal import ChangeJournal
+from holdfast.server.store.journal.schema import StoredRow
+from holdfast.server.store.pipeline.writer import StoreState
+from holdfast.server.store.records import ExemplarRecord, State
+
+
+class Listing:
+    """Reads a store. Any thread may call it."""
+
+    def __init__(self, journal: ChangeJournal, state: StoreState) -> None:
+        self._journal, self._state = journal, state
+
+    def page(self, label: int | None, state: State | None, after_id: int, limit: int) -> list[ExemplarRecord]:
+        """Exemplars above an id, at most `limit`, by id; without a state, those that are not deleted."""
+        found = self._journal.page(label, state, after_id, limit)
+        found += self._changed_in_base(label, state, after_id)
+        if state in {None, State.SERVED}:
+            found += self._unchanged(label, after_id, limit)
+        return self._records(sorted(found, key=lambda row: row.id)[:limit])
+
+    def get(self, exemplar_id: int) -> ExemplarRecord:
+        """One exemplar, also a deleted one. Raises UnknownExemplarError."""
+        known = self._state.known
+        row = known.rows.get(exemplar_id)
+        if row is None:
+            row = next(iter(self._journal.rows([exemplar_id])), None)
+        return self._records([row if row is not None else known.find(exemplar_id)])[0]
+
+    def thumbnail(self, exemplar_id: int) -> bytes | None:
+        """A picture as PNG; None where it was not kept. Raises UnknownExemplarError."""
+        pictures = self._journal.images([exemplar_id])
+        if exemplar_id in pictures:
+            return pictures[exemplar_id][1]
+        self.get(exemplar_id)
+        return None
+
+    def _changed_in_base(self, label: int | None, state: State | None, after_id: int) -> list[StoredRow]:
+        rows = [row for row in list(self._state.known.rows.values()) if row.in_base and row.id > after_id]
+        wanted = [row for row in rows if (row.state != State.DELETED if state is None else row.state == state)]
+        return [row for row in wanted if label is None or row.label == label]
+
+    def _unchanged(self, label: int | None, after_id: int, limit: int) -> list[StoredRow]:
+        known = self._state.known
+        found: list[StoredRow] = []
+        for row in known.base.rows_after(after_id, label):
+            if len(found) == limit:
+                break
+            exemplar_id = int(known.base.table.ids[row])
+            if exemplar_id not in known.rows:
+                found.append(known.find(exemplar_id))
+        return found
+
+    def _records(self, rows: list[StoredRow]) -> list[ExemplarRecord]:
+        """With what the base and the journal know of them, be they folded."""
+        folded = {row.id: row for row in self._journal.rows([row.id for row in rows if row.revision == 0])}
+        return [self._record(folded.get(row.id, row)) for row in rows]
+
+    def _record(self, row: StoredRow) -> ExemplarRecord:
+        known = self._state.known
+        source, flags, place = row.source, 0, known.base.row_of(row.id)
+        if place is not None and row.in_base:
+            source, flags = str(known.base.table.sources[place]), int(known.base.table.flags[place])
+        if row.label >= len(known.class_names):
+            raise UnknownExemplarError(f"exemplar {row.id} is just being changed")
+        name = known.class_names[row.label]
+        return ExemplarRecord(row.id, name, source, row.state, flags, row.reason, row.author, row.time, row.revision)

@@ -1,0 +1,129 @@
+"""Opening a store: the journal, the bundle that it stands on, and what both together serve."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.bundle.exemplars import Exemplars
+from holdfast.bundle.manifest import Manifest
+from holdfast.bundle.reader import ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, Bundle
+from holdfast.model.answers import Ints
+from holdfast.model.live_surrogate import LiveSoftKNN
+from holdfast.model.retrieval.base import Retriever
+from holdfast.model.surrogate import SoftKNN, Surrogate
+from holdfast.server.core.sources import SourceLookup, TableSources
+from holdfast.server.store.catalogue import BaseRows, Catalogue
+from holdfast.server.store.errors import JournalMismatchError
+from holdfast.server.store.journal.journal import ChangeJournal, Standing
+from holdfast.server.store.pipeline.writer import StoreState
+from holdfast.server.store.served import ServedExemplars, begin, replay
+
+NOT_OF_THE_INDEX = (ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, "calibration.npz")
+"""Files of a bundle that say nothing of its exemplars; so does its report."""
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """What a journal stands on: an index that does not change, and what its rows are.
+
+    Attributes:
+        index: searchable.
+        table: its rows.
+        class_names: by label id.
+        soft: the soft kNN of it; None where it cannot hand out its embeddings.
+
+    """
+
+    index: Retriever
+    table: Exemplars
+    class_names: tuple[str, ...]
+    soft: SoftKNN | LiveSoftKNN | None
+
+    @classmethod
+    def of(cls, bundle: Bundle, soft: Surrogate | None) -> "Base":
+        """Of a bundle, and of the soft kNN that its classifier made."""
+        assert soft is None or isinstance(soft, SoftKNN | LiveSoftKNN)  # noqa: S101 - a classifier makes no other
+        return cls(bundle.index, bundle.exemplars, bundle.manifest.class_names, soft)
+
+
+class JournalSources:
+    """Sources of exemplars of a bundle and of a journal over it."""
+
+    def __init__(self, base: SourceLookup, known: Catalogue) -> None:
+        self._base, self._known = base, known
+
+    def of(self, ids: Ints) -> list[str]:
+        """One name for each id of int64 [n]; "" for one that is not known."""
+        names = self._base.of(ids)
+        for place, each in enumerate(ids.tolist()):
+            row = self._known.rows.get(each)
+            if row is not None and not row.in_base:
+                names[place] = row.source
+        return names
+
+
+def identity_of(manifest: Manifest) -> str:
+    """Tells one set of exemplars under one encoder from every other: SHA-256 over those of the encoder and of the index."""
+    digest = hashlib.sha256(manifest.files[ENCODER].encode())
+    for name, content in sorted(manifest.files.items()):
+        if name not in NOT_OF_THE_INDEX and not name.startswith("report/"):
+            digest.update(f" {name} {content}".encode())
+    return digest.hexdigest()
+
+
+def standing_of(journal: ChangeJournal, manifest: Manifest, where: Path) -> Standing:
+    """Which bundle a journal stands on; a new one on this bundle from now on.
+
+    Raises:
+        JournalMismatchError: it stands on another one.
+
+    """
+    standing, identity = journal.standing(), identity_of(manifest)
+    if standing is None:
+        standing = Standing(identity, manifest.files[ENCODER], manifest.name)
+        journal.stand_on(standing)
+    elif standing.origin != identity:
+        what = "encoder" if standing.encoder != manifest.files[ENCODER] else "index"
+        raise JournalMismatchError(
+            f"the store {journal.directory} belongs to another bundle, {standing.name!r} with another {what} than {where}:"
+            " start the server with that bundle and let it reload this one, which takes the store along, or choose an empty"
+            " directory as --store"
+        )
+    return standing
+
+
+def state_of(journal: ChangeJournal, base: Base, stale_above: float, calibrated_at: int = 0) -> StoreState:
+    """What a base, whose credibility has seen changes up to a sequence, and the journal over it serve.
+
+    Raises:
+        JournalDamagedError: the journal's bytes are not those that were written.
+
+    """
+    rows, begun = journal.rows(), journal.labels()
+    class_names = _class_names(base.class_names, begun)
+    known = Catalogue.of(BaseRows(base.table), class_names, rows, journal.largest_id)
+    vectors = journal.vectors(row.id for row in rows)
+    change = replay(base.index, rows, vectors, known)
+    index, soft = begin(base.index, base.soft, change, len(class_names))
+    sources = JournalSources(TableSources(lambda: base.table), known)
+    changed = journal.changed_since(calibrated_at)
+    served = ServedExemplars(
+        index,
+        soft,
+        class_names,
+        sources,
+        journal.sequence,
+        changed=changed,
+        calibrated=base.index.size,
+        stale_above=stale_above,
+    )
+    return StoreState(known, served)
+
+
+def _class_names(base: tuple[str, ...], begun: dict[int, str]) -> tuple[str, ...]:
+    """Those of the base, and those that the journal has begun; a base that was made of the journal has some of these."""
+    names = list(base)
+    for label, name in sorted(begun.items()):
+        if label >= len(names):
+            names.append(name)
+    return tuple(names)

@@ -1,0 +1,41 @@
+"""How a store is kept, as the settings say it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from holdfast.server.store.limits import StoreLimits
+from holdfast.server.store_settings import StoreSettings
+
+
+@dataclass(frozen=True)
+class StoreOptions:
+    """How a store is kept.
+
+    Attributes:
+        directory: of the journal and of what is made of it.
+        limits: what is allowed.
+        keep_images: whether pictures are kept: for thumbnails, and to follow to a bundle of another encoder.
+        stale_above: share of changed exemplars above which credibility is calibrated anew, or called stale; in [0, 1].
+        compact_after: changed rows after which they are folded into a bundle; 0: never.
+
+    """
+
+    directory: Path
+    limits: StoreLimits = field(default_factory=StoreLimits)
+    keep_images: bool = False
+    stale_above: float = 0.05
+    compact_after: int = 10_000
+
+    @classmethod
+    def of(cls, settings: StoreSettings) -> Self | None:
+        """As the settings have it; None where they name no store."""
+        if settings.store is None:
+            return None
+        return cls(
+            directory=settings.store,
+            limits=StoreLimits(settings.store_rows, settings.store_classes, settings.store_bytes, settings.store_rate),
+            keep_images=settings.keep_images,
+            stale_above=settings.stale_above,
+            compact_after=settings.compact_after,
+        )
