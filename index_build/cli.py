@@ -22,7 +22,9 @@ from holdfast.index_build.calibrate import recalibrate
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.options import IndexBuildError
 from holdfast.model.credibility import COVERAGE
+from holdfast.intervals import Rate
 from holdfast.model.device_choice import DeviceChoice
+from holdfast.model.retrieval.choice import AUTO
 from holdfast.model.retrieval.table import RETRIEVERS
 
 ABOUT = """\
@@ -128,8 +130,9 @@ def _add_index_options(parser: argparse.ArgumentParser) -> None:
         "--index",
         default=FLAT,
         metavar="KIND",
-        help=f"the kind of index: {', '.join(sorted(RETRIEVERS))}. flat searches exactly; milvus is asked for by its address,"
-        " milvus://HOST:PORT?index=ivf, and keeps the exemplars in a collection of that server (default: %(default)s)",
+        help=f"the kind of index: {', '.join(sorted([*RETRIEVERS, AUTO]))}. flat searches exactly; auto takes the cheapest that"
+        " answers 99.9 %% of the held-out images as flat does; milvus is asked for by its address, milvus://HOST:PORT?index=ivf,"
+        " and keeps the exemplars in a collection of that server (default: %(default)s)",
     )
     parser.add_argument(
         "--half",
@@ -172,7 +175,12 @@ def _hardening(options: argparse.Namespace) -> Hardening | None:
 
 def _print_summary(directory: Path, record: IndexRecord, manifest: Manifest) -> None:
     table = Table(title=f"{directory}: ready to serve", show_header=False, title_justify="left")
-    table.add_row("index", record.kind)
+    parameters = ", ".join(f"{name} {value}" for name, value in record.parameters.items())
+    table.add_row("index", f"{record.kind}: {parameters}" if parameters else record.kind)
+    if record.reason:
+        table.add_row("because", record.reason)
+    if agreed := record.vote_agreement:
+        table.add_row("answers as an exact search does", str(Rate(agreed.alike, agreed.images)))
     table.add_row("exemplars", f"{record.exemplars:,} of {len(manifest.class_names)} classes")
     vote = manifest.vote
     how = vote.weighting if vote.weighting == "uniform" else f"{vote.weighting}, temperature {vote.temperature:g}"

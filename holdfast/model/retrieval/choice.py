@@ -14,7 +14,7 @@ from holdfast.intervals import Rate
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.retrieval.base import Bank, Retriever, nearest
 from holdfast.model.retrieval.flat import FlatIndex
-from holdfast.model.retrieval.table import StoredRetriever, build_retriever
+from holdfast.model.retrieval.table import StoredRetriever, build_retriever, check_buildable, retriever_kind
 
 AUTO = "auto"
 
@@ -72,7 +72,7 @@ def choose_index(
         held_out: float32 [n, D], images that are not among the exemplars; the fewer, the less a share of `target` means.
         answer: what neighbours answer.
         kind: of the index, or AUTO.
-        half: see `build_retriever`.
+        half: see `build_retriever`; `auto` heeds it where it stays exact.
         target: the share of the held-out images to be answered as by the exact index.
 
     Raises:
@@ -80,6 +80,7 @@ def choose_index(
 
     """
     chosen, reason = _fitting(bank, k, len(held_out)) if kind == AUTO else (kind, "asked for")
+    half = half and (kind != AUTO or retriever_kind(chosen).rounds)
     index = build_retriever(chosen, bank, half=half)
     if not isinstance(index, Tunable) or not len(held_out):
         return IndexChoice(index, None, reason)
@@ -91,6 +92,12 @@ def choose_index(
     if kind == AUTO:
         return IndexChoice(build_retriever("flat", bank, half=half), None, missed)
     return IndexChoice(tuned, agreement, f"{reason}; {missed}")
+
+
+def check_kind(kind: str, *, half: bool = False) -> None:
+    """Find out, before anything is embedded, whether such an index can be built. Raises as `build_retriever`."""
+    if kind != AUTO:
+        check_buildable(kind, half=half)
 
 
 def tune(
