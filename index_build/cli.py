@@ -21,8 +21,8 @@ from holdfast.index_build.build import build_index
 from holdfast.index_build.calibrate import recalibrate
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.options import IndexBuildError
-from holdfast.model.credibility import COVERAGE
 from holdfast.intervals import Rate
+from holdfast.model.credibility import COVERAGE
 from holdfast.model.device_choice import DeviceChoice
 from holdfast.model.retrieval.choice import AUTO
 from holdfast.model.retrieval.table import RETRIEVERS
