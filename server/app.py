@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from holdfast.files import write_atomically
 from holdfast.server.api.admin.server import AdminServer
@@ -18,6 +19,8 @@ from holdfast.server.metrics.endpoint import MetricsEndpoint
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.monitor.table import OBSERVERS
 from holdfast.server.settings import Settings
+from holdfast.server.store.judging.judge import NeighbourJudge
+from holdfast.server.store.judging.recent import RecentAnswers
 from holdfast.server.store.store import ExemplarStore
 from holdfast.server.versions.loading import LoadedVersion
 from holdfast.server.versions.manager import VersionManager
@@ -39,6 +42,7 @@ class ServedApp:
         self._endpoint: MetricsEndpoint | None = None
         self.versions = VersionManager(settings, holder, metrics, first)
         self._admin = AdminServer(settings, holder, metrics, store, self.versions) if settings.offers_admin else None
+        self._recent = RecentAnswers() if store is not None and settings.judge else None
         self._watcher = VersionWatcher(self.versions, settings.watch_interval if settings.bundle_versions else 0.0)
 
     @property
@@ -63,9 +67,17 @@ class ServedApp:
         await self._watcher.stop()
         await self.versions.stop()
 
+    def _observers(self, others: Sequence[MakeObserver]) -> Sequence[MakeObserver]:
+        """Those of the server, and what keeps recent answers for the judge of new exemplars."""
+        recent = self._recent
+        return others if recent is None else (*others, lambda context: recent)  # noqa: ARG005 - it needs nothing of it
+
+    def _judging(self) -> dict[str, Any]:
+        return {} if self._recent is None else {"judge": NeighbourJudge(), "recent": self._recent.sample}
+
     async def _start_admin(self) -> None:
         if self.store is not None:
-            self.store.start(self.holder, self.metrics.registry)
+            self.store.start(self.holder, self.metrics.registry, **self._judging())
         if self._admin is not None:
             await self._admin.start()
 
@@ -100,7 +112,7 @@ class App(ServedApp):
         observers: Sequence[MakeObserver] = OBSERVERS,
     ) -> None:
         super().__init__(settings, holder, Metrics(), first, store)
-        self._engine = Engine(settings, holder, self.metrics, observers)
+        self._engine = Engine(settings, holder, self.metrics, self._observers(observers))
         self._server = GrpcServer(settings, self._engine.batcher, self.metrics, apis)
 
     @property

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+from typing import Any
 
 from holdfast.errors import HoldfastError
 from holdfast.server.app import App
@@ -30,7 +31,7 @@ def run(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings, first: LoadedVersion) -> int:
-    app = _make_app(settings, first)
+    app = make_app(settings, first)
     del first  # or this frame would hold on to a model that is served no longer
     stopping = stop_signal(signal.SIGTERM, signal.SIGINT)
     if hasattr(signal, "SIGHUP"):
@@ -52,12 +53,13 @@ async def _serve(settings: Settings, first: LoadedVersion) -> int:
     return 0 if finished else 1
 
 
-def _make_app(settings: Settings, first: LoadedVersion) -> App | WorkersApp:
+def make_app(settings: Settings, first: LoadedVersion, **parts: Any) -> App | WorkersApp:
+    """The server of the settings over its first version, with the exemplars of its store. `parts` are those of App."""
     store = open_store(settings, first)
     snapshot = first.snapshot if store is None else store.placed_in(first.snapshot)
     holder = ModelHolder(snapshot.numbered(1))
     make = WorkersApp if settings.workers else App
-    return make(settings, holder, first=first, store=store)
+    return make(settings, holder, first=first, store=store, **parts)
 
 
 def open_store(settings: Settings, first: LoadedVersion) -> ExemplarStore | None:

@@ -96,7 +96,7 @@ class Settings(StoreSettings):
         ge=0,
         le=65535,
         description="Port of the admin service, which changes exemplars and versions; 0 takes a free one and prints it. It is"
-        " offered where one of the next two is given.",
+        " offered where a store or one of the next two is given.",
     )
     admin_token_file: Path | None = Field(
         None,
@@ -188,7 +188,7 @@ class Settings(StoreSettings):
     @property
     def offers_admin(self) -> bool:
         """Whether the admin service is wanted."""
-        return self.admin_token_file is not None or self.admin_insecure
+        return self.admin_token_file is not None or self.admin_insecure or self.store is not None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -19,6 +19,11 @@ class StoreSettings(BaseSettings):
         description="Keep the pictures of added exemplars in the store: for thumbnails, and so that they can follow to a bundle"
         " with another encoder.",
     )
+    judge: bool = Field(
+        True,
+        description="Judge new exemplars and new labels by their neighbours, by each other and by what they change of recent"
+        " answers: doubtful ones go into quarantine, and vote once they are approved. --no-judge lets all of them vote.",
+    )
     store_rows: int = Field(1_000_000, ge=1, description="Most exemplars, those of the bundle included.")
     store_classes: int = Field(10_000, ge=2, description="Most classes, those of the bundle included.")
     store_bytes: int = Field(10 * 2**30, ge=2**20, description="Most bytes of the store's journal.")

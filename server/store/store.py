@@ -123,6 +123,11 @@ class ExemplarStore:
         """Of the latest change that is served."""
         return self._state.served.sequence
 
+    @property
+    def quarantined(self) -> int:
+        """Exemplars that wait for approval."""
+        return self._state.known.quarantined
+
     async def add(self, exemplars: Sequence[NewExemplar], request_id: str, author: Author) -> ChangeReceipt:
         """Embed, judge, store and serve new exemplars, all of them or none; doubtful ones go into quarantine."""
         check_request(request_id, exemplars)

@@ -43,7 +43,7 @@ class WorkersApp(ServedApp):
         observers: Sequence[MakeObserver] = OBSERVERS,
     ) -> None:
         super().__init__(settings, holder, Metrics(calls=settings.offers_admin), first, store)
-        self._engine = Engine(settings, holder, self.metrics, observers)
+        self._engine = Engine(settings, holder, self.metrics, self._observers(observers))
         self._workers = WorkerPool(settings.workers, self._make_worker)
         self._port: Port | None = None
 

@@ -26,7 +26,7 @@ from holdfast.protos.holdfast.v1 import holdfast_pb2
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
     *("engine", "workers", "gpu", "knn", "load", "memory", "parity", "scan"),
-    *("serving", "synthetic", "threads", "training"),
+    *("serving", "synthetic", "threads", "training", "judgement"),
 )
 
 

@@ -25,10 +25,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from holdfast.bundle.reader import Bundle
 from holdfast.protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceStub
 from holdfast.server.app import App
-from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.snapshot import ModelSnapshot
+from holdfast.server.run import make_app
 from holdfast.server.settings import Settings
-from holdfast.server.versions.loading import LoadedVersion, load_first
+from holdfast.server.versions.loading import load_first
 from holdfast.server.workers.app import WorkersApp
 
 T = TypeVar("T")
@@ -216,16 +216,11 @@ def start(
     """
     defaults = {"bundle": directory, "port": 0, "metrics_port": 0, "drain_notice": 0.0, "drain_grace": 5.0}
     configured = Settings(**(defaults | settings))
-    app = loop.call(lambda: _made(configured, load_first(configured), parts or {}))
+    app = loop.call(lambda: make_app(configured, load_first(configured), **(parts or {})))
     stack.callback(lambda: loop.run(app.drain()))
     loop.run(app.start())
     channel = stack.enter_context(grpc.insecure_channel(app.address))
     return Served(app, channel, loop)
-
-
-def _made(settings: Settings, first: LoadedVersion, parts: dict[str, Any]) -> App | WorkersApp:
-    make = WorkersApp if settings.workers else App
-    return make(settings, ModelHolder(first.snapshot.numbered(1)), first=first, **parts)
 
 
 def refusal(call: Any) -> grpc.RpcError:

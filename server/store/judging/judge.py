@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from holdfast.model.answers import Answers, Floats
+from holdfast.model.answers import Answers, Floats, Ints
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.store.judging.disagreement import by_prototypes, by_vote
 from holdfast.server.store.judging.geometry import NEAR_DUPLICATE, ClassGeometry, geometry_of
@@ -70,6 +70,7 @@ class NeighbourJudge:
         if not len(rows):
             return []
         self._follow(snapshot, rows.embeddings)
+        self._forget(rows.ids)
         reasons = self._bursts(rows.embeddings)
         self._hold_back(reasons, self._disagreements(rows, reasons, snapshot))
         if recent is not None and recent.embeddings.shape[1] == rows.embeddings.shape[1]:
@@ -88,6 +89,11 @@ class NeighbourJudge:
         if self._geometry is None or other or self._geometry.is_stale(model.exemplars, len(model.class_names)):
             self._geometry = geometry_of(snapshot.classifier.retriever, len(model.class_names))
         self._bundle = model.bundle_version
+
+    def _forget(self, ids: Ints) -> None:
+        """Rows that come again under their ids: they were relabelled, or were not added after all."""
+        others = ~np.isin(self._known.ids, ids)
+        self._lately, self._voting = self._known.take(others), self._voting[others]
 
     def _bursts(self, embeddings: Floats) -> list[str]:
         distance = self._geometry.near_duplicate if self._geometry is not None else NEAR_DUPLICATE

@@ -188,8 +188,9 @@ def test_of_recent_answers_the_latest_are_kept_and_those_of_another_bundle_are_n
 
 def test_another_bundle_begins_with_nothing_remembered() -> None:
     judge = NeighbourJudge(JudgeParameters(burst=2))
-    row = rows_of(blob(0, 1, 9), [0])
+    row, next_row = rows_of(blob(0, 1, 9), [0]), rows_of(blob(0, 1, 9), [0], 10_100)
     other = replace(SNAPSHOT, description=SNAPSHOT.description.model_copy(update={"bundle_version": "two"}))
     assert held(judge, row) == [False]
     assert held(judge, row, other) == [False]
-    assert held(judge, row, other) == [True]
+    assert held(judge, row, other) == [False]  # the same ids: it was not added after all
+    assert held(judge, next_row, other) == [True]
