@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import tyro
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from bench.harness.report import run_benchmark, write_json
 from holdfast.bundle.reader import Bundle
+from holdfast.console import Console
 from holdfast.evaluation import unseen_images
 from holdfast.intervals import Rate
 from holdfast.model.answers import Answers, Floats, Ints

@@ -4,17 +4,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.sources import Sources
 from holdfast.data.digest import image_digests
-from holdfast.data.sources import LabelledSource
 from holdfast.data.streamed import StreamedSplits
 from holdfast.index_build.streaming.parts import EmbeddedPart, RowRange
 from holdfast.model.device_choice import DeviceChoice
+
+if TYPE_CHECKING:
+    from holdfast.data.sources import LabelledSource
 
 Advance = Callable[[int], None]
 
