@@ -24,7 +24,7 @@ from holdfast.index_build.options import IndexBuildError
 from holdfast.intervals import Rate
 from holdfast.model.credibility import COVERAGE
 from holdfast.model.device_choice import DeviceChoice
-from holdfast.model.retrieval.choice import AUTO
+from holdfast.model.index_choice import AUTO
 from holdfast.model.retrieval.table import RETRIEVERS
 
 ABOUT = """\

@@ -121,7 +121,7 @@ def test_auto_takes_what_fits_and_says_why(bundle, digits, monkeypatch, capsys):
     record = read_manifest(bundle).index
     assert (record.kind, record.vote_agreement) == ("flat", None)
     assert record.reason in " ".join(capsys.readouterr().out.replace("│", " ").split())
-    monkeypatch.setattr("holdfast.model.retrieval.choice.FLAT_PRODUCTS", 1000)
+    monkeypatch.setattr("holdfast.model.index_choice.FLAT_PRODUCTS", 1000)
     large = build_index(bundle, digits, kind="auto", half=True, quiet=True)
     assert large.kind == "hnsw"
     opened = Bundle.open(bundle)
