@@ -115,6 +115,9 @@ def to_model_info(message: holdfast_pb2.GetModelInfoResponse) -> ModelInfo:
         images_per_call=limits.images_per_call,
         message_bytes=limits.message_bytes,
         pixels_per_image=limits.pixels_per_image,
+        exemplars_revision=message.exemplars_revision,
+        calibration_stale=message.calibration_stale,
+        changed_share=message.changed_share,
     )
 
 

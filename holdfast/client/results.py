@@ -65,7 +65,11 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What the server serves, and what one call may carry. `input_shape` is (height, width, channels)."""
+    """What the server serves, and what one call may carry. `input_shape` is (height, width, channels).
+
+    `exemplars_revision` grows with each change of the exemplars. `calibration_stale` says that more of them have changed since
+    credibility was calibrated than the operator allows, `changed_share` how many, for each that it was calibrated with.
+    """
 
     name: str
     created: str
@@ -84,3 +88,6 @@ class ModelInfo:
     images_per_call: int
     message_bytes: int
     pixels_per_image: int
+    exemplars_revision: int = 0
+    calibration_stale: bool = False
+    changed_share: float = 0.0

@@ -20,17 +20,18 @@ _WEIGHTINGS = {
 
 
 class Labels:
-    """The classes of a model as messages, which replies copy. Made anew for each model that answers."""
+    """The classes of a model as messages, which replies copy. Made anew for each model that answers with other classes."""
 
     def __init__(self) -> None:
-        self._model: ModelDescription | None = None
+        self._names: tuple[str, ...] = ()
         self._messages: list[answer_pb2.Label] = []
 
     def of(self, model: ModelDescription) -> list[answer_pb2.Label]:
         """By class."""
-        if model is not self._model:
-            self._messages = [answer_pb2.Label(index=i, name=name) for i, name in enumerate(model.class_names)]
-            self._model = model
+        if model.class_names is not self._names:  # exemplars may change many times a second, and classes hardly ever
+            if model.class_names != self._names:
+                self._messages = [answer_pb2.Label(index=i, name=name) for i, name in enumerate(model.class_names)]
+            self._names = model.class_names
         return self._messages
 
 
@@ -72,6 +73,9 @@ def model_info(model: ModelDescription, settings: Settings) -> holdfast_pb2.GetM
         embedding_dim=model.embedding_dim,
         class_names=model.class_names,
         exemplars=model.exemplars,
+        exemplars_revision=model.exemplars_revision,
+        calibration_stale=model.calibration_stale,
+        changed_share=model.changed_share,
         vote=model_pb2.Vote(k=vote.k, weighting=_WEIGHTINGS[vote.weighting], temperature=vote.temperature),
         abstain_below=model.abstain_below,
         threat_model=model_pb2.ThreatModel(norm=_NORMS[threat.norm], epsilon=threat.epsilon),

@@ -63,3 +63,7 @@ class ModelDescription(BaseModel):
     accuracy: Accuracy | None
     disagreement_ratio: float | None
     placement: PlacementRecord
+
+    def is_of_bundle_of(self, other: "ModelDescription") -> bool:
+        """Whether both are known to be of one bundle, and differ in their exemplars at most."""
+        return self.bundle_version != "" and self.bundle_version == other.bundle_version

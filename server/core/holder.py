@@ -83,7 +83,8 @@ class ModelHolder:
         with self._subscribing:
             self._current = snapshot
             subscribers = list(self._subscribers.values())
-        log.info("version %d is served now: %s, %d classes", now.version, now.name, len(now.class_names))
+        level = logging.DEBUG if now.is_of_bundle_of(was) else logging.INFO  # exemplars may change many times a second
+        log.log(level, "version %d is served now: %s, %d classes", now.version, now.name, len(now.class_names))
         for subscriber in subscribers:
             try:
                 subscriber(snapshot)

@@ -52,7 +52,8 @@ class Metrics:
 
     def __init__(self, *, calls: bool = True, engine: bool = True) -> None:
         self.registry = CollectorRegistry()
-        self._shown_version = 0  # of the model that is shown
+        self._model: ModelDescription | None = None  # that is shown
+        self._shown_from = 0  # the first version of its bundle, as far as it was shown without a break
         self._showing = threading.Lock()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -169,14 +170,17 @@ class Metrics:
             self._abstained.inc(float(abstained))
 
     def serves(self, model: "ModelDescription") -> None:
-        """Show another model, and nothing that was measured of the one before it."""
+        """Show another model, and nothing that was measured of the one before it, where that was of another bundle."""
+        with self._showing:
+            of_one_bundle, self._model = self._model is not None and model.is_of_bundle_of(self._model), model
+            if of_one_bundle:
+                return
+            self._shown_from = model.version
+            self._flip_rate.clear()
         self._bundle.info({"name": model.name, "created": model.created, "encoder_sha256": model.encoder_sha256[:16]})
         self._device.info({"device": model.placement.device, "gpu": model.placement.gpu})
         # A bundle that was not measured has no ratio, rather than one of 0.
         self._disagreement.set(nan if model.disagreement_ratio is None else model.disagreement_ratio)
-        with self._showing:
-            self._shown_version = model.version
-            self._flip_rate.clear()
 
     def probe_done(self, attack: str, epsilon: float, outcome: "Outcome", seconds: float) -> None:
         """One probe ended, after that many seconds of CPU."""
@@ -184,9 +188,9 @@ class Metrics:
         self._probe_seconds.labels(attack).inc(seconds)
 
     def flip_rate(self, attack: str, epsilon: float, rate: "Interval", version: int) -> None:
-        """The flip rate of one attack at one epsilon is now this, of the model of that version; an older one is not shown."""
+        """The flip rate of one attack at one epsilon, of the model of that version; one of an older bundle is not shown."""
         with self._showing:  # a probe may end while another model is published
-            if version < self._shown_version:
+            if version < self._shown_from:
                 return
             for bound, value in (("estimate", rate.estimate), ("low", rate.low), ("high", rate.high)):
                 self._flip_rate.labels(attack, f"{epsilon:.6g}", bound).set(value)

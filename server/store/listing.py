@@ -3,8 +3,8 @@
 from holdfast.server.store.errors import UnknownExemplarError
 from holdfast.server.store.journal.journal import ChangeJournal
 from holdfast.server.store.journal.schema import StoredRow
-from holdfast.server.store.pipeline.writer import StoreState
 from holdfast.server.store.records import ExemplarRecord, State
+from holdfast.server.store.served import StoreState
 
 
 class Listing:

@@ -8,6 +8,7 @@ from holdfast.bundle.exemplars import Exemplars
 from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.reader import ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, Bundle
 from holdfast.model.answers import Ints
+from holdfast.model.credibility import Calibration
 from holdfast.model.live_surrogate import LiveSoftKNN
 from holdfast.model.retrieval.base import Retriever
 from holdfast.model.surrogate import SoftKNN, Surrogate
@@ -15,8 +16,7 @@ from holdfast.server.core.sources import SourceLookup, TableSources
 from holdfast.server.store.catalogue import BaseRows, Catalogue
 from holdfast.server.store.errors import JournalMismatchError
 from holdfast.server.store.journal.journal import ChangeJournal, Standing
-from holdfast.server.store.pipeline.writer import StoreState
-from holdfast.server.store.served import ServedExemplars, begin, replay
+from holdfast.server.store.served import ServedExemplars, StoreState, begin, replay
 
 NOT_OF_THE_INDEX = (ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, "calibration.npz")
 """Files of a bundle that say nothing of its exemplars; so does its report."""
@@ -31,6 +31,7 @@ class Base:
         table: its rows.
         class_names: by label id.
         soft: the soft kNN of it; None where it cannot hand out its embeddings.
+        calibration: of credibility; None where there is none.
 
     """
 
@@ -38,12 +39,13 @@ class Base:
     table: Exemplars
     class_names: tuple[str, ...]
     soft: SoftKNN | LiveSoftKNN | None
+    calibration: Calibration | None
 
     @classmethod
     def of(cls, bundle: Bundle, soft: Surrogate | None) -> "Base":
         """Of a bundle, and of the soft kNN that its classifier made."""
         assert soft is None or isinstance(soft, SoftKNN | LiveSoftKNN)  # noqa: S101 - a classifier makes no other
-        return cls(bundle.index, bundle.exemplars, bundle.manifest.class_names, soft)
+        return cls(bundle.index, bundle.exemplars, bundle.manifest.class_names, soft, bundle.manifest.calibration)
 
 
 class JournalSources:
@@ -115,6 +117,7 @@ def state_of(journal: ChangeJournal, base: Base, stale_above: float, calibrated_
         journal.sequence,
         changed=changed,
         calibrated=base.index.size,
+        calibration=base.calibration,
         stale_above=stale_above,
     )
     return StoreState(known, served)

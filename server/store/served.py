@@ -1,11 +1,13 @@
 """The exemplars as they are served: an index, a soft kNN and class names, and the next ones after a change."""
 
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from holdfast.model.answers import Floats, Ints
+from holdfast.model.credibility import Calibration
 from holdfast.model.live_surrogate import LiveSoftKNN
 from holdfast.model.retrieval.base import Bank, Retriever
 from holdfast.model.retrieval.live import Changes, LiveIndex
@@ -30,6 +32,7 @@ class ServedExemplars:
         sequence: of the latest change that is in it.
         changed: rows added, relabelled and deleted since credibility was calibrated.
         calibrated: rows that it was calibrated with.
+        calibration: of credibility; None where there is none.
         stale_above: share of changed rows above which the calibration is called stale, in [0, 1].
 
     """
@@ -41,6 +44,7 @@ class ServedExemplars:
     sequence: int
     changed: int
     calibrated: int
+    calibration: Calibration | None
     stale_above: float
 
     @property
@@ -76,13 +80,31 @@ class ServedExemplars:
             "exemplars_revision": self.sequence,
             "changed_share": round(self.changed_share, 6),
             "calibration_stale": self.stale,
+            "abstain_below": self.calibration.abstain_below if self.calibration is not None else 0.0,
         }
+        classifier = snapshot.classifier.with_index(self.index, len(self.class_names), self.soft)
         return replace(
             snapshot,
             description=snapshot.description.model_copy(update=described),
-            classifier=snapshot.classifier.with_index(self.index, len(self.class_names), self.soft),
+            classifier=classifier.with_calibration(self.calibration),
             sources=self.sources,
         )
+
+
+@dataclass(eq=False)
+class StoreState:
+    """What changes as a whole, under one lock: what is known, and what is served of it.
+
+    Attributes:
+        changing: held by whoever changes the others.
+        known: exemplars and classes.
+        served: index, soft kNN and class names.
+
+    """
+
+    known: Catalogue
+    served: ServedExemplars
+    changing: threading.RLock = field(default_factory=threading.RLock)
 
 
 def replay(base: Retriever, rows: Sequence[StoredRow], vectors: Mapping[int, Floats], known: Catalogue) -> IndexChange:

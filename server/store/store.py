@@ -6,21 +6,23 @@ from typing import Self
 
 from prometheus_client import CollectorRegistry
 
-from holdfast.bundle.reader import Bundle
+from holdfast.bundle.reader import CALIBRATION, Bundle
 from holdfast.model.answers import Answers
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.metrics.exemplars import ExemplarMetrics
 from holdfast.server.store.changes import LONGEST_NAME, Approval, Deletion, check_name, check_request, label_id
+from holdfast.server.store.compaction import BUNDLES, clear_leftovers
 from holdfast.server.store.errors import InvalidChangeError, StoreClosedError, StoreLimitError
 from holdfast.server.store.journal.journal import ChangeJournal
 from holdfast.server.store.limits import RateLimit
 from holdfast.server.store.listing import Listing
+from holdfast.server.store.maintenance import Ground, Maintenance, base_at
 from holdfast.server.store.opening import Base, standing_of, state_of
 from holdfast.server.store.options import StoreOptions
 from holdfast.server.store.pipeline.preparation import Preparation
 from holdfast.server.store.pipeline.tickets import AddRequest, RelabelRequest, Requested, Ticket
-from holdfast.server.store.pipeline.writer import StoreState, Writer
+from holdfast.server.store.pipeline.writer import Writer
 from holdfast.server.store.records import (
     Author,
     ChangeReceipt,
@@ -31,6 +33,7 @@ from holdfast.server.store.records import (
     State,
     pass_all,
 )
+from holdfast.server.store.served import StoreState
 
 
 class ExemplarStore:
@@ -42,8 +45,9 @@ class ExemplarStore:
     Changes raise, beside what is said of each: StoreLimitError, StoreFullError, StoreClosedError, InvalidChangeError.
     """
 
-    def __init__(self, options: StoreOptions, journal: ChangeJournal, state: StoreState) -> None:
+    def __init__(self, options: StoreOptions, journal: ChangeJournal, state: StoreState, ground: Ground) -> None:
         self._options, self._journal, self._state = options, journal, state
+        self._maintenance = Maintenance(options, journal, state, ground, self._show)
         self._writer = Writer(journal, state, options.limits, self._changed)
         self._rate = RateLimit(options.limits.rate)
         self._listing = Listing(journal, state)
@@ -69,12 +73,18 @@ class ExemplarStore:
         """
         journal = ChangeJournal.open(options.directory)
         try:
-            standing_of(journal, bundle.manifest, bundle.directory)
-            state = state_of(journal, Base.of(bundle, snapshot.classifier.surrogate), options.stale_above)
+            standing = standing_of(journal, bundle.manifest, bundle.directory)
+            clear_leftovers(options.directory, standing.base)
+            if standing.base:
+                base = base_at(options.directory / BUNDLES / standing.base, snapshot.description.placement.device)
+            else:
+                base = Base.of(bundle, snapshot.classifier.surrogate)
+            state = state_of(journal, base, options.stale_above, standing.folded)
+            held_out = bundle.calibration_set if CALIBRATION in bundle.manifest.files else None
         except BaseException:
             journal.close()
             raise
-        return cls(options, journal, state)
+        return cls(options, journal, state, Ground(bundle.directory, held_out))
 
     def placed_in(self, snapshot: ModelSnapshot) -> ModelSnapshot:
         """The model of the bundle with the exemplars of the store."""
@@ -99,7 +109,7 @@ class ExemplarStore:
         self._metrics = ExemplarMetrics(registry)
         self._preparation = Preparation(
             lambda: holder.current,
-            self._state.known,
+            self._state,
             judge,
             recent,
             keep_images=self._options.keep_images,
@@ -107,6 +117,7 @@ class ExemplarStore:
         )
         self._writer.start(holder, self._metrics)
         self._preparation.start()
+        self._maintenance.start(holder, self._metrics)
         self._open = True
         self._show()
 
@@ -116,6 +127,7 @@ class ExemplarStore:
         if self._preparation is not None:
             await asyncio.to_thread(self._preparation.stop)
         await asyncio.to_thread(self._writer.stop)
+        await asyncio.to_thread(self._maintenance.stop)
         self._journal.close()
 
     @property
@@ -186,6 +198,10 @@ class ExemplarStore:
         names, counts = known.class_names, known.counts
         return [LabelRecord(i, name, count) for i, (name, count) in enumerate(zip(names, counts, strict=False))]
 
+    async def compact(self) -> None:
+        """Fold all changes into a bundle of the store's own now. Raises HoldfastError; nothing is lost then."""
+        await asyncio.to_thread(self._maintenance.compact)
+
     async def _make(self, requested: Requested, rows: int, request_id: str, author: Author) -> ChangeReceipt:
         if not self._open or self._preparation is None:
             raise StoreClosedError("the store is going down; try again once the server is back")
@@ -204,6 +220,7 @@ class ExemplarStore:
     def _changed(self) -> None:
         """After each publication, before it is acknowledged, on the writer's thread."""
         self._show()
+        self._maintenance.look()
 
     def _show(self) -> None:
         metrics, state = self._metrics, self._state

@@ -50,7 +50,8 @@ class Prober(BackgroundObserver):
     true. That also means that the estimate is drawn from quiet moments: under a flood, which may well be the attack, the
     metric holdfast_observer_shed_images_total rises instead.
 
-    A sample is probed by the model that answered it. Once another model is served, it is shed, and flip rates begin anew.
+    A sample is probed by the model that answered it. Once a model of another bundle is served, it is shed, and flip rates begin
+    anew. Exemplars that change do neither.
 
     Raises ConfigurationError where an epsilon is too small to change a grey level, and HoldfastError where there is none.
     """
@@ -64,7 +65,7 @@ class Prober(BackgroundObserver):
         self._settings, self._holder, self._metrics, self._idle = settings, holder, metrics, idle
         self._sampler, self._rng = np.random.default_rng(), np.random.default_rng()
         self._rates: dict[tuple[str, float], FlipRate] = {}
-        self._rates_of = 0  # the version of the model that they are of
+        self._rates_of = holder.current.description  # the model that they are of
         self._budget: CpuBudget  # made by the thread whose time it measures
         holder.require(self._check)
 
@@ -97,7 +98,8 @@ class Prober(BackgroundObserver):
                 return
 
     def _is_current(self, snapshot: ModelSnapshot) -> bool:
-        return self._holder.current is snapshot
+        current = self._holder.current
+        return current is snapshot or snapshot.description.is_of_bundle_of(current.description)
 
     def _check(self, snapshot: ModelSnapshot) -> None:
         """Raise HoldfastError for a model that cannot be probed: no radius, no exemplars to attack, no gradient."""
@@ -130,8 +132,8 @@ class Prober(BackgroundObserver):
             outcome = "error"
         self._metrics.probe_done(name, epsilon, outcome, time.thread_time() - started)
         if outcome != "error" and self._is_current(sample.snapshot):
-            if self._rates_of != sample.snapshot.version:
-                self._rates_of = sample.snapshot.version
+            was, self._rates_of = self._rates_of, sample.snapshot.description
+            if was.version != self._rates_of.version and not was.is_of_bundle_of(self._rates_of):
                 self._rates.clear()
             rate = self._rates.setdefault((name, epsilon), FlipRate()).add(outcome == "flip")
             self._metrics.flip_rate(name, epsilon, rate, sample.snapshot.version)

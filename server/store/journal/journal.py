@@ -13,7 +13,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from holdfast.model.answers import Floats
+from holdfast.model.answers import Floats, Ints
+from holdfast.model.retrieval.tombstones import is_in
 from holdfast.server.store.errors import (
     InvalidChangeError,
     JournalMismatchError,
@@ -216,22 +217,23 @@ class ChangeJournal:
         """Of all exemplars that it ever had; -1 for none."""
         return int(self._database.read("SELECT coalesce(max(id), -1) FROM exemplars")[0][0])
 
-    def fold(self, standing: Standing, in_base: Sequence[int], sequence: int) -> None:
+    def fold(self, standing: Standing, in_base: Ints, sequence: int) -> None:
         """Say that changes up to a sequence are in a new base, which is durable already.
 
         Args:
             standing: with the new base.
-            in_base: ids that are in it, of exemplars that the journal has.
+            in_base: ids that are in it, int64, ascending.
             sequence: of the latest change in it. Exemplars that were changed later, or wait in quarantine, are not folded.
 
         Raises:
             StoreFullError: nothing has changed.
 
         """
-        based, updated = set(in_base), []
+        updated = []
         with self._database.transaction() as connection:
-            for values in self._database.read(f"SELECT {COLUMNS}, checksum FROM exemplars WHERE folded = 0"):  # noqa: S608
-                row = replace(self._row(values), in_base=values[0] in based)
+            rows = self.rows()
+            based = is_in(np.array([row.id for row in rows], dtype=np.int64), in_base).tolist()
+            for row in (replace(row, in_base=held) for row, held in zip(rows, based, strict=True)):
                 folded = row.revision <= sequence and row.state != State.QUARANTINED
                 updated.append((*row.values(), int(folded), checksum(*row.values())))
             connection.executemany("INSERT OR REPLACE INTO exemplars VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", updated)

@@ -14,11 +14,11 @@ from holdfast.model.preprocess import Pixels
 from holdfast.model.retrieval.base import vectors_of
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.monitor.probes.priority import lower_thread_priority
-from holdfast.server.store.catalogue import Catalogue
 from holdfast.server.store.changes import Addition, Change, Relabelling, fingerprint_of
 from holdfast.server.store.errors import StoreClosedError, StoreError
 from holdfast.server.store.pipeline.tickets import AddRequest, RelabelRequest, Requested, Ticket
 from holdfast.server.store.records import Judge, JudgedRows, Judgement, NewExemplar, State, as_ids
+from holdfast.server.store.served import StoreState
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Preparation:
 
     Args:
         current: the model that is served now.
-        known: which exemplars there are; read only.
+        state: which exemplars there are; read only.
         judge: says what goes into quarantine.
         recent: a sample of the latest answers.
         keep_images: whether pictures are kept.
@@ -42,14 +42,14 @@ class Preparation:
     def __init__(
         self,
         current: Callable[[], ModelSnapshot],
-        known: Catalogue,
+        state: StoreState,
         judge: Judge,
         recent: Callable[[], Answers | None],
         *,
         keep_images: bool,
         hand_on: Callable[[Ticket], None],
     ) -> None:
-        self._current, self._known, self._judge, self._recent = current, known, judge, recent
+        self._current, self._state, self._judge, self._recent = current, state, judge, recent
         self._keep_images, self._hand_on = keep_images, hand_on
         self._queue: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store-prepare", daemon=True)
@@ -100,7 +100,7 @@ class Preparation:
         pixels = np.stack([each.pixels for each in exemplars])
         embeddings = embedded(snapshot, pixels)
         labels = _label_ids([each.label for each in exemplars], snapshot.description.class_names)
-        rows = JudgedRows(embeddings, as_ids(labels), np.arange(len(exemplars)) + self._known.next_id)
+        rows = JudgedRows(embeddings, as_ids(labels), np.arange(len(exemplars)) + self._state.known.next_id)
         judgements = self._judge(rows, snapshot, self._recent())
         images = [(each.image, as_png(each.pixels)) for each in exemplars] if self._keep_images else []
         return Addition(exemplars, embeddings, judgements, images)
@@ -110,7 +110,7 @@ class Preparation:
         snapshot, passed = self._current(), Judgement(quarantine=False)
         names = snapshot.description.class_names
         labels = _label_ids(list(requested.labels.values()), names)
-        known = [self._known.find(each) for each in requested.labels]
+        known = [self._state.known.find(each) for each in requested.labels]
         places = [i for i, row in enumerate(known) if row.state == State.SERVED and row.label != labels[i]]
         judgements = [passed] * len(known)
         if places:

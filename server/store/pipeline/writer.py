@@ -21,28 +21,12 @@ from holdfast.server.store.journal.journal import ChangeJournal
 from holdfast.server.store.limits import StoreLimits, check_room
 from holdfast.server.store.pipeline.tickets import Ticket
 from holdfast.server.store.records import ChangeReceipt
-from holdfast.server.store.served import ServedExemplars
+from holdfast.server.store.served import StoreState
 
 log = logging.getLogger(__name__)
 
 MOST_ROWS = 4096
 """Exemplars in one commit, more or less."""
-
-
-@dataclass(eq=False)
-class StoreState:
-    """What changes as a whole, under one lock: what is known, and what is served of it.
-
-    Attributes:
-        changing: held by whoever changes the others.
-        known: exemplars and classes.
-        served: index, soft kNN and class names.
-
-    """
-
-    known: Catalogue
-    served: ServedExemplars
-    changing: threading.RLock = field(default_factory=threading.RLock)
 
 
 @dataclass(eq=False)

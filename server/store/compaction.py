@@ -1,0 +1,186 @@
+"""Folding the changes of a journal into a bundle of the store's own: the next base."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from holdfast.bundle.calibration_set import CalibrationSet
+from holdfast.bundle.exemplars import Exemplars
+from holdfast.bundle.manifest import IndexRecord, Manifest
+from holdfast.bundle.reader import CANARY, EXEMPLARS, read_manifest
+from holdfast.bundle.writer import BundleWriter
+from holdfast.files import sync
+from holdfast.model.answers import Ints
+from holdfast.model.credibility import Calibration, calibrate_retriever
+from holdfast.model.retrieval.base import Bank, Retriever, bank_of, nearest
+from holdfast.model.retrieval.flat import FlatIndex
+from holdfast.model.retrieval.table import StoredRetriever, build_retriever, retriever_kind, writers_of
+from holdfast.model.vote import VoteParameters
+from holdfast.server.store.catalogue import BaseRows
+from holdfast.server.store.errors import StoreError
+from holdfast.server.store.journal.schema import StoredRow
+from holdfast.server.store.served import ServedExemplars
+
+BUNDLES = "bundles"
+
+AUDITED = 512
+"""Exemplars whose neighbours are looked at: for the share of labels that they contradict, and for the recall of the index."""
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedBase:
+    """What is to be written.
+
+    Attributes:
+        source: the bundle whose encoder made the embeddings.
+        bank: all exemplars that are served, by id.
+        table: theirs.
+        class_names: by label id.
+        sequence: of the latest change in it.
+
+    """
+
+    source: Path
+    bank: Bank
+    table: Exemplars
+    class_names: tuple[str, ...]
+    sequence: int
+
+    @classmethod
+    def of(cls, source: Path, served: ServedExemplars, base: BaseRows, rows: Mapping[int, StoredRow]) -> "FoldedBase":
+        """All exemplars that are served. Raises BundleError where the base cannot hand out its own."""
+        bank = bank_of(served.index)
+        order = np.argsort(bank.ids)
+        bank = Bank(bank.embeddings[order], bank.ids[order], bank.labels[order])
+        flags = np.zeros(len(bank.ids), dtype=np.uint8)
+        sources: list[str] = []
+        for place, exemplar_id in enumerate(bank.ids.tolist()):
+            known, row = rows.get(exemplar_id), base.row_of(exemplar_id)
+            if row is None:
+                sources.append("" if known is None else known.source)
+            else:
+                sources.append(base.table.sources[row])
+                flags[place] = base.table.flags[row] if known is None else 0  # a changed one was not audited
+        table = Exemplars(bank.ids, bank.labels, sources, flags)  # type: ignore[arg-type]  # any sequence of names
+        return cls(source, bank, table, served.class_names, served.sequence)
+
+
+def clear_leftovers(directory: Path, base: str) -> None:
+    """Remove bundles that a store does not stand on: of compactions that were cut short, or that others have followed."""
+    for folder in (directory / BUNDLES).glob("*"):
+        if folder.name != base:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_base(folded: FoldedBase, held_out: CalibrationSet | None, target: Path) -> None:
+    """Write a bundle of what is served. It is written aside and appears by a rename, whole and durable.
+
+    The encoder's files are linked, not copied, where the file system can. What was measured with other exemplars is left out:
+    accuracy, report, canary.
+
+    Args:
+        folded: what to write.
+        held_out: images to calibrate credibility on.
+        target: the new bundle, which does not exist.
+
+    Raises:
+        StoreError: an index of this kind cannot be written from here, or there is no room.
+
+    """
+    aside = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        _write(folded, held_out, aside)
+        aside.rename(target)
+        sync(target.parent)
+    except OSError as error:
+        raise StoreError(f"{target} cannot be written: {error.strerror}") from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def calibrated(
+    index: Retriever, parameters: VoteParameters, held_out: CalibrationSet | None, classes: int
+) -> Calibration | None:
+    """Credibility of an index by held-out images; None without any. Classes that have none rest on those of the others."""
+    if held_out is None or not len(held_out):
+        return None
+    return calibrate_retriever(index, parameters, held_out.embeddings, held_out.labels, classes=classes)
+
+
+def _write(folded: FoldedBase, held_out: CalibrationSet | None, aside: Path) -> None:
+    manifest, bank = read_manifest(folded.source), folded.bank
+    if retriever_kind(manifest.index_kind).remote:
+        raise StoreError(f"an index of kind {manifest.index_kind!r} lies on another machine, and is not folded into a bundle")
+    index = build_retriever(manifest.index_kind, bank)
+    writer = BundleWriter.create(aside)
+    measured = {*manifest.index_files, EXEMPLARS, CANARY}
+    for name in manifest.files:
+        if name not in measured and not name.startswith("report/"):
+            writer.add(name, _linking(folded.source / name))
+    for name, write in writers_of(index).items():
+        writer.add(name, write)
+    writer.add(EXEMPLARS, folded.table.save)
+    writer.commit(_changed(manifest, folded, index, held_out))
+    for folder in (aside, *(path for path in aside.rglob("*") if path.is_dir())):
+        sync(folder)
+
+
+def _changed(manifest: Manifest, folded: FoldedBase, index: StoredRetriever, held_out: CalibrationSet | None) -> Manifest:
+    record = IndexRecord(
+        kind=manifest.index_kind,
+        exemplars=len(folded.bank.ids),
+        recall_at_k=_recall(index, folded.bank, manifest.vote.k),
+        disagreement_ratio=_disagreement(index, folded.bank, manifest.vote.k),
+        command=f"holdfast serve --store, after change {folded.sequence}",
+        parameters=dict(index.parameters),
+    )
+    calibration = calibrated(index, manifest.vote, held_out, len(folded.class_names))
+    changes = {
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "class_names": folded.class_names,
+        "index": record,
+        "calibration": manifest.calibration if calibration is None else calibration,
+        "accuracy": None,
+    }
+    return manifest.model_copy(update=changes)
+
+
+def _linking(source: Path) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        path.unlink()
+        try:
+            os.link(source.resolve(), path)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(source, path)
+
+    return write
+
+
+def _sample(bank: Bank) -> Ints:
+    return np.random.default_rng(0).permutation(len(bank.ids))[:AUDITED]
+
+
+def _recall(index: Retriever, bank: Bank, k: int) -> float:
+    """Share of the k nearest that the index finds, by the exact search, of a sample of its own exemplars."""
+    if retriever_kind(index.kind).exact or not len(bank.ids):
+        return 1.0
+    queries = bank.embeddings[_sample(bank)]
+    ours, exact = nearest(index, queries, k), nearest(FlatIndex.build(bank), queries, k)
+    return float(np.mean([np.isin(theirs, found).mean() for theirs, found in zip(exact.ids, ours.ids, strict=True)]))
+
+
+def _disagreement(index: Retriever, bank: Bank, k: int) -> float:
+    """Share of a sample of exemplars whose own k nearest neighbours have another label, by plurality."""
+    rows = _sample(bank)
+    found = nearest(index, bank.embeddings[rows], k + 1)
+    wrong = 0
+    for row, ids, labels in zip(rows.tolist(), found.ids, found.labels, strict=True):
+        others = labels[(ids != bank.ids[row]) & (ids >= 0)][:k]
+        wrong += len(others) > 0 and int(np.bincount(others).argmax()) != int(bank.labels[row])
+    return wrong / max(len(rows), 1)

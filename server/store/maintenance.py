@@ -1,0 +1,150 @@
+"""What is done beside the changes, on a thread of low priority: folding them into a bundle, and calibrating anew."""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from holdfast.bundle.calibration_set import CalibrationSet
+from holdfast.bundle.reader import Bundle
+from holdfast.errors import HoldfastError
+from holdfast.server.core.holder import ModelHolder
+from holdfast.server.metrics.exemplars import ExemplarMetrics
+from holdfast.server.monitor.probes.priority import lower_thread_priority
+from holdfast.server.store.compaction import BUNDLES, FoldedBase, calibrated, clear_leftovers, write_base
+from holdfast.server.store.journal.journal import ChangeJournal
+from holdfast.server.store.opening import Base, state_of
+from holdfast.server.store.options import StoreOptions
+from holdfast.server.store.served import StoreState
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """The bundle below a store.
+
+    Attributes:
+        source: where its encoder's files are.
+        held_out: images to calibrate on; None where it has none.
+
+    """
+
+    source: Path
+    held_out: CalibrationSet | None
+
+
+class Maintenance:
+    """Watches how much has changed.
+
+    Args:
+        options: of the store.
+        journal: of the store.
+        state: of the store; replaced where its base is.
+        ground: the bundle below it.
+        show: tells the metrics.
+
+    """
+
+    def __init__(
+        self, options: StoreOptions, journal: ChangeJournal, state: StoreState, ground: Ground, show: Callable[[], None]
+    ) -> None:
+        self._options, self._journal, self._state, self.ground, self._show = options, journal, state, ground, show
+        self._look, self._stopping = threading.Event(), threading.Event()
+        self._refused = False
+        self._thread = threading.Thread(target=self._run, name="store-maintenance", daemon=True)
+        self._working = threading.Lock()
+        self._holder: ModelHolder
+        self._metrics: ExemplarMetrics
+
+    def start(self, holder: ModelHolder, metrics: ExemplarMetrics) -> None:
+        """Begin to watch."""
+        self._holder, self._metrics = holder, metrics
+        self._thread.start()
+        self.look()
+
+    def look(self) -> None:
+        """Something has changed. Any thread may call it, often."""
+        self._look.set()
+
+    def stop(self) -> None:
+        """Finish what is being done, and end."""
+        self._stopping.set()
+        self._look.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def compact(self) -> None:
+        """Fold what is served into a bundle now. Raises HoldfastError; the store then stands where it stood."""
+        with self._working:
+            self._compact()
+
+    def _run(self) -> None:
+        lower_thread_priority()
+        while True:
+            self._look.wait()
+            self._look.clear()
+            if self._stopping.is_set():
+                return
+            try:
+                with self._working:
+                    self._work()
+            except Exception:  # whatever it was, changes go on
+                log.exception("the store could not be looked after")
+
+    def _work(self) -> None:
+        served, most = self._state.served, self._options.compact_after
+        if most and served.index.changed >= most and not self._refused:
+            try:
+                self._compact()
+            except HoldfastError as error:
+                self._refused = True  # it would fail again, and again cost as much
+                self._metrics.compactions.labels("failed").inc()
+                log.error("changes are not folded into a bundle until the server starts again: %s", error)  # noqa: TRY400
+        elif served.stale and self.ground.held_out is not None:
+            self._recalibrate(self.ground.held_out)
+
+    def _recalibrate(self, held_out: CalibrationSet) -> None:
+        served, model = self._state.served, self._holder.current.description
+        calibration = calibrated(served.index, model.vote, held_out, len(served.class_names))
+        with self._state.changing:
+            now = self._state.served
+            if now.index.base is not served.index.base:
+                return
+            since = now.changed - served.changed
+            self._state.served = replace(now, calibration=calibration, changed=since, calibrated=served.index.size)
+            self._holder.publish_next(self._state.served.placed_in)
+            self._show()
+        self._metrics.recalibrations.inc()
+        log.info("credibility is calibrated anew, on %d held-out images, as of change %d", len(held_out), served.sequence)
+
+    def _compact(self) -> None:
+        state = self._state
+        with state.changing:
+            served, known = state.served, state.known
+            rows = dict(known.rows)
+        folded = FoldedBase.of(self.ground.source, served, known.base, rows)
+        name = f"{served.sequence:012d}"
+        target = self._journal.directory / BUNDLES / name
+        target.parent.mkdir(exist_ok=True)
+        if not target.exists():
+            write_base(folded, self.ground.held_out, target)
+        base = base_at(target, self._holder.current.description.placement.device)
+        standing = self._journal.standing()
+        assert standing is not None  # noqa: S101 - an open store stands on something
+        with state.changing:
+            self._journal.fold(replace(standing, base=name, folded=served.sequence), folded.bank.ids, served.sequence)
+            fresh = state_of(self._journal, base, self._options.stale_above, served.sequence)
+            state.known, state.served = fresh.known, fresh.served
+            self._holder.publish_next(state.served.placed_in)
+            self._show()
+        clear_leftovers(self._journal.directory, name)
+        self._metrics.compactions.labels("done").inc()
+        log.info("%d exemplars are a bundle of their own now: %s", len(folded.bank.ids), target)
+
+
+def base_at(directory: Path, device: str) -> Base:
+    """A base that `write_base` wrote, verified. Raises BundleError where it is not what was written."""
+    bundle = Bundle.open(directory, device="cuda" if device == "cuda" else "cpu")
+    return Base.of(bundle, bundle.classifier().surrogate)
