@@ -19,11 +19,13 @@ from holdfast.server.metrics.endpoint import MetricsEndpoint
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.monitor.table import OBSERVERS
 from holdfast.server.settings import Settings
+from holdfast.server.store.following import SharedFollower
 from holdfast.server.store.judging.judge import NeighbourJudge
 from holdfast.server.store.judging.recent import RecentAnswers
 from holdfast.server.store.store import ExemplarStore
 from holdfast.server.versions.loading import LoadedVersion
 from holdfast.server.versions.manager import VersionManager
+from holdfast.server.versions.swap import StandsStill
 from holdfast.server.versions.watcher import VersionWatcher
 
 
@@ -40,8 +42,9 @@ class ServedApp:
     ) -> None:
         self.settings, self.holder, self.metrics, self.store = settings, holder, metrics, store
         self._endpoint: MetricsEndpoint | None = None
-        self.versions = VersionManager(settings, holder, metrics, first)
+        self.versions = VersionManager(settings, holder, metrics, first, StandsStill() if store is not None else None)
         self._admin = AdminServer(settings, holder, metrics, store, self.versions) if settings.offers_admin else None
+        self._follower = SharedFollower(holder) if store is None else None
         self._recent = RecentAnswers() if store is not None and settings.judge else None
         self._watcher = VersionWatcher(self.versions, settings.watch_interval if settings.bundle_versions else 0.0)
 
@@ -68,9 +71,9 @@ class ServedApp:
         await self.versions.stop()
 
     def _observers(self, others: Sequence[MakeObserver]) -> Sequence[MakeObserver]:
-        """Those of the server, and what keeps recent answers for the judge of new exemplars."""
-        recent = self._recent
-        return others if recent is None else (*others, lambda context: recent)  # noqa: ARG005 - it needs nothing of it
+        """Those of the server, the shadow, and what keeps recent answers for the judge of new exemplars."""
+        own = (self.versions.shadow, self._recent)
+        return *others, *(lambda _, observer=observer: observer for observer in own if observer is not None)
 
     def _judging(self) -> dict[str, Any]:
         return {} if self._recent is None else {"judge": NeighbourJudge(), "recent": self._recent.sample}
@@ -78,6 +81,8 @@ class ServedApp:
     async def _start_admin(self) -> None:
         if self.store is not None:
             self.store.start(self.holder, self.metrics.registry, **self._judging())
+        if self._follower is not None:
+            self._follower.start()
         if self._admin is not None:
             await self._admin.start()
 
@@ -85,6 +90,8 @@ class ServedApp:
         finished = await self._admin.drain() if self._admin is not None else True
         if self.store is not None:
             await self.store.stop()
+        if self._follower is not None:
+            await asyncio.to_thread(self._follower.stop)
         return finished
 
     def _write_ports(self, address: str) -> None:

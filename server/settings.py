@@ -84,6 +84,15 @@ class Settings(StoreSettings):
         description="File of labelled images, clean and attacked, that every version must answer as well as was recorded before"
         " it is served: the canary.npz of a bundle. Each bundle's own is always tried.",
     )
+    shadow: Path | None = Field(
+        None,
+        description="Directory of another bundle, which answers a share of the images too, after the served one and for nobody:"
+        " metrics and log say how often it disagrees. A reload by its name serves it.",
+    )
+    shadow_share: float = Field(0.05, gt=0, le=1, description="Share of the images that the shadow answers too.")
+    shadow_budget: float = Field(
+        0.1, gt=0, description="CPU seconds per second that the shadow may take; what does not fit is not answered by it."
+    )
     keep_previous: bool = Field(
         False,
         description="Keep the previous version in memory, so that going back to it takes no time and needs no directory."

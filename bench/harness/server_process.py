@@ -22,10 +22,11 @@ START_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Server:
-    """Where a running server is reached."""
+    """Where a running server is reached, and its process."""
 
     address: str
     metrics: str
+    pid: int = 0
 
     def samples(self) -> list[Sample]:
         """Every sample of /metrics."""
@@ -56,7 +57,7 @@ def running_server(bundle: Path, *flags: str) -> Iterator[Server]:
         try:
             _wait_for(ports, process, log)
             found = json.loads(ports.read_text())
-            yield Server(found["address"], found["metrics"])
+            yield Server(found["address"], found["metrics"], process.pid)
         finally:
             process.terminate()
             try:

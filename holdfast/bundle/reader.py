@@ -20,6 +20,7 @@ from holdfast.model.encoder.bucketed import BucketedEncoder
 from holdfast.model.encoder.device import CPU, Device, Placement, place
 from holdfast.model.encoder.onnx import OnnxEncoder, OnnxGradient
 from holdfast.model.retrieval.base import SPARE, Retriever
+from holdfast.model.retrieval.shared import SharedRetriever
 from holdfast.model.retrieval.table import open_retriever
 
 MANIFEST = "manifest.json"
@@ -162,7 +163,7 @@ class Bundle:
         manifest, exemplars = self.manifest, self.exemplars
         for name in manifest.index_files:
             self._require(name, f"run holdfast index {self.directory}")
-        return open_retriever(
+        opened = open_retriever(
             manifest.index_kind,
             [self.directory / name for name in manifest.index_files],
             exemplars.ids,
@@ -170,6 +171,9 @@ class Bundle:
             self.placement.device,
             parameters=manifest.index.parameters if manifest.index else {},
         )
+        if isinstance(opened, SharedRetriever):  # another server may have begun classes that this bundle does not know
+            return opened.sized(opened.size, len(manifest.class_names))
+        return opened
 
     @cached_property
     def exemplars(self) -> Exemplars:

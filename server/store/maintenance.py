@@ -9,6 +9,7 @@ from pathlib import Path
 from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.reader import Bundle
 from holdfast.errors import HoldfastError
+from holdfast.model.retrieval.shared import SharedRetriever
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.metrics.exemplars import ExemplarMetrics
 from holdfast.server.monitor.probes.priority import lower_thread_priority
@@ -95,6 +96,8 @@ class Maintenance:
 
     def _work(self) -> None:
         served, most = self._state.served, self._options.compact_after
+        if isinstance(served.index.base, SharedRetriever):
+            most = 0  # its rows are written to where they are, see holdfast.server.store.mirror
         if most and served.index.changed >= most and not self._refused:
             try:
                 self._compact()

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from holdfast.bundle.exemplars import Exemplars
 from holdfast.bundle.manifest import Manifest
-from holdfast.bundle.reader import ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, Bundle
+from holdfast.bundle.reader import CALIBRATION, CANARY, ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, Bundle
 from holdfast.model.answers import Ints
 from holdfast.model.credibility import Calibration
 from holdfast.model.live_surrogate import LiveSoftKNN
 from holdfast.model.retrieval.base import Retriever
+from holdfast.model.retrieval.shared import SharedRetriever
 from holdfast.model.surrogate import SoftKNN, Surrogate
 from holdfast.server.core.sources import SourceLookup, TableSources
 from holdfast.server.store.catalogue import BaseRows, Catalogue
@@ -18,7 +19,7 @@ from holdfast.server.store.errors import JournalMismatchError
 from holdfast.server.store.journal.journal import ChangeJournal, Standing
 from holdfast.server.store.served import ServedExemplars, StoreState, begin, replay
 
-NOT_OF_THE_INDEX = (ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, "calibration.npz")
+NOT_OF_THE_INDEX = (ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, CALIBRATION, CANARY)
 """Files of a bundle that say nothing of its exemplars; so does its report."""
 
 
@@ -45,7 +46,10 @@ class Base:
     def of(cls, bundle: Bundle, soft: Surrogate | None) -> "Base":
         """Of a bundle, and of the soft kNN that its classifier made."""
         assert soft is None or isinstance(soft, SoftKNN | LiveSoftKNN)  # noqa: S101 - a classifier makes no other
-        return cls(bundle.index, bundle.exemplars, bundle.manifest.class_names, soft, bundle.manifest.calibration)
+        index, table, manifest = bundle.index, bundle.exemplars, bundle.manifest
+        if isinstance(index, SharedRetriever):  # what this store adds to it is searched here, exactly and at once
+            index = index.up_to(int(table.ids.max(initial=-1)))
+        return cls(index, table, manifest.class_names, soft, manifest.calibration)
 
 
 class JournalSources:

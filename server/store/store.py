@@ -18,6 +18,7 @@ from holdfast.server.store.journal.journal import ChangeJournal
 from holdfast.server.store.limits import RateLimit
 from holdfast.server.store.listing import Listing
 from holdfast.server.store.maintenance import Ground, Maintenance, base_at
+from holdfast.server.store.mirror import Mirror, mirror_of
 from holdfast.server.store.opening import Base, standing_of, state_of
 from holdfast.server.store.options import StoreOptions
 from holdfast.server.store.pipeline.preparation import Preparation
@@ -45,8 +46,15 @@ class ExemplarStore:
     Changes raise, beside what is said of each: StoreLimitError, StoreFullError, StoreClosedError, InvalidChangeError.
     """
 
-    def __init__(self, options: StoreOptions, journal: ChangeJournal, state: StoreState, ground: Ground) -> None:
-        self._options, self._journal, self._state = options, journal, state
+    def __init__(
+        self,
+        options: StoreOptions,
+        journal: ChangeJournal,
+        state: StoreState,
+        ground: Ground,
+        mirror: Mirror | None = None,
+    ) -> None:
+        self._options, self._journal, self._state, self._mirror = options, journal, state, mirror
         self._maintenance = Maintenance(options, journal, state, ground, self._show)
         self._writer = Writer(journal, state, options.limits, self._changed)
         self._rate = RateLimit(options.limits.rate)
@@ -66,7 +74,7 @@ class ExemplarStore:
             snapshot: its model.
 
         Raises:
-            StoreLockedError: another process has it open.
+            StoreLockedError: another process has it open, or another store writes to the bundle's index.
             JournalMismatchError: it belongs to another bundle.
             JournalDamagedError: its bytes are not those that were written.
 
@@ -81,10 +89,11 @@ class ExemplarStore:
                 base = Base.of(bundle, snapshot.classifier.surrogate)
             state = state_of(journal, base, options.stale_above, standing.folded)
             held_out = bundle.calibration_set if CALIBRATION in bundle.manifest.files else None
+            mirror = mirror_of(bundle.index, journal, lambda: (state.served.class_names, state.served.index.size))
         except BaseException:
             journal.close()
             raise
-        return cls(options, journal, state, Ground(bundle.directory, held_out))
+        return cls(options, journal, state, Ground(bundle.directory, held_out), mirror)
 
     def placed_in(self, snapshot: ModelSnapshot) -> ModelSnapshot:
         """The model of the bundle with the exemplars of the store."""
@@ -118,6 +127,8 @@ class ExemplarStore:
         self._writer.start(holder, self._metrics)
         self._preparation.start()
         self._maintenance.start(holder, self._metrics)
+        if self._mirror is not None:
+            self._mirror.start()
         self._open = True
         self._show()
 
@@ -128,6 +139,8 @@ class ExemplarStore:
             await asyncio.to_thread(self._preparation.stop)
         await asyncio.to_thread(self._writer.stop)
         await asyncio.to_thread(self._maintenance.stop)
+        if self._mirror is not None:
+            await asyncio.to_thread(self._mirror.stop)
         self._journal.close()
 
     @property
@@ -219,6 +232,8 @@ class ExemplarStore:
 
     def _changed(self) -> None:
         """After each publication, before it is acknowledged, on the writer's thread."""
+        if self._mirror is not None:
+            self._mirror.notify()
         self._show()
         self._maintenance.look()
 

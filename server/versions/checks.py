@@ -28,7 +28,7 @@ FEWEST_CASES, LEAST_FOUND = 4, 0.5
 bundles/cifar10-small it finds 11 of 12, and a random one 2."""
 
 ROWS_TRIED, MOST_EXPORTED = 256, 200_000
-"""Exemplars or calibration images that are tried, and rows of an index that is asked to hand them out, all in one copy."""
+"""Exemplars or calibration images that are tried, and rows of an index that is asked to hand out all of its own."""
 
 FOUND = 0.95
 """Least share of exemplars that are among their own neighbours; more copies of one than there are neighbours hide some."""

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from holdfast.bundle.reader import MANIFEST, Bundle, read_manifest
 from holdfast.errors import BundleError, ContractMismatchError, HashMismatchError, HoldfastError, MissingFileError
@@ -28,6 +29,7 @@ class LoadedVersion:
         bundle: opened.
         snapshot: the model of it, warm.
         report: which canary it has passed, in one sentence.
+        loaded_at: when this was, in UTC.
 
     """
 
@@ -36,6 +38,7 @@ class LoadedVersion:
     bundle: Bundle
     snapshot: ModelSnapshot
     report: str
+    loaded_at: datetime
 
 
 def load_version(place: VersionPlace, settings: Settings, served: ModelDescription | None = None) -> LoadedVersion:
@@ -72,7 +75,7 @@ def load_version(place: VersionPlace, settings: Settings, served: ModelDescripti
     report = try_model(bundle, snapshot, settings.max_batch, settings.canary)
     if resolved.fingerprint() != before:
         raise HashMismatchError(f"{place.directory} was changed while it was read; it is looked at again")
-    return LoadedVersion(resolved, before, bundle, snapshot, report)
+    return LoadedVersion(resolved, before, bundle, snapshot, report, datetime.now(UTC))
 
 
 def identity(place: VersionPlace) -> str:

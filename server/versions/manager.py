@@ -3,54 +3,33 @@
 import asyncio
 import logging
 import time
-import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from holdfast.bundle.reader import Bundle
 from holdfast.errors import BundleError, HoldfastError
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.metrics.metrics import Metrics
-from holdfast.server.metrics.reloads import ReloadMetrics, ReloadOutcome
+from holdfast.server.metrics.reloads import ReloadMetrics
 from holdfast.server.settings import Settings
-from holdfast.server.versions.background import give_back, in_background
 from holdfast.server.versions.history import KnownVersion, VersionHistory
-from holdfast.server.versions.loading import LoadedVersion, identity, load_version
+from holdfast.server.versions.loading import LoadedVersion
 from holdfast.server.versions.records import (
     NoPreviousVersionError,
     UnknownVersionError,
     VersionRecord,
     VersionRefusedError,
+    VersionState,
 )
-from holdfast.server.versions.source import Fingerprint, VersionPlace, source_of
+from holdfast.server.versions.shadow import Shadow
+from holdfast.server.versions.source import Fingerprint, OneBundle, VersionPlace, natural, source_of
+from holdfast.server.versions.swap import BundleFollower, ModelSwap
 
 log = logging.getLogger(__name__)
 
 NAMES_SHOWN = 10
 """Of the versions that there are, in a message."""
-
-Publish = Callable[[ModelSnapshot], ModelSnapshot]
-"""Serves a model under the next version number. Raises as ModelHolder.publish_next."""
-
-
-class BundleFollower(Protocol):
-    """What holds changes that were made to the served bundle, and takes them along to another one."""
-
-    async def follow(self, bundle: Bundle, snapshot: ModelSnapshot, publish: Publish) -> None:
-        """Carry what was changed over to `bundle`, and call `publish` once, with its model so changed.
-
-        Args:
-            bundle: the next one, opened.
-            snapshot: its model, unchanged.
-            publish: serves a model. No change may be acknowledged between what was carried over and this call.
-
-        Raises:
-            HoldfastError: something cannot be carried over; says what and how much of it. Nothing is published then.
-
-        """
 
 
 class VersionManager:
@@ -68,6 +47,7 @@ class VersionManager:
 
     Attributes:
         history: what is known of versions.
+        shadow: answers beside the served version; None where the settings name none.
 
     """
 
@@ -79,19 +59,21 @@ class VersionManager:
         first: LoadedVersion | None = None,
         follower: BundleFollower | None = None,
     ) -> None:
-        self._settings, self._holder, self._follower = settings, holder, follower
-        self._source = source_of(settings)
+        self._settings, self._holder = settings, holder
+        self._source, self._swap = source_of(settings), ModelSwap(settings, holder, follower)
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[VersionRecord]] = set()
         self._metrics = ReloadMetrics(metrics.registry)
-        self.history = VersionHistory(self._known(first) if first is not None else self._first())
+        self.history = VersionHistory(self._swap.known(first) if first is not None else self._first())
+        self.shadow = Shadow(settings, metrics) if settings.shadow is not None else None
         holder.subscribe(self._show)
         self._show(holder.current)
 
     async def reload(self, name: str | None = None) -> VersionRecord:
         """Serve the version of that name; without one the newest, or the bundle's directory as it is now.
 
-        The watcher leaves newer ones alone from now on, unless they appear or change later.
+        By its name the shadow can be served too, as it is in memory, and is a shadow no longer. The watcher leaves newer
+        versions alone from now on, unless they appear or change later.
 
         Returns:
             The version that is served now.
@@ -101,6 +83,9 @@ class VersionManager:
             VersionRefusedError: it will not do, and the served one is what it was.
 
         """
+        shadow = self.shadow.loaded if self.shadow is not None else None
+        if shadow is not None and name == shadow.place.name:
+            return await self._change(self._promote(shadow))
         return await self._change(self._reload(self._place_of(name)))
 
     async def rollback(self) -> VersionRecord:
@@ -120,6 +105,10 @@ class VersionManager:
         """Serve a version that has appeared, unless it was seen meanwhile. Raises VersionRefusedError."""
         return await self._change(self._take(place, fingerprint))
 
+    async def begin_shadow(self) -> VersionRecord:
+        """Load the shadow that the settings name. Raises VersionRefusedError, and there is none then."""
+        return await self._change(self._begin_shadow())
+
     async def stop(self) -> None:
         """Change nothing any more. A version that is being loaded is left to itself."""
         for task in self._tasks:
@@ -132,12 +121,17 @@ class VersionManager:
         return self._source.places()
 
     def list(self) -> list[VersionRecord]:
-        """All versions, by name: those that lie there, the served one, and the one before it."""
+        """All versions, by name: those that lie there, the served one, the one before it, and the shadow."""
         try:
             there = [place.name for place in self._source.places()]
         except BundleError:  # what is known without the directory is still worth showing
             there = []
-        return self.history.records(there)
+        shadow = self.shadow.loaded if self.shadow is not None else None
+        if shadow is None:
+            return self.history.records(there)
+        name = shadow.place.name
+        record = VersionRecord(name, VersionState.SHADOW, shadow.loaded_at, shadow.report)
+        return sorted([*self.history.records(n for n in there if n != name), record], key=lambda each: natural(each.name))
 
     def _place_of(self, name: str | None) -> VersionPlace:
         places = self._source.places()
@@ -165,12 +159,22 @@ class VersionManager:
             self._pass_over()
             return self.history.served_record()
 
+    async def _promote(self, shadow: LoadedVersion) -> VersionRecord:
+        async with self._changing:
+            # What has changed on disk since is another version, and is tried as such.
+            same = shadow.place.fingerprint() == shadow.fingerprint
+            await self._replace(shadow.place, loaded=shadow if same else None)
+            if self.shadow is not None and self.shadow.loaded is shadow:
+                self.shadow.show(None)
+            self._pass_over()
+            return self.history.served_record()
+
     async def _rollback(self) -> VersionRecord:
         async with self._changing:
             back = self.history.previous
             if back is None:
                 raise NoPreviousVersionError("there is no version to go back to: reload one by its name")
-            await self._replace(back.place, back)
+            await self._replace(back.place, back, loaded=back.loaded)
             self._pass_over()
             return self.history.served_record()
 
@@ -180,6 +184,57 @@ class VersionManager:
                 await self._replace(place, repeat=False)
             return self.history.served_record()
 
+    async def _begin_shadow(self) -> VersionRecord:
+        assert self.shadow is not None  # noqa: S101 - only asked for where the settings name one
+        assert self._settings.shadow is not None  # noqa: S101 - likewise
+        (place,) = OneBundle(self._settings.shadow).places()
+        async with self._changing:
+            try:
+                loaded = await self._swap.load(place)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the served version goes on
+                raise self._refused(place, place.fingerprint(), error, repeat=True) from None
+            self.shadow.show(loaded)
+            log.info("version %s answers %.3g of the images beside the served one", place.name, self._settings.shadow_share)
+            return VersionRecord(place.name, VersionState.SHADOW, loaded.loaded_at, loaded.report)
+
+    async def _replace(
+        self,
+        place: VersionPlace,
+        back: KnownVersion | None = None,
+        *,
+        loaded: LoadedVersion | None = None,
+        repeat: bool = True,
+    ) -> None:
+        """Serve what lies there, or `loaded`, which is in memory already.
+
+        Of `back`, the version that was served before, it has to be the same bundle. A refusal that was logged before is logged
+        again if `repeat`.
+        """
+        began, fingerprint = time.monotonic(), place.fingerprint()
+        self.history.loading = place.name
+        log.info("version %s is being loaded from %s", place.name, place.directory)
+        try:
+            if loaded is None:
+                loaded = await self._swap.load(place, back.bundle_version if back is not None else "")
+            served = await self._swap.swap(loaded)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the served version goes on
+            self._metrics.ended("refused", time.monotonic() - began)
+            raise self._refused(place, fingerprint, error, repeat=repeat) from None
+        finally:
+            self.history.loading = ""
+        (self.history.serve if back is None else self.history.serve_again)(served)
+        self._metrics.ended("served" if back is None else "rolled_back", time.monotonic() - began)
+        log.info("version %s is served after %.1f s: %s", place.name, time.monotonic() - began, served.report)
+
+    def _refused(self, place: VersionPlace, fingerprint: Fingerprint, error: Exception, *, repeat: bool) -> VersionRefusedError:
+        """Remember and say why a version is not served."""
+        foreseen = isinstance(error, HoldfastError)
+        said = str(error) if foreseen else f"{type(error).__name__}: {error}"
+        reason = f"version {place.name} is refused, and the served one goes on: {said}"
+        if self.history.refuse(place, fingerprint, said) or repeat:
+            log.error(reason, exc_info=None if foreseen else error)
+        return VersionRefusedError(reason)
+
     def _pass_over(self) -> None:
         served = self.history.served.place.name
         try:
@@ -187,72 +242,12 @@ class VersionManager:
         except BundleError as error:
             log.warning("%s", error)
 
-    async def _replace(self, place: VersionPlace, back: KnownVersion | None = None, *, repeat: bool = True) -> None:
-        """Serve what lies there; of `back`, the version that was served before, it has to be the same bundle.
-
-        A refusal that was logged before is logged again if `repeat`.
-        """
-        began, fingerprint = time.monotonic(), place.fingerprint()
-        self.history.loading = place.name
-        log.info("version %s is being loaded from %s", place.name, place.directory)
-        try:
-            loaded = back.loaded if back is not None and back.loaded is not None else None
-            if loaded is None:
-                loaded = await in_background(partial(self._load, place, back))
-            served = await self._swap(loaded)
-        except Exception as error:  # whatever it was, the served version goes on
-            self._ended("refused", began)
-            reason = str(error) if isinstance(error, HoldfastError) else f"{type(error).__name__}: {error}"
-            if self.history.refuse(place, fingerprint, reason) or repeat:
-                unexpected = None if isinstance(error, HoldfastError) else error
-                log.error(  # noqa: TRY400 - a sentence for the operator; a traceback only of what nobody has foreseen
-                    "version %s is refused, and the served one goes on: %s", place.name, reason, exc_info=unexpected
-                )
-            raise VersionRefusedError(f"version {place.name} is refused, and the served one goes on: {reason}") from None
-        finally:
-            self.history.loading = ""
-        (self.history.serve if back is None else self.history.serve_again)(served)
-        self._ended("served" if back is None else "rolled_back", began)
-        log.info("version %s is served after %.1f s: %s", place.name, time.monotonic() - began, served.report)
-
-    def _load(self, place: VersionPlace, back: KnownVersion | None) -> LoadedVersion:
-        """Raises HoldfastError for a version that this server cannot serve."""
-        if back is not None and back.bundle_version and identity(place) != back.bundle_version:
-            raise BundleError(
-                f"another bundle lies in {place.directory} now; with --keep-previous the previous one stays in memory"
-            )
-        loaded = load_version(place, self._settings, self._holder.current.description)
-        self._holder.try_out(loaded.snapshot)
-        return loaded
-
-    async def _swap(self, loaded: LoadedVersion) -> KnownVersion:
-        """Publish it, and give back the memory of the one before."""
-        before = weakref.ref(self._holder.current)
-        if self._follower is None:
-            await in_background(partial(self._publish, loaded.snapshot))
-        else:
-            await self._follower.follow(loaded.bundle, loaded.snapshot, self._publish)
-        if not self._settings.keep_previous and not await in_background(lambda: give_back(lambda: before() is None)):
-            log.warning("the version before is still in use: its memory is given back later")
-        return self._known(loaded)
-
-    def _known(self, loaded: LoadedVersion) -> KnownVersion:
-        kept = loaded if self._settings.keep_previous else None
-        version = loaded.snapshot.description.bundle_version
-        return KnownVersion(loaded.place, version, loaded.fingerprint, datetime.now(UTC), loaded.report, kept)
-
     def _first(self) -> KnownVersion:
         version = self._holder.current.description.bundle_version
         name = version.rpartition("@")[0]
         places = self._source.places()
         place = next((place for place in places if place.name == name), places[0])
         return KnownVersion(place, version, place.fingerprint(), datetime.now(UTC))
-
-    def _publish(self, snapshot: ModelSnapshot) -> ModelSnapshot:
-        return self._holder.publish_next(lambda _: snapshot)
-
-    def _ended(self, outcome: ReloadOutcome, began: float) -> None:
-        self._metrics.ended(outcome, time.monotonic() - began)
 
     def _show(self, snapshot: ModelSnapshot) -> None:
         model = snapshot.description

@@ -45,6 +45,9 @@ class VersionWatcher:
         self._requested.set()
 
     async def _run(self) -> None:
+        if self._manager.shadow is not None:
+            with suppress(HoldfastError):  # the manager has said why
+                await self._manager.begin_shadow()
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval or None):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.crash import crash
+from bench.live.crash import crash
 from tests.bundles import write_coloured_bundle
 
 

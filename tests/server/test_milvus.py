@@ -1,5 +1,6 @@
 """Exemplars in a real Milvus server: the same answers as from an index in memory, several servers, and its outages."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -24,7 +25,13 @@ from holdfast.model.retrieval.milvus import MilvusIndex
 from holdfast.model.retrieval.milvus_address import CollectionRecord, parse_target
 from holdfast.model.retrieval.milvus_collection import MilvusCollection
 from holdfast.protos.holdfast.v1 import holdfast_pb2
+from holdfast.server.core.holder import ModelHolder
+from holdfast.server.core.snapshot import ModelSnapshot
+from holdfast.server.store.errors import StoreLockedError
+from holdfast.server.store.following import SharedFollower
+from holdfast.server.store.records import NewExemplar
 from tests.server.running import NOT_SERVING, LoopThread, Served, refusal, start, wait_for
+from tests.server.store.stores import ANNA, opened, running
 from tests.server.tiny import COLOURS, coloured, raw, write_bundle
 
 K = 5
@@ -197,6 +204,55 @@ def test_two_servers_answer_from_one_collection(milvus: MilvusProcess, loop_thre
         for served in servers:
             wait_for(partial(_health_is, served, SERVING), seconds=60)
             assert len(served.stub.Classify(request, timeout=30).results) == 3
+
+
+async def test_one_server_writes_and_others_follow(milvus: MilvusProcess, tmp_path: Path) -> None:
+    """What a store acknowledges is in its own answers at once, survives, and is in every other server's soon."""
+    write_bundle(tmp_path / "bundle", kind=f"milvus://{milvus.address}?index=flat&timeout=20")
+    yellow = np.full((6, 16, 16, 3), 255, dtype=np.uint8)
+    yellow[:, :, :, 2] = 0
+    reader = ModelHolder(ModelSnapshot.of(Bundle.open(tmp_path / "bundle"), 1, "v1@0"))
+    follower = SharedFollower(reader, every=0.1)
+    follower.start()
+    try:
+        async with running(tmp_path / "store", tmp_path / "bundle") as run:
+            with pytest.raises(StoreLockedError, match="writes to"):
+                await asyncio.to_thread(opened, tmp_path / "another store", tmp_path / "bundle")
+            await run.store.add([NewExemplar(each, "yellow") for each in yellow], "one", ANNA)
+            assert run.model.classifier.classify(yellow[:1]).labels.tolist() == [3]
+            await run.store.relabel({7: "yellow"}, "two", ANNA)
+            await run.store.delete([3], "three", ANNA)
+            written = run.model.classifier.classify(yellow[:1]).neighbours
+            await asyncio.to_thread(wait_for, lambda: reader.current.description.exemplars_revision == 3, 60)
+        assert reader.current.description.class_names == (*COLOURS, "yellow")
+        assert reader.current.description.exemplars == 65
+
+        def follows() -> bool:
+            answers = reader.current.classifier.classify(yellow[:1])
+            return answers.labels.tolist() == [3] and answers.neighbours.ids.tolist() == written.ids.tolist()
+
+        await asyncio.to_thread(wait_for, follows, 60)
+        collection = Bundle.open(tmp_path / "bundle").index.collection  # type: ignore[attr-defined]
+        assert collection.labelled([3, 7, 65]) == {7: 3, 65: 3}
+        async with running(tmp_path / "store", tmp_path / "bundle") as run:
+            again = run.model.classifier.classify(yellow[:1])
+            assert again.labels.tolist() == [3]
+            assert again.neighbours.ids.tolist() == written.ids.tolist()
+            assert run.model.description.exemplars == 65
+    finally:
+        await asyncio.to_thread(follower.stop)
+
+
+def test_a_class_that_is_not_known_yet_does_not_vote(milvus: MilvusProcess, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", kind=f"milvus://{milvus.address}?index=flat&timeout=20")
+    bundle = Bundle.open(tmp_path / "bundle")
+    images = coloured(0, 2, seed=5)
+    new = bundle.encoder.embed(images)
+    bundle.index.write(Bank(new, np.array([500, 501]), np.array([3, 3])), np.empty(0, np.int64))  # type: ignore[attr-defined]
+    wait_for(lambda: bundle.index.up_to(1000).search(new, 1).ids[0, 0] == 500, 60)  # type: ignore[attr-defined]
+    answers = bundle.classifier().classify(images)
+    assert answers.labels.tolist() == [0, 0]
+    assert not (answers.neighbours.labels >= 3).any()
 
 
 def _health_is(served: Served, status: int) -> bool:

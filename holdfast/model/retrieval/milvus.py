@@ -19,6 +19,7 @@ from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.retrieval.base import Bank, padded, refuse_misfit
 from holdfast.model.retrieval.milvus_address import CollectionRecord, parse_target
 from holdfast.model.retrieval.milvus_collection import MOST_NEIGHBOURS, MilvusCollection, connect, search_parameters, translated
+from holdfast.model.retrieval.shared import SharedState
 
 if TYPE_CHECKING:
     from holdfast.model.retrieval.table import FileWriter, Parameters
@@ -40,13 +41,18 @@ class MilvusIndex:
     Args:
         collection: that is loaded.
         size: rows that it is known to hold.
+        largest_id: rows with a larger id are not found; None: all are.
+        classes: rows whose label is not below this are not found; None: all are.
 
     """
 
     kind: ClassVar[str] = "milvus"
 
-    def __init__(self, collection: MilvusCollection, size: int) -> None:
+    def __init__(
+        self, collection: MilvusCollection, size: int, *, largest_id: int | None = None, classes: int | None = None
+    ) -> None:
         self.collection, self._size = collection, size
+        self._largest_id, self._classes = largest_id, classes
         self._lock = threading.Lock()
         self._retry_at = 0.0  # time.monotonic() from which a search may try again; 0 while all is well
         self._away_since, self._outage = 0.0, ""
@@ -106,8 +112,41 @@ class MilvusIndex:
             return Neighbours(nothing, nothing, nothing.astype(np.float32))
         hits = self._ask(queries, min(fetched, MOST_NEIGHBOURS), vectors=fetched != k)
         if fetched != k:
-            return _ranked_again(hits, queries, k)
-        return _neighbours([(hit.ids, hit.distances, _labels(hit)) for hit in hits], k)
+            found = _ranked_again(hits, queries, k)
+        else:
+            found = _neighbours([(hit.ids, hit.distances, _labels(hit)) for hit in hits], k)
+        return found if self._classes is None else _of_classes(found, self._classes)
+
+    def reconstruct(self, ids: Ints) -> Floats:
+        """The embeddings of exemplars float32 [n, D], by their ids int64 [n].
+
+        Raises:
+            BundleError: an id that the collection does not hold.
+            RetrieverUnavailableError: Milvus does not answer.
+
+        """
+        return self.collection.embeddings(ids)
+
+    def up_to(self, largest_id: int) -> "MilvusIndex":
+        """See `SharedRetriever`."""
+        return MilvusIndex(self.collection, self._size, largest_id=largest_id)
+
+    def sized(self, rows: int, classes: int) -> "MilvusIndex":
+        """See `SharedRetriever`."""
+        return MilvusIndex(self.collection, rows, largest_id=self._largest_id, classes=classes)
+
+    def read_state(self) -> SharedState:
+        """See `SharedRetriever`."""
+        return self.collection.read_state()
+
+    def write(self, bank: Bank, deleted: Ints) -> None:
+        """See `SharedRetriever`."""
+        self.collection.upsert(bank.embeddings, bank.ids, bank.labels)
+        self.collection.delete(deleted)
+
+    def write_state(self, state: SharedState) -> None:
+        """See `SharedRetriever`."""
+        self.collection.write_state(state)
 
     def _ask(self, queries: Floats, k: int, *, vectors: bool) -> Any:
         """Milvus's own answer. At an outage one caller at a time tries again, and the others fail at once."""
@@ -121,6 +160,7 @@ class MilvusIndex:
                     record.collection,
                     data=list(np.ascontiguousarray(queries, dtype=np.float32)),
                     limit=k,
+                    filter="" if self._largest_id is None else f"id <= {self._largest_id}",
                     anns_field="embedding",
                     output_fields=["label", "embedding"] if vectors else ["label"],
                     search_params={"metric_type": "IP", "params": search_parameters(record.options, k)},
@@ -201,6 +241,20 @@ def _neighbours(rows: list[tuple[list[int], list[float], list[int]]], k: int) ->
     filled.similarities[there] = list(chain.from_iterable(similarities for _, similarities, _ in rows))
     filled.labels[there] = list(chain.from_iterable(labels for _, _, labels in rows))
     return filled
+
+
+def _of_classes(found: Neighbours, classes: int) -> Neighbours:
+    """The neighbours whose class is known, padded: one that another server has begun is known here a moment later."""
+    unknown = found.labels >= classes
+    if not unknown.any():
+        return found
+    order = np.argsort(unknown, axis=1, kind="stable")
+    gone = np.take_along_axis(unknown, order, axis=1)
+    return Neighbours(
+        np.where(gone, -1, np.take_along_axis(found.ids, order, axis=1)),
+        np.where(gone, -1, np.take_along_axis(found.labels, order, axis=1)),
+        np.where(gone, np.float32(-np.inf), np.take_along_axis(found.similarities, order, axis=1)),
+    )
 
 
 def _ranked_again(hits: Any, queries: Floats, k: int) -> Neighbours:

@@ -1,13 +1,16 @@
 """One Milvus collection of exemplars: made, filled, checked, changed. Every error of the client becomes one of holdfast's."""
 
+import json
 import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from typing import Any, Self
 
 import grpc
+import numpy as np
 from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import ConnectError, MilvusException, MilvusUnavailableException
 
@@ -22,6 +25,7 @@ from holdfast.model.retrieval.milvus_address import (
     effective_address,
     token,
 )
+from holdfast.model.retrieval.shared import SharedState
 
 # The client logs a traceback for each call that fails. Here it becomes one error, which who reads it can use.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
@@ -35,8 +39,8 @@ MOST_NEIGHBOURS = 16_384
 LONG_TIMEOUT_S = 120.0
 """For what a builder does: indexing, loading, flushing."""
 
-ROWS, COMPLETE = "holdfast.rows", "holdfast.complete"
-"""Properties of a collection. The second is set last: a collection without it was never finished."""
+STATE, COMPLETE = "holdfast.state", "holdfast.complete"
+"""Properties of a collection: a SharedState as JSON, and what is set last. A collection without it was never finished."""
 
 _INDEXES: dict[str, Callable[[SearchOptions], tuple[str, dict[str, int]]]] = {
     "flat": lambda _: ("FLAT", {}),
@@ -88,8 +92,8 @@ class MilvusCollection:
                 made.upsert(bank.embeddings, bank.ids, bank.labels, advance)
                 made.client.flush(name, timeout=LONG_TIMEOUT_S)
                 made.client.load_collection(name, timeout=LONG_TIMEOUT_S)
-                properties = {ROWS: str(len(bank.ids)), COMPLETE: "true"}
-                made.client.alter_collection_properties(name, properties, timeout=LONG_TIMEOUT_S)
+                made.write_state(SharedState(rows=len(bank.ids)))
+                made.client.alter_collection_properties(name, {COMPLETE: "true"}, timeout=LONG_TIMEOUT_S)
         except BaseException:
             with suppress(Exception):  # the first error is the one to tell
                 made.drop()
@@ -186,6 +190,36 @@ class MilvusCollection:
                 )
                 found |= {int(row["id"]): int(row["label"]) for row in rows}
         return found
+
+    def embeddings(self, ids: Ints) -> Floats:
+        """The embeddings of rows by id: float32 [n, D]. Raises BundleError for an id that is not there."""
+        found: dict[int, Floats] = {}
+        with translated(self.record):
+            for start in range(0, len(ids), ROWS_A_CALL):
+                rows = self.client.get(
+                    self.record.collection,
+                    ids=ids[start : start + ROWS_A_CALL].tolist(),
+                    output_fields=["embedding"],
+                    timeout=LONG_TIMEOUT_S,
+                )
+                found |= {int(row["id"]): np.asarray(row["embedding"], dtype=np.float32) for row in rows}
+        if missing := [each for each in ids.tolist() if each not in found]:
+            raise BundleError(f"{self.where} holds no exemplar {missing[0]}")
+        return np.stack([found[each] for each in ids.tolist()]) if len(ids) else np.empty((0, self.record.dim), np.float32)
+
+    def read_state(self) -> SharedState:
+        """What is recorded with it."""
+        with translated(self.record):
+            described = self.client.describe_collection(self.record.collection, timeout=10.0)
+        values = json.loads(described.get("properties", {}).get(STATE, "{}"))
+        return SharedState(**(values | {"class_names": tuple(values.get("class_names", ()))}))
+
+    def write_state(self, state: SharedState) -> None:
+        """Record another state."""
+        with translated(self.record):
+            self.client.alter_collection_properties(
+                self.record.collection, {STATE: json.dumps(asdict(state))}, timeout=LONG_TIMEOUT_S
+            )
 
     def drop(self) -> None:
         """Delete the whole collection."""

@@ -6,6 +6,7 @@ the last whole transaction. What was written is checked again by a checksum a ro
 """
 
 import json
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -96,6 +97,7 @@ class ChangeJournal:
                 for statement in TABLES.split(";\n"):
                     connection.execute(statement)
                 connection.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
+                connection.execute("INSERT INTO meta VALUES ('identity', ?)", (uuid.uuid4().hex,))
         version = int(self._database.read("SELECT value FROM meta WHERE key = 'schema'")[0][0])
         if version > SCHEMA_VERSION:
             raise JournalMismatchError(f"{self.directory} was written by a newer holdfast (schema {version}): upgrade this one")
@@ -104,6 +106,11 @@ class ChangeJournal:
         """Let others open it."""
         self._database.close()
         self._lock.release()
+
+    @property
+    def identity(self) -> str:
+        """Its own, wherever the directory is moved to."""
+        return str(self._database.read("SELECT value FROM meta WHERE key = 'identity'")[0][0])
 
     def standing(self) -> Standing | None:
         """Which bundle it stands on; None for a new journal."""
@@ -179,6 +186,11 @@ class ChangeJournal:
             else self._database.read_some(select, ids)
         )
         return [self._row(values) for values in found]
+
+    def rows_since(self, revision: int) -> list[StoredRow]:
+        """Exemplars that were changed after a sequence, as they are now, by id."""
+        select = f"SELECT {COLUMNS}, checksum FROM exemplars WHERE revision > ? ORDER BY id"  # noqa: S608 - no text of a caller
+        return [self._row(values) for values in self._database.read(select, [revision])]
 
     def page(self, label: int | None, state: State | None, after_id: int, limit: int) -> list[StoredRow]:
         """Exemplars that are not in the base, by id; without a state, those that are not deleted."""

@@ -8,7 +8,7 @@ half applied. Each caller then sends again what it had no answer to.
 SIGKILL does not empty the disk's cache, so this says nothing of fsync: that a commit waits for the disk is SQLite's
 synchronous=FULL.
 
-    python -m bench.crash --bundle DIR [--changes 10000] [--kills 50] [--torn 5] [--json FILE]
+    python -m bench.live.crash --bundle DIR [--changes 10000] [--kills 50] [--torn 5] [--json FILE]
 """
 
 import argparse
@@ -328,7 +328,7 @@ def crash(
 def main() -> int:
     """Returns 0 where nothing was lost and nothing half applied, else 1."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.crash", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.live.crash", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--bundle", type=Path, required=True, help="to serve")
     parser.add_argument("--changes", type=int, default=10_000, help="acknowledged in all (default: %(default)s)")

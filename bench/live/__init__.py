@@ -1,0 +1,1 @@
+"""Measurements of a server whose model changes while it answers."""
