@@ -9,8 +9,8 @@ import numpy as np
 from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.faiss_library import faiss
+from holdfast.model.mapped_vectors import BLOCK
 from holdfast.model.retrieval.base import Bank, check_bank, padded, places_of, refuse_misfit
-from holdfast.model.retrieval.vectors import BLOCK
 
 AGAIN = "rebuild it with holdfast index"
 

@@ -13,9 +13,9 @@ import numpy as np
 from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.faiss_library import faiss
+from holdfast.model.mapped_vectors import BLOCK, refuse_large_export
 from holdfast.model.prototypes import ClassPrototypes
 from holdfast.model.retrieval.base import Bank, check_bank, padded, places_of, refuse_misfit
-from holdfast.model.retrieval.vectors import BLOCK, refuse_large_export
 
 LINKS = 32
 """Of each exemplar in the graph; twice as many on its lowest level."""

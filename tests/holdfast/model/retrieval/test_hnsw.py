@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from holdfast.errors import BundleError, ContractMismatchError
-from holdfast.model.retrieval import vectors
+from holdfast.model import mapped_vectors as vectors
 from holdfast.model.retrieval.base import Bank, Summarised, nearest
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.retrieval.hnsw import HnswIndex

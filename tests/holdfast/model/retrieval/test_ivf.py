@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.errors import BundleError, ContractMismatchError
-from holdfast.model.retrieval import vectors
+from holdfast.model import mapped_vectors as vectors
 from holdfast.model.retrieval.base import DECIMALS, SPARE, Bank, Summarised, nearest
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.retrieval.ivf import IvfIndex
