@@ -71,7 +71,7 @@ COMMANDS = {
     ),
     "serve": Command(
         "serve a bundle over gRPC until SIGTERM",
-        "holdfast serve --bundle runs/digits",
+        "holdfast serve runs/digits",
         "holdfast.server.__main__",
         "serve",
         ("onnxruntime", "faiss", "grpc", "uvloop", "prometheus_client", "pydantic_settings"),

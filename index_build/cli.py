@@ -17,14 +17,17 @@ from holdfast.bundle.reader import EXEMPLARS, read_manifest
 from holdfast.bundle.threat_model import ball
 from holdfast.console import Console
 from holdfast.exit_status import GOES_ON, exit_status, explain_statuses
+from holdfast.flags import whole_number
 from holdfast.index_build.build import build_index
 from holdfast.index_build.calibrate import recalibrate
+from holdfast.index_build.canary import IMAGES
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.options import IndexBuildError
 from holdfast.intervals import Rate
 from holdfast.model.credibility import COVERAGE
 from holdfast.model.device_choice import DeviceChoice
 from holdfast.model.index_choice import AUTO
+from holdfast.model.resolution import describe_resolution
 from holdfast.model.retrieval.table import RETRIEVERS
 
 ABOUT = """\
@@ -75,6 +78,7 @@ def run(options: argparse.Namespace, command: str) -> None:
         half=options.half,
         hardening=_hardening(options),
         choose_vote=options.choose_vote,
+        canary=options.canary,
         command=command,
     )
     _print_summary(options.bundle, record, read_manifest(options.bundle))
@@ -92,11 +96,11 @@ def _parser() -> argparse.ArgumentParser:
         "--data-dir", type=Path, metavar="DIR", help="where the labelled set lies, if not where the trainer found it"
     )
     parser.add_argument(
-        "--batch-size", type=int, default=256, metavar="N", help="images embedded at once (default: %(default)s)"
+        "--batch-size", type=whole_number(1), default=256, metavar="N", help="images embedded at once (default: %(default)s)"
     )
     parser.add_argument(
         "--threads",
-        type=int,
+        type=whole_number(1),
         default=len(os.sched_getaffinity(0)),
         metavar="N",
         help="threads of ONNX Runtime (default: the cores this process may use, %(default)s)",
@@ -114,8 +118,20 @@ def _parser() -> argparse.ArgumentParser:
         help="only calibrate credibility again, by the index that is there: on the images of calibration.npz, or where the"
         " bundle has none yet, on the calibration part of its labelled set",
     )
+    _add_canary(parser)
     _add_index_options(parser)
     return parser
+
+
+def _add_canary(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--canary",
+        type=int,
+        default=IMAGES,
+        metavar="N",
+        help="put at most N images of the test part into the bundle, clean and attacked, with the answers that it gives: a"
+        " server tries them before it serves the bundle; 0 puts none in (default: %(default)s)",
+    )
 
 
 def _add_index_options(parser: argparse.ArgumentParser) -> None:
@@ -190,7 +206,10 @@ def _print_summary(directory: Path, record: IndexRecord, manifest: Manifest) -> 
         table.add_row("hardened", f"{attacked:,} of the exemplars are attacked images")
     table.add_row("disagree with their neighbours", f"{record.disagreement_ratio:.2%} (flagged, kept)")
     table.add_row(*_calibration_row(manifest))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    bundle = shlex.quote(str(directory))
+    console.print(f"next: holdfast evaluate {bundle}    or: holdfast serve {bundle}")
 
 
 def _print_calibration(directory: Path, manifest: Manifest) -> None:
@@ -203,5 +222,8 @@ def _calibration_row(manifest: Manifest) -> tuple[str, str]:
     calibration = manifest.calibration
     if calibration is None:
         return "credibility", "not calibrated: the set has no calibration part"
-    covered = f"{calibration.coverage:.1%} of {len(calibration.nonconformity)} held-out images"
-    return "abstains below credibility", f"{calibration.abstain_below:.3f} (answers {covered})"
+    images = len(calibration.nonconformity)
+    covered = f"{calibration.coverage:.1%} of {images} held-out images"
+    warning = describe_resolution(images)
+    said = f"{calibration.abstain_below:.3f} (answers {covered})" + (f"\nwarning: {warning}" if warning else "")
+    return "abstains below credibility", said

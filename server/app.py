@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,9 @@ from holdfast.server.versions.loading import LoadedVersion
 from holdfast.server.versions.manager import VersionManager
 from holdfast.server.versions.swap import StandsStill
 from holdfast.server.versions.watcher import VersionWatcher
+from holdfast.waiting import waiting
+
+log = logging.getLogger(__name__)
 
 
 class ServedApp:
@@ -143,7 +147,8 @@ class App(ServedApp):
         self._server.listen()
         self._endpoint = MetricsEndpoint(self.metrics.registry, self.settings.host, self.settings.metrics_port)
         self._engine.start()
-        await self._server.start()
+        with waiting(log, "warming up every size of batch"):
+            await self._server.start()
         await self._start_admin()
         self._watcher.start()
         self._write_ports(self.address)

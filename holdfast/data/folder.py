@@ -44,7 +44,7 @@ def read(
     skipped = _refuse_unreadable(unreadable, len(files), skip=skip_unreadable)
     empty = [name for label, name in enumerate(listing.class_names) if label not in set(train.labels.tolist())]
     if empty:
-        raise DataError(f"{directory}: no readable training images of {', '.join(empty)}")
+        raise DataError(f"{listing.title}: no readable training images of {', '.join(empty)}")
     return Splits(train, held, test, drawn=len(rows[1]), notes=(*listing.describe(rows), *skipped))
 
 

@@ -116,9 +116,12 @@ class Mirror:
 
     def _mirror_some(self) -> bool:
         """Write the oldest changes that are not there. Returns whether there were any."""
-        class_names, size = self._current()
         rows = sorted(self._journal.rows_since(self._state.sequence), key=lambda row: row.revision)
+        class_names, size = self._current()
         if not rows:
+            # A change is durable, and mirrored, a moment before it is served and counted.
+            if (class_names, size) != (self._state.class_names, self._state.rows):
+                self._record(self._state.sequence, class_names, size)
             return False
         # Whole changes: rows of one have one revision.
         last = rows[min(ROWS_AT_ONCE, len(rows)) - 1].revision

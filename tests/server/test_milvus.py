@@ -223,9 +223,9 @@ async def test_one_server_writes_and_others_follow(milvus: MilvusProcess, tmp_pa
             await run.store.relabel({7: "yellow"}, "two", ANNA)
             await run.store.delete([3], "three", ANNA)
             written = run.model.classifier.classify(yellow[:1]).neighbours
-            await asyncio.to_thread(wait_for, lambda: reader.current.description.exemplars_revision == 3, 60)
-        assert reader.current.description.class_names == (*COLOURS, "yellow")
-        assert reader.current.description.exemplars == 65
+            described = lambda: reader.current.description  # noqa: E731
+            await asyncio.to_thread(wait_for, lambda: (described().exemplars_revision, described().exemplars) == (3, 65), 60)
+        assert described().class_names == (*COLOURS, "yellow")
 
         def follows() -> bool:
             answers = reader.current.classifier.classify(yellow[:1])

@@ -29,26 +29,26 @@ def list_images(path: Path, *, skip_unusable: bool = False) -> ImageListing:
         DataError: there is nothing at `path`, or it is laid out in no way that is known; the message says what was found.
 
     """
-    left_out = LeftOut()
+    left_out, title = LeftOut(), printable(str(path))
     unusable: list[tuple[bytes, str]] = []
     if path.is_dir():
-        layout = find_layout(path, read_tree(path, left_out, unusable), left_out)
+        layout = find_layout(title, read_tree(path, left_out, unusable), left_out)
         root, rows, class_names, how = path, ImageRows.pack(layout.rows()), layout.class_names, layout.how
     elif path.is_file() and path.suffix.lower() in TABLES:
         table = read_table(path)
         root, rows, class_names, how = path.parent, table.rows, table.class_names, "table"
         unusable = table.unusable
     elif path.is_file():
-        raise DataError(f"{printable(str(path))} is a file: unpack it if it is an archive, and name a folder or a .csv table")
+        raise DataError(f"{title} is a file: unpack it if it is an archive, and name a folder or a .csv table")
     else:
-        raise DataError(f"there is no {printable(str(path))}: name a folder of class folders (--data-dir), or a .csv table")
+        raise DataError(f"there is no {title}: name a folder of class folders (--data-dir), or a .csv table")
     if unusable and not skip_unusable:
         named = [f"{printable(name)} {reason}" for name, reason in unusable[:NAMED]]
         more = [f"and {len(unusable) - NAMED:,} more"] if len(unusable) > NAMED else []
         raise DataError(
-            "\n  ".join([f"{printable(str(path))}: {len(unusable):,} files cannot be read as images:", *named, *more])
+            "\n  ".join([f"{title}: {len(unusable):,} files cannot be read as images:", *named, *more])
             + "\nRemove or convert them, or leave them out by --skip-unreadable."
         )
     for name, _ in unusable:
         left_out.add("files that cannot be read as images", name)
-    return ImageListing.of(root, rows, class_names=class_names, how=how, left_out=left_out, unusable=unusable)
+    return ImageListing.of(title, root, rows, class_names=class_names, how=how, left_out=left_out, unusable=unusable)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from holdfast.data.labelled import DataError
 from holdfast.data.listing.left_out import LeftOut
@@ -31,15 +30,15 @@ class Layout:
                 yield path, label, part
 
 
-def find_layout(directory: Path, top: Folder, left_out: LeftOut) -> Layout:
-    """Find parts and classes in a folder's tree.
+def find_layout(title: str, top: Folder, left_out: LeftOut) -> Layout:
+    """Find parts and classes in a folder's tree; `title` is its name for messages.
 
     Raises:
         DataError: they cannot be told, or there are fewer than two classes.
 
     """
     root = _unwrapped(top)
-    where = Path(directory, printable(root.path)) if root.path else directory
+    where = f"{title.rstrip('/')}/{printable(root.path)}" if root.path else title
     if root.images:
         left_out.add("images that lie outside of all class folders", join_name(root), len(root.images))
     _leave_empty(root, left_out)
@@ -64,7 +63,7 @@ def _unwrapped(folder: Folder) -> Folder:
     return folder
 
 
-def _parts(where: Path, root: Folder, left_out: LeftOut) -> dict[Part, Folder]:
+def _parts(where: str, root: Folder, left_out: LeftOut) -> dict[Part, Folder]:
     """Return the folders of the parts, none if there are only classes."""
     named = parts_among(folder.name for folder in root.filled)
     held = [folder for folder in root.filled if folder.name in named and folder.filled]
@@ -93,7 +92,7 @@ def _parts(where: Path, root: Folder, left_out: LeftOut) -> dict[Part, Folder]:
     return found
 
 
-def _of_parts(where: Path, parts: dict[Part, Folder], left_out: LeftOut) -> Layout:
+def _of_parts(where: str, parts: dict[Part, Folder], left_out: LeftOut) -> Layout:
     train = _unwrapped(parts[Part.TRAIN])
     classes = [folder.name for folder in train.filled]
     labels = {name: label for label, name in enumerate(classes)}
@@ -122,7 +121,7 @@ def _label(labels: dict[bytes, int], name: bytes) -> int | None:
     return alike[0] if len(alike) == 1 else None
 
 
-def _of_classes(where: Path, root: Folder) -> Layout:
+def _of_classes(where: str, root: Folder) -> Layout:
     classes = root.filled
     names = tuple(printable(folder.name) for folder in classes)
     below = [{folder: part_named(folder.name) for folder in held.filled} for held in classes]
@@ -151,7 +150,7 @@ def _names(folders: Iterable[Folder]) -> str:
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
-def _one_class(where: Path, root: Folder, layout: Layout) -> str:
+def _one_class(where: str, root: Folder, layout: Layout) -> str:
     found = f"one class folder with images, {layout.class_names[0]}/" if layout.class_names else "no class folders with images"
     loose = f", and {len(root.images):,} images in no class folder" if root.images else ""
     return (

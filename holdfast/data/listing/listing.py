@@ -25,6 +25,7 @@ Rows = NDArray[np.int64]
 class ImageListing:
     """Image files with their labels.
 
+    title: the folder or table as it is printed.
     root: the folder that names are relative to.
     names: of the files [N].
     labels: int64 [N].
@@ -35,6 +36,7 @@ class ImageListing:
     unusable: names and faults of what is meant to be an image and cannot be one.
     """
 
+    title: str
     root: Path
     names: PackedNames
     labels: Rows
@@ -47,6 +49,7 @@ class ImageListing:
     @classmethod
     def of(
         cls,
+        title: str,
         root: Path,
         rows: ImageRows,
         *,
@@ -65,8 +68,8 @@ class ImageListing:
         names, labels, parts = rows.names.take(kept), rows.labels[kept], rows.parts[kept]
         present = np.bincount(labels[parts == Part.TRAIN], minlength=len(class_names))
         if bare := [class_names[label] for label in np.flatnonzero(present == 0)[:10]]:
-            raise DataError("\n".join([f"{root}: no training images remain of {', '.join(bare)}", *left_out.lines()]))
-        return cls(root, names, labels, parts, class_names, how, left_out, unusable)
+            raise DataError("\n".join([f"{title}: no training images remain of {', '.join(bare)}", *left_out.lines()]))
+        return cls(title, root, names, labels, parts, class_names, how, left_out, unusable)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -100,7 +103,7 @@ class ImageListing:
             for part, rows, held in zip(Part, split, drawn, strict=True)
         ]
         absent = len(self.class_names) - len(np.unique(self.labels[split[Part.TEST]]))
-        lines = [f"{self.how}: {len(self.class_names):,} classes, {len(self):,} images: {', '.join(parts)}"]
+        lines = [f"{self.title}: {self.how}: {len(self.class_names):,} classes, {len(self):,} images: {', '.join(parts)}"]
         if absent:
             lines.append(f"the test part has no images of {absent:,} classes")
         return lines + self.left_out.lines()

@@ -63,9 +63,13 @@ def read_table(path: Path) -> Table:
 
     rows = ImageRows.pack(usable())
     if faults:
-        raise DataError("\n  ".join([f"{path}: {len(faults):,} rows cannot be used:", *faults[:NAMED], *_more(faults)]))
+        raise DataError(
+            "\n  ".join([f"{printable(str(path))}: {len(faults):,} rows cannot be used:", *faults[:NAMED], *_more(faults)])
+        )
     if len(labels) < 2:
-        raise DataError(f"{path} has {len(labels)} classes in its column of labels: a classifier needs at least two")
+        raise DataError(
+            f"{printable(str(path))} has {len(labels)} classes in its column of labels: a classifier needs at least two"
+        )
     names = sorted(labels)
     place = np.argsort([labels[name] for name in names])
     return Table(tuple(map(printable, names)), ImageRows(rows.names, place[rows.labels], rows.parts), unusable)
@@ -108,7 +112,7 @@ def _columns(path: Path, header: Sequence[str]) -> tuple[int, int, int | None]:
     if path_at is None or label_at is None:
         shown = printable(", ".join(header)[:200])
         raise DataError(
-            f"{path}: the first line must name the columns path and label (and split, if there is one), not {shown}"
+            f"{printable(str(path))}: the first line must name the columns path and label (and maybe split), not {shown}"
         )
     return path_at, label_at, split_at
 
@@ -128,7 +132,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
                 cells = [row[at].strip() if at is not None and at < len(row) else "" for at in (path_at, label_at, split_at)]
                 yield reader.line_num, cells[0], cells[1], None if split_at is None else cells[2]
         except csv.Error as error:
-            raise DataError(f"{path}, line {reader.line_num}: {error}") from error
+            raise DataError(f"{printable(str(path))}, line {reader.line_num}: {error}") from error
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
@@ -147,7 +151,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
                 texts = [_text(cell) for cell in cells]
                 yield number, texts[0], texts[1], texts[2] if len(texts) == 3 else None
     except (ArrowException, OSError) as error:
-        raise DataError(f"{path} is no Parquet table that can be read: {error}") from error
+        raise DataError(f"{printable(str(path))} is no Parquet table that can be read: {error}") from error
 
 
 def _text(cell: object) -> str:

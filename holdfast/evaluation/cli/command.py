@@ -80,7 +80,8 @@ def show_table(config: EvaluateConfig, evaluation: Evaluation, console: Console)
     console.print(quick_table(read_manifest(config.bundle).name, evaluation))
     if config.record:
         record(config.bundle, evaluation)
-        console.print(f"recorded in {config.bundle}/manifest.json", highlight=False)
+        console.print(f"recorded in {config.bundle}/manifest.json")
+    console.print(f"next: holdfast serve {shlex.quote(str(config.bundle))}")
     return DONE
 
 

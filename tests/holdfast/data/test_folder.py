@@ -107,7 +107,10 @@ def test_how_a_folder_was_read_is_said_in_a_line(tmp_path, capsys):
     fill(tmp_path / "Test", ["a"], 4, seed=50)
     data.load("folder", directory=tmp_path)
     said = capsys.readouterr().err
-    assert "Test/ and Training/ of class folders: 2 classes, 44 images: 36 train, 4 calibration (drawn), 4 test" in said
+    assert (
+        f"{tmp_path}: Test/ and Training/ of class folders: 2 classes, 44 images: 36 train, 4 calibration (drawn), 4 test"
+        in said
+    )
     assert "the test part has no images of 1 classes" in said
 
 
