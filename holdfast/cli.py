@@ -86,6 +86,20 @@ COMMANDS = {
         options=(("program", "holdfast"),),
         before=("classify",),
     ),
+    "exemplars": Command(
+        "add, look at and take out the labelled images of a running server",
+        "holdfast exemplars add photos/",
+        "holdfast.client.admin.commands",
+        "serve",
+        ("grpc", "grpc_status"),
+    ),
+    "versions": Command(
+        "show and change which version of the bundle a running server answers with",
+        "holdfast versions reload",
+        "holdfast.client.admin.versions",
+        "serve",
+        ("grpc", "grpc_status"),
+    ),
     "bundle": Command(
         "verify a bundle and say what it is, or copy it",
         "holdfast bundle check runs/digits",

@@ -26,7 +26,6 @@ from holdfast.server.store.judging.recent import RecentAnswers
 from holdfast.server.store.store import ExemplarStore
 from holdfast.server.versions.loading import LoadedVersion
 from holdfast.server.versions.manager import VersionManager
-from holdfast.server.versions.swap import StandsStill
 from holdfast.server.versions.watcher import VersionWatcher
 from holdfast.waiting import waiting
 
@@ -46,7 +45,7 @@ class ServedApp:
     ) -> None:
         self.settings, self.holder, self.metrics, self.store = settings, holder, metrics, store
         self._endpoint: MetricsEndpoint | None = None
-        self.versions = VersionManager(settings, holder, metrics, first, StandsStill() if store is not None else None)
+        self.versions = VersionManager(settings, holder, metrics, first, store)
         self._admin = AdminServer(settings, holder, metrics, store, self.versions) if settings.offers_admin else None
         self._follower = SharedFollower(holder) if store is None else None
         self._recent = RecentAnswers() if store is not None and settings.judge else None

@@ -78,6 +78,7 @@ class IndexedSet(Record):
     test_images: int = Field(ge=0)
     calibration: int = Field(ge=0)
     seed: int
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1)
     merged: bool = False
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.reader import read_manifest
 from holdfast.bundle.writer import BundleWriter
-from holdfast.data import LabelledImages, Splits, load_recorded
-from holdfast.errors import HoldfastError
+from holdfast.data import LabelledImages, Splits, load_verified
 from holdfast.evaluation.result import Evaluation
 
 
@@ -16,21 +15,13 @@ def unseen_images(manifest: Manifest, directory: Path | None = None) -> Labelled
 
 
 def recorded_splits(manifest: Manifest, directory: Path | None = None) -> Splits:
-    """The data set that a bundle was made from, split as it was then.
+    """The data set that a bundle's exemplars are of, split as it was then; see `holdfast.data.load_verified`.
 
     Raises:
-        DataError: the set is not there.
-        HoldfastError: it is there, but not the one the encoder was trained on: test images may be among its exemplars.
+        DataError: the set is not there, or it is another one: test images may be among the exemplars.
 
     """
-    source = manifest.training.data
-    splits = load_recorded(manifest, directory)
-    if splits.sha256 != source.sha256:
-        raise HoldfastError(
-            f"the {source.name} images here have sha256 {splits.sha256}, the bundle was trained on {source.sha256};"
-            " name the directory of the right ones by --data-dir"
-        )
-    return splits
+    return load_verified(manifest, directory)
 
 
 def record(directory: Path, evaluation: Evaluation) -> None:

@@ -89,6 +89,7 @@ def test_a_bundle_is_completed_and_serves(bundle, digits, capsys):
         "canary.npz",
         "encoder.onnx",
         "exemplars.npz",
+        "flagged.csv",
         "gradient.onnx",
         "index.faiss",
         "manifest.json",

@@ -44,7 +44,7 @@ class ProbedMargin:
     def __str__(self) -> str:
         return f"margin in {self.probes} of {len(self.centroids)} cells, tau {self.tau:g}"
 
-    def __call__(self, victim: Victim, _pixels: Tensor, labels: Tensor) -> Loss:
+    def __call__(self, victim: Victim, pixels: Tensor, labels: Tensor) -> Loss:  # noqa: ARG002 - the protocol's
         """What PGD maximises for clean pixels [N, 3, H, W] of classes `labels` [N]: [N, 3, H, W] -> [N]."""
         soft = victim.surrogate.at(self.tau)
         centroids = self.centroids.to(victim.device)

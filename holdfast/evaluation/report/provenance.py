@@ -33,7 +33,7 @@ LIBRARIES = (
 def subject_of(bundle: Bundle) -> Subject:
     """An open bundle in the words of its manifest."""
     manifest, directory = bundle.manifest, bundle.directory
-    training = manifest.training
+    training, indexed = manifest.training, manifest.index.data if manifest.index else None
     return Subject(
         name=manifest.name,
         encoder=training.encoder,
@@ -53,8 +53,8 @@ def subject_of(bundle: Bundle) -> Subject:
         vote=describe_vote(manifest.vote),
         abstain_below=manifest.calibration.abstain_below if manifest.calibration else None,
         class_names=manifest.class_names,
-        data=training.data.name,
-        data_sha256=training.data.sha256,
+        data=indexed.data if indexed else training.data.name,
+        data_sha256=indexed.sha256 if indexed else training.data.sha256,
     )
 
 

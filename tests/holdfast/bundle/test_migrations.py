@@ -14,6 +14,7 @@ from holdfast.bundle.__main__ import main
 from holdfast.bundle.manifest import SCHEMA_VERSION
 from holdfast.bundle.migrations import migrated
 from holdfast.errors import SchemaMismatchError
+from holdfast.model.preprocess import MAX_PIXELS
 from tests.holdfast.bundle.tiny import images_of
 
 # As python -m index_build wrote it before the manifest named the kind of its index.
@@ -52,6 +53,7 @@ def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], re
         | written["index"],
         "calibration": written["calibration"] | {"nonconformity": shares},
         "uncalibrated": None,
+        "training": written["training"] | {"data": {"max_pixels": MAX_PIXELS} | written["training"]["data"]},
     }
     assert json.loads(manifest.to_json()) == expected
     assert (capfd.readouterr(), list(recwarn)) == (("", ""), [])

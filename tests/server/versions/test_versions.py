@@ -304,7 +304,8 @@ def test_twenty_reloads_under_load_fail_no_call_and_keep_no_memory(
             resident.append(process.metric("process_resident_memory_bytes", **engine))
     assert outcomes(process) == (20, 0, 0)
     assert process.metric("holdfast_model_version") == 21
-    assert resident[-1] <= 1.05 * resident[1]
+    # One model kept at each reload would more than double it. How near it stays is measured by bench.live.reload.
+    assert resident[-1] <= 1.25 * resident[1]
 
 
 def test_nothing_to_serve_is_one_sentence(tmp_path: Path, tiny_bundle: Path) -> None:
