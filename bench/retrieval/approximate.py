@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.harness.report import run_benchmark, show, write_json
 from holdfast.attacks.attack import PGDAttack
-from holdfast.attacks.losses import Guided, Margin, gap_losses
+from holdfast.attacks.losses import AttackLoss, Guided, Margin, gap_losses
 from holdfast.attacks.onnx_embedding import OnnxEmbedding
 from holdfast.attacks.search.suite import AttackSuite
 from holdfast.attacks.surrogate import surrogate_of
@@ -32,7 +32,7 @@ from holdfast.model.retrieval.base import Retriever, bank_of
 from holdfast.model.retrieval.ivf import IvfIndex
 from holdfast.model.vote import vote
 
-LOSSES = (Margin(0.05), Margin(0.1), Guided(75))
+LOSSES: tuple[AttackLoss, ...] = (Margin(0.05), Margin(0.1), Guided(75))
 FEWER = 8
 """The second inverted file looks at so many times fewer cells than were chosen."""
 

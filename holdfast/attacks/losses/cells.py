@@ -70,4 +70,4 @@ def gap_losses(index: Retriever) -> tuple[AttackLoss, ...]:
 
 def _cells_of(soft: TorchSoftKNN, centroids: Tensor) -> Tensor:
     """The cell of each exemplar of a bank: int64 [M]."""
-    return torch.cat([(part @ centroids.T).argmax(1) for part in soft.bank.split(BLOCK)])
+    return torch.cat([(part @ centroids.T).argmax(1) for part in torch.split(soft.bank, BLOCK)])
