@@ -41,6 +41,7 @@ def build_index(
     half: bool = False,
     hardening: Hardening | None = None,
     choose_vote: bool = False,
+    prior_correction: float | None = None,
     canary: int = 0,
     command: str = "index_build.build_index",
     quiet: bool = False,
@@ -62,6 +63,7 @@ def build_index(
         half: likewise.
         hardening: likewise.
         choose_vote: likewise.
+        prior_correction: likewise.
         canary: likewise.
         command: likewise.
         quiet: likewise.
@@ -81,6 +83,7 @@ def build_index(
         half=half,
         hardening=hardening,
         choose_vote=choose_vote,
+        prior_correction=prior_correction,
         canary=canary,
         command=command,
         quiet=quiet,

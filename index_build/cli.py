@@ -84,6 +84,7 @@ def _index_options(options: argparse.Namespace, command: str, bundle: Path | Non
         half=options.half,
         hardening=_hardening(options, bundle),
         choose_vote=options.choose_vote,
+        prior_correction=options.prior_correction,
         processes=options.processes,
         ray=options.launcher == "ray",
         canary=options.canary,

@@ -66,6 +66,7 @@ def index_parser() -> argparse.ArgumentParser:
     _add_set(parser)
     _add_classes(parser)
     _add_index(parser)
+    _add_correction(parser)
     return parser
 
 
@@ -78,6 +79,7 @@ def merge_parser() -> argparse.ArgumentParser:
     _add_computing(parser)
     _add_classes(parser)
     _add_index(parser)
+    _add_correction(parser)
     return parser
 
 
@@ -235,4 +237,14 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="choose the number of neighbours and the temperature on the calibration images: of the votes that the surrogate"
         " of attacks agrees with, the one of the best mean of clean and attacked accuracy; minutes, as images are attacked",
+    )
+
+
+def _add_correction(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--prior-correction",
+        type=float,
+        metavar="GAMMA",
+        help="divide each vote by the frequency of its class among the exemplars to this power, 0 to 1: rare classes are"
+        " answered more often, common ones less (docs/tried.md; default: as the bundle's vote has it, 0 of a new one)",
     )
