@@ -22,7 +22,7 @@ from holdfast.index_build.harden import read_all
 from holdfast.index_build.options import IndexBuildError, IndexOptions
 from holdfast.index_build.streaming.progress import progress
 from holdfast.model.answers import Floats, Ints, Neighbours
-from holdfast.model.index_choice import IndexChoice, choose_index
+from holdfast.model.retrieval.approximate.choice import IndexChoice, choose_index
 from holdfast.model.retrieval.base import Bank
 from holdfast.model.retrieval.table import StoredRetriever, build_retriever, retriever_kind, writers_of
 from holdfast.model.vote import vote

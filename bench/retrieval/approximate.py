@@ -27,9 +27,9 @@ from holdfast.evaluation.victim import served
 from holdfast.intervals import Rate
 from holdfast.model.answers import Ints, Neighbours
 from holdfast.model.classifier import Classifier
-from holdfast.model.index_choice import choose_index
+from holdfast.model.retrieval.approximate.choice import choose_index
+from holdfast.model.retrieval.approximate.ivf import IvfIndex
 from holdfast.model.retrieval.base import Retriever, bank_of
-from holdfast.model.retrieval.ivf import IvfIndex
 from holdfast.model.vote import vote
 
 LOSSES: tuple[AttackLoss, ...] = (Margin(0.05), Margin(0.1), Guided(75))

@@ -14,10 +14,10 @@ import numpy as np
 from bench.harness.report import Spread
 from holdfast.intervals import Rate
 from holdfast.model.answers import Floats, Ints, Neighbours
-from holdfast.model.index_choice import TARGET, answers_of, tune
+from holdfast.model.retrieval.approximate.choice import TARGET, answers_of, tune
+from holdfast.model.retrieval.approximate.ivf import IvfIndex
 from holdfast.model.retrieval.base import Bank, Retriever, nearest
 from holdfast.model.retrieval.flat import FlatIndex
-from holdfast.model.retrieval.ivf import IvfIndex
 from holdfast.model.retrieval.table import open_retriever, retriever_kind, writers_of
 from holdfast.model.vote import VoteParameters, vote
 

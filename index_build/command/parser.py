@@ -12,7 +12,7 @@ from holdfast.flags import whole_number
 from holdfast.index_build.canary import IMAGES
 from holdfast.model.credibility import COVERAGE
 from holdfast.model.device_choice import DeviceChoice
-from holdfast.model.index_choice import AUTO
+from holdfast.model.retrieval.approximate.choice import AUTO
 from holdfast.model.retrieval.table import RETRIEVERS
 
 ABOUT = """\

@@ -17,8 +17,8 @@ from holdfast.index_build.calibrate import recalibrate
 from holdfast.index_build.cli import main
 from holdfast.index_build.streaming import parts
 from holdfast.model.encoder.onnx import OnnxEncoder
+from holdfast.model.retrieval.approximate.ivf import IvfIndex
 from holdfast.model.retrieval.flat import FlatIndex
-from holdfast.model.retrieval.ivf import IvfIndex
 from holdfast.model.retrieval.table import RETRIEVERS
 from holdfast.model.vote import VoteParameters
 from tests import bundles, kinds
@@ -126,7 +126,7 @@ def test_auto_takes_what_fits_and_says_why(bundle, digits, monkeypatch, capsys):
     record = read_manifest(bundle).index
     assert (record.kind, record.vote_agreement) == ("flat", None)
     assert record.reason in " ".join(capsys.readouterr().out.replace("│", " ").split())
-    monkeypatch.setattr("holdfast.model.index_choice.FLAT_PRODUCTS", 1000)
+    monkeypatch.setattr("holdfast.model.retrieval.approximate.choice.FLAT_PRODUCTS", 1000)
     large = build_index(bundle, digits, kind="auto", half=True, quiet=True)
     assert large.kind == "hnsw"
     opened = Bundle.open(bundle)

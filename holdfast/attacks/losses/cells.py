@@ -13,8 +13,8 @@ from torch import Tensor
 from holdfast.attacks.losses.base import AttackLoss, Loss
 from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.victim import Victim
+from holdfast.model.retrieval.approximate.ivf import IvfIndex
 from holdfast.model.retrieval.base import Retriever
-from holdfast.model.retrieval.ivf import IvfIndex
 
 TAUS = (0.05, 0.1)
 BLOCK = 8192

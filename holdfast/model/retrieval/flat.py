@@ -9,10 +9,10 @@ import numpy as np
 from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.faiss_library import faiss
-from holdfast.model.mapped_vectors import BLOCK
 from holdfast.model.retrieval.base import Bank, check_bank, padded, places_of, refuse_misfit
 
 AGAIN = "rebuild it with holdfast index"
+BLOCK = 65_536  # rows that are added at once
 
 
 class FlatIndex:

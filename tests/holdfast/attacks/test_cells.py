@@ -9,9 +9,9 @@ from holdfast.attacks.losses.cells import ProbedMargin
 from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.victim import Victim
 from holdfast.evaluation.suites import WHITE_BOX, Effort, SuiteOptions, costed_suite
+from holdfast.model.retrieval.approximate.ivf import IvfIndex
 from holdfast.model.retrieval.base import Bank, nearest
 from holdfast.model.retrieval.flat import FlatIndex
-from holdfast.model.retrieval.ivf import IvfIndex
 from tests.holdfast.model.retrieval.test_flat import unit
 
 LABELS = np.arange(2000) % 3

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from holdfast.model import index_choice as choice
 from holdfast.model.answers import Neighbours
-from holdfast.model.index_choice import answers_of, choose_index
+from holdfast.model.retrieval.approximate import choice
+from holdfast.model.retrieval.approximate.choice import answers_of, choose_index
 from holdfast.model.retrieval.base import Bank
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.vote import VoteParameters, vote

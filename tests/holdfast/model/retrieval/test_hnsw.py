@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from holdfast.errors import BundleError, ContractMismatchError
-from holdfast.model import mapped_vectors as vectors
+from holdfast.model.retrieval.approximate import vectors
+from holdfast.model.retrieval.approximate.hnsw import HnswIndex
 from holdfast.model.retrieval.base import Bank, Summarised, nearest
 from holdfast.model.retrieval.flat import FlatIndex
-from holdfast.model.retrieval.hnsw import HnswIndex
 from tests.holdfast.model.retrieval.test_flat import unit
 
 

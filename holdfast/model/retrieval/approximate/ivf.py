@@ -16,8 +16,8 @@ import numpy as np
 from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.faiss_library import faiss
-from holdfast.model.mapped_vectors import BLOCK, MappedVectors, best_of
 from holdfast.model.prototypes import ClassPrototypes
+from holdfast.model.retrieval.approximate.vectors import BLOCK, MappedVectors, best_of
 from holdfast.model.retrieval.base import Bank, check_bank, padded, places_of, refuse_misfit
 
 PROBES = 64

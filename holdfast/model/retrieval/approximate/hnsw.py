@@ -13,8 +13,8 @@ import numpy as np
 from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.faiss_library import faiss
-from holdfast.model.mapped_vectors import BLOCK, refuse_large_export
 from holdfast.model.prototypes import ClassPrototypes
+from holdfast.model.retrieval.approximate.vectors import BLOCK, refuse_large_export
 from holdfast.model.retrieval.base import Bank, check_bank, padded, places_of, refuse_misfit
 
 LINKS = 32
