@@ -27,7 +27,7 @@ class IndexOptions:
         device: where images are embedded and gradients taken; "auto" takes the GPU if it can, and says what it took. The index,
             which is verified, stays on the CPU.
         coverage: the least share of calibration images that the served vote answers, in (0, 1].
-        kind: of the index; one of holdfast.model.retrieval.table.RETRIEVERS, or holdfast.model.retrieval.approximate.choice.AUTO.
+        kind: of the index; one of holdfast.model.retrieval.table.RETRIEVERS, or AUTO.
         half: round embeddings to float16: half the file, and similarities that move by less than 5e-4.
         hardening: put attacked images in the place of some exemplars; see `index_build.harden`. It needs gradient.onnx.
         choose_vote: take the number of neighbours and the temperature that do best on the calibration part, clean and
