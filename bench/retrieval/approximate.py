@@ -38,7 +38,7 @@ FEWER = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Attacked:
+class AttackedIndex:
     """One index: clean and robust accuracy, clean answers that are the exact index's, images that the gap alone fooled."""
 
     index: str
@@ -65,7 +65,7 @@ def indexes(bundle: Bundle) -> list[Retriever]:
     return found
 
 
-def attack(bundle: Bundle, index: Retriever, test: LabelledImages, exact: Ints, *, steps: int, threads: int) -> Attacked:
+def attack(bundle: Bundle, index: Retriever, test: LabelledImages, exact: Ints, *, steps: int, threads: int) -> AttackedIndex:
     """Attack one index's answers."""
     manifest = bundle.manifest
     classifier = Classifier(
@@ -82,7 +82,7 @@ def attack(bundle: Bundle, index: Retriever, test: LabelledImages, exact: Ints, 
     outcome = suite(victim, test.images, test.labels, manifest.threat_model.model())
     right = outcome.clean_labels == test.labels
     n, named = len(right), {str(loss) for loss in gap}
-    return Attacked(
+    return AttackedIndex(
         str(index),
         Rate(int(right.sum()), n),
         Rate(int((right & ~outcome.success).sum()), n),
