@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from bench.harness.environment import add_device_flag, add_precision_flag, restart_with_one_thread
 from bench.harness.report import Spread, Target, run_benchmark, show, write_json
 from bench.harness.timing import times_a_second
+from holdfast.flags import positive, whole_number
 
 if TYPE_CHECKING:
     from holdfast.bundle.reader import Bundle
@@ -139,9 +140,9 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path, required=True, help="a complete bundle")
     add_device_flag(parser)
     add_precision_flag(parser)
-    parser.add_argument("--batch", type=int, default=256, help="images at once (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each turn (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each (default: %(default)s)")
+    parser.add_argument("--batch", type=whole_number(1), default=256, help="images at once (default: %(default)s)")
+    parser.add_argument("--seconds", type=positive, default=2.0, help="of each turn (default: %(default)s)")
+    parser.add_argument("--rounds", type=whole_number(2), default=7, help="turns of each (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     restart_with_one_thread("bench.engine")

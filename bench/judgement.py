@@ -94,13 +94,22 @@ class JudgedIndex:
     def __init__(self, snapshot: ModelSnapshot, recent: Answers | None, *, judged: bool = True) -> None:
         self.snapshot, self.recent, self.judged = snapshot, recent, judged
         self.judge, self.next_id = NeighbourJudge(), FIRST_ID
+        self.by_change = 0  # held back for what they change of recent answers
+        counts = np.bincount(bank_of(snapshot.classifier.retriever).labels)
+        self.counts = np.concatenate([counts, np.zeros(100, np.int64)])
 
     def add(self, embeddings: Floats, labels: Ints) -> NDArray[np.bool_]:
         """Add rows as one call does; which were held back: bool [n]."""
         ids = np.arange(self.next_id, self.next_id + len(labels))
         self.next_id += len(labels)
-        verdicts = self.judge(JudgedRows(embeddings, labels, ids), self.snapshot, self.recent) if self.judged else []
+        verdicts = (
+            self.judge(JudgedRows(embeddings, labels, ids, self.counts[labels]), self.snapshot, self.recent)
+            if self.judged
+            else []
+        )
+        self.by_change += sum("recent answers" in each.reason for each in verdicts)
         held = np.array([each.quarantine for each in verdicts] or [False] * len(labels))
+        np.add.at(self.counts, labels[~held], 1)
         self.snapshot = grown(self.snapshot, Changes(added=Bank(embeddings[~held], ids[~held], labels[~held])))
         return held
 
@@ -157,20 +166,21 @@ def unseen_of(config: JudgementBench) -> Unseen:
 def measured(unseen: Unseen, config: JudgementBench, rng: np.random.Generator) -> Iterator[tuple[str, NDArray[np.bool_], str]]:
     """Each kind of exemplar: its name, which were held back, and what became of it."""
     labels, classes = unseen.labels, len(unseen.snapshot.description.class_names)
-    yield "honest", added(unseen, labels), ""
-    yield "labels flipped at random", added(unseen, (labels + rng.integers(1, classes, len(labels))) % classes), ""
-    yield "labels flipped to the runner-up", added(unseen, runner_up(unseen.snapshot, unseen.embeddings, labels)), ""
+    yield "honest", *added(unseen, labels)
+    yield "labels flipped at random", *added(unseen, (labels + rng.integers(1, classes, len(labels))) % classes)
+    yield "labels flipped to the runner-up", *added(unseen, runner_up(unseen.snapshot, unseen.embeddings, labels))
     yield "bursts: 20 copies with noise of 4 levels", bursts(unseen, rng), ""
     for name, held in new_classes(unseen.snapshot, unseen.embeddings, labels):
         yield name, held, ""
     yield from slow_poison(unseen, config, rng)
 
 
-def added(unseen: Unseen, labels: Ints) -> NDArray[np.bool_]:
-    """Which of the images are held back under these labels, in calls of BATCH."""
+def added(unseen: Unseen, labels: Ints) -> tuple[NDArray[np.bool_], str]:
+    """Which of the images are held back under these labels, in calls of BATCH; and how many for what they change."""
     index = JudgedIndex(unseen.snapshot, unseen.recent)
     parts = [slice(start, start + BATCH) for start in range(0, len(labels), BATCH)]
-    return np.concatenate([index.add(unseen.embeddings[part], labels[part]) for part in parts])
+    held = np.concatenate([index.add(unseen.embeddings[part], labels[part]) for part in parts])
+    return held, f"{index.by_change} for what they change of recent answers"
 
 
 def runner_up(snapshot: ModelSnapshot, embeddings: Floats, labels: Ints) -> Ints:

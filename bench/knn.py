@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.harness.environment import restart_with_one_thread
 from bench.harness.report import Spread, Target, run_benchmark, show, write_json
 from bench.harness.timing import seconds_of
+from holdfast.flags import whole_number
 
 BOUND = 1.5
 
@@ -56,11 +57,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.knn", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=50_000, help="exemplars in the index (default: %(default)s)")
-    parser.add_argument("--dim", type=int, default=128, help="embedding dimension (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=128, help="queries per search (default: %(default)s)")
-    parser.add_argument("--k", type=int, default=75, help="neighbours (default: %(default)s)")
-    parser.add_argument("--pairs", type=int, default=40, help="measured pairs (default: %(default)s)")
+    parser.add_argument("--rows", type=whole_number(1), default=50_000, help="exemplars in the index (default: %(default)s)")
+    parser.add_argument("--dim", type=whole_number(1), default=128, help="embedding dimension (default: %(default)s)")
+    parser.add_argument("--batch", type=whole_number(1), default=128, help="queries per search (default: %(default)s)")
+    parser.add_argument("--k", type=whole_number(1), default=75, help="neighbours (default: %(default)s)")
+    parser.add_argument("--pairs", type=whole_number(2), default=40, help="measured pairs (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     restart_with_one_thread("bench.knn")

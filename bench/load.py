@@ -25,6 +25,7 @@ import numpy as np
 import uvloop
 from numpy.typing import NDArray
 
+from holdfast.flags import positive, whole_number
 from holdfast.protos.holdfast.v1 import holdfast_pb2, image_pb2
 
 CLASSIFY = "/holdfast.v1.HoldfastService/Classify"
@@ -121,10 +122,10 @@ def main() -> int:
         prog="python -m bench.load", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--address", required=True, help="host:port of the server")
-    parser.add_argument("--callers", type=int, default=64, help="concurrent callers (default: %(default)s)")
-    parser.add_argument("--connections", type=int, default=1, help="that they share (default: %(default)s)")
-    parser.add_argument("--images", type=int, default=1, help="in each call (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long to measure (default: %(default)s)")
+    parser.add_argument("--callers", type=whole_number(1), default=64, help="concurrent callers (default: %(default)s)")
+    parser.add_argument("--connections", type=whole_number(1), default=1, help="that they share (default: %(default)s)")
+    parser.add_argument("--images", type=whole_number(1), default=1, help="in each call (default: %(default)s)")
+    parser.add_argument("--seconds", type=positive, default=5.0, help="how long to measure (default: %(default)s)")
     options = parser.parse_args()
     load = uvloop.run(_measure(options.address, options))
     print(json.dumps(asdict(load)))

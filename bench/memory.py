@@ -21,6 +21,7 @@ from bench.harness.server_process import Server, running_server
 from bench.load import drive
 from holdfast.bundle.reader import read_manifest
 from holdfast.console import track
+from holdfast.flags import whole_number
 from holdfast.protos.holdfast.v1 import holdfast_pb2, image_pb2
 
 BOUND = 1.10
@@ -73,7 +74,7 @@ def main() -> int:
         prog="python -m bench.memory", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--bundle", type=Path, required=True, help="bundle to serve; the demo leaves one")
-    parser.add_argument("--requests", type=int, default=10_000, help="in all (default: %(default)s)")
+    parser.add_argument("--requests", type=whole_number(1), default=10_000, help="in all (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     parser.add_argument("flags", nargs="*", help="more flags of python -m server, after --")
     options = parser.parse_args()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from bench.harness.environment import restart_with_one_thread
 from bench.harness.report import Spread, run_benchmark, show, write_json
 from bench.harness.timing import seconds_of
+from holdfast.flags import whole_number
 
 if TYPE_CHECKING:
     from holdfast.bundle.reader import Bundle
@@ -36,8 +37,8 @@ def main() -> int:
     )
     parser.add_argument("--bundle", type=Path, default=Path("bundles/cifar10-small"), help="(default: %(default)s)")
     parser.add_argument("--address", help="of a Milvus server, with its options (default: one that is started here)")
-    parser.add_argument("--k", type=int, nargs="+", default=[75, 1000], help="neighbours (default: %(default)s)")
-    parser.add_argument("--pairs", type=int, default=10, help="measured pairs (default: %(default)s)")
+    parser.add_argument("--k", type=whole_number(1), nargs="+", default=[75, 1000], help="neighbours (default: %(default)s)")
+    parser.add_argument("--pairs", type=whole_number(2), default=10, help="measured pairs (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     restart_with_one_thread("bench.milvus")

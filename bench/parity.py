@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench.harness.environment import add_device_flag, add_precision_flag, restart_with_one_thread
 from bench.harness.report import Target, run_benchmark, show, write_json
+from holdfast.flags import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +67,7 @@ def main() -> int:
     parser.add_argument("--data-dir", type=Path, help="where its data set lies, if no longer where the manifest says")
     add_device_flag(parser)
     add_precision_flag(parser)
-    parser.add_argument("--batch", type=int, default=256, help="images at once (default: %(default)s)")
+    parser.add_argument("--batch", type=whole_number(1), default=256, help="images at once (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     restart_with_one_thread("bench.parity")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from bench.harness.environment import add_device_flag, restart_with_one_thread
 from bench.harness.report import Spread, run_benchmark, show, write_json
 from bench.harness.timing import seconds_of
+from holdfast.flags import whole_number
 
 if TYPE_CHECKING:
     from holdfast.model.encoder.device import Device
@@ -88,12 +89,18 @@ def main() -> int:
     )
     add_device_flag(parser)
     parser.add_argument(
-        "--rows", type=int, nargs="+", default=[50_000, 1_000_000], help="exemplars in the index (default: %(default)s)"
+        "--rows",
+        type=whole_number(1),
+        nargs="+",
+        default=[50_000, 1_000_000],
+        help="exemplars in the index (default: %(default)s)",
     )
-    parser.add_argument("--dim", type=int, default=128, help="embedding dimension (default: %(default)s)")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 128], help="queries per search (default: %(default)s)")
-    parser.add_argument("--k", type=int, default=75, help="neighbours (default: %(default)s)")
-    parser.add_argument("--times", type=int, default=10, help="measured searches of each (default: %(default)s)")
+    parser.add_argument("--dim", type=whole_number(1), default=128, help="embedding dimension (default: %(default)s)")
+    parser.add_argument(
+        "--batches", type=whole_number(1), nargs="+", default=[1, 128], help="queries per search (default: %(default)s)"
+    )
+    parser.add_argument("--k", type=whole_number(1), default=75, help="neighbours (default: %(default)s)")
+    parser.add_argument("--times", type=whole_number(2), default=10, help="measured searches of each (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     restart_with_one_thread("bench.scan")

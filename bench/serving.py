@@ -20,6 +20,7 @@ from bench.harness.report import Spread, Target, run_benchmark, show, write_json
 from bench.harness.server_process import running_server
 from bench.harness.timing import times_a_second
 from holdfast.errors import HoldfastError
+from holdfast.flags import positive, whole_number
 
 BOUND = 0.70
 
@@ -74,9 +75,9 @@ def main() -> int:
         prog="python -m bench.serving", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--bundle", type=Path, required=True, help="bundle to serve; the demo leaves one")
-    parser.add_argument("--callers", type=int, default=64, help="concurrent callers (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each (default: %(default)s)")
+    parser.add_argument("--callers", type=whole_number(1), default=64, help="concurrent callers (default: %(default)s)")
+    parser.add_argument("--seconds", type=positive, default=4.0, help="of each turn (default: %(default)s)")
+    parser.add_argument("--rounds", type=whole_number(2), default=5, help="turns of each (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     parser.add_argument("flags", nargs="*", help="more flags of python -m server, after --")
     options = parser.parse_args()

@@ -21,6 +21,7 @@ from holdfast.bundle.manifest import DataRecord, Manifest, ThreatModelRecord, Tr
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.sources import Sources
 from holdfast.bundle.writer import BundleWriter
+from holdfast.flags import whole_number
 from holdfast.model.credibility import calibrate_retriever
 from holdfast.model.preprocess import InputContract
 from holdfast.model.retrieval.base import Bank
@@ -150,7 +151,7 @@ def main() -> int:
     """Writes the bundle to the directory given."""
     parser = argparse.ArgumentParser(prog="python -m bench.synthetic", description="Write a synthetic bundle.")
     parser.add_argument("directory", type=Path, help="where to write it")
-    parser.add_argument("--exemplars-per-class", type=int, default=50, help="default: %(default)s")
+    parser.add_argument("--exemplars-per-class", type=whole_number(1), default=50, help="default: %(default)s")
     options = parser.parse_args()
     bundle = write_bundle(options.directory, exemplars_per_class=options.exemplars_per_class)
     print(f"{bundle.directory}: {bundle.index.size} exemplars of {len(bundle.class_names)} classes")

@@ -17,6 +17,7 @@ from pathlib import Path
 from bench.harness.environment import restart_with_one_thread
 from bench.harness.report import Spread, Target, run_benchmark, show, write_json
 from bench.training import PGD_STEPS, add_flags, encoder_named, noisy_images, training_config
+from holdfast.flags import whole_number
 
 BOUND = 0.8
 """Of what as many cores could do at best."""
@@ -45,7 +46,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.threads", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--threads", type=int, default=2, help="to compare with one (default: %(default)s)")
+    parser.add_argument("--threads", type=whole_number(1), default=2, help="to compare with one (default: %(default)s)")
     add_flags(parser)
     options = parser.parse_args()
     cores = len(os.sched_getaffinity(0))

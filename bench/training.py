@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from bench.harness.environment import add_device_flag, restart_with_one_thread
 from bench.harness.report import Spread, Target, run_benchmark, show, write_json
+from holdfast.flags import whole_number
 
 if TYPE_CHECKING:
     from holdfast.data import Splits
@@ -124,10 +125,10 @@ def noisy_images(images: int) -> "Splits":
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of every benchmark of the trainer."""
-    parser.add_argument("--width", type=int, default=48, help="of the encoder (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=256, help="images per step (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=10, help="steps in each half of a pair (default: %(default)s)")
-    parser.add_argument("--pairs", type=int, default=8, help="measured pairs (default: %(default)s)")
+    parser.add_argument("--width", type=whole_number(1), default=48, help="of the encoder (default: %(default)s)")
+    parser.add_argument("--batch", type=whole_number(1), default=256, help="images per step (default: %(default)s)")
+    parser.add_argument("--steps", type=whole_number(1), default=10, help="steps in each half of a pair (default: %(default)s)")
+    parser.add_argument("--pairs", type=whole_number(2), default=8, help="measured pairs (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
 
 

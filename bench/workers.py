@@ -17,6 +17,7 @@ from bench.harness.environment import add_device_flag, add_precision_flag, resta
 from bench.harness.report import run_benchmark, show, write_json
 from bench.harness.server_process import Server, running_server
 from holdfast.console import Progress
+from holdfast.flags import positive, whole_number
 
 
 @dataclass(frozen=True)
@@ -124,14 +125,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bundle", type=Path, required=True, help="a complete bundle")
     add_device_flag(parser)
     add_precision_flag(parser)
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 4, 8], help="of each server (default: %(default)s)")
-    parser.add_argument("--images", type=int, nargs="+", default=[1, 32, 256], help="in each call (default: %(default)s)")
-    parser.add_argument("--max-batch", type=int, default=256, help="of the servers (default: %(default)s)")
-    parser.add_argument("--in-flight", type=int, default=1024, help="images asked at a time (default: %(default)s)")
     parser.add_argument(
-        "--processes", type=int, default=max(1, cores // 3), help="that ask (default: a third of the cores, %(default)s)"
+        "--workers", type=whole_number(0), nargs="+", default=[0, 1, 4, 8], help="of each server (default: %(default)s)"
     )
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each (default: %(default)s)")
+    parser.add_argument(
+        "--images", type=whole_number(1), nargs="+", default=[1, 32, 256], help="in each call (default: %(default)s)"
+    )
+    parser.add_argument("--max-batch", type=whole_number(1), default=256, help="of the servers (default: %(default)s)")
+    parser.add_argument("--in-flight", type=whole_number(1), default=1024, help="images asked at a time (default: %(default)s)")
+    parser.add_argument(
+        "--processes",
+        type=whole_number(1),
+        default=max(1, cores // 3),
+        help="that ask (default: a third of the cores, %(default)s)",
+    )
+    parser.add_argument("--seconds", type=positive, default=4.0, help="of each (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     return parser
 

@@ -22,6 +22,7 @@ from holdfast.environment import AVX512, cpu_flags
 from holdfast.errors import HoldfastError
 from holdfast.evaluation import Evaluation
 from holdfast.exit_status import exit_status, explain_statuses
+from holdfast.flags import whole_number
 
 PROBES, PROBE_RATE = 12, "0.1"
 PROBE_SECONDS = 20.0
@@ -55,11 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="where bundles and picture go (%(default)s)")
-    parser.add_argument("--images", type=int, default=400, help="test images to attack (%(default)s, which is all)")
+    parser.add_argument("--images", type=whole_number(1), default=400, help="test images to attack (%(default)s, which is all)")
     parser.add_argument("--fresh", action="store_true", help="forget what an earlier run left in --out")
     flags = parser.parse_args(arguments)
-    if flags.images < 1:
-        parser.error(f"--images must be at least 1, not {flags.images}")
     again = "the same command uses again what is finished"
     return exit_status("demo", lambda: run(flags.out, flags.images, fresh=flags.fresh, console=Console()), again=again)
 

@@ -71,7 +71,7 @@ COMMANDS = {
     ),
     "serve": Command(
         "serve a bundle over gRPC until SIGTERM",
-        "holdfast serve --bundle runs/digits",
+        "holdfast serve runs/digits",
         "holdfast.server.__main__",
         "serve",
         ("onnxruntime", "faiss", "grpc", "uvloop", "prometheus_client", "pydantic_settings"),
@@ -85,6 +85,20 @@ COMMANDS = {
         ("grpc", "grpc_health", "grpc_status"),
         options=(("program", "holdfast"),),
         before=("classify",),
+    ),
+    "exemplars": Command(
+        "add, look at and take out the labelled images of a running server",
+        "holdfast exemplars add photos/",
+        "holdfast.client.admin.commands",
+        "serve",
+        ("grpc", "grpc_status"),
+    ),
+    "versions": Command(
+        "show and change which version of the bundle a running server answers with",
+        "holdfast versions reload",
+        "holdfast.client.admin.versions",
+        "serve",
+        ("grpc", "grpc_status"),
     ),
     "bundle": Command(
         "verify a bundle and say what it is, or copy it",

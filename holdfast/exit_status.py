@@ -2,17 +2,22 @@
 
 - 0: done.
 - 1: a failure: a bug, calls that were cut off when a server drained, a server that does not answer, a missed target.
-- 2: wrong usage, or input that was refused (every HoldfastError).
+- 2: wrong usage, or input that was refused (every HoldfastError, and a path that is not there or not allowed).
 - 3: an evaluation failed its own sanity checks, so that its numbers mean little.
 - 75: paused, as --minutes are over; the same command goes on.
 - 130: interrupted by ctrl-c. 143: ended by SIGTERM.
 """
 
+import io
+import os
 import sys
 from collections.abc import Callable
 
 from holdfast.errors import HoldfastError
 from holdfast.interrupts import INTERRUPTED, TERMINATED, TIME_UP, TimeUpError, sigterm_interrupts, status_of
+
+WRONG_PATHS = FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError
+"""What is wrong with a path that somebody has typed, or with what lies there; other errors of files are failures."""
 
 DONE, FAILED, REFUSED, CHECKS_FAILED, PAUSED = 0, 1, 2, 3, TIME_UP
 
@@ -38,12 +43,17 @@ def explain_statuses(*statuses: int) -> str:
 def exit_status(program: str, run: Callable[[], int | None], *, again: str = "") -> int:
     """Run a program to its end, and return its exit status; errors are one line on stderr.
 
+    Names that are no UTF-8 are printed with backslashes and end no program.
+
     Args:
         program: what a message begins with, such as "holdfast train".
         run: does the work. Returns a status; None counts as done.
         again: what a person who interrupted it may want to know, such as "the same command goes on from there".
 
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with sigterm_interrupts():
             return run() or DONE
@@ -53,9 +63,21 @@ def exit_status(program: str, run: Callable[[], int | None], *, again: str = "")
     except HoldfastError as error:
         _print(program, str(error))
         return REFUSED
+    except OSError as error:
+        if error.filename is None and not isinstance(error, ConnectionError):
+            raise  # of no file, a bug as likely as not
+        _print(program, describe_os_error(error))
+        return REFUSED if isinstance(error, WRONG_PATHS) else FAILED
     except KeyboardInterrupt as interruption:
         _print(program, f"interrupted; {again}" if again else "interrupted")
         return status_of(interruption)
+
+
+def describe_os_error(error: OSError) -> str:
+    """What the system says is wrong with a file, and which one it is."""
+    reason = error.strerror or str(error) or type(error).__name__
+    files = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    return f"{' -> '.join(files)}: {reason}" if files else reason
 
 
 def _print(program: str, message: str) -> None:

@@ -6,12 +6,13 @@ import numpy as np
 
 from holdfast.bundle.manifest import IndexRecord, Manifest
 from holdfast.bundle.migrations import FLAT
-from holdfast.bundle.reader import CALIBRATION, Bundle
+from holdfast.bundle.reader import CALIBRATION, CANARY, Bundle
 from holdfast.bundle.writer import BundleWriter
 from holdfast.console import Console
 from holdfast.data import Splits, load_recorded
 from holdfast.data.sources import StreamedArrays
 from holdfast.data.streamed import StreamedSplits
+from holdfast.index_build.canary import add_canary
 from holdfast.index_build.finish import FinishedIndex, IndexRows, finish_set, refuse_unvotable
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.options import IndexBuildError, IndexOptions
@@ -40,6 +41,8 @@ def build_index(
     half: bool = False,
     hardening: Hardening | None = None,
     choose_vote: bool = False,
+    prior_correction: float | None = None,
+    canary: int = 0,
     command: str = "index_build.build_index",
     quiet: bool = False,
 ) -> IndexRecord:
@@ -60,6 +63,8 @@ def build_index(
         half: likewise.
         hardening: likewise.
         choose_vote: likewise.
+        prior_correction: likewise.
+        canary: likewise.
         command: likewise.
         quiet: likewise.
 
@@ -78,6 +83,8 @@ def build_index(
         half=half,
         hardening=hardening,
         choose_vote=choose_vote,
+        prior_correction=prior_correction,
+        canary=canary,
         command=command,
         quiet=quiet,
     )
@@ -115,6 +122,8 @@ def complete_bundle(
     finished = finish_set(bundle, bundle.manifest, streamed, rows, embedded.held_out, options=options)
     record = _commit(directory, bundle.manifest, finished)
     folder.remove()
+    if options.canary and len(splits.test):
+        add_canary(directory, StreamedArrays(splits.test, contract), options.canary)
     return record
 
 
@@ -177,4 +186,4 @@ def _commit(directory: Path, before: Manifest, finished: FinishedIndex) -> Index
 
 def index_files() -> set[str]:
     """Every file that some kind of index has, beside the exemplars' table."""
-    return {CALIBRATION, *(name for kind in RETRIEVERS.values() for name in kind.files)}
+    return {CALIBRATION, CANARY, *(name for kind in RETRIEVERS.values() for name in kind.files)}

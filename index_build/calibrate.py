@@ -6,7 +6,7 @@ from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.reader import CALIBRATION, Bundle
 from holdfast.bundle.writer import BundleWriter
-from holdfast.data import load_recorded
+from holdfast.data import load_verified
 from holdfast.errors import BundleError
 from holdfast.index_build.attack import embedded
 from holdfast.model.credibility import COVERAGE, Calibration, calibrate_retriever
@@ -63,14 +63,7 @@ def recalibrate(
 
 
 def _embedded(bundle: Bundle, data_dir: Path | None, batch_size: int) -> CalibrationSet:
-    record = bundle.manifest.training.data
-    splits = load_recorded(bundle.manifest, data_dir)
-    if splits.sha256 != record.sha256:
-        raise BundleError(
-            f"this is not the {record.name} set that the bundle was made with: sha256 {splits.sha256}, the manifest says"
-            f" {record.sha256}. Point --data-dir to that set"
-        )
-    held = splits.calibration
+    held = load_verified(bundle.manifest, data_dir).calibration
     if len(held) == 0:
-        raise BundleError(f"the {record.name} set of {bundle.directory} has no calibration part: train with --calibration N")
+        raise BundleError(f"the set of {bundle.directory} has no calibration part: train or index with --calibration N")
     return CalibrationSet(embedded(bundle, held.images, batch_size), held.labels, tuple(held.sources))

@@ -5,7 +5,8 @@ more easily attacked, as an attacker need reach only a few exemplars (docs/tried
 soft kNN in the vote's place, and one that answers otherwise says little about the vote.
 
 So among the votes that the soft kNN of the same temperature agrees with, the one of the largest mean of clean and attacked
-accuracy is taken.
+accuracy is taken. Both are means of the share of all images and the mean share of the classes, so that a class of few images
+is not given up for the others; and k is tried only as far as each class can be answered (holdfast.model.reach).
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from holdfast.index_build.attack import STEPS, attack, embedded
 from holdfast.index_build.streaming.progress import progress
 from holdfast.intervals import Rate
 from holdfast.model.preprocess import Pixels
+from holdfast.model.reach import reach_of
 from holdfast.model.retrieval.base import Bank, Retriever, nearest
 from holdfast.model.surrogate import SoftKNN
 from holdfast.model.vote import VoteParameters, vote
@@ -28,6 +30,13 @@ Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 KS = (15, 25, 50, 75, 100, 200, 400, 1000, 2000)
+SMALL_KS = (1, 3, 5, 9)
+"""Tried as well where the smallest class cannot win the least of KS by number."""
+
+MOST_LEAD = 0.25
+"""By how much nearer than all others the exemplars of a small class may have to be, in cosine similarity, before a vote is not
+tried for it."""
+
 TEMPERATURES = (0.02, 0.03, 0.05, 0.07, 0.1)
 AGREEMENT = 0.99
 """What the evaluation's sanity check asks for (holdfast evaluate --full)."""
@@ -47,6 +56,8 @@ class Candidate:
         accuracy: images answered rightly.
         robust: of the attacked images, those answered rightly before and after every attack.
         agreement: images on which the soft kNN over the whole bank, at the same temperature, gives the same answer.
+        balanced: mean over the classes of the share of their images that is answered rightly.
+        balanced_robust: likewise of the attacked images.
 
     """
 
@@ -54,6 +65,8 @@ class Candidate:
     accuracy: Rate
     robust: Rate
     agreement: Rate
+    balanced: float
+    balanced_robust: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,25 +85,52 @@ class HeldOut:
     attacked: tuple[Floats, ...]
 
 
-def surrogates(bank: Bank, classes: int) -> tuple[SoftKNN, ...]:
-    """The soft kNN over the whole bank, at each temperature that is tried."""
-    return tuple(SoftKNN(bank.embeddings, bank.labels, classes, temperature) for temperature in TEMPERATURES)
+def surrogates(bank: Bank, classes: int, weights: NDArray[np.float64] | None = None) -> tuple[SoftKNN, ...]:
+    """The soft kNN over the whole bank, at each temperature that is tried; `weights` of the classes as in `VoteParameters`."""
+    soft = (SoftKNN(bank.embeddings, bank.labels, classes, temperature) for temperature in TEMPERATURES)
+    return tuple(each.reweighed(weights) for each in soft)
 
 
-def candidates(index: Retriever, soft: Sequence[SoftKNN], held_out: HeldOut, classes: int) -> tuple[Candidate, ...]:
+def votes_to_try(counts: Labels, temperature: float, prior_correction: float = 0.0) -> list[VoteParameters]:
+    """Every k that these exemplars are enough for, and at which each of their classes can be answered.
+
+    Where there is none, those at which the class that is the hardest to answer has it the easiest.
+
+    Args:
+        counts: int64 [C], exemplars of each class.
+        temperature: of the exponential weights.
+        prior_correction: see `VoteParameters.corrected`.
+
+    """
+    size, smallest = int(counts.sum()), int(counts[counts > 0].min())
+    wanted = (*SMALL_KS, *KS) if 2 * smallest < KS[0] else KS
+    tried = [
+        VoteParameters(k=k, weighting="exponential", temperature=temperature).corrected(counts, prior_correction)
+        for k in [k for k in wanted if k <= size] or [size]
+    ]
+    leads = [max(each.lead for each in reach_of(counts, parameters) if each.exemplars) for parameters in tried]
+    most = max(MOST_LEAD, min(leads))
+    return [parameters for parameters, lead in zip(tried, leads, strict=True) if lead <= most]
+
+
+def candidates(
+    index: Retriever, soft: Sequence[SoftKNN], held_out: HeldOut, counts: Labels, prior_correction: float = 0.0
+) -> tuple[Candidate, ...]:
     """Try every k and temperature that the index is large enough for.
 
     Args:
         index: the exemplars.
-        soft: the surrogates of each temperature.
+        soft: the surrogates of each temperature, corrected alike.
         held_out: what to compare the votes on.
-        classes: number of classes.
+        counts: int64 [C], exemplars of each class.
+        prior_correction: see `VoteParameters.corrected`.
 
     """
-    ks = [k for k in KS if k <= index.size] or [index.size]
+    classes, to_try = len(counts), [votes_to_try(counts, surrogate.tau, prior_correction) for surrogate in soft]
+    most = max(parameters.k for each in to_try for parameters in each)
 
     def neighbours(embeddings: Floats) -> tuple[Floats, Labels]:
-        found = nearest(index, embeddings, ks[-1])
+        found = nearest(index, embeddings, most)
         return found.similarities, found.labels
 
     def answers(near: tuple[Floats, Labels], parameters: VoteParameters) -> Labels:
@@ -99,16 +139,17 @@ def candidates(index: Retriever, soft: Sequence[SoftKNN], held_out: HeldOut, cla
 
     clean, attacked = neighbours(held_out.embeddings), [neighbours(part) for part in held_out.attacked]
     tried = []
-    for surrogate in soft:
+    for surrogate, votes in zip(soft, to_try, strict=True):
         agreed = _soft_answers(surrogate, held_out.embeddings)
-        for k in ks:
-            parameters = VoteParameters(k=k, weighting="exponential", temperature=surrogate.tau)
+        for parameters in votes:
             answered = answers(clean, parameters)
             right = answered == held_out.labels
             withstood = right[: len(attacked[0][0])].copy()
             for part in attacked:
                 withstood &= answers(part, parameters) == held_out.labels[: len(withstood)]
-            tried.append(Candidate(parameters, _rate(right), _rate(withstood), _rate(answered == agreed)))
+            balanced, robust = (_balanced(which, held_out.labels[: len(which)]) for which in (right, withstood))
+            rates = _rate(right), _rate(withstood), _rate(answered == agreed)
+            tried.append(Candidate(parameters, *rates, balanced, robust))
     return tuple(tried)
 
 
@@ -127,11 +168,12 @@ def with_chosen_vote(
         quiet: no progress bar.
 
     """
-    classes, threat = len(manifest.class_names), manifest.threat_model.model()
-    soft, labels = surrogates(bank, classes), held_out.labels[: len(images)]
+    counts, threat = np.bincount(bank.labels, minlength=len(manifest.class_names)), manifest.threat_model.model()
+    vote, labels = manifest.vote, held_out.labels[: len(images)]
+    soft = surrogates(bank, len(counts), vote.corrected(counts).weights_of(len(counts)))
     with progress("attacking", len(images) * len(soft) * STEPS, quiet=quiet) as advance:
         attacked = tuple(embedded(bundle, attack(bundle, images, labels, each, threat, advance=advance)) for each in soft)
-    tried = candidates(index, soft, HeldOut(held_out.embeddings, held_out.labels, attacked), classes)
+    tried = candidates(index, soft, HeldOut(held_out.embeddings, held_out.labels, attacked), counts, vote.prior_correction)
     best = choose(tried).parameters
     # The surrogate is the likest the vote at the vote's own temperature: that is how it was chosen.
     return manifest.model_copy(update={"vote": best, "surrogate_tau": best.temperature})
@@ -149,7 +191,12 @@ def choose(tried: Sequence[Candidate]) -> Candidate:
 
 
 def _merit(each: Candidate) -> float:
-    return each.accuracy.value + each.robust.value
+    return each.accuracy.value + each.balanced + each.robust.value + each.balanced_robust
+
+
+def _balanced(which: NDArray[np.bool_], labels: Labels) -> float:
+    """Mean over the classes among `labels` of the share of `which`; 0 without any."""
+    return float(np.mean([which[labels == label].mean() for label in np.unique(labels)])) if len(labels) else 0.0
 
 
 def _rate(which: NDArray[np.bool_]) -> Rate:

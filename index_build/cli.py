@@ -1,52 +1,36 @@
-"""`holdfast index BUNDLE`: embed the labelled set, build and verify the index, calibrate, record."""
+"""`holdfast index BUNDLE` and `holdfast index merge WORK...`: the command line."""
 
 import argparse
-import os
+import csv
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
-from rich.table import Table
-
-from holdfast.bundle.exemplars import Exemplars, Flag
-from holdfast.bundle.manifest import IndexRecord, Manifest
-from holdfast.bundle.migrations import FLAT
-from holdfast.bundle.reader import EXEMPLARS, read_manifest
+from holdfast.bundle.reader import read_manifest
 from holdfast.bundle.threat_model import ball
 from holdfast.console import Console
-from holdfast.exit_status import GOES_ON, exit_status, explain_statuses
-from holdfast.index_build.build import build_index
+from holdfast.exit_status import GOES_ON, exit_status
+from holdfast.index_build.adapting.adaptation import IndexChanges
+from holdfast.index_build.adapting.classes import ClassChanges, parse_renaming
+from holdfast.index_build.adapting.run import SetOptions, adapt_index
+from holdfast.index_build.adapting.sharded import embed_shard, merge_shards
+from holdfast.index_build.build import complete_bundle
 from holdfast.index_build.calibrate import recalibrate
+from holdfast.index_build.command.parser import index_parser, merge_parser
+from holdfast.index_build.command.summary import print_calibration, print_summary
 from holdfast.index_build.harden import Hardening
-from holdfast.index_build.options import IndexBuildError
-from holdfast.model.credibility import COVERAGE
-from holdfast.model.device_choice import DeviceChoice
-from holdfast.model.retrieval.table import RETRIEVERS
-
-ABOUT = """\
-Complete a bundle that holdfast train wrote, so that holdfast serve can serve it.
-
-Reads the labelled set that the encoder was trained with (the manifest names it, and its hash is checked), embeds the
-training part through encoder.onnx, and writes the index (index.faiss, exact cosine search) and exemplars.npz (id, label,
-source, flags). Verifies the index against brute force, flags exemplars that disagree with their own neighbours, calibrates
-credibility on the part held out for it, and commits all of it to manifest.json at once.
-
-If it is cut short, run it again: finished parts are kept in BUNDLE/.index_build/ until the end.
-
-examples:
-  holdfast index runs/digits
-  holdfast index runs/cifar10 --data-dir /data/cifar10 --threads 4 --half
-  holdfast index runs/cifar10 --harden 0.25 --harden-within linf:8/255 --choose-vote
-"""
+from holdfast.index_build.options import IndexBuildError, IndexOptions
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(typed)
     command = shlex.join(["python", "-m", "index_build", *typed])
+    if typed[:1] == ["merge"]:
+        merging = merge_parser().parse_args(typed[1:])
+        return exit_status("holdfast index merge", lambda: run_merge(merging, command), again=GOES_ON)
+    options = index_parser().parse_args(typed)
     return exit_status("holdfast index", lambda: run(options, command), again=GOES_ON)
 
 
@@ -60,140 +44,93 @@ def run(options: argparse.Namespace, command: str) -> None:
             batch_size=options.batch_size,
             coverage=options.coverage,
         )
-        _print_calibration(options.bundle, manifest)
+        print_calibration(options.bundle, manifest)
         return
-    record = build_index(
-        options.bundle,
-        data_dir=options.data_dir,
+    how = _index_options(options, command, options.bundle)
+    chosen, changes = _set_options(options), _changes(options)
+    _refuse_idle(options, chosen)
+    if options.shard is not None:
+        if chosen is None or options.out is None:
+            raise IndexBuildError("--shard embeds a part of a set into a folder: name them by --data and --out")
+        images = embed_shard(options.bundle, options.out, chosen, options.shard, how)
+        Console().print(f"{options.out}: {images:,} images of shard {options.shard[0]}/{options.shard[1]} are there")
+        return
+    if chosen is None and options.out is None and not (changes.classes.any or changes.k):
+        complete_bundle(options.bundle, None, how, data_dir=options.data_dir)
+        print_summary(options.bundle, read_manifest(options.bundle))
+        return
+    out = options.out or default_out(options.bundle, options.data)
+    print_summary(out, adapt_index(options.bundle, out, chosen, changes, how))
+
+
+def run_merge(options: argparse.Namespace, command: str) -> None:
+    """Make the bundle of some shards and say what came of it."""
+    how = _index_options(options, command, options.bundle)
+    print_summary(options.out, merge_shards(options.works, options.out, _changes(options), how, directory=options.bundle))
+
+
+def default_out(bundle: Path, data: str | None) -> Path:
+    """Where a new bundle is made if nobody says where: beside the old one, named by it and the set."""
+    return bundle.resolve().with_name(f"{bundle.resolve().name}-{Path(data).resolve().stem if data else 'reindexed'}")
+
+
+def _index_options(options: argparse.Namespace, command: str, bundle: Path | None) -> IndexOptions:
+    return IndexOptions(
         batch_size=options.batch_size,
         threads=options.threads,
         device=options.device,
         coverage=options.coverage,
         kind=options.index,
         half=options.half,
-        hardening=_hardening(options),
+        hardening=_hardening(options, bundle),
         choose_vote=options.choose_vote,
+        prior_correction=options.prior_correction,
+        processes=options.processes,
+        ray=options.launcher == "ray",
+        canary=options.canary,
         command=command,
     )
-    _print_summary(options.bundle, record, read_manifest(options.bundle))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="holdfast index",
-        description=ABOUT,
-        epilog=explain_statuses(0, 1, 2, 130, 143),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="directory that holds manifest.json and encoder.onnx")
-    parser.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="where the labelled set lies, if not where the trainer found it"
-    )
-    parser.add_argument(
-        "--batch-size", type=int, default=256, metavar="N", help="images embedded at once (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=len(os.sched_getaffinity(0)),
-        metavar="N",
-        help="threads of ONNX Runtime (default: the cores this process may use, %(default)s)",
-    )
-    parser.add_argument(
-        "--device",
-        choices=get_args(DeviceChoice),
-        default="cpu",
-        help="where images are embedded, and attacked where that is asked for: cuda takes the GPU or ends, auto takes it if it"
-        " can and says so; all else is done on the CPU (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--recalibrate",
-        action="store_true",
-        help="only calibrate credibility again, by the index that is there: on the images of calibration.npz, or where the"
-        " bundle has none yet, on the calibration part of its labelled set",
-    )
-    _add_index_options(parser)
-    return parser
-
-
-def _add_index_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--coverage",
-        type=float,
-        default=COVERAGE,
-        metavar="SHARE",
-        help="the least share of calibration images to be answered; the others make the server abstain (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--index",
-        default=FLAT,
-        metavar="KIND",
-        help=f"the kind of index: {', '.join(sorted(RETRIEVERS))}. flat searches exactly; milvus is asked for by its address,"
-        " milvus://HOST:PORT?index=ivf, and keeps the exemplars in a collection of that server (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--half",
-        action="store_true",
-        help="round embeddings to float16: half the file; similarities move by less than 0.0005",
-    )
-    parser.add_argument(
-        "--harden",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="attack this share of the exemplars and put what comes out in their place, under their true labels: more robust,"
-        " a little less accurate on clean images; minutes (default: none)",
-    )
-    parser.add_argument(
-        "--harden-within",
-        metavar="BALL",
-        help="the ball that these are attacked within, for instance linf:8/255 (default: the bundle's threat model)",
-    )
-    parser.add_argument(
-        "--choose-vote",
-        action="store_true",
-        help="choose the number of neighbours and the temperature on the calibration images: of the votes that the surrogate"
-        " of attacks agrees with, the one of the best mean of clean and attacked accuracy; minutes, as images are attacked",
+def _set_options(options: argparse.Namespace) -> SetOptions | None:
+    if options.data is None:
+        return None
+    return SetOptions(
+        data=options.data,
+        directory=options.data_dir,
+        calibration=options.calibration,
+        seed=options.seed,
+        skip_unreadable=options.skip_unreadable,
     )
 
 
-def _hardening(options: argparse.Namespace) -> Hardening | None:
+def _changes(options: argparse.Namespace) -> IndexChanges:
+    order = tuple(next(csv.reader([options.order], skipinitialspace=True), [])) if options.order else ()
+    return IndexChanges(classes=ClassChanges(parse_renaming(options.rename), order), k=options.k, merge=options.merge)
+
+
+def _refuse_idle(options: argparse.Namespace, chosen: SetOptions | None) -> None:
+    """Raises IndexBuildError for options that would do nothing."""
+    idle = {
+        "--merge": options.merge,
+        "--calibration": options.calibration is not None,
+        "--skip-unreadable": options.skip_unreadable,
+        "--seed": options.seed != 0,
+    }
+    if chosen is None and (said := [flag for flag, given in idle.items() if given]):
+        raise IndexBuildError(f"{said[0]} does nothing without --data SET")
+
+
+def _hardening(options: argparse.Namespace, bundle: Path | None) -> Hardening | None:
     if not options.harden:
         if options.harden_within:
             raise IndexBuildError("--harden-within does nothing without --harden SHARE")
         return None
     within = options.harden_within
-    threat = ball(within) if within else read_manifest(options.bundle).threat_model.model()
+    if within is None and bundle is None:
+        raise IndexBuildError("--harden needs --harden-within BALL here, or --bundle BUNDLE, whose ball is taken")
+    threat = ball(within) if within else read_manifest(Path(bundle or "")).threat_model.model()
     try:
         return Hardening(options.harden, threat)
     except ValueError as error:
         raise IndexBuildError(f"--harden: {error}") from None
-
-
-def _print_summary(directory: Path, record: IndexRecord, manifest: Manifest) -> None:
-    table = Table(title=f"{directory}: ready to serve", show_header=False, title_justify="left")
-    table.add_row("index", record.kind)
-    table.add_row("exemplars", f"{record.exemplars:,} of {len(manifest.class_names)} classes")
-    vote = manifest.vote
-    how = vote.weighting if vote.weighting == "uniform" else f"{vote.weighting}, temperature {vote.temperature:g}"
-    table.add_row("vote", f"the {vote.k} nearest, {how}")
-    table.add_row(f"recall@{manifest.vote.k} against brute force", f"{record.recall_at_k:.4f}")
-    if attacked := int((Exemplars.load(directory / EXEMPLARS).flags & Flag.ATTACKED > 0).sum()):
-        table.add_row("hardened", f"{attacked:,} of the exemplars are attacked images")
-    table.add_row("disagree with their neighbours", f"{record.disagreement_ratio:.2%} (flagged, kept)")
-    table.add_row(*_calibration_row(manifest))
-    Console().print(table)
-
-
-def _print_calibration(directory: Path, manifest: Manifest) -> None:
-    table = Table(title=f"{directory}: credibility is calibrated again", show_header=False, title_justify="left")
-    table.add_row(*_calibration_row(manifest))
-    Console().print(table)
-
-
-def _calibration_row(manifest: Manifest) -> tuple[str, str]:
-    calibration = manifest.calibration
-    if calibration is None:
-        return "credibility", "not calibrated: the set has no calibration part"
-    covered = f"{calibration.coverage:.1%} of {len(calibration.nonconformity)} held-out images"
-    return "abstains below credibility", f"{calibration.abstain_below:.3f} (answers {covered})"

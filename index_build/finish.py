@@ -128,6 +128,8 @@ def finish(
 
     """
     refuse_unvotable(rows.labels, manifest.vote.k)
+    counts = np.bincount(rows.labels, minlength=len(manifest.class_names))
+    manifest = manifest.model_copy(update={"vote": manifest.vote.corrected(counts, options.prior_correction)})
     if options.half:
         for start in range(0, len(rows.embeddings), BLOCK):
             block = slice(start, start + BLOCK)

@@ -32,6 +32,10 @@ class IndexOptions:
         hardening: put attacked images in the place of some exemplars; see `index_build.harden`. It needs gradient.onnx.
         choose_vote: take the number of neighbours and the temperature that do best on the calibration part, clean and
             attacked, instead of the trainer's; see `index_build.choose`. It needs gradient.onnx.
+        prior_correction: divide each vote by its class's frequency to this power, in [0, 1]; None leaves the power that the
+            bundle's vote has, and takes the frequencies of this index.
+        canary: images of the test part, clean and attacked, that are put into the bundle with the answers that it gives; a
+            server that loads it tries these first. 0 puts none in.
         processes: that embed images side by side.
         ray: whether these are actors of Ray, on whatever machines its cluster has.
         command: what the user typed, for the manifest.
@@ -47,6 +51,8 @@ class IndexOptions:
     half: bool = False
     hardening: Hardening | None = None
     choose_vote: bool = False
+    prior_correction: float | None = None
+    canary: int = 0
     processes: int = 1
     ray: bool = False
     command: str = "index_build.build_index"
@@ -58,6 +64,10 @@ class IndexOptions:
             raise IndexBuildError(
                 f"coverage must be in (0, 1] and batch size at least 1, not {self.coverage} and {self.batch_size}"
             )
+        if self.prior_correction is not None and not 0 <= self.prior_correction <= 1:
+            raise IndexBuildError(f"--prior-correction must be in [0, 1], not {self.prior_correction}")
+        if self.canary < 0:
+            raise IndexBuildError(f"--canary is a number of images, at least 0, not {self.canary}")
         if self.processes < 1 or self.threads < 1:
             raise IndexBuildError(f"--processes and --threads must be at least 1, not {self.processes} and {self.threads}")
         check_buildable(self.kind, half=self.half)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,8 +26,10 @@ from holdfast.server.store.judging.recent import RecentAnswers
 from holdfast.server.store.store import ExemplarStore
 from holdfast.server.versions.loading import LoadedVersion
 from holdfast.server.versions.manager import VersionManager
-from holdfast.server.versions.swap import StandsStill
 from holdfast.server.versions.watcher import VersionWatcher
+from holdfast.waiting import waiting
+
+log = logging.getLogger(__name__)
 
 
 class ServedApp:
@@ -42,7 +45,7 @@ class ServedApp:
     ) -> None:
         self.settings, self.holder, self.metrics, self.store = settings, holder, metrics, store
         self._endpoint: MetricsEndpoint | None = None
-        self.versions = VersionManager(settings, holder, metrics, first, StandsStill() if store is not None else None)
+        self.versions = VersionManager(settings, holder, metrics, first, store)
         self._admin = AdminServer(settings, holder, metrics, store, self.versions) if settings.offers_admin else None
         self._follower = SharedFollower(holder) if store is None else None
         self._recent = RecentAnswers() if store is not None and settings.judge else None
@@ -143,7 +146,8 @@ class App(ServedApp):
         self._server.listen()
         self._endpoint = MetricsEndpoint(self.metrics.registry, self.settings.host, self.settings.metrics_port)
         self._engine.start()
-        await self._server.start()
+        with waiting(log, "warming up every size of batch"):
+            await self._server.start()
         await self._start_admin()
         self._watcher.start()
         self._write_ports(self.address)

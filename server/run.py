@@ -12,6 +12,7 @@ from holdfast.server.process import loop_factory, quiet_collector, run_unless, s
 from holdfast.server.settings import Settings
 from holdfast.server.store.options import StoreOptions
 from holdfast.server.store.store import ExemplarStore
+from holdfast.server.versions.background import keep_large_blocks_apart
 from holdfast.server.versions.loading import LoadedVersion, load_first
 from holdfast.server.workers.app import WorkersApp
 
@@ -24,6 +25,7 @@ def run(settings: Settings) -> int:
 
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    keep_large_blocks_apart()
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # before there is anything to reload
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -64,7 +66,7 @@ def make_app(settings: Settings, first: LoadedVersion, **parts: Any) -> App | Wo
 
 def open_store(settings: Settings, first: LoadedVersion) -> ExemplarStore | None:
     """The store of the settings over the first version; None where they name none. Raises StoreError."""
-    options = StoreOptions.of(settings)
+    options = StoreOptions.of(settings, follow=settings.bundle_versions is not None)
     return None if options is None else ExemplarStore.open(options, first.bundle, first.snapshot)
 
 

@@ -39,9 +39,9 @@ def _epsilons(value: object) -> object:
 DESCRIPTION = f"""Serve a bundle over gRPC until SIGTERM, with health, and metrics for Prometheus.
 
 examples:
-  holdfast serve --bundle runs/digits                                  gRPC on port 50051, metrics on port 9464
-  holdfast serve --bundle runs/digits --probe-rate 0.01                attack one in a hundred answered images, when idle
-  holdfast serve --bundle runs/digits --device cuda --workers 4        four processes that feed a GPU
+  holdfast serve runs/digits                                           gRPC on port 50051, metrics on port 9464
+  holdfast serve runs/digits --probe-rate 0.01                         attack one in a hundred answered images, when idle
+  holdfast serve runs/digits --device cuda --workers 4                 four processes that feed a GPU
   holdfast serve --bundle-versions /models/digits                      the newest of several, and newer ones as they appear
   HOLDFAST_BUNDLE=runs/digits holdfast serve --host 0.0.0.0            every flag is a variable, too
 

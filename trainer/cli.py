@@ -1,27 +1,32 @@
 """python -m trainer [PRESET] [--FLAG VALUE ...]: train an encoder and write its bundle."""
 
+import argparse
 import shlex
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import tyro
 
 from holdfast.console import Console
 from holdfast.data import load
+from holdfast.data.sets import NAMES
 from holdfast.exit_status import exit_status, explain_statuses
 from holdfast.trainer.config import TrainConfig
 from holdfast.trainer.cost.dry_run_record import cached_dry_run
 from holdfast.trainer.cost.tables import describe_cost, describe_run, describe_throughput
 from holdfast.trainer.export.bundle import write_bundle
 from holdfast.trainer.loop.recorder import PausedError
-from holdfast.trainer.presets import DEFAULT, PRESETS
+from holdfast.trainer.presets import DEFAULT, FOLDER, PRESETS
+from holdfast.trainer.presets.folder import config_of
 from holdfast.trainer.train import starting_point, train_from
 
 DESCRIPTION = f"""Train an encoder and write its bundle, which holdfast index then completes.
 
 examples:
   holdfast train                                     the default, {DEFAULT}: needs no download
+  holdfast train --data DIR                          your own images, DIR/CLASS/*: preset folder, sized by their number
   holdfast train cifar10-small --data-dir DIR        a preset; DIR holds cifar-10-batches-bin/
   holdfast train digits --out runs/mine --stages.1.steps 300 --stages.1.objective.epsilon 0.1
   holdfast train digits --resume                     go on after an interruption
@@ -46,10 +51,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: list[str]) -> TrainConfig:
-    """The preset with its flags overridden; without a preset, the default one."""
+    """The preset with its flags overridden; without a preset that of the data's kind, or the default one.
+
+    Raises:
+        DataError: --data is neither the name of a set nor a folder or table that can be used.
+
+    """
+    arguments, directory = with_folder(arguments)
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in {"-h", "--help"}):
-        arguments = [DEFAULT, *arguments]
-    return tyro.extras.overridable_config_cli(PRESETS, prog="holdfast train", description=DESCRIPTION, args=arguments)
+        arguments = [FOLDER if directory else DEFAULT, *arguments]
+    presets = PRESETS
+    if directory and arguments[0] == FOLDER:
+        about, _ = PRESETS[FOLDER]
+        presets = PRESETS | {FOLDER: (about, config_of(directory))}
+    return tyro.extras.overridable_config_cli(presets, prog="holdfast train", description=DESCRIPTION, args=arguments)
+
+
+def with_folder(arguments: list[str]) -> tuple[list[str], Path | None]:
+    """The arguments with `--data DIR` written as `--data folder --data-dir DIR`, and the folder if they name one."""
+    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    flags.add_argument("--data")
+    flags.add_argument("--data-dir", "--data_dir", type=Path)
+    known, others = flags.parse_known_args(arguments)
+    if known.data is None or (known.data in NAMES and known.data != FOLDER):
+        return arguments, None
+    directory = known.data_dir if known.data == FOLDER else Path(known.data)
+    if directory is None:
+        return arguments, None
+    return [*others, "--data", FOLDER, "--data-dir", str(directory)], directory
 
 
 def run(config: TrainConfig, command: str, console: Console, begun: float) -> None:
@@ -78,4 +107,4 @@ def run(config: TrainConfig, command: str, console: Console, begun: float) -> No
     console.print(describe_throughput(trained.throughputs, dry_run))
     with console.status("exporting, and comparing the graphs with torch"):
         parity = write_bundle(config, splits, trained, command)
-    console.print(f"trained in {trained.seconds:.0f} s; {parity}\nnext: holdfast index {config.out}")
+    console.print(f"trained in {trained.seconds:.0f} s; {parity}\nnext: holdfast index {shlex.quote(str(config.out))}")

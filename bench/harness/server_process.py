@@ -22,11 +22,12 @@ START_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Server:
-    """Where a running server is reached, and its process."""
+    """Where a running server is reached, and its process; `admin` where it has an admin service."""
 
     address: str
     metrics: str
     pid: int = 0
+    admin: str = ""
 
     def samples(self) -> list[Sample]:
         """Every sample of /metrics."""
@@ -57,7 +58,7 @@ def running_server(bundle: Path, *flags: str) -> Iterator[Server]:
         try:
             _wait_for(ports, process, log)
             found = json.loads(ports.read_text())
-            yield Server(found["address"], found["metrics"], process.pid)
+            yield Server(found["address"], found["metrics"], process.pid, found.get("admin", ""))
         finally:
             process.terminate()
             try:

@@ -68,7 +68,7 @@ def bank_unknown(victim: Victim, images: Pixels, labels: NDArray[np.int64], *, a
         )
     bank = _embedded(victim.embed, images, victim.device)
     theirs = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(victim.device)
-    return replace(victim, surrogate=TorchSoftKNN(bank, theirs, classes, victim.surrogate.tau))
+    return replace(victim, surrogate=TorchSoftKNN(bank, theirs, classes, victim.surrogate.tau, victim.surrogate.class_weights))
 
 
 def _embedded(embed: Embed, images: Pixels, device: torch.device) -> Tensor:

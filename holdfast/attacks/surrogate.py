@@ -23,7 +23,7 @@ class TorchSoftKNN:
     numbers of the host, which needs to ask no GPU for them.
     """
 
-    def __init__(self, bank: Tensor, labels: Tensor, classes: int, tau: float) -> None:
+    def __init__(self, bank: Tensor, labels: Tensor, classes: int, tau: float, class_weights: Tensor | None = None) -> None:
         """Sort a bank by class.
 
         Args:
@@ -31,6 +31,7 @@ class TorchSoftKNN:
             labels: integers [M] in [0, classes).
             classes: how many classes there are; those without an exemplar score -inf.
             tau: temperature, > 0; small means that only the very nearest exemplars count.
+            class_weights: float [C] in (0, 1], as the vote weighs each class; None where it weighs all alike.
 
         Raises:
             ValueError: where shapes, labels or temperature cannot be.
@@ -47,6 +48,7 @@ class TorchSoftKNN:
         self.labels = labels[order]
         self.classes = classes
         self.tau = tau
+        self.class_weights = class_weights
         self.widths: list[int] = torch.bincount(labels, minlength=classes).tolist()
 
     def at(self, tau: float) -> Self:
@@ -59,7 +61,8 @@ class TorchSoftKNN:
         """L_c, differentiable. Shape: z float [N, D] -> [N, C]."""
         similarities = self.bank @ (z.float().T / self.tau)
         # A block without rows gives -inf and passes no gradient: a class that nobody votes for.
-        return torch.stack([block.logsumexp(0) for block in torch.split(similarities, self.widths)], dim=1)
+        scores = torch.stack([block.logsumexp(0) for block in torch.split(similarities, self.widths)], dim=1)
+        return scores if self.class_weights is None else scores + self.class_weights.log()
 
     def margin_loss(self, z: Tensor, labels: Tensor) -> Tensor:
         """By how much the strongest wrong class beats `labels` [N]; an attack maximises it. Shape: [N, D] -> [N].
@@ -91,4 +94,6 @@ def surrogate_of(bundle: Bundle, device: torch.device | str = "cpu") -> TorchSof
     """
     exported = bank_of(bundle.index)
     bank, labels = torch.from_numpy(exported.embeddings), torch.from_numpy(exported.labels)
-    return TorchSoftKNN(bank.to(device), labels.to(device), len(bundle.class_names), bundle.manifest.surrogate_tau)
+    classes, weights = len(bundle.class_names), bundle.manifest.vote.weights_of(len(bundle.class_names))
+    of_class = None if weights is None else torch.from_numpy(weights).float().to(device)
+    return TorchSoftKNN(bank.to(device), labels.to(device), classes, bundle.manifest.surrogate_tau, of_class)

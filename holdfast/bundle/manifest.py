@@ -78,6 +78,7 @@ class IndexedSet(Record):
     test_images: int = Field(ge=0)
     calibration: int = Field(ge=0)
     seed: int
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1)
     merged: bool = False
 
 
@@ -131,10 +132,17 @@ class Manifest(Record):
     accuracy: Accuracy | None = None
 
     @model_validator(mode="after")
-    def _calibrated_or_not(self) -> "Manifest":
+    def _consistent(self) -> "Manifest":
         if self.calibration is not None and self.uncalibrated is not None:
             raise ValueError("it holds a calibration, and says why there is none")
+        if len(self.vote.class_weights) not in {0, len(self.class_names)}:
+            raise ValueError(f"the vote weighs {len(self.vote.class_weights)} classes of {len(self.class_names)}")
         return self
+
+    @property
+    def abstain_below(self) -> float | None:
+        """The credibility below which the server abstains; None without a calibration."""
+        return self.calibration.abstain_below if self.calibration else None
 
     @property
     def index_kind(self) -> str:

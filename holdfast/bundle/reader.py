@@ -22,6 +22,7 @@ from holdfast.model.encoder.onnx import OnnxEncoder, OnnxGradient
 from holdfast.model.retrieval.base import SPARE, Retriever
 from holdfast.model.retrieval.shared import SharedRetriever
 from holdfast.model.retrieval.table import open_retriever
+from holdfast.waiting import waiting
 
 MANIFEST = "manifest.json"
 ENCODER = "encoder.onnx"
@@ -77,7 +78,8 @@ class Bundle:
         self.placement = placement
         self._threads, self._gradient_on = threads, gradient_on
         path = directory / (ENCODER_FLOAT16 if placement.precision == "float16" else ENCODER)
-        self.encoder = _encoder(path, threads, placement, max_batch)
+        with waiting(log, f"opening {path.name} on {placement}"):
+            self.encoder = _encoder(path, threads, placement, max_batch)
         self.class_names = manifest.class_names
         if self.encoder.contract != manifest.input:
             raise ContractMismatchError(
@@ -163,14 +165,15 @@ class Bundle:
         manifest, exemplars = self.manifest, self.exemplars
         for name in manifest.index_files:
             self._require(name, f"run holdfast index {self.directory}")
-        opened = open_retriever(
-            manifest.index_kind,
-            [self.directory / name for name in manifest.index_files],
-            exemplars.ids,
-            exemplars.labels,
-            self.placement.device,
-            parameters=manifest.index.parameters if manifest.index else {},
-        )
+        with waiting(log, f"reading the index of {len(exemplars):,} exemplars"):
+            opened = open_retriever(
+                manifest.index_kind,
+                [self.directory / name for name in manifest.index_files],
+                exemplars.ids,
+                exemplars.labels,
+                self.placement.device,
+                parameters=manifest.index.parameters if manifest.index else {},
+            )
         if isinstance(opened, SharedRetriever):  # another server may have begun classes that this bundle does not know
             return opened.sized(opened.size, len(manifest.class_names))
         return opened
@@ -248,15 +251,17 @@ def _verified(directory: Path) -> Manifest:
     manifest = read_manifest(directory)
     if ENCODER not in manifest.files:
         raise MissingFileError(f"{directory / MANIFEST} names no {ENCODER}; export the encoder again")
-    for name, expected in manifest.files.items():
-        path = inside(directory, name)
-        if not path.is_file():
-            raise MissingFileError(f"{path} is missing, though the manifest names it; copy the whole bundle again")
-        actual = sha256_file(path)
-        if actual != expected:
-            raise HashMismatchError(
-                f"{path} has sha256 {actual}, the manifest says {expected}; it was changed or damaged: copy the bundle again"
-            )
+    with waiting(log, f"verifying the hashes of {directory}"):
+        for name, expected in manifest.files.items():
+            path = inside(directory, name)
+            if not path.is_file():
+                raise MissingFileError(f"{path} is missing, though the manifest names it; copy the whole bundle again")
+            actual = sha256_file(path)
+            if actual != expected:
+                raise HashMismatchError(
+                    f"{path} has sha256 {actual}, the manifest says {expected}; it was changed or damaged: copy the bundle"
+                    " again"
+                )
     return manifest
 
 

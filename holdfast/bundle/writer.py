@@ -1,5 +1,6 @@
 """Writing bundles. No other package writes one."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
@@ -48,6 +49,18 @@ class BundleWriter:
             write(temporary)
         self._files[name] = sha256_file(target)
         self._dropped.discard(name)
+
+    def adopt(self, name: str, source: Path) -> None:
+        """Take one file of another bundle: the same file under a further name where that can be had, else a copy."""
+        target = inside(self.directory, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        try:
+            target.hardlink_to(source)
+        except OSError:  # another file system, or one without links
+            self.add(name, lambda path: shutil.copyfile(source, path))
+        else:
+            self._files[name] = sha256_file(target)
 
     def drop(self, name: str) -> None:
         """Leave one file out of the next manifest, and delete it once that is written. Nothing happens if there is none."""

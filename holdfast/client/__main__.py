@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "python -m ho
     def ask() -> int:
         try:
             return command(options)
-        except (ClientError, OSError) as error:
+        except ClientError as error:
             print(f"holdfast {options.command}: {error}", file=sys.stderr)
             return REFUSED if isinstance(error, REFUSALS) else FAILED
 

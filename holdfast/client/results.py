@@ -27,7 +27,7 @@ class Answer:
         label: the class's name; index: its position in ModelInfo.class_names.
         probabilities: float32 [C], each class's share of the vote.
         credibility: conformal p-value of the label, in (0, 1]; NaN where the bundle is not calibrated.
-        confidence: one minus the second-best p-value; NaN likewise.
+        confidence: one minus the largest p-value of the other labels; NaN likewise.
         abstain: credibility is below the bundle's threshold: do not rely on the label.
         soft_margin: lead over the best other class, in nats; small or negative: easily flipped.
         kth_distance: cosine distance to the k-th neighbour; large: unlike anything in the index.

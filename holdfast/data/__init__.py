@@ -1,7 +1,7 @@
 """Labelled sets as uint8 arrays, without torch: the same images for training, indexing, evaluation and tests."""
 
 from holdfast.data.labelled import DataError, LabelledImages, Splits, hold_out
-from holdfast.data.recorded import load_recorded
+from holdfast.data.recorded import load_recorded, load_verified
 from holdfast.data.sets import NAMES, DataName, load
 from holdfast.data.streamed import LabelledSource, ReadFault, ReadImages, StreamedSplits, open_labelled
 
@@ -18,5 +18,6 @@ __all__ = [
     "hold_out",
     "load",
     "load_recorded",
+    "load_verified",
     "open_labelled",
 ]

@@ -1,10 +1,50 @@
 """The labelled set that a bundle's manifest names, read again."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from holdfast.bundle.manifest import Manifest
-from holdfast.data.labelled import DataError, Splits
+import numpy as np
+
+from holdfast.bundle.manifest import IndexedSet, Manifest
+from holdfast.data.digest import PartDigest, image_digests
+from holdfast.data.labelled import DataError, LabelledImages, Splits
 from holdfast.data.sets import load
+from holdfast.data.sources import LabelledSource
+from holdfast.data.streamed import open_labelled
+from holdfast.model.preprocess import InputContract
+
+READ_AT_ONCE = 256
+PICTURED = 50_000
+"""Images of a training part that are read: pictures of exemplars are made of them. Of a larger part none is."""
+
+
+def load_verified(manifest: Manifest, directory: Path | None = None) -> Splits:
+    """Read and split the set that a bundle's exemplars are of, as it was then, with the labels of the bundle's classes.
+
+    It is the encoder's own set, or the one that the index was built from since, of which a large training part is left out.
+
+    Args:
+        manifest: of the bundle.
+        directory: where the set lies, if not where it was.
+
+    Raises:
+        DataError: the set is not there, or not the same: test images may be among the exemplars.
+
+    """
+    index = manifest.index
+    if index is not None and index.data is not None:
+        return _load_indexed(index.data, index.renamed, manifest.class_names, manifest.input, directory)
+    source = manifest.training.data
+    splits = load_recorded(manifest, directory)
+    if splits.sha256 != source.sha256:
+        raise DataError(
+            f"the {source.name} images here have sha256 {splits.sha256}, the bundle was trained on {source.sha256};"
+            " name the directory of the right ones by --data-dir"
+        )
+    if index is None or not (index.renamed or splits.class_names != manifest.class_names):
+        return splits
+    parts = [_relabelled(part, index.renamed, manifest.class_names) for part in (splits.train, splits.calibration, splits.test)]
+    return Splits(parts[0], parts[1], parts[2])
 
 
 def load_recorded(manifest: Manifest, directory: Path | None = None) -> Splits:
@@ -35,3 +75,57 @@ def load_recorded(manifest: Manifest, directory: Path | None = None) -> Splits:
         skip_unreadable=True,
         max_pixels=record.max_pixels,
     )
+
+
+def _load_indexed(
+    record: IndexedSet, renamed: Mapping[str, str], classes: Sequence[str], contract: InputContract, directory: Path | None
+) -> Splits:
+    built_in = not Path(record.data).is_absolute()
+    recorded = Path(record.directory) if record.directory is not None else None
+    splits = open_labelled(
+        record.data if built_in or directory is None else directory,
+        contract,
+        directory=directory or recorded if built_in else None,
+        calibration=record.calibration,
+        seed=record.seed,
+        skip_unreadable=True,
+        max_pixels=record.max_pixels,
+        quiet=True,
+    )
+    test = _read(splits.test)
+    digest = PartDigest()
+    digest.update(image_digests(test.images), test.labels)
+    if digest.hexdigest() != record.test_sha256:
+        raise DataError(
+            f"the test images of {record.data} are not those that were held out when the index was built ({len(test):,} now,"
+            f" {record.test_images:,} then): some may be exemplars; name the directory of the same images by --data-dir, or"
+            " build the index again with holdfast index"
+        )
+    train = splits.train if len(splits.train) <= PICTURED else splits.train.select(np.zeros(0, np.int64))
+    parts = [_relabelled(part, renamed, classes) for part in (_read(train), _read(splits.calibration), test)]
+    return Splits(parts[0], parts[1], parts[2])
+
+
+def _read(source: LabelledSource) -> LabelledImages:
+    """All images of a source that can be read."""
+    images, rows = [np.zeros((0, *source.contract.shape), np.uint8)], [np.zeros(0, np.int64)]
+    for start in range(0, len(source), READ_AT_ONCE):
+        read = source.read(np.arange(start, min(start + READ_AT_ONCE, len(source))))
+        images.append(read.images)
+        rows.append(read.rows)
+    kept = np.concatenate(rows)
+    return LabelledImages(
+        np.concatenate(images), source.labels[kept], source.class_names, [source.sources[row] for row in kept.tolist()]
+    )
+
+
+def _relabelled(images: LabelledImages, renamed: Mapping[str, str], classes: Sequence[str]) -> LabelledImages:
+    """The same images with the labels of the bundle's classes."""
+    places = {name: label for label, name in enumerate(classes)}
+    missing = [name for name in images.class_names if renamed.get(name, name) not in places]
+    if missing:
+        raise DataError(
+            f"the set has a class {missing[0]}, which the bundle does not know: its classes are {', '.join(classes)}"
+        )
+    labels = np.array([places[renamed.get(name, name)] for name in images.class_names], dtype=np.int64)
+    return LabelledImages(images.images, labels[images.labels], tuple(classes), images.sources)

@@ -40,6 +40,10 @@ class StreamedSplits:
         """One name per label, the same in all three parts."""
         return self.train.class_names
 
+    def part(self, name: str) -> LabelledSource:
+        """The part called "train", "calibration" or "test". Raises KeyError for any other name."""
+        return {"train": self.train, "calibration": self.calibration, "test": self.test}[name]
+
 
 def open_labelled(
     data: str | Path,

@@ -129,7 +129,7 @@ class EvaluationContext:
             "files": {name: manifest.files.get(name) for name in (*WHAT_ANSWERS, *manifest.index_files)},
             "vote": manifest.vote.model_dump(),
             "surrogate temperature": manifest.surrogate_tau,
-            "abstain below": manifest.calibration.abstain_below if manifest.calibration else None,
+            "abstain below": manifest.abstain_below,
             "data": self.splits.sha256,
         }
 

@@ -255,8 +255,7 @@ def _with_answers(run: EvaluationRun, evaluation: Evaluation) -> Evaluation:
     context, sections = run.context, run.plan.sections
     if Section.CREDIBILITY in sections:
         # The answers to the whole test set take a CPU half a minute.
-        clean, selective, reliability = measure_credibility(context, _known(evaluation.cases))
-        evaluation = replace(evaluation, clean_everywhere=clean, selective=selective, reliability=reliability)
+        evaluation = replace(evaluation, credibility=measure_credibility(context, _known(evaluation.cases)))
     if Section.GALLERY in sections:
         examples, cloud = gallery_of(context, evaluation.shown)
         evaluation = replace(evaluation, examples=examples, cloud=cloud)

@@ -1,12 +1,15 @@
 """What an evaluation takes from a bundle's manifest, and what it leaves there."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
+from holdfast.attacks.detectors import CREDIBILITY
 from holdfast.bundle.manifest import Manifest
-from holdfast.bundle.reader import read_manifest
+from holdfast.bundle.reader import ENCODER, read_manifest
 from holdfast.bundle.writer import BundleWriter
-from holdfast.data import LabelledImages, Splits, load_recorded
+from holdfast.data import LabelledImages, Splits, load_verified
 from holdfast.errors import HoldfastError
+from holdfast.evaluation.report.results import Example, Report
 from holdfast.evaluation.result import Evaluation
 
 
@@ -16,21 +19,59 @@ def unseen_images(manifest: Manifest, directory: Path | None = None) -> Labelled
 
 
 def recorded_splits(manifest: Manifest, directory: Path | None = None) -> Splits:
-    """The data set that a bundle was made from, split as it was then.
+    """The data set that a bundle's exemplars are of, split as it was then; see `holdfast.data.load_verified`.
 
     Raises:
-        DataError: the set is not there.
-        HoldfastError: it is there, but not the one the encoder was trained on: test images may be among its exemplars.
+        DataError: the set is not there, or it is another one: test images may be among the exemplars.
 
     """
-    source = manifest.training.data
-    splits = load_recorded(manifest, directory)
-    if splits.sha256 != source.sha256:
-        raise HoldfastError(
-            f"the {source.name} images here have sha256 {splits.sha256}, the bundle was trained on {source.sha256};"
-            " name the directory of the right ones by --data-dir"
-        )
-    return splits
+    return load_verified(manifest, directory)
+
+
+def with_credibility(report: Report, evaluation: Evaluation, manifest: Manifest, command: str) -> Report:
+    """A report of which credibility was measured again, after the bundle was calibrated again.
+
+    Labels do not depend on credibility, so all that attacks on them found stands. What rests on credibility under those
+    attacks cannot be known without their images, and is left out.
+
+    Args:
+        report: the whole report, of the same encoder, index and vote.
+        evaluation: a quick one that has credibility.
+        manifest: of the bundle.
+        command: what was typed.
+
+    Raises:
+        HoldfastError: the report is of another encoder or index.
+
+    """
+    known, subject = evaluation.credibility, report.subject
+    files = (manifest.files[ENCODER], manifest.index_sha256)
+    if known is None or (subject.encoder_sha256, subject.index_sha256) != files:
+        raise HoldfastError("the report is of another encoder or index than the bundle: measure it by holdfast evaluate --full")
+    clean, *attacked = known.selective or [None]
+    quick = [each.model_copy(update={"name": f"{each.name}, quick"}) for each in attacked if each is not None]
+    return report.model_copy(
+        update={
+            "subject": subject.model_copy(update={"abstain_below": manifest.abstain_below}),
+            "clean": known.clean,
+            "selective": (*([clean] if clean is not None else []), *quick),
+            "reliability": known.reliability,
+            "validity": known.validity,
+            "classes": known.classes,
+            "detectors": tuple(each for each in report.detectors if each.name != CREDIBILITY),
+            "examples": tuple(_without_credibility(each) for each in report.examples),
+            "remeasured": (
+                f"All that is said of credibility was measured again on {datetime.now(UTC):%Y-%m-%d} by {command}, after the"
+                f" bundle was calibrated again: on the whole test set, and on the {len(evaluation.labels)} images that"
+                f" {evaluation.attack} left within {evaluation.threat}. How it fares under the whole suite, and against an"
+                " attacker who aims at it, has not been measured since."
+            ),
+        }
+    )
+
+
+def _without_credibility(example: Example) -> Example:
+    return example.model_copy(update={"clean_credibility": None, "attacked_credibility": None})
 
 
 def record(directory: Path, evaluation: Evaluation) -> None:

@@ -11,20 +11,18 @@ from holdfast.bundle.manifest import Accuracy
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.evaluation.plan import EvaluationPlan
 from holdfast.evaluation.report.results import (
-    Bin,
     Cloud,
     Curve,
     DetectorResult,
     Example,
-    Measured,
     Provenance,
     Report,
     SanityCheck,
-    Selective,
     Subject,
     TrainingCurve,
 )
 from holdfast.evaluation.report.writing import DATA
+from holdfast.evaluation.stages.answers import CredibilityResult
 from holdfast.evaluation.stages.threats import CaseResult
 from holdfast.intervals import Rate
 from holdfast.model.encoder.device import CPU, Placement
@@ -46,12 +44,10 @@ class Evaluation:
         served_on: where the answers were computed that decided.
         agreement: how often the surrogate at the bundle's temperature gives the served answer, on clean images; a
             surrogate that disagrees is not of this classifier. Of no trial where the plan leaves it out.
-        clean_everywhere: accuracy on the whole test set.
+        credibility: what it is worth, and accuracy on the whole test set.
         curves: accuracy against epsilon.
         sanity_checks: whether the evaluation fools itself.
         detectors: how they fare against an attacker who knows of them.
-        selective: error against coverage.
-        reliability: accuracy by credibility.
         examples: attacked images with their neighbours.
         cloud: embeddings, clean and attacked.
         training: the training log.
@@ -69,12 +65,10 @@ class Evaluation:
     seconds: float = 0.0
     served_on: Placement = CPU
     agreement: Rate = Rate(0, 0)  # noqa: RUF009 - immutable
-    clean_everywhere: Measured | None = None
+    credibility: CredibilityResult | None = None
     curves: tuple[Curve, ...] = ()
     sanity_checks: tuple[SanityCheck, ...] = ()
     detectors: tuple[DetectorResult, ...] = ()
-    selective: tuple[Selective, ...] = ()
-    reliability: tuple[Bin, ...] = ()
     examples: tuple[Example, ...] = ()
     cloud: Cloud | None = None
     training: tuple[TrainingCurve, ...] = ()
@@ -145,19 +139,22 @@ class Evaluation:
             ValueError: the plan leaves out what a report cannot do without.
 
         """
-        if self.subject is None or self.provenance is None or self.clean_everywhere is None:
+        known = self.credibility
+        if self.subject is None or self.provenance is None or known is None:
             raise ValueError("a report needs the sections credibility and provenance, which this plan leaves out")
         return Report(
             subject=self.subject,
             provenance=self.provenance,
-            clean=self.clean_everywhere,
+            clean=known.clean,
             attacked_images=len(self.labels),
             threats=tuple(case.result for case in self.cases),
             curves=self.curves,
             sanity_checks=self.sanity_checks,
             detectors=self.detectors,
-            selective=self.selective,
-            reliability=self.reliability,
+            selective=known.selective,
+            reliability=known.reliability,
+            validity=known.validity,
+            classes=known.classes,
             examples=self.examples,
             cloud=self.cloud,
             training=self.training,

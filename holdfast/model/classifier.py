@@ -4,9 +4,10 @@ import copy
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.model.answers import Answers, Floats, Ints, Neighbours
-from holdfast.model.credibility import Calibration, credibility
+from holdfast.model.credibility import Calibration, credibility, p_values
 from holdfast.model.encoder.onnx import Encoder
 from holdfast.model.preprocess import Pixels
 from holdfast.model.prototypes import PROTOTYPES
@@ -64,7 +65,7 @@ class Classifier:
     ) -> None:
         self._encoder, self._retriever = encoder, retriever
         self._classes, self._vote, self._calibration = classes, vote, calibration
-        self.surrogate: Surrogate | None = _surrogate_of(retriever, classes, surrogate_tau)
+        self.surrogate: Surrogate | None = _surrogate_of(retriever, classes, surrogate_tau, vote.weights_of(classes))
 
     @property
     def retriever(self) -> Retriever:
@@ -131,19 +132,26 @@ class Classifier:
             neighbours=neighbours,
         )
 
+    def p_values(self, answers: Answers) -> NDArray[np.float64] | None:
+        """The p-value of every label for answers of this classifier: float64 [N, C] in (0, 1]; None without a calibration."""
+        if self._calibration is None:
+            return None
+        near = answers.neighbours
+        return p_values(vote(near.similarities, near.labels, self._classes, self._vote).shares, self._calibration)
+
     def _soft_margin(self, embeddings: Floats, labels: Ints) -> Floats:
         if self.surrogate is None:
             return np.full(len(embeddings), np.nan, dtype=np.float32)
         return self.surrogate.margin(embeddings, labels)
 
 
-def _surrogate_of(retriever: Retriever, classes: int, tau: float) -> SoftKNN | None:
+def _surrogate_of(retriever: Retriever, classes: int, tau: float, weights: NDArray[np.float64] | None) -> SoftKNN | None:
     if isinstance(retriever, Summarised):
-        return SoftKNN.over(retriever.prototypes, classes, tau)
+        return SoftKNN.over(retriever.prototypes, classes, tau).reweighed(weights)
     if not isinstance(retriever, Exportable):
         return None
     bank = retriever.export()
-    return SoftKNN.compressed(bank.embeddings, bank.labels, classes, tau, prototypes=PROTOTYPES)
+    return SoftKNN.compressed(bank.embeddings, bank.labels, classes, tau, prototypes=PROTOTYPES).reweighed(weights)
 
 
 def _distance_of_the_last(neighbours: Neighbours) -> Floats:

@@ -73,7 +73,7 @@ class LiveSoftKNN:
             if len(latest[1]) > LATEST_ROWS and len(parts) == 2:
                 latest = _joined(parts.pop().rows(), latest)
             bank, labels, weights = latest
-            parts.append(SoftKNN(bank, labels, classes, self.tau, weights))
+            parts.append(SoftKNN(bank, labels, classes, self.tau, weights).reweighed_as(parts[0]))
         return LiveSoftKNN(tuple(parts))
 
     def log_scores(self, z: Floats) -> Floats:

@@ -78,6 +78,7 @@ class SoftKNN:
         self._sizes = np.diff(bounds)
         self._present = np.flatnonzero(self._sizes)  # reduceat cannot reduce an empty class
         self._starts = bounds[self._present]
+        self._class_weights = np.zeros(classes, dtype=np.float32)  # logs, added to the scores
         self.tau = tau
 
     @classmethod
@@ -109,11 +110,29 @@ class SoftKNN:
         """Number of classes C."""
         return len(self._slices)
 
+    def reweighed(self, weights: NDArray[np.float64] | None) -> Self:
+        """The same, each class weighed as the vote weighs it: float64 [C] in (0, 1], or None. Shares all arrays.
+
+        The log of a class's weight is added to L_c. It moves the borders between classes, and no gradient of any L_c.
+        """
+        if weights is None:
+            return self
+        other = copy.copy(self)
+        other._class_weights = np.log(weights).astype(np.float32)  # noqa: SLF001 - its own
+        return other
+
+    def reweighed_as(self, other: "SoftKNN") -> Self:
+        """The same with the class weights of `other`, of the same classes."""
+        weighed = copy.copy(self)
+        weighed._class_weights = other._class_weights  # noqa: SLF001 - its own
+        return weighed
+
     def widened(self, classes: int) -> Self:
         """The same of more classes, the new ones without an exemplar. Shares all arrays."""
         wide = copy.copy(self)
         end = slice(len(self), len(self))
         wide._slices = self._slices + [end] * (classes - self.classes)  # noqa: SLF001 - its own
+        wide._class_weights = np.pad(self._class_weights, (0, classes - self.classes))  # noqa: SLF001 - its own
         return wide
 
     def rows(self) -> tuple[Floats, NDArray[np.int64], Floats]:
@@ -185,6 +204,7 @@ class SoftKNN:
         scores = np.full((len(z), len(self._slices)), -np.inf, dtype=np.float32)
         with np.errstate(divide="ignore"):  # of a class whose every weight is 0
             scores[:, self._present] = np.log(np.add.reduceat(logits, self._starts, axis=1)) - taken
+        scores += self._class_weights
         return scores, logits
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +14,6 @@ from holdfast.data.digest import image_digests
 from holdfast.data.streamed import StreamedSplits
 from holdfast.index_build.streaming.parts import EmbeddedPart, RowRange
 from holdfast.model.device_choice import DeviceChoice
-
-if TYPE_CHECKING:
-    from holdfast.data.sources import LabelledSource
 
 Advance = Callable[[int], None]
 
@@ -65,7 +62,7 @@ class EmbeddingJob:
             advance: called with the number of images of each batch.
 
         """
-        source: LabelledSource = getattr(self.splits, piece.split)
+        source = self.splits.part(piece.split)
         embeddings = [np.zeros((0, self.dim), np.float16 if self.half else np.float32)]
         rows, digests, faults = [np.zeros(0, np.int64)], [image_digests(np.zeros((0, 1), np.uint8))], []
         for start in range(piece.start, piece.stop, self.batch_size):

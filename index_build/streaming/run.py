@@ -30,7 +30,7 @@ def header_of(
         about: what else to write down.
 
     """
-    sources = [getattr(splits, split) for split in SPLITS]
+    sources = [splits.part(split) for split in SPLITS]
     identity = {
         "encoder": bundle.manifest.files[ENCODER],
         "set": content or _listing_sha256(sources),
@@ -69,7 +69,7 @@ def embed_missing(
 
 def pieces_in(splits: StreamedSplits) -> tuple[RowRange, ...]:
     """All pieces of a set."""
-    return pieces_of([len(getattr(splits, split)) for split in SPLITS])
+    return pieces_of([len(splits.part(split)) for split in SPLITS])
 
 
 def _listing_sha256(sources: Sequence[LabelledSource]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from holdfast import data
 from holdfast.console import Console
 from holdfast.exit_status import GOES_ON, exit_status, explain_statuses
+from holdfast.flags import whole_number
 from reproduce.ssat.pipeline import Pipeline
 from reproduce.ssat.scales import SCALES, SMALL, TableScale
 
@@ -38,14 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--scale", choices=SCALES, default=SMALL.name, help="how large (%(default)s)")
     parser.add_argument("--data-dir", type=Path, help="where cifar-10-batches-bin/ lies; else CIFAR-10 is downloaded")
     parser.add_argument("--out", type=Path, help="where everything goes (runs/paper-SCALE)")
-    parser.add_argument("--images", type=int, help="test images to attack (300 small, 1000 paper)")
+    parser.add_argument("--images", type=whole_number(1), help="test images to attack (300 small, 1000 paper)")
     parser.add_argument("--amdim", type=Path, metavar="RUN", help="a finished run of the same AMDIM training, to take it from")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     flags = parser.parse_args(arguments)
     scale: TableScale = SCALES[flags.scale]
     if flags.images is not None:
-        if flags.images < 1:
-            parser.error("--images must be at least 1")
         scale = replace(scale, images=flags.images)
     out = flags.out or Path("runs") / f"paper-{scale.name}"
     command = shlex.join(["python", "-m", "reproduce.ssat", *arguments])

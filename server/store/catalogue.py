@@ -105,7 +105,8 @@ class Catalogue:
         known = self.rows.get(exemplar_id)
         if known is None and (row := self.base.row_of(exemplar_id)) is not None:
             label = int(self.base.table.labels[row])
-            return StoredRow(exemplar_id, 0, label, "", State.SERVED, "", "", 0.0, in_base=True, added=False)
+            source = self.base.table.sources[row].encode(errors="replace").decode()  # a file's name may be no text
+            return StoredRow(exemplar_id, 0, label, source, State.SERVED, "", "", 0.0, in_base=True, added=False)
         if known is None or known.state == State.DELETED:
             raise UnknownExemplarError(f"there is no exemplar {exemplar_id}; it may have been deleted")
         return known

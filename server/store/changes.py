@@ -87,6 +87,22 @@ class Moment:
         )
         return Planned(entry, index)
 
+    def audited(self, kind: str, detail: dict[str, Any]) -> JournalEntry:
+        """For the audit trail alone."""
+        return JournalEntry(
+            self.sequence,
+            self.time,
+            self.author.name,
+            self.request_id,
+            kind,
+            self.fingerprint,
+            (),
+            (),
+            detail,
+            changed=0,
+            rows=(),
+        )
+
     def stamped(self, row: StoredRow, **changes: Any) -> StoredRow:
         """A row changed now."""
         return replace(row, revision=self.sequence, author=self.author.name, time=self.time, **changes)

@@ -25,7 +25,7 @@ class Listing:
         """One exemplar, also a deleted one. Raises UnknownExemplarError."""
         known = self._state.known
         row = known.rows.get(exemplar_id)
-        if row is None:
+        if row is None and known.base.row_of(exemplar_id) is None:
             row = next(iter(self._journal.rows([exemplar_id])), None)
         return self._records([row if row is not None else known.find(exemplar_id)])[0]
 
@@ -55,7 +55,8 @@ class Listing:
 
     def _records(self, rows: list[StoredRow]) -> list[ExemplarRecord]:
         """With what the base and the journal know of them, be they folded."""
-        folded = {row.id: row for row in self._journal.rows([row.id for row in rows if row.revision == 0])}
+        untouched = self._journal.rows([row.id for row in rows if row.revision == 0])
+        folded = {row.id: row for row in untouched if row.in_base}
         return [self._record(folded.get(row.id, row)) for row in rows]
 
     def _record(self, row: StoredRow) -> ExemplarRecord:

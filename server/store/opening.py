@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.exemplars import Exemplars
 from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.reader import CALIBRATION, CANARY, ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, Bundle
@@ -77,6 +78,17 @@ def identity_of(manifest: Manifest) -> str:
     return digest.hexdigest()
 
 
+def held_out_of(bundle: Bundle) -> CalibrationSet | None:
+    """The images that credibility can be calibrated with; None where a bundle has none."""
+    return bundle.calibration_set if CALIBRATION in bundle.manifest.files else None
+
+
+def stands_elsewhere(journal: ChangeJournal, manifest: Manifest) -> bool:
+    """Whether a journal stands on another bundle."""
+    standing = journal.standing()
+    return standing is not None and standing.origin != identity_of(manifest)
+
+
 def standing_of(journal: ChangeJournal, manifest: Manifest, where: Path) -> Standing:
     """Which bundle a journal stands on; a new one on this bundle from now on.
 
@@ -86,14 +98,14 @@ def standing_of(journal: ChangeJournal, manifest: Manifest, where: Path) -> Stan
     """
     standing, identity = journal.standing(), identity_of(manifest)
     if standing is None:
-        standing = Standing(identity, manifest.files[ENCODER], manifest.name)
+        standing = Standing(identity, manifest.files[ENCODER], manifest.name, manifest.class_names)
         journal.stand_on(standing)
     elif standing.origin != identity:
         what = "encoder" if standing.encoder != manifest.files[ENCODER] else "index"
         raise JournalMismatchError(
             f"the store {journal.directory} belongs to another bundle, {standing.name!r} with another {what} than {where}:"
-            " start the server with that bundle and let it reload this one, which takes the store along, or choose an empty"
-            " directory as --store"
+            " start the server with that bundle and let it reload this one, which takes the store along (--keep-images), or"
+            " choose an empty directory as --store"
         )
     return standing
 
@@ -106,13 +118,13 @@ def state_of(journal: ChangeJournal, base: Base, stale_above: float, calibrated_
 
     """
     rows, begun = journal.rows(), journal.labels()
-    class_names = _class_names(base.class_names, begun)
+    class_names = class_names_of(base.class_names, begun)
     known = Catalogue.of(BaseRows(base.table), class_names, rows, journal.largest_id)
     vectors = journal.vectors(row.id for row in rows)
     change = replay(base.index, rows, vectors, known)
     index, soft = begin(base.index, base.soft, change, len(class_names))
     sources = JournalSources(TableSources(lambda: base.table), known)
-    changed = journal.changed_since(calibrated_at)
+    changed = max(journal.changed_since(calibrated_at), index.changed)
     served = ServedExemplars(
         index,
         soft,
@@ -127,7 +139,7 @@ def state_of(journal: ChangeJournal, base: Base, stale_above: float, calibrated_
     return StoreState(known, served)
 
 
-def _class_names(base: tuple[str, ...], begun: dict[int, str]) -> tuple[str, ...]:
+def class_names_of(base: tuple[str, ...], begun: dict[int, str]) -> tuple[str, ...]:
     """Those of the base, and those that the journal has begun; a base that was made of the journal has some of these."""
     names = list(base)
     for label, name in sorted(begun.items()):

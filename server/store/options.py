@@ -17,6 +17,7 @@ class StoreOptions:
         limits: what is allowed.
         keep_images: whether pictures are kept: for thumbnails, and to follow to a bundle of another encoder.
         stale_above: share of changed exemplars above which credibility is calibrated anew, or called stale; in [0, 1].
+        follow: whether a store of another bundle is taken along to the one that is served, as a reload does.
         compact_after: changed rows after which they are folded into a bundle; 0: never.
 
     """
@@ -26,10 +27,11 @@ class StoreOptions:
     keep_images: bool = False
     stale_above: float = 0.05
     compact_after: int = 10_000
+    follow: bool = False
 
     @classmethod
-    def of(cls, settings: StoreSettings) -> Self | None:
-        """As the settings have it; None where they name no store."""
+    def of(cls, settings: StoreSettings, *, follow: bool) -> Self | None:
+        """As the settings have it; None where they name no store. `follow`: as below."""
         if settings.store is None:
             return None
         return cls(
@@ -38,4 +40,5 @@ class StoreOptions:
             keep_images=settings.keep_images,
             stale_above=settings.stale_above,
             compact_after=settings.compact_after,
+            follow=follow,
         )

@@ -117,19 +117,21 @@ class JudgedRows:
         embeddings: float32 [n, D], L2-normalised.
         labels: int64 [n]; at least the snapshot's number of classes for a class that is about to begin.
         ids: int64 [n]; of a relabelled exemplar its own, which the snapshot's index holds under its old label.
+        served: int64 [n], how many exemplars of the same label vote now.
 
     """
 
     embeddings: Floats
     labels: Ints
     ids: Ints
+    served: Ints
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: NDArray[np.bool_]) -> "JudgedRows":
         """Some of them."""
-        return JudgedRows(self.embeddings[rows], self.labels[rows], self.ids[rows])
+        return JudgedRows(self.embeddings[rows], self.labels[rows], self.ids[rows], self.served[rows])
 
 
 class Judge(Protocol):

@@ -6,20 +6,18 @@ from typing import Self
 
 from prometheus_client import CollectorRegistry
 
-from holdfast.bundle.reader import CALIBRATION, Bundle
+from holdfast.bundle.reader import Bundle
 from holdfast.model.answers import Answers
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.metrics.exemplars import ExemplarMetrics
 from holdfast.server.store.changes import LONGEST_NAME, Approval, Deletion, check_name, check_request, label_id
-from holdfast.server.store.compaction import BUNDLES, clear_leftovers
 from holdfast.server.store.errors import InvalidChangeError, StoreClosedError, StoreLimitError
 from holdfast.server.store.journal.journal import ChangeJournal
 from holdfast.server.store.limits import RateLimit
 from holdfast.server.store.listing import Listing
-from holdfast.server.store.maintenance import Ground, Maintenance, base_at
 from holdfast.server.store.mirror import Mirror, mirror_of
-from holdfast.server.store.opening import Base, standing_of, state_of
+from holdfast.server.store.opening import Base, held_out_of, standing_of, stands_elsewhere, state_of
 from holdfast.server.store.options import StoreOptions
 from holdfast.server.store.pipeline.preparation import Preparation
 from holdfast.server.store.pipeline.tickets import AddRequest, RelabelRequest, Requested, Ticket
@@ -35,6 +33,9 @@ from holdfast.server.store.records import (
     pass_all,
 )
 from holdfast.server.store.served import StoreState
+from holdfast.server.store.upkeep.compaction import BUNDLES, clear_leftovers
+from holdfast.server.store.upkeep.maintenance import Ground, Maintenance, base_at
+from holdfast.server.store.upkeep.moving import Destination, Publish, follow
 
 
 class ExemplarStore:
@@ -81,6 +82,8 @@ class ExemplarStore:
         """
         journal = ChangeJournal.open(options.directory)
         try:
+            if options.follow and stands_elsewhere(journal, bundle.manifest):
+                follow(journal, Destination(bundle, snapshot, options.stale_above), lambda model: model)
             standing = standing_of(journal, bundle.manifest, bundle.directory)
             clear_leftovers(options.directory, standing.base)
             if standing.base:
@@ -88,12 +91,11 @@ class ExemplarStore:
             else:
                 base = Base.of(bundle, snapshot.classifier.surrogate)
             state = state_of(journal, base, options.stale_above, standing.folded)
-            held_out = bundle.calibration_set if CALIBRATION in bundle.manifest.files else None
             mirror = mirror_of(bundle.index, journal, lambda: (state.served.class_names, state.served.index.size))
         except BaseException:
             journal.close()
             raise
-        return cls(options, journal, state, Ground(bundle.directory, held_out), mirror)
+        return cls(options, journal, state, Ground(bundle.directory, held_out_of(bundle)), mirror)
 
     def placed_in(self, snapshot: ModelSnapshot) -> ModelSnapshot:
         """The model of the bundle with the exemplars of the store."""
@@ -210,6 +212,22 @@ class ExemplarStore:
         known = self._state.known
         names, counts = known.class_names, known.counts
         return [LabelRecord(i, name, count) for i, (name, count) in enumerate(zip(names, counts, strict=False))]
+
+    async def follow(self, bundle: Bundle, snapshot: ModelSnapshot, publish: Publish) -> None:
+        """Serve another bundle with everything that was changed; changes wait meanwhile.
+
+        Args:
+            bundle: the next one, opened.
+            snapshot: its model, unchanged.
+            publish: serves a model.
+
+        Raises:
+            JournalMismatchError: pictures of added exemplars were not kept, and its encoder or its index is another one.
+            HoldfastError: there is no room, or `publish` refuses. What was served before is served then.
+
+        """
+        to = Destination(bundle, snapshot, self._options.stale_above)
+        await asyncio.to_thread(self._maintenance.follow, to, publish, held_out_of(bundle))
 
     async def compact(self) -> None:
         """Fold all changes into a bundle of the store's own now. Raises HoldfastError; nothing is lost then."""

@@ -13,6 +13,9 @@ from holdfast.server.monitor.probes.priority import lower_thread_priority
 
 T = TypeVar("T")
 
+M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 2 * 2**20
+"""glibc's number of the parameter (malloc.h), and bytes: more than what a batch of a small encoder needs at once."""
+
 LET_GO_S = 5.0
 """Seconds that a model which is served no longer gets to be let go by everybody: batches in flight, probes, callers."""
 
@@ -68,8 +71,18 @@ def trim_memory() -> None:
         _malloc_trim(0)
 
 
-def _find_malloc_trim() -> Any:
-    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+def keep_large_blocks_apart() -> None:
+    """Have glibc take every block of LARGE_BLOCK bytes from the system, and give it back as soon as it is freed.
+
+    By itself it raises that limit to the size of whatever large block was freed, up to 32 MiB: the parts of the next model
+    then lie between small objects that outlive it. To be called once, before the first model is loaded.
+    """
+    if _mallopt is not None:
+        _mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
-_malloc_trim = _find_malloc_trim()
+def _find(name: str) -> Any:
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
+
+
+_malloc_trim, _mallopt = _find("malloc_trim"), _find("mallopt")

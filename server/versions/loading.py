@@ -12,6 +12,7 @@ from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.settings import Settings
 from holdfast.server.versions.canary import try_model
 from holdfast.server.versions.source import Fingerprint, VersionPlace, source_of
+from holdfast.waiting import waiting
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +72,10 @@ def load_version(place: VersionPlace, settings: Settings, served: ModelDescripti
         max_batch=settings.max_batch,
         precision=settings.precision,
     )
-    snapshot = ModelSnapshot.of(bundle, UNPUBLISHED, identity(resolved))
-    report = try_model(bundle, snapshot, settings.max_batch, settings.canary)
+    with waiting(log, f"preparing the classifier of {bundle.index.size:,} exemplars"):
+        snapshot = ModelSnapshot.of(bundle, UNPUBLISHED, identity(resolved))
+    with waiting(log, "warming up and trying the canaries"):
+        report = try_model(bundle, snapshot, settings.max_batch, settings.canary)
     if resolved.fingerprint() != before:
         raise HashMismatchError(f"{place.directory} was changed while it was read; it is looked at again")
     return LoadedVersion(resolved, before, bundle, snapshot, report, datetime.now(UTC))

@@ -14,7 +14,6 @@ from holdfast.server.settings import Settings
 from holdfast.server.versions.background import give_back, in_background
 from holdfast.server.versions.history import KnownVersion
 from holdfast.server.versions.loading import LoadedVersion, identity, load_version
-from holdfast.server.versions.records import VersionError
 from holdfast.server.versions.source import VersionPlace
 
 log = logging.getLogger(__name__)
@@ -38,18 +37,6 @@ class BundleFollower(Protocol):
             HoldfastError: something cannot be carried over; says what and how much of it. Nothing is published then.
 
         """
-
-
-class StandsStill:
-    """A follower for changes that cannot be taken along: every other bundle is refused."""
-
-    async def follow(self, bundle: Bundle, snapshot: ModelSnapshot, publish: Publish) -> None:
-        """Raises VersionError."""
-        del snapshot, publish
-        raise VersionError(
-            f"exemplars that were changed in the store are of the served bundle, and cannot follow to {bundle.directory}:"
-            " restart the server with that bundle and another --store"
-        )
 
 
 class ModelSwap:

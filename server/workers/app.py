@@ -1,6 +1,7 @@
 """The server in several processes: the engine here, workers that take the calls."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
@@ -22,9 +23,12 @@ from holdfast.server.workers.port import Port
 from holdfast.server.workers.samples import EveryProcess
 from holdfast.server.workers.worker_connection import WorkerConnection
 from holdfast.server.workers.worker_process import WorkerProcess
+from holdfast.waiting import waiting
 
 END_MARGIN_S = 5.0
 """Seconds beyond its own grace that a worker gets to end."""
+
+log = logging.getLogger(__name__)
 
 
 class WorkersApp(ServedApp):
@@ -64,7 +68,8 @@ class WorkersApp(ServedApp):
         every.register(EveryProcess(self.metrics.registry, self._workers.scrape, asyncio.get_running_loop()))
         self._endpoint = MetricsEndpoint(every, self.settings.host, self.settings.metrics_port)
         self._engine.start()
-        await self._workers.start()
+        with waiting(log, f"starting {self.settings.workers} worker processes"):
+            await self._workers.start()
         await self._start_admin()
         self._watcher.start()
         self._write_ports(self.address)

@@ -73,7 +73,7 @@ def test_a_bundle_of_an_older_schema_embeds_its_set_again(bundle, caplog):
 def test_another_set_and_a_set_without_calibration_part_are_refused(bundle, capsys):
     manifest = read_manifest(bundle)
     none = data.load("digits", size=8, calibration=0).sha256
-    for changes, word in (({"sha256": "0" * 64}, "not the digits"), ({"calibration": 0, "sha256": none}, "--calibration")):
+    for changes, word in (({"sha256": "0" * 64}, "digits images here"), ({"calibration": 0, "sha256": none}, "--calibration")):
         record = manifest.training.data.model_copy(update=changes)
         without_calibration(bundle, training=manifest.training.model_copy(update={"data": record}))
         before = files(bundle)

@@ -3,8 +3,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.index_build.choose import AGREEMENT, KS, TEMPERATURES, Candidate, HeldOut, candidates, choose, surrogates
+from holdfast.index_build.choose import (
+    AGREEMENT,
+    KS,
+    MOST_LEAD,
+    TEMPERATURES,
+    Candidate,
+    HeldOut,
+    candidates,
+    choose,
+    surrogates,
+    votes_to_try,
+)
 from holdfast.intervals import Rate
+from holdfast.model.reach import reach_of
 from holdfast.model.retrieval.base import Bank
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.vote import VoteParameters
@@ -26,7 +38,8 @@ def compared(count: int, bank_size: int) -> tuple[np.ndarray, np.ndarray, HeldOu
     z, labels = cloud(1, count)
     attacked = tuple(cloud(seed, count // 2)[0] for seed in (2, 3))
     exemplars, held_out = Bank(bank, np.arange(bank_size), bank_labels), HeldOut(z, labels, attacked)
-    tried = candidates(FlatIndex.build(exemplars), surrogates(exemplars, CLASSES), held_out, CLASSES)
+    counts = np.bincount(bank_labels, minlength=CLASSES)
+    tried = candidates(FlatIndex.build(exemplars), surrogates(exemplars, CLASSES), held_out, counts)
     return bank, bank_labels, held_out, tried
 
 
@@ -50,6 +63,8 @@ def test_candidates_are_what_a_plain_count_says() -> None:
         assert each.accuracy == Rate(int(right.sum()), 50)
         assert each.robust == Rate(int(withstood.sum()), 25)
         assert each.agreement == Rate(int((voted(z, k, t) == voted(z, N, t)).sum()), 50)
+        assert each.balanced == pytest.approx(np.mean([right[labels == c].mean() for c in range(CLASSES)]))
+        assert each.balanced_robust == pytest.approx(np.mean([withstood[labels[:25] == c].mean() for c in range(CLASSES)]))
 
 
 def test_all_neighbours_are_the_surrogate_itself() -> None:
@@ -59,11 +74,37 @@ def test_all_neighbours_are_the_surrogate_itself() -> None:
 
 def test_an_index_smaller_than_every_k_votes_with_all_it_has() -> None:
     *_, tried = compared(6, 7)
-    assert {each.parameters.k for each in tried} == {7}
+    assert {each.parameters.k for each in tried} <= {1, 3, 5}  # for its classes of one or two
+
+
+@given(
+    st.lists(st.integers(0, 300), min_size=2, max_size=6).filter(lambda counts: sum(counts) > 15), st.sampled_from(TEMPERATURES)
+)
+def test_no_vote_is_tried_that_gives_a_small_class_up(counts, temperature) -> None:
+    counts = np.array(counts)
+    tried = votes_to_try(counts, temperature)
+    assert tried
+    assert all(parameters.k <= counts.sum() for parameters in tried)
+    leads = [max(one.lead for one in reach_of(counts, parameters) if one.exemplars) for parameters in tried]
+    assert max(leads) <= MOST_LEAD or max(leads) == min(leads)
+    if counts[counts > 0].min() >= 8:
+        assert tried[0].k == KS[0]
+
+
+def test_a_class_of_six_may_still_be_answered() -> None:
+    assert max(each.k for each in votes_to_try(np.array([60, 60, 6]), 0.02)) == 100
+    assert max(each.k for each in votes_to_try(np.array([6000, 6000, 6]), 0.05)) <= 1000
+    assert max(each.k for each in votes_to_try(np.array([6000, 6000, 6]), 0.1, 1.0)) == 2000
+
+
+def test_a_vote_that_gives_a_class_up_is_not_taken() -> None:
+    fair = Candidate(VoteParameters(k=25), Rate(180, 200), Rate(90, 100), Rate(200, 200), 0.9, 0.9)
+    unfair = Candidate(VoteParameters(k=75), Rate(184, 200), Rate(92, 100), Rate(200, 200), 0.6, 0.6)
+    assert choose([unfair, fair]) is fair
 
 
 def candidate(k: int, right: int, withstood: int, same: int) -> Candidate:
-    return Candidate(VoteParameters(k=k), Rate(right, 200), Rate(withstood, 100), Rate(same, 200))
+    return Candidate(VoteParameters(k=k), Rate(right, 200), Rate(withstood, 100), Rate(same, 200), right / 200, withstood / 100)
 
 
 @settings(max_examples=60)

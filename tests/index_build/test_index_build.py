@@ -81,10 +81,15 @@ def test_a_bundle_is_completed_and_serves(bundle, digits, capsys):
     calibration = opened.manifest.calibration
     assert len(calibration.nonconformity) == 100
     assert calibration.coverage >= 0.95
+    canary = opened.canary_set
+    assert len(canary) == 32
+    assert np.array_equal(canary.answers, opened.classifier().classify(canary.images).labels)
     assert sorted(path.name for path in bundle.iterdir()) == [
         "calibration.npz",
+        "canary.npz",
         "encoder.onnx",
         "exemplars.npz",
+        "flagged.csv",
         "gradient.onnx",
         "index.faiss",
         "manifest.json",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from holdfast.data import Splits
+from holdfast.model.resolution import describe_resolution
 from holdfast.trainer.config import TrainConfig
 from holdfast.trainer.cost.dry_run import DryRun, StageDryRun
 from holdfast.trainer.cost.encoder_cost import encoder_cost
@@ -20,6 +21,7 @@ def describe_run(config: TrainConfig, splits: Splits) -> Table:
     precision = str(compute_dtype(precision_of(config, device))).removeprefix("torch.")
     table = Table("", show_header=False)
     table.add_row("data", f"{config.data}: {len(splits.train):,} images of {len(splits.train.class_names)} classes")
+    table.add_row("held out", _describe_held_out(splits))
     table.add_row("encoder", f"{config.encoder}\n{encoder_cost(build_encoder(config.encoder))}")
     for number, stage in enumerate(config.stages):
         epochs = stage.steps * stage.batch_size / len(splits.train)
@@ -31,6 +33,15 @@ def describe_run(config: TrainConfig, splits: Splits) -> Table:
     table.add_row("on", f"{device.type}, {config.threads} threads, {precision}, seed {config.seed}")
     table.add_row("to", str(config.out))
     return table
+
+
+def _describe_held_out(splits: Splits) -> str:
+    calibration, test = len(splits.calibration), len(splits.test)
+    described = f"{calibration:,} images to calibrate credibility, {test:,} to test"
+    if calibration == 0:
+        return f"{described}\nwarning: without any to calibrate, answers will have no credibility and the server never abstains"
+    warning = describe_resolution(calibration)
+    return f"{described}\nwarning: {warning}" if warning else described
 
 
 def describe_cost(found: DryRun) -> Table:

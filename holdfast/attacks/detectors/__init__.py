@@ -5,7 +5,7 @@ Detectors that catch the attacks they were made for fall to those that carry the
 of an answer, and a differentiable penalty that stands in for it.
 """
 
-from holdfast.attacks.detectors.detector import Detector, Penalty, SoftNeighbours, detectors_of, threshold_at
+from holdfast.attacks.detectors.detector import CREDIBILITY, Detector, Penalty, SoftNeighbours, detectors_of, threshold_at
 from holdfast.attacks.detectors.evasion import (
     TAUS,
     WEIGHTS,
@@ -18,6 +18,7 @@ from holdfast.attacks.detectors.evasion import (
 )
 
 __all__ = [
+    "CREDIBILITY",
     "TAUS",
     "WEIGHTS",
     "AttackedSet",

@@ -21,6 +21,9 @@ from holdfast.model.vote import VoteParameters
 
 Suspicion = NDArray[np.float64]
 
+CREDIBILITY = "credibility"
+"""The detector's name."""
+
 Penalty = Callable[[Tensor, Tensor], Tensor]
 """(embeddings float [N, D], the wrong answers wanted int64 [N]) -> float [N]: what an attacker minimises, differentiable."""
 
@@ -152,12 +155,15 @@ def _credibility(
 ) -> Detector:
     """Credibility grows with the answer's share of the vote: the larger that of the wanted class, the better."""
     members = F.one_hot(labels, classes).float()
+    if (weights := vote.weights_of(classes)) is not None:
+        members = members * torch.from_numpy(weights).to(members)
     temperature = None if vote.weighting == "uniform" else vote.temperature
 
     def penalty(z: Tensor, wanted: Tensor) -> Tensor:
-        return -near.shares(z, members, temperature).gather(1, wanted[:, None])[:, 0]
+        weighed = near.shares(z, members, temperature)
+        return -weighed.gather(1, wanted[:, None])[:, 0] / weighed.sum(1)
 
-    return Detector("credibility", -calibration.abstain_below, lambda answers: -answers.credibility, penalty)
+    return Detector(CREDIBILITY, -calibration.abstain_below, lambda answers: -answers.credibility, penalty)
 
 
 def _marked_neighbours(bundle: Bundle, near: SoftNeighbours, marked: Tensor) -> Detector:

@@ -45,7 +45,8 @@ class RelativeMargin:
         # tiny differences between similarities near 1 are then no longer lost to rounding.
         centred = bank - bank.mean(0)
         covariance = centred.T @ centred / len(bank)
-        surrogate = TorchSoftKNN(centred, victim.surrogate.labels, victim.surrogate.classes, tau=1.0)
+        own = victim.surrogate
+        surrogate = TorchSoftKNN(centred, own.labels, own.classes, tau=1.0, class_weights=own.class_weights)
 
         def loss(attacked: Tensor) -> Tensor:
             z = victim.embed(attacked).float()

@@ -17,13 +17,14 @@ TABLES = (".csv", ".tsv", ".txt", ".parquet")
 NAMED = 10
 
 
-def list_images(path: Path, *, skip_unusable: bool = False) -> ImageListing:
+def list_images(path: Path, *, skip_unusable: bool = False, least_classes: int = 2) -> ImageListing:
     """List the images of a folder of class folders, or of a .csv or .parquet table of paths and labels.
 
     Args:
         path: the folder or the table.
         skip_unusable: leave out, and count, what is meant to be an image and cannot be one: files of other formats, and
             files that a table names and that are not there.
+        least_classes: class folders that a folder has to have, 1 or 2; a table may always have one class.
 
     Raises:
         DataError: there is nothing at `path`, or it is laid out in no way that is known; the message says what was found.
@@ -32,8 +33,8 @@ def list_images(path: Path, *, skip_unusable: bool = False) -> ImageListing:
     left_out, title = LeftOut(), printable(str(path))
     unusable: list[tuple[bytes, str]] = []
     if path.is_dir():
-        layout = find_layout(title, read_tree(path, left_out, unusable), left_out)
-        root, rows, class_names, how = path, ImageRows.pack(layout.rows()), layout.class_names, layout.how
+        root = path
+        rows, class_names, how = _rows_of_folder(path, left_out, unusable, least_classes)
     elif path.is_file() and path.suffix.lower() in TABLES:
         table = read_table(path)
         root, rows, class_names, how = path.parent, table.rows, table.class_names, "table"
@@ -52,3 +53,11 @@ def list_images(path: Path, *, skip_unusable: bool = False) -> ImageListing:
     for name, _ in unusable:
         left_out.add("files that cannot be read as images", name)
     return ImageListing.of(title, root, rows, class_names=class_names, how=how, left_out=left_out, unusable=unusable)
+
+
+def _rows_of_folder(
+    path: Path, left_out: LeftOut, unusable: list[tuple[bytes, str]], least_classes: int
+) -> tuple[ImageRows, tuple[str, ...], str]:
+    """Rows, class names and layout of a folder; its tree, which takes more memory, is given up."""
+    layout = find_layout(printable(str(path)), read_tree(path, left_out, unusable), left_out, least_classes)
+    return ImageRows.pack(layout.rows()), layout.class_names, layout.how

@@ -30,14 +30,18 @@ def same_contents(root: Path, names: PackedNames) -> NDArray[np.int64]:
     folder = os.fsencode(root)
     sizes = np.fromiter((_size(names.path(folder, row)) for row in range(len(names))), dtype=np.int64, count=len(names))
     _, group, count = np.unique(sizes, return_inverse=True, return_counts=True)
-    contents = np.arange(len(names), dtype=np.int64)
-    first: dict[bytes, int] = {}
     # An empty file is no image: reading it says so.
-    alike = np.flatnonzero((count[group] > 1) & (sizes > 0)).tolist()
-    for row in track(alike, "comparing", console=Console(stderr=True), transient=True, disable=len(alike) < SHOWN_FROM):
-        digest = _digest(names.path(folder, row))
-        if digest is not None:
-            contents[row] = first.setdefault(digest, row)
+    alike = np.flatnonzero((count[group] > 1) & (sizes > 0))
+    digests = np.zeros((len(alike), HASH_BYTES), dtype=np.uint8)
+    readable = np.zeros(len(alike), dtype=bool)
+    shown = track(alike.tolist(), "comparing", console=Console(stderr=True), transient=True, disable=len(alike) < SHOWN_FROM)
+    for place, row in enumerate(shown):
+        if (digest := _digest(names.path(folder, row))) is not None:
+            digests[place], readable[place] = np.frombuffer(digest, dtype=np.uint8), True
+    contents = np.arange(len(names), dtype=np.int64)
+    rows = alike[readable]
+    _, first, which = np.unique(digests[readable].view(f"V{HASH_BYTES}").ravel(), return_index=True, return_inverse=True)
+    contents[rows] = rows[first][which]
     return contents
 
 

@@ -30,11 +30,11 @@ class Layout:
                 yield path, label, part
 
 
-def find_layout(title: str, top: Folder, left_out: LeftOut) -> Layout:
+def find_layout(title: str, top: Folder, left_out: LeftOut, least_classes: int = 2) -> Layout:
     """Find parts and classes in a folder's tree; `title` is its name for messages.
 
     Raises:
-        DataError: they cannot be told, or there are fewer than two classes.
+        DataError: they cannot be told, or there are fewer than `least_classes`.
 
     """
     root = _unwrapped(top)
@@ -44,7 +44,7 @@ def find_layout(title: str, top: Folder, left_out: LeftOut) -> Layout:
     _leave_empty(root, left_out)
     parts = _parts(where, root, left_out)
     layout = _of_parts(where, parts, left_out) if parts else _of_classes(where, root)
-    if len(layout.class_names) < 2:
+    if len(layout.class_names) < least_classes:
         raise DataError(_one_class(where, root, layout))
     if len(set(layout.class_names)) < len(layout.class_names):
         raise DataError(f"{where}: two class folders have the same name once it is written as text: rename one")

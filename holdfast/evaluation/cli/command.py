@@ -13,12 +13,12 @@ from rich.progress import BarColumn, TimeElapsedColumn
 
 from holdfast.bundle.reader import read_manifest
 from holdfast.console import Console, Progress, TextColumn
-from holdfast.evaluation.cli.console import print_report, quick_table
+from holdfast.evaluation.cli.console import clean_tables, print_report, quick_table
 from holdfast.evaluation.cli.options import DESCRIPTION, PROGRAM, EvaluateConfig, check, full_plan_of, quick_plan_of
 from holdfast.evaluation.gradients import EncoderLoader
 from holdfast.evaluation.pipeline import check_libraries, run_plan
-from holdfast.evaluation.recorded import record, recorded_splits
-from holdfast.evaluation.report import write_report
+from holdfast.evaluation.recorded import record, recorded_splits, with_credibility
+from holdfast.evaluation.report import read_report, write_report
 from holdfast.evaluation.report.writing import PAGE
 from holdfast.evaluation.result import Evaluation
 from holdfast.exit_status import CHECKS_FAILED, DONE, GOES_ON, exit_status
@@ -40,8 +40,11 @@ def main(arguments: Sequence[str] | None = None, *, load_encoder: EncoderLoader 
     def measure() -> int:
         check(config)
         torch.set_num_threads(config.threads)
-        evaluation = run(config, console, shlex.join([*PROGRAM.split(), *words]), begun, load_encoder)
-        return (show_report if config.full else show_table)(config, evaluation, console)
+        command = shlex.join([*PROGRAM.split(), *words])
+        if config.credibility:
+            read_report(config.bundle)  # that there is none to write into is said before minutes of attack
+        evaluation = run(config, console, command, begun, load_encoder)
+        return show_report(config, evaluation, console) if config.full else show_table(config, evaluation, console, command)
 
     return exit_status(PROGRAM, measure, again=GOES_ON if config.full else "")
 
@@ -75,12 +78,20 @@ def run(config: EvaluateConfig, console: Console, command: str, begun: float, lo
         )
 
 
-def show_table(config: EvaluateConfig, evaluation: Evaluation, console: Console) -> int:
-    """Print the quick table and, if asked, record it; returns the exit status."""
-    console.print(quick_table(read_manifest(config.bundle).name, evaluation))
+def show_table(config: EvaluateConfig, evaluation: Evaluation, console: Console, command: str) -> int:
+    """Print the quick table and, if asked, record it and its credibility; returns the exit status."""
+    manifest = read_manifest(config.bundle)
+    console.print(quick_table(manifest.name, evaluation))
+    if config.credibility:
+        report = with_credibility(read_report(config.bundle), evaluation, manifest, command)
+        write_report(config.bundle, report)
+        for table in clean_tables(report):
+            console.print(table)
+        console.print(f"report: {config.bundle / PAGE}", markup=False, highlight=False, soft_wrap=True)
     if config.record:
         record(config.bundle, evaluation)
-        console.print(f"recorded in {config.bundle}/manifest.json", highlight=False)
+        console.print(f"recorded in {config.bundle}/manifest.json")
+    console.print(f"next: holdfast serve {shlex.quote(str(config.bundle))}")
     return DONE
 
 

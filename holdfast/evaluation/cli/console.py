@@ -26,6 +26,23 @@ def quick_table(name: str, evaluation: Evaluation) -> Table:
     return shown
 
 
+def clean_tables(report: Report) -> list[Table]:
+    """On the whole test set, clean: each class, and whether credibility is valid."""
+    names, tables = report.subject.class_names, []
+    if report.classes:
+        shown = Table("class", "exemplars", "accuracy, 95 % interval", "answered", "right if answered so", title="by class")
+        for one in report.classes:
+            measured = [str(part.rate) for part in (one.accuracy, one.coverage, one.precise)]
+            shown.add_row(names[one.label], f"{one.exemplars:,}", *measured)
+        tables.append(shown)
+    if report.validity:
+        shown = Table("p-value at most", "true labels", "answers", title="validity: shares of test images, at most the level")
+        for point in report.validity:
+            shown.add_row(f"{point.level:g}", str(point.true_labels.rate), str(point.answers.rate))
+        tables.append(shown)
+    return tables
+
+
 def print_report(report: Report, console: Console) -> None:
     """The report in short; sanity checks that failed in red, with what that means."""
     shown = Table("ball", "bank", "clean", "robust, 95 % interval", "DSR", title=report.subject.name, title_justify="left")
@@ -36,6 +53,8 @@ def print_report(report: Report, console: Console) -> None:
         shown.add_row(ball, bank, format_share(clean.value), str(robust), format_share(dsr.value))
     console.print(shown)
     console.print(f"clean accuracy on all {report.clean.trials} test images: {report.clean.rate}", highlight=False)
+    for table in clean_tables(report):
+        console.print(table)
     for check in report.sanity_checks:
         style, verdict = ("green", "passed") if check.passed else ("red", "FAILED")
         console.print(f"{verdict}  {check.name}: {check.measured}", style=style, markup=False, highlight=False)

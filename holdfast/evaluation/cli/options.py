@@ -1,6 +1,6 @@
 """The command line of an evaluation: one documented field per flag."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.threat_model import Norm, ThreatModel, ball
 from holdfast.errors import HoldfastError
 from holdfast.evaluation.gradients import GradientOptions
-from holdfast.evaluation.plan import STANDARD_BALLS, EvaluationPlan, in_order, quick_plan
+from holdfast.evaluation.plan import STANDARD_BALLS, EvaluationPlan, Section, in_order, quick_plan
 from holdfast.evaluation.suites import Effort
 from holdfast.exit_status import explain_statuses
 from holdfast.model.device_choice import DeviceChoice, Precision
@@ -23,6 +23,7 @@ DESCRIPTION = f"""Measure the clean and robust accuracy of a bundle by attacks t
 
   holdfast evaluate runs/digits                       a table, by nine white-box attacks in one ball
   holdfast evaluate runs/digits --epsilon 8/255       the same in another ball than the bundle's own
+  holdfast evaluate runs/digits --credibility         the same, and the credibility of the report that is there again
   holdfast evaluate runs/digits --full                everything, and runs/digits/report/index.html
   holdfast evaluate runs/digits --full --balls linf:8/255 l2:0.5 --transfer-from runs/other
   holdfast evaluate runs/digits --full --minutes 9    a slice of it; repeated, the next one
@@ -121,6 +122,10 @@ class EvaluateConfig:
     serve_in: Precision = "float32"
     """What a GPU's encoder computes these answers in, as holdfast serve --precision does."""
 
+    credibility: bool = False
+    """Besides the quick table, measure what credibility is worth, on the whole test set and on the images of the quick attack,
+    and write it into the report that the bundle has already: after holdfast index --recalibrate. The rest of it stays."""
+
     record: bool = False
     """Write the accuracy within the bundle's own ball (without --full: within the one attacked) into its manifest."""
 
@@ -140,7 +145,7 @@ def quick_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
         threat = ThreatModel(config.norm or own.norm, own.epsilon if config.epsilon is None else config.epsilon)
     except ValueError as error:
         raise HoldfastError(f"--epsilon: {error}") from None
-    return quick_plan(
+    plan = quick_plan(
         threat,
         AdaptiveAttack(steps=config.steps or 40, restarts=config.restarts or 1, batch_size=config.batch_size),
         images=config.images or None,
@@ -149,6 +154,7 @@ def quick_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
         serve_on=config.serve_on,
         serve_in=config.serve_in,
     )
+    return replace(plan, sections=plan.sections | {Section.CREDIBILITY}) if config.credibility else plan
 
 
 def full_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
@@ -196,6 +202,8 @@ def check(config: EvaluateConfig) -> None:
             raise HoldfastError(f"{flag} must be at least {smallest}, not {value}")
     if not options.minutes >= 0:
         raise HoldfastError(f"--minutes must be at least 0, not {options.minutes}")
+    if config.full and config.credibility:
+        raise HoldfastError("--full measures credibility in any case: leave --credibility away")
     if config.full and (config.norm is not None or config.epsilon is not None):
         raise HoldfastError("--full takes its balls by --balls, for instance --balls linf:8/255; --norm and --epsilon name one")
     if not config.full and options != FullOptions():

@@ -1,6 +1,6 @@
 """The report that a bundle carries: numbers in report/report.json, a page in report/index.html."""
 
-from holdfast.evaluation.report.confidence import reliability, selective
+from holdfast.evaluation.report.confidence import by_class, reliability, selective, validity
 from holdfast.evaluation.report.embeddings import cloud
 from holdfast.evaluation.report.page import render
 from holdfast.evaluation.report.pictures import difference, png
@@ -8,6 +8,7 @@ from holdfast.evaluation.report.training import training_curves
 from holdfast.evaluation.report.writing import read_report, write_report
 
 __all__ = [
+    "by_class",
     "cloud",
     "difference",
     "png",
@@ -16,5 +17,6 @@ __all__ = [
     "render",
     "selective",
     "training_curves",
+    "validity",
     "write_report",
 ]

@@ -1,10 +1,15 @@
-"""What credibility is worth: error against coverage, and accuracy by credibility."""
+"""What credibility is worth: error against coverage, accuracy by credibility, validity; and how each class fares."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.evaluation.report.results import Bin, Measured, SelectivePoint
+from holdfast.evaluation.report.results import Bin, ClassResult, Measured, SelectivePoint, ValidityPoint
 from holdfast.intervals import Rate
+from holdfast.model.answers import Answers, Ints
+
+LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 
 
 def selective(credibility: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[SelectivePoint, ...]:
@@ -53,6 +58,51 @@ def reliability(credibility: NDArray[np.float64], right: NDArray[np.bool_], bins
     return tuple(
         Bin(low=edges[i], high=edges[i + 1], accuracy=Measured.of(Rate(int(rights[i]), int(images[i])))) for i in range(bins)
     )
+
+
+def validity(
+    p_values: NDArray[np.float64], labels: Ints, answered: Ints, levels: Sequence[float] = LEVELS
+) -> tuple[ValidityPoint, ...]:
+    """How often true labels and answers get a p-value of at most each level.
+
+    Args:
+        p_values: float64 [N, C] in (0, 1], as `Classifier.p_values` has them.
+        labels: int64 [N], the true classes.
+        answered: int64 [N], the answers.
+        levels: each in (0, 1).
+
+    """
+    rows = np.arange(len(labels))
+    true, own = p_values[rows, labels], p_values[rows, answered]
+    return tuple(
+        ValidityPoint(level=level, true_labels=_share(true <= level), answers=_share(own <= level)) for level in levels
+    )
+
+
+def by_class(answers: Answers, labels: Ints, exemplars: Ints) -> tuple[ClassResult, ...]:
+    """Accuracy and coverage of each class.
+
+    Args:
+        answers: to N clean images.
+        labels: int64 [N], their true classes.
+        exemplars: int64 [C], how many exemplars each class has.
+
+    """
+    right, kept = answers.labels == labels, ~answers.abstain
+    return tuple(
+        ClassResult(
+            label=label,
+            exemplars=int(count),
+            accuracy=_share(right[labels == label]),
+            coverage=_share(kept[labels == label]),
+            precise=_share(right[kept & (answers.labels == label)]),
+        )
+        for label, count in enumerate(exemplars)
+    )
+
+
+def _share(which: NDArray[np.bool_]) -> Measured:
+    return Measured.of(Rate(int(which.sum()), len(which)))
 
 
 def _usable(credibility: NDArray[np.float64], right: NDArray[np.bool_]) -> bool:

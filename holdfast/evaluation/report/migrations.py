@@ -18,4 +18,9 @@ def _from_1(report: RawReport) -> RawReport:
     return {names.get(name, name): value for name, value in report.items()} | {"report_version": 2}
 
 
-MIGRATIONS: dict[Any, Callable[[RawReport], RawReport]] = {1: _from_1}
+def _from_2(report: RawReport) -> RawReport:
+    """Validity and classes were not measured yet; nothing has another meaning."""
+    return report | {"report_version": 3}
+
+
+MIGRATIONS: dict[Any, Callable[[RawReport], RawReport]] = {1: _from_1, 2: _from_2}

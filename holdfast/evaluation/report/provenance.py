@@ -33,7 +33,7 @@ LIBRARIES = (
 def subject_of(bundle: Bundle) -> Subject:
     """An open bundle in the words of its manifest."""
     manifest, directory = bundle.manifest, bundle.directory
-    training = manifest.training
+    training, indexed = manifest.training, manifest.index.data if manifest.index else None
     return Subject(
         name=manifest.name,
         encoder=training.encoder,
@@ -51,10 +51,10 @@ def subject_of(bundle: Bundle) -> Subject:
         exemplars=bundle.index.size,
         index_command=manifest.index.command if manifest.index else "",
         vote=describe_vote(manifest.vote),
-        abstain_below=manifest.calibration.abstain_below if manifest.calibration else None,
+        abstain_below=manifest.abstain_below,
         class_names=manifest.class_names,
-        data=training.data.name,
-        data_sha256=training.data.sha256,
+        data=indexed.data if indexed else training.data.name,
+        data_sha256=indexed.sha256 if indexed else training.data.sha256,
     )
 
 
@@ -92,9 +92,9 @@ def parameters_of(graph: Path) -> int:
 
 def describe_vote(vote: VoteParameters) -> str:
     """As in "k = 15, exponential weights at temperature 0.1"."""
-    if vote.weighting == "uniform":
-        return f"k = {vote.k}, uniform weights"
-    return f"k = {vote.k}, {vote.weighting} weights at temperature {vote.temperature:g}"
+    how = "uniform weights" if vote.weighting == "uniform" else f"exponential weights at temperature {vote.temperature:g}"
+    corrected = f", divided by class frequency to the {vote.prior_correction:g}" if vote.class_weights else ""
+    return f"k = {vote.k}, {how}{corrected}"
 
 
 def _versions() -> dict[str, str]:

@@ -14,7 +14,7 @@ from holdfast.bundle.threat_model import Norm
 from holdfast.evaluation.plan import Knowledge
 from holdfast.intervals import Rate
 
-REPORT_VERSION: Literal[2] = 2
+REPORT_VERSION: Literal[3] = 3
 
 
 class ReportPart(BaseModel):
@@ -161,6 +161,33 @@ class Bin(ReportPart):
     accuracy: Measured
 
 
+class ValidityPoint(ReportPart):
+    """How many test images get a p-value of at most `level`: valid is a share of at most `level`, up to sampling error."""
+
+    level: float = Field(gt=0, lt=1)
+    true_labels: Measured = Field(description="the p-value of the true label, of which conformal prediction makes its promise")
+    answers: Measured = Field(description="credibility, the p-value of the answer")
+
+
+class ClassResult(ReportPart):
+    """One class of the test set, clean.
+
+    Attributes:
+        label: of the class.
+        exemplars: in the index.
+        accuracy: its images that are answered rightly.
+        coverage: its images that the server does not abstain from.
+        precise: of the images answered as this class without abstention, those that are of it.
+
+    """
+
+    label: int
+    exemplars: int
+    accuracy: Measured
+    coverage: Measured
+    precise: Measured
+
+
 class Neighbour(ReportPart):
     """One exemplar near an image."""
 
@@ -252,7 +279,7 @@ class Provenance(ReportPart):
 class Report(ReportPart):
     """The whole report."""
 
-    report_version: Literal[2] = REPORT_VERSION
+    report_version: Literal[3] = REPORT_VERSION
     subject: Subject
     provenance: Provenance
     clean: Measured = Field(description="accuracy on the whole test set")
@@ -263,6 +290,9 @@ class Report(ReportPart):
     detectors: tuple[DetectorResult, ...]
     selective: tuple[Selective, ...]
     reliability: tuple[Bin, ...]
+    validity: tuple[ValidityPoint, ...] = ()
+    classes: tuple[ClassResult, ...] = ()
+    remeasured: str = Field(default="", description="what was measured again later, and what was not, for people")
     examples: tuple[Example, ...]
     cloud: Cloud | None
     training: tuple[TrainingCurve, ...]

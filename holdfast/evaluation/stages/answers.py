@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from holdfast.evaluation.context import EvaluationContext
-from holdfast.evaluation.report import cloud, reliability, selective
+from holdfast.evaluation.report import by_class, cloud, reliability, selective, validity
 from holdfast.evaluation.report.gallery import choose, examples
-from holdfast.evaluation.report.results import Bin, Cloud, Example, Measured, Selective
+from holdfast.evaluation.report.results import Bin, ClassResult, Cloud, Example, Measured, Selective, ValidityPoint
 from holdfast.evaluation.stages.threats import CaseResult
 from holdfast.evaluation.victim import answers_of
 from holdfast.intervals import Rate
@@ -21,12 +21,16 @@ class CredibilityResult(NamedTuple):
         clean: accuracy on the whole test set.
         selective: error against coverage, clean and for every ball.
         reliability: accuracy by credibility, on the whole test set.
+        validity: how often true labels and answers get small p-values, on the whole test set; empty without a calibration.
+        classes: how each class fares, on the whole test set.
 
     """
 
     clean: Measured
     selective: tuple[Selective, ...]
     reliability: tuple[Bin, ...]
+    validity: tuple[ValidityPoint, ...]
+    classes: tuple[ClassResult, ...]
 
 
 class Gallery(NamedTuple):
@@ -41,6 +45,8 @@ def measure_credibility(context: EvaluationContext, known: Sequence[CaseResult])
     test = context.splits.test
     answers = answers_of(context.classifier.classify, test.images)
     right = answers.labels == test.labels
+    p_values = context.classifier.p_values(answers)
+    exemplars = np.bincount(context.bundle.exemplars.labels, minlength=len(context.bundle.class_names))
     return CredibilityResult(
         clean=Measured.of(Rate(int(right.sum()), len(right))),
         selective=(
@@ -48,6 +54,8 @@ def measure_credibility(context: EvaluationContext, known: Sequence[CaseResult])
             *(_selective(each, context) for each in known),
         ),
         reliability=reliability(answers.credibility, right),
+        validity=() if p_values is None else validity(p_values, test.labels, answers.labels),
+        classes=by_class(answers, test.labels, exemplars),
     )
 
 

@@ -7,7 +7,8 @@ the last whole transaction. What was written is checked again by a checksum a ro
 
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -39,6 +40,7 @@ class Standing:
         origin: identity of the bundle that the server was started with when the store began; see `identity_of`.
         encoder: SHA-256 of the encoder that made the embeddings.
         name: of that bundle, for a person.
+        class_names: of the bundle that it stands on, folded or not.
         base: name of the folder under `bundles/` that holds what was folded; "" before the first.
         folded: sequence of the latest change in it.
 
@@ -47,8 +49,27 @@ class Standing:
     origin: str
     encoder: str
     name: str
+    class_names: tuple[str, ...]
     base: str = ""
     folded: int = 0
+
+
+@dataclass(frozen=True)
+class MovedRows:
+    """What a journal holds, over another bundle.
+
+    Attributes:
+        rows: exemplars.
+        vectors: embeddings as float32 bytes, by id.
+        ids: the id of each picture that is kept, by the id that it had.
+        labels: classes that the bundle does not have, by label id.
+
+    """
+
+    rows: list[StoredRow]
+    vectors: dict[int, bytes]
+    ids: dict[int, int]
+    labels: dict[int, str]
 
 
 class ChangeJournal:
@@ -115,7 +136,10 @@ class ChangeJournal:
     def standing(self) -> Standing | None:
         """Which bundle it stands on; None for a new journal."""
         found = self._database.read("SELECT value FROM meta WHERE key = 'standing'")
-        return Standing(**json.loads(found[0][0])) if found else None
+        if not found:
+            return None
+        values = json.loads(found[0][0])
+        return Standing(**values | {"class_names": tuple(values["class_names"])})
 
     def stand_on(self, standing: Standing) -> None:
         """Say which bundle it stands on. Raises StoreFullError."""
@@ -187,6 +211,11 @@ class ChangeJournal:
         )
         return [self._row(values) for values in found]
 
+    def rows_with_folded(self) -> list[StoredRow]:
+        """Every exemplar that it ever had."""
+        found = self._database.read(f"SELECT {COLUMNS}, checksum FROM exemplars ORDER BY id")  # noqa: S608
+        return [self._row(values) for values in found]
+
     def rows_since(self, revision: int) -> list[StoredRow]:
         """Exemplars that were changed after a sequence, as they are now, by id."""
         select = f"SELECT {COLUMNS}, checksum FROM exemplars WHERE revision > ? ORDER BY id"  # noqa: S608 - no text of a caller
@@ -251,6 +280,30 @@ class ChangeJournal:
             connection.executemany("INSERT OR REPLACE INTO exemplars VALUES (?,?,?,?,?,?,?,?,?,?,?,?)", updated)
             connection.execute("DELETE FROM embeddings WHERE id IN (SELECT id FROM exemplars WHERE folded = 1)")
             connection.execute(*_standing_row(standing))
+
+    @contextmanager
+    def moving(self, standing: Standing, moved: MovedRows, entry: JournalEntry) -> Iterator[None]:
+        """Stand on another bundle, if what is done meanwhile succeeds; it reads the journal as it will be.
+
+        Exemplars that do not come along are deleted; the audit trail keeps everything. Raises StoreFullError.
+        """
+        renumbered = {old: new for old, new in moved.ids.items() if old != new}
+        with self._database.transaction() as connection:
+            run, many = connection.execute, connection.executemany
+            left = [replace(row, state=State.DELETED, in_base=False) for row in self.rows_with_folded()]
+            pictures = {renumbered[old]: pair for old, pair in self.images(renumbered).items()}
+            run("DELETE FROM labels")
+            run("DELETE FROM embeddings")
+            insert = "INSERT OR REPLACE INTO exemplars VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
+            many(insert, [(*row.values(), 1, checksum(*row.values())) for row in left])
+            many(insert, [(*row.values(), 0, checksum(*row.values())) for row in moved.rows])
+            many("INSERT INTO embeddings VALUES (?,?,?)", [_sealed(pair) for pair in moved.vectors.items()])
+            many("DELETE FROM images WHERE id = ?", [(old,) for old in renumbered])
+            many("INSERT INTO images VALUES (?,?,?,?)", [_sealed((new, *pair)) for new, pair in pictures.items()])
+            many("INSERT INTO labels VALUES (?,?,?,?)", [_sealed((i, n, entry.sequence)) for i, n in moved.labels.items()])
+            run("INSERT INTO changes VALUES (?,?,?,?,?,?,?,?,?,?,?)", _sealed(entry.values()))
+            run(*_standing_row(standing))
+            yield
 
     def audit(self, after: int = 0, limit: int = 1000) -> list[dict[str, Any]]:
         """Changes after a sequence: who made which, and when. None is ever deleted."""

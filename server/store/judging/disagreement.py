@@ -13,7 +13,7 @@ from holdfast.server.store.judging.geometry import ClassGeometry, unit
 from holdfast.server.store.records import JudgedRows
 
 
-def by_vote(rows: JudgedRows, snapshot: ModelSnapshot, doubt: float) -> list[str]:
+def by_vote(rows: JudgedRows, snapshot: ModelSnapshot, doubt: float, lately: Ints) -> list[str]:
     """Those of classes with as many exemplars as there are voters, where another label wins and this one's p-value is small.
 
     Args:
@@ -21,13 +21,16 @@ def by_vote(rows: JudgedRows, snapshot: ModelSnapshot, doubt: float) -> list[str
         snapshot: what is served.
         doubt: the largest p-value that is small. Where votes were not calibrated, a label is doubtful that gets less than half
             of the share of the one that wins.
+        lately: int64 [m], ids of rows that came lately and that nobody approved. They do not vote either: a poison would make
+            way for the next one.
 
     """
     if not len(rows):
         return []
     parameters, names = snapshot.description.vote, snapshot.description.class_names
-    found = snapshot.classifier.retriever.search(rows.embeddings, parameters.k + SPARE)
-    neighbours = canonical(_without(found, rows.ids), parameters.k)
+    wanted = parameters.k + SPARE + min(len(lately), parameters.k)
+    found = snapshot.classifier.retriever.search(rows.embeddings, wanted)
+    neighbours = canonical(_without(found, rows.ids, lately), parameters.k)
     outcome = vote(neighbours.similarities, neighbours.labels, len(names), parameters)
     each = np.arange(len(rows))
     own, winner = outcome.shares[each, rows.labels], outcome.labels
@@ -60,8 +63,9 @@ def by_prototypes(rows: JudgedRows, geometry: ClassGeometry, names: Sequence[str
         others[label : label + 1] = -np.inf
         nearest = int(others.argmax())
         mates = rows.labels == label
-        company = geometry.sum_of(label) + rows.embeddings[mates].sum(axis=0) - rows.embeddings[row]
-        if geometry.counts_of(np.array([label]))[0] + mates.sum() > 1:
+        before = geometry.sum_of(label) if rows.served[row] else 0.0
+        company = before + rows.embeddings[mates].sum(axis=0) - rows.embeddings[row]
+        if rows.served[row] + mates.sum() > 1:
             doubtful = rows.embeddings[row] @ unit(company) < others[nearest]
             said = "it is nearer to the mean of {} than to that of its own class, which is new or small"
         else:
@@ -71,9 +75,9 @@ def by_prototypes(rows: JudgedRows, geometry: ClassGeometry, names: Sequence[str
     return reasons
 
 
-def _without(neighbours: Neighbours, ids: Ints) -> Neighbours:
-    """Each row's neighbours without one id, the same width; what is missing comes last."""
-    itself = neighbours.ids == ids[:, np.newaxis]
+def _without(neighbours: Neighbours, own: Ints, others: Ints) -> Neighbours:
+    """Each row's neighbours without its own id and some others, the same width; what is missing comes last."""
+    itself = (neighbours.ids == own[:, np.newaxis]) | np.isin(neighbours.ids, others)
     if not itself.any():
         return neighbours
     order = np.argsort(itself, axis=1, kind="stable")

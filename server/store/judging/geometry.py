@@ -48,11 +48,6 @@ class ClassGeometry:
     typical: Floats
     near_duplicate: float
 
-    def counts_of(self, labels: Ints) -> Ints:
-        """Exemplars of each label, 0 for a class that there is none of yet."""
-        known = np.minimum(labels, len(self.counts) - 1)
-        return np.where(labels < len(self.counts), self.counts[known], 0)
-
     def sum_of(self, label: int) -> NDArray[np.float64]:
         """The sum of the embeddings of a class, 0 for one that there is none of yet."""
         empty: NDArray[np.float64] = np.zeros(self.sums.shape[1])

@@ -47,7 +47,7 @@ class JudgeParameters:
     doubt: float = 0.05
     burst: int = 5
     window: int = 1000
-    changed: float = 0.02
+    changed: float = 0.05
     least_changed: int = 5
 
 
@@ -107,8 +107,10 @@ class NeighbourJudge:
         passed = np.array([not reason for reason in reasons])
         grown = rows.labels < len(names)
         if geometry is not None:
-            grown &= geometry.counts_of(rows.labels) >= k
-        found = by_vote(rows.take(passed & grown), snapshot, self._parameters.doubt)
+            # Those that came lately do not vote here, so a class that consists of them is a small one still.
+            lately = (self._known.labels[self._voting] == rows.labels[:, np.newaxis]).sum(axis=1)
+            grown &= rows.served - lately >= k
+        found = by_vote(rows.take(passed & grown), snapshot, self._parameters.doubt, self._known.ids[self._voting])
         said = np.full(len(rows), "", dtype=object)
         said[passed & grown] = found
         if geometry is not None:

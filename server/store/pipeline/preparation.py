@@ -9,7 +9,8 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from holdfast.model.answers import Answers, Floats
+from holdfast.errors import BundleError
+from holdfast.model.answers import Answers, Floats, Ints
 from holdfast.model.preprocess import Pixels
 from holdfast.model.retrieval.base import vectors_of
 from holdfast.server.core.snapshot import ModelSnapshot
@@ -100,10 +101,16 @@ class Preparation:
         pixels = np.stack([each.pixels for each in exemplars])
         embeddings = embedded(snapshot, pixels)
         labels = _label_ids([each.label for each in exemplars], snapshot.description.class_names)
-        rows = JudgedRows(embeddings, as_ids(labels), np.arange(len(exemplars)) + self._state.known.next_id)
+        ids = np.arange(len(exemplars)) + self._state.known.next_id
+        rows = JudgedRows(embeddings, as_ids(labels), ids, self._served(labels))
         judgements = self._judge(rows, snapshot, self._recent())
         images = [(each.image, as_png(each.pixels)) for each in exemplars] if self._keep_images else []
         return Addition(exemplars, embeddings, judgements, images)
+
+    def _served(self, labels: Sequence[int]) -> Ints:
+        """How many exemplars of each label vote; none of a class that is about to begin."""
+        counts = self._state.known.counts
+        return as_ids([counts[label] if label < len(counts) else 0 for label in labels])
 
     def _judged_labels(self, requested: RelabelRequest) -> list[Judgement]:
         """Of each exemplar; one that does not vote, or keeps its label, is not judged."""
@@ -115,8 +122,13 @@ class Preparation:
         judgements = [passed] * len(known)
         if places:
             ids = as_ids([known[i].id for i in places])
-            vectors = vectors_of(snapshot.classifier.retriever, ids)
-            judged = self._judge(JudgedRows(vectors, as_ids([labels[i] for i in places]), ids), snapshot, self._recent())
+            try:
+                vectors = vectors_of(snapshot.classifier.retriever, ids)
+            except BundleError:  # an index that hands out no embeddings: there is nothing to judge by
+                return judgements
+            wanted = [labels[i] for i in places]
+            rows = JudgedRows(vectors, as_ids(wanted), ids, self._served(wanted))
+            judged = self._judge(rows, snapshot, self._recent())
             for place, judgement in zip(places, judged, strict=True):
                 judgements[place] = judgement
         return judgements

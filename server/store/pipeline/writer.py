@@ -78,8 +78,14 @@ class Writer:
         while going or self._put_back:
             tickets, going = self._take(going)
             if tickets:
-                with self._state.changing:
-                    self._write(tickets)
+                try:
+                    with self._state.changing:
+                        self._write(tickets)
+                except Exception as error:
+                    # What is durable by now is served once the server starts again; the next change has its turn.
+                    log.exception("changes of exemplars could not be served")
+                    for ticket in tickets:
+                        ticket.fail(error)
 
     def _take(self, going: bool) -> tuple[list[Ticket], bool]:
         tickets = list(self._put_back)

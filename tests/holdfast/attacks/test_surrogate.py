@@ -39,13 +39,17 @@ def test_scores_are_the_formula_and_those_of_the_served_soft_margin(rows, seed, 
     torch.testing.assert_close(scores, torch.from_numpy(served), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("weights", [None, [1, 0.1, 0.5, 0.02]])
 @pytest.mark.parametrize("tau", [0.02, 0.2])
-def test_margin_and_its_gradient_mirror_the_served_ones(tau):
+def test_margin_and_its_gradient_mirror_the_served_ones(tau, weights):
     bank, labels = unit(200, 8, 0), torch.arange(200) % CLASSES
     z, own = unit(16, 8, 1).requires_grad_(), torch.arange(16) % CLASSES
-    loss = TorchSoftKNN(bank, labels, CLASSES, tau).margin_loss(z, own)
+    of_class = None if weights is None else torch.tensor(weights)
+    loss = TorchSoftKNN(bank, labels, CLASSES, tau, of_class).margin_loss(z, own)
     (gradient,) = torch.autograd.grad(loss.sum(), z)
     served = SoftKNN(bank.numpy(), labels.numpy(), CLASSES, tau)
+    if weights is not None:
+        served = served.reweighed(np.array(weights))
     margin, served_gradient = served.margin_gradient(z.detach().numpy(), own.numpy())
     np.testing.assert_allclose(-loss.detach().numpy(), margin, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(-gradient.numpy(), served_gradient, rtol=1e-3, atol=1e-4)

@@ -14,6 +14,7 @@ from holdfast.bundle.__main__ import main
 from holdfast.bundle.manifest import SCHEMA_VERSION
 from holdfast.bundle.migrations import migrated
 from holdfast.errors import SchemaMismatchError
+from holdfast.model.preprocess import MAX_PIXELS
 from tests.holdfast.bundle.tiny import images_of
 
 # As python -m index_build wrote it before the manifest named the kind of its index.
@@ -49,8 +50,10 @@ def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], re
     expected = written | {
         "schema_version": 3,
         "index": {"kind": "flat", "parameters": {}, "data": None, "renamed": {}} | written["index"],
+        "vote": {"prior_correction": 0, "class_weights": []} | written["vote"],
         "calibration": written["calibration"] | {"nonconformity": shares},
         "uncalibrated": None,
+        "training": written["training"] | {"data": {"max_pixels": MAX_PIXELS} | written["training"]["data"]},
     }
     assert json.loads(manifest.to_json()) == expected
     assert (capfd.readouterr(), list(recwarn)) == (("", ""), [])

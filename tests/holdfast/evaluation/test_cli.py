@@ -1,4 +1,5 @@
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -8,10 +9,12 @@ import pytest
 from holdfast.bundle.reader import Bundle
 from holdfast.evaluation import pipeline
 from holdfast.evaluation.cli import main
-from holdfast.evaluation.report import read_report
+from holdfast.evaluation.report import read_report, write_report
 from holdfast.evaluation.sanity import checks
 from holdfast.evaluation.stages import curves
+from holdfast.index_build.calibrate import recalibrate
 from holdfast.intervals import Rate
+from tests.holdfast.evaluation.report.made_up import full_report
 
 ONE_BALL = ["--full", "--images", "4", "--steps", "1", "--restarts", "1", "--balls", "linf:32/255"]
 
@@ -40,6 +43,43 @@ def test_it_measures_and_records(bundle, capsys):
     assert (accuracy.images, accuracy.epsilon, accuracy.norm) == (20, 0.05, "linf")
     assert accuracy.robust < accuracy.clean
     assert "PGD-2" in accuracy.attack
+
+
+def test_credibility_is_measured_again_and_all_that_attacks_found_stands(bundle, digits, capsys):
+    again = [str(bundle), "--images", "12", "--steps", "1", "--credibility"]
+    assert main(again) == 2
+    assert "report.json" in complained(capsys)
+    recalibrate(bundle)
+    opened = Bundle.open(bundle)
+    loud = full_report().detectors[0]
+    subject = full_report().subject.model_copy(update={"abstain_below": 0.9})
+    write_report(bundle, full_report(detectors=(loud, loud.model_copy(update={"name": "credibility"})), subject=subject))
+    assert main(again) == 2
+    assert "another encoder or index" in complained(capsys)
+    theirs = {
+        "class_names": opened.class_names,
+        "encoder_sha256": opened.manifest.files["encoder.onnx"],
+        "index_sha256": opened.manifest.index_sha256,
+    }
+    before = read_report(bundle).model_copy(update={"subject": subject.model_copy(update=theirs)})
+    write_report(bundle, before)
+    assert main(again) == 0
+    report = read_report(bundle)
+    for name in ("threats", "curves", "sanity_checks", "cloud", "training", "provenance", "attacked_images"):
+        assert getattr(report, name) == getattr(before, name)
+    assert report.detectors == (loud,)
+    assert all(one.clean_credibility is one.attacked_credibility is None for one in report.examples)
+    assert report.subject.abstain_below == opened.manifest.calibration.abstain_below
+    assert [one.name.partition(",")[0] for one in report.selective] == ["clean", str(opened.manifest.threat_model.model())]
+    assert shlex.join(["holdfast", "evaluate", *again]) in report.remeasured
+    answers = opened.classifier().classify(digits.test.images)
+    assert report.clean.successes == (answers.labels == digits.test.labels).sum()
+    kept = sum(one.coverage.successes for one in report.classes)
+    assert kept == (~answers.abstain).sum()
+    assert sum(one.exemplars for one in report.classes) == len(digits.train)
+    assert all(point.true_labels.low <= point.level for point in report.validity)
+    assert all(point.answers.successes <= point.true_labels.successes for point in report.validity)
+    assert "validity" in printed(capsys)
 
 
 def test_what_is_no_bundle_is_refused(tmp_path, capsys):
@@ -120,6 +160,7 @@ def test_sigterm_ends_it_as_ctrl_c_does(bundle, short, recorder, capsys):
         (["--full", "--queries", "0"], "--queries must be at least 1"),
         (["--epsilon", "8"], "did you mean 8/255"),
         (["--balls", "linf:8/255"], "--balls needs --full"),
+        (["--full", "--credibility"], "leave --credibility away"),
         (["--minutes", "9"], "--minutes needs --full"),
         (["--full", "--minutes", "-1"], "--minutes must be at least 0"),
         (["--full", "--epsilon", "0.1"], "--balls"),

@@ -70,7 +70,7 @@ def test_sections_can_be_combined(exported, digits):
     plan = replace(quick_plan(attack=NoiseAttack(), images=20), sections=QUICK | {Section.GALLERY, Section.CREDIBILITY})
     evaluation = run_plan(exported, recorded_splits(Bundle.open(exported).manifest), plan)
     assert evaluation.agreement.trials == len(evaluation.labels) == 20
-    assert evaluation.clean_everywhere.trials == len(digits.test)
+    assert evaluation.credibility.clean.trials == len(digits.test)
     assert evaluation.examples
     assert evaluation.sanity_checks == evaluation.curves == ()
 

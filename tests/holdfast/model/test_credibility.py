@@ -17,7 +17,8 @@ VOTES = st.builds(
     k=st.sampled_from([1, 5, 9, 40]),
     weighting=st.sampled_from(["uniform", "exponential"]),
     temperature=st.sampled_from([0.02, 0.1, 1.0]),
-)
+    prior_correction=st.sampled_from([0.0, 0.5]),
+).map(lambda parameters: parameters.corrected(np.array([550, 300, 120, 30])))
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

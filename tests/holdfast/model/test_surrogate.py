@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 
 from holdfast.model.surrogate import SoftKNN
+from holdfast.model.vote import VoteParameters, vote
 
 
 def unit(seed: int, n: int, d: int) -> np.ndarray:
@@ -67,3 +68,17 @@ def test_prototypes_stand_for_the_bank() -> None:
     own = whole.log_scores(z).argmax(axis=1)
     np.testing.assert_allclose(compressed.margin(z, own), whole.margin(z, own), atol=0.5)
     assert len(SoftKNN.compressed(bank, labels, 2, 0.1, prototypes=2000)) == 2000
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0.025, 0.05, 0.2]))
+def test_class_weights_are_those_of_a_vote_of_all_exemplars(seed: int, tau: float) -> None:
+    """A soft kNN that weighs classes answers as the vote of the whole bank does."""
+    bank, z = unit(seed, 30, 5), unit(seed + 1, 20, 5)
+    labels = np.random.default_rng(seed).choice(3, 30, p=[0.7, 0.2, 0.1])
+    parameters = VoteParameters(k=30, weighting="exponential", temperature=tau)
+    parameters = parameters.corrected(np.bincount(labels, minlength=3), 1.0)
+    scores = SoftKNN(bank, labels, 3, tau).reweighed(parameters.weights_of(3)).log_scores(z)
+    similarities = z @ bank.T
+    shares = vote(similarities, np.tile(labels, (20, 1)), 3, parameters).shares
+    soft = np.exp(scores - scores.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(soft / soft.sum(axis=1, keepdims=True), shares, rtol=1e-3, atol=1e-5)

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from pydantic import ValidationError
 
 from holdfast.model.vote import VoteParameters, vote
 
@@ -76,3 +77,54 @@ def test_neighbours_that_were_not_found_have_no_vote(parameters) -> None:
     np.testing.assert_allclose(outcome.probabilities.sum(axis=1), [1, 1, 0])
     alone = vote(near[:1, :2], labels[:1, :2], 3, parameters)
     np.testing.assert_array_equal(alone.probabilities[0], outcome.probabilities[0])
+
+
+CORRECTED = [parameters.corrected(np.array([100, 10, 0, 1]), 0.5) for parameters in (UNIFORM, EXPONENTIAL)]
+
+
+def test_corrected_weights_are_the_formula() -> None:
+    np.testing.assert_allclose(UNIFORM.corrected(np.array([100, 4, 25]), 0.5).weights_of(3), [0.2, 1, 0.4])
+    assert UNIFORM.corrected(np.array([100, 4, 25]), 0.5).corrected(np.array([1, 4, 1])).weights_of(3).tolist() == [1, 0.5, 1]
+    assert UNIFORM.corrected(np.array([100, 4, 25]), 0.5).corrected(np.array([1, 4]), 0) == UNIFORM
+    assert UNIFORM.weights_of(3) is None
+    assert CORRECTED[0].weights_of(6).tolist()[4:] == [1, 1]  # classes that came later
+
+
+@given(batches, st.sampled_from(CORRECTED))
+def test_each_vote_is_multiplied_by_the_weight_of_its_class(batch, parameters) -> None:
+    """Against a loop over neighbours."""
+    similarities, labels = batch
+    outcome, of_class = vote(similarities, labels, 4, parameters), parameters.weights_of(4)
+    for n, (near, row) in enumerate(zip(similarities.astype(np.float64), labels, strict=True)):
+        weights = np.zeros(4)
+        for similarity, label in zip(near, row, strict=True):
+            own = 1 if parameters.weighting == "uniform" else np.exp((similarity - near.max()) / parameters.temperature)
+            weights[label] += own * of_class[label]
+        np.testing.assert_allclose(outcome.shares[n], weights / weights.sum(), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(outcome.probabilities[n], weights / weights.sum(), rtol=1e-5, atol=1e-7)
+
+
+@given(batches, st.sampled_from([UNIFORM, EXPONENTIAL]))
+def test_a_correction_of_equal_classes_corrects_nothing(batch, parameters) -> None:
+    plain, corrected = (vote(*batch, 4, each) for each in (parameters, parameters.corrected(np.full(4, 7), 1)))
+    np.testing.assert_array_equal(plain.labels, corrected.labels)
+    np.testing.assert_allclose(plain.shares, corrected.shares)
+
+
+@given(batches, st.sampled_from([UNIFORM, EXPONENTIAL, *CORRECTED]), st.integers(0, 5))
+def test_what_is_not_found_lowers_every_share(batch, parameters, found) -> None:
+    similarities, labels = np.sort(batch[0])[:, ::-1].copy(), batch[1].copy()
+    similarities[:, found:], labels[:, found:] = -np.inf, -1
+    outcome = vote(similarities, labels, 4, parameters)
+    assert (outcome.shares <= outcome.probabilities + 1e-6).all()
+    of_class = parameters.weights_of(4)
+    if parameters.weighting == "uniform" and of_class is None:
+        np.testing.assert_allclose(outcome.shares, outcome.counts / 5)
+    assert (outcome.shares.sum(axis=1) <= 1 + 1e-9).all()
+    assert (outcome.shares.sum(axis=1) >= found / 5 - 1e-9).all()  # the missing weigh as the lightest, so at most their number
+
+
+def test_weights_that_cannot_be_are_refused() -> None:
+    for wrong in ({"class_weights": (0.0, 1.0)}, {"class_weights": (1.5,)}, {"prior_correction": 1.5}):
+        with pytest.raises(ValidationError):
+            VoteParameters(k=5, **wrong)

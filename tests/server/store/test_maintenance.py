@@ -9,10 +9,10 @@ import pytest
 from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.reader import Bundle, read_manifest
 from holdfast.bundle.writer import BundleWriter
-from holdfast.server.store import maintenance
-from holdfast.server.store.compaction import BUNDLES
 from holdfast.server.store.errors import StoreError
 from holdfast.server.store.records import Judgement, State
+from holdfast.server.store.upkeep import maintenance
+from holdfast.server.store.upkeep.compaction import BUNDLES
 from tests.bundles import coloured, of_every_colour, write_coloured_bundle
 from tests.server.store.stores import ANNA, new, running, same_as_anew
 

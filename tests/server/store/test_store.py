@@ -23,6 +23,7 @@ from holdfast.server.store.journal.journal import FILE
 from holdfast.server.store.limits import RateLimit, StoreLimits
 from holdfast.server.store.records import Author, Judgement, NewExemplar, State
 from tests.bundles import coloured, write_coloured_bundle
+from tests.kinds import register
 from tests.server.store.stores import ANNA, new, opened, running, same_as_anew
 
 
@@ -321,3 +322,19 @@ async def test_many_authors_at_once_lose_nothing(tmp_path, bundle):
         assert set(ids) <= set(run.ids())
         assert run.metric("holdfast_store_commit_seconds_count") <= 60
         assert same_as_anew(run.model)
+
+
+@pytest.mark.parametrize("kind", ["ivf", "sealed"])
+async def test_over_other_kinds_of_index(tmp_path, kind, monkeypatch):
+    register(monkeypatch)
+    bundle = write_coloured_bundle(tmp_path / "bundle", kind=kind, per_class=40)
+    async with running(tmp_path / "store", bundle) as run:
+        receipt = await run.store.add(new("red", 3, label="rose"), "one", ANNA)
+        await run.store.relabel({1: "rose"}, "two", ANNA)
+        await run.store.delete([0, receipt.ids[0]], "three", ANNA)
+        described = run.model.description
+        assert described.exemplars == 121
+        found = run.model.classifier.classify(coloured(0, 6, seed=3)).neighbours.ids
+        assert not np.isin(found, [0, receipt.ids[0]]).any()
+    async with running(tmp_path / "store", bundle) as run:
+        assert run.model.description.exemplars == 121

@@ -135,6 +135,15 @@ def full_report(names=("cat", "dog", "owl"), checks=(True, True), **changes):
             results.Selective(name="L-inf 8/255", points=selective(credible, ~right)),
         ),
         "reliability": reliability(credible, right),
+        "validity": tuple(
+            results.ValidityPoint(level=level, true_labels=measured(4, 100), answers=measured(3, 100)) for level in (0.05, 0.1)
+        ),
+        "classes": tuple(
+            results.ClassResult(
+                label=label, exemplars=10**label, accuracy=measured(7), coverage=measured(9), precise=measured(6, 9 - label % 3)
+            )
+            for label in range(len(names))
+        ),
         "examples": tuple(example(i, names) for i in range(3)),
         "cloud": cloud(z[0], z[1], np.arange(30) % len(names), rng.random(30) < 0.5, "L-inf 8/255"),
         "training": (
@@ -152,6 +161,8 @@ EMPTY = {
     "detectors": (),
     "selective": (),
     "reliability": (),
+    "validity": (),
+    "classes": (),
     "examples": (),
     "cloud": None,
     "training": (),

@@ -1,9 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.evaluation.report import reliability, selective
+from holdfast.evaluation.report import by_class, reliability, selective, validity
 from holdfast.evaluation.report.plots.charts import at_or_below
 from holdfast.model.credibility import calibrate
 from holdfast.model.credibility import credibility as credibility_of
@@ -64,3 +66,30 @@ def test_the_page_holds_credibility_to_what_it_promises():
     credible, _ = credibility_of(shares[4000:], answered[4000:], calibration)
     bins = reliability(credible, answered[4000:] == labels[4000:])
     assert all(share.low <= edge for edge, share in at_or_below(bins))
+
+
+def test_validity_counts_true_labels_and_answers():
+    p = np.array([[0.04, 0.9], [0.5, 0.05], [0.06, 0.2]])
+    points = validity(p, labels=np.array([0, 1, 0]), answered=np.array([1, 0, 1]), levels=(0.05, 0.1, 0.6))
+    assert [point.true_labels.successes for point in points] == [2, 3, 3]
+    assert [point.answers.successes for point in points] == [0, 0, 2]
+    assert {point.answers.trials for point in points} == {3}
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), max_size=40))
+def test_classes_are_counted_one_by_one(rows):
+    """Against a loop over images; class 3 has no exemplar."""
+    labels, answered, abstain = (
+        np.array(column, dtype=kind)
+        for column, kind in zip(zip(*rows, strict=True) if rows else ((), (), ()), (np.int64, np.int64, bool), strict=True)
+    )
+    classes = by_class(SimpleNamespace(labels=answered, abstain=abstain), labels, np.array([5, 3, 1, 0]))
+    assert [one.exemplars for one in classes] == [5, 3, 1, 0]
+    for one in classes:
+        own = [(answer, silent) for label, answer, silent in rows if label == one.label]
+        assert (one.accuracy.successes, one.accuracy.trials) == (sum(a == one.label for a, _ in own), len(own))
+        assert (one.coverage.successes, one.coverage.trials) == (sum(not silent for _, silent in own), len(own))
+        said = [label for label, answer, silent in rows if answer == one.label and not silent]
+        assert (one.precise.successes, one.precise.trials) == (said.count(one.label), len(said))
+    assert sum(one.accuracy.trials for one in classes) == len(rows)

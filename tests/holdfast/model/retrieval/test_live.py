@@ -14,6 +14,7 @@ from holdfast.model.live_surrogate import LATEST_ROWS, LiveSoftKNN
 from holdfast.model.retrieval.base import Bank, nearest, vectors_of
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.retrieval.live import Changes, LiveIndex
+from holdfast.model.retrieval.table import RETRIEVERS, build_retriever
 from holdfast.model.surrogate import SoftKNN
 from holdfast.model.vote import VoteParameters
 
@@ -272,3 +273,22 @@ def test_what_does_not_fit_is_refused():
         gone.with_changes(Changes(deleted=np.array([3])))
     with pytest.raises(BundleError, match="not in the index"):
         live.reconstruct(np.array([9]))
+
+
+@pytest.mark.parametrize("kind", [name for name, kind in RETRIEVERS.items() if not kind.remote])
+def test_over_any_base_what_is_added_is_found_and_what_is_deleted_is_not(kind):
+    rng = np.random.default_rng(7)
+    vectors = rng.normal(size=(700, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    labels = rng.integers(0, 4, 700)
+    base = build_retriever(kind, Bank(vectors[:600], np.arange(600), labels[:600]))
+    gone, moved = np.arange(0, 300, 3), np.arange(1, 300, 3)
+    live = LiveIndex.over(base).with_changes(
+        Changes(Bank(vectors[600:], np.arange(600, 700), labels[600:]), moved, np.full(len(moved), 9), gone)
+    )
+    found = nearest(live, vectors, 10)
+    assert not np.isin(found.ids, gone).any()
+    assert (found.ids[600:, 0] == np.arange(600, 700)).all()
+    assert (found.labels[np.isin(found.ids, moved)] == 9).all()
+    assert live.size == 600
+    assert (np.diff(found.similarities, axis=1) <= 0).all()

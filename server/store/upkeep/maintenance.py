@@ -13,11 +13,13 @@ from holdfast.model.retrieval.shared import SharedRetriever
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.metrics.exemplars import ExemplarMetrics
 from holdfast.server.monitor.probes.priority import lower_thread_priority
-from holdfast.server.store.compaction import BUNDLES, FoldedBase, calibrated, clear_leftovers, write_base
+from holdfast.server.store.errors import StoreError, StoreFullError
 from holdfast.server.store.journal.journal import ChangeJournal
-from holdfast.server.store.opening import Base, state_of
+from holdfast.server.store.opening import Base, identity_of, state_of
 from holdfast.server.store.options import StoreOptions
 from holdfast.server.store.served import StoreState
+from holdfast.server.store.upkeep.compaction import BUNDLES, FoldedBase, calibrated, clear_leftovers, write_base
+from holdfast.server.store.upkeep.moving import Destination, Publish, follow
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +83,31 @@ class Maintenance:
         with self._working:
             self._compact()
 
+    def follow(self, to: Destination, publish: Publish, held_out: CalibrationSet | None) -> None:
+        """Serve another bundle with everything that was changed. Raises as `holdfast.server.store.upkeep.moving.follow`."""
+        state = self._state
+        with self._working, state.changing:
+            before, standing = self._holder.current, self._journal.standing()
+            if standing is not None and standing.origin == identity_of(to.bundle.manifest):
+                publish(state.served.placed_in(to.snapshot))
+            else:
+                if isinstance(state.served.index.base, SharedRetriever) or isinstance(to.bundle.index, SharedRetriever):
+                    raise StoreError(
+                        f"a store over an index that other servers search does not follow to {to.bundle.directory}: restart the"
+                        " server with that bundle and another --store"
+                    )
+                try:
+                    fresh = follow(self._journal, to, publish)
+                except StoreFullError:
+                    if self._holder.current is not before:  # it was served before it was known that there was no room
+                        publish(before)
+                    raise
+                state.known, state.served = fresh.known, fresh.served
+                clear_leftovers(self._journal.directory, "")
+            self.ground, self._refused = Ground(to.bundle.directory, held_out), False
+            self._show()
+        self.look()
+
     def _run(self) -> None:
         lower_thread_priority()
         while True:
@@ -137,7 +164,11 @@ class Maintenance:
         standing = self._journal.standing()
         assert standing is not None  # noqa: S101 - an open store stands on something
         with state.changing:
-            self._journal.fold(replace(standing, base=name, folded=served.sequence), folded.bank.ids, served.sequence)
+            self._journal.fold(
+                replace(standing, base=name, folded=served.sequence, class_names=folded.class_names),
+                folded.bank.ids,
+                served.sequence,
+            )
             fresh = state_of(self._journal, base, self._options.stale_above, served.sequence)
             state.known, state.served = fresh.known, fresh.served
             self._holder.publish_next(state.served.placed_in)

@@ -1,0 +1,36 @@
+"""What a credibility can tell apart that was calibrated on few images."""
+
+import math
+
+from holdfast.model.credibility import COVERAGE
+
+FEW = 25
+"""Calibration images below which a user is told so."""
+
+
+def least_images(coverage: float = COVERAGE) -> int:
+    """Calibration images from which a p-value can be as small as the share that need not be answered: 19 at 95 %."""
+    return math.ceil(round(1 / (1 - coverage), 6)) - 1 if coverage < 1 else 0
+
+
+def describe_resolution(images: int, coverage: float = COVERAGE) -> str | None:
+    """What is lost by calibrating on so few images, for a user; None where there are enough.
+
+    With n images p-values are multiples of 1 / (n + 1). Where 1 / (n + 1) is above 1 - coverage, an answer that is stranger
+    than all of them is still no stranger than what is to be answered: abstention then goes by chance more than by credibility.
+
+    Args:
+        images: that credibility is calibrated on, at least 1.
+        coverage: the least share of them to be answered, in (0, 1].
+
+    """
+    least = least_images(coverage)
+    if images >= max(FEW, least):
+        return None
+    said = (
+        f"calibrated on only {images} image{'s' * (images > 1)}: credibility comes in steps of 1/{images + 1}, and none is"
+        f" below {1 / (images + 1):.3f}"
+    )
+    if images < least:
+        said += f"; to tell the strangest {1 - coverage:.0%} from the rest takes at least {least}, so abstention means little"
+    return f"{said}. Hold out more, with holdfast train --calibration N, or add images"

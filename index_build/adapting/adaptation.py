@@ -1,0 +1,234 @@
+"""What becomes of an index: exemplars kept, added or replaced, classes renamed, another vote."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import numpy as np
+
+from holdfast.bundle.calibration_set import CalibrationSet
+from holdfast.bundle.exemplars import Flag
+from holdfast.bundle.manifest import IndexedSet, Manifest
+from holdfast.bundle.reader import CALIBRATION, Bundle
+from holdfast.bundle.sources import Sources
+from holdfast.data.sources import LabelledSource, ReadImages
+from holdfast.data.streamed import StreamedSplits
+from holdfast.index_build.adapting.classes import ClassChanges
+from holdfast.index_build.adapting.plan import IndexPlan, fitting_k
+from holdfast.index_build.finish import IndexRows
+from holdfast.index_build.options import IndexBuildError
+from holdfast.index_build.streaming.gather import EmbeddedSet
+from holdfast.model.answers import Floats, Ints
+from holdfast.model.preprocess import InputContract
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexChanges:
+    """What becomes of a bundle's index.
+
+    Attributes:
+        classes: renamed, made one, ordered.
+        k: neighbours that vote; by default as many as the bundle's, or fewer where a class is small.
+        merge: whether the new exemplars join those that are there, or take their place.
+
+    """
+
+    classes: ClassChanges = field(default_factory=lambda: ClassChanges({}))
+    k: int | None = None
+    merge: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class NewSet:
+    """A labelled set, embedded or about to be.
+
+    Attributes:
+        splits: its images.
+        record: what the manifest says of it; hashes and counts are filled in by what was read.
+
+    """
+
+    splits: StreamedSplits
+    record: IndexedSet
+
+
+@dataclass(frozen=True, eq=False)
+class RelabelledSource:
+    """A source whose labels are those of other class names: int64 [N] in `labels`."""
+
+    source: LabelledSource
+    labels: Ints
+    class_names: tuple[str, ...]
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """Where each image comes from [N]."""
+        return self.source.sources
+
+    @property
+    def contract(self) -> InputContract:
+        """What the images are fitted to."""
+        return self.source.contract
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def read(self, rows: Ints) -> ReadImages:
+        """Read the images at `rows`; see `LabelledSource`."""
+        return self.source.read(rows)
+
+    def select(self, rows: Ints) -> "RelabelledSource":
+        """Return the source of these rows alone, in that order."""
+        return RelabelledSource(self.source.select(rows), self.labels[rows], self.class_names)
+
+
+@dataclass(frozen=True, eq=False)
+class Adaptation:
+    """An index of other exemplars for a bundle.
+
+    Attributes:
+        bundle: the old one; open, and complete where its exemplars are kept.
+        changes: what becomes of its index.
+        new: the set that comes in; None where the exemplars stay what they are.
+
+    """
+
+    bundle: Bundle
+    changes: IndexChanges
+    new: NewSet | None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the exemplars that are there stay."""
+        return self.new is None or self.changes.merge
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the new index. Raises ClassError."""
+        old = [self.bundle.class_names] if self.keeps else []
+        new = [self.new.splits.class_names] if self.new else []
+        return self.changes.classes.united(*old, *new)
+
+    @property
+    def old_labels(self) -> Ints:
+        """The new label of each old class."""
+        return self.changes.classes.labels(self.bundle.class_names, self.class_names)
+
+    @property
+    def new_labels(self) -> Ints:
+        """The new label of each class of the set that comes in."""
+        return self.changes.classes.labels(self.new.splits.class_names if self.new else (), self.class_names)
+
+    @property
+    def test(self) -> RelabelledSource | None:
+        """The test part of the set that comes in, labelled in the classes of the new index."""
+        if self.new is None:
+            return None
+        test = self.new.splits.test
+        return RelabelledSource(test, self.new_labels[test.labels], self.class_names)
+
+    @property
+    def plan(self) -> IndexPlan:
+        """Classes and counts, before anything is embedded.
+
+        Raises:
+            IndexBuildError: a class without exemplars, a single class, or fewer exemplars than neighbours that were asked for.
+
+        """
+        size = len(self.class_names)
+        none = np.zeros(size, dtype=np.int64)
+        present = np.bincount(self.old_labels[self.bundle.exemplars.labels], minlength=size) if self.keeps else none
+        kept = np.bincount(self.old_labels[self._old_held_out.labels], minlength=size) if self.keeps else none
+        counts = [none, none, none]
+        if self.new is not None:
+            parts = (self.new.splits.train, self.new.splits.calibration, self.new.splits.test)
+            counts = [np.bincount(self.new_labels[part.labels], minlength=size) for part in parts]
+        exemplars = present + counts[0]
+        k = self.changes.k or min(fitting_k(self.bundle.manifest.vote.k, exemplars), int(exemplars.sum()))
+        return _votable(IndexPlan(self.class_names, present, counts[0], kept + counts[1], counts[2], k))
+
+    @property
+    def _old_held_out(self) -> CalibrationSet:
+        if CALIBRATION in self.bundle.manifest.files:
+            return self.bundle.calibration_set
+        return CalibrationSet(np.zeros((0, self.bundle.encoder.dim), np.float32), np.zeros(0, np.int64), ())
+
+    def rows(self, embeddings: Floats, train: EmbeddedSet | None) -> IndexRows:
+        """The exemplars of the new index: those that are kept, then those of the set.
+
+        Args:
+            embeddings: float32 [M, D], theirs, in this order.
+            train: the set, embedded.
+
+        """
+        ids, labels = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        sources, flags = [Sources.of(())], [np.zeros(0, np.uint8)]
+        if self.keeps:
+            table = self.bundle.exemplars
+            ids, labels, sources, flags = [table.ids], [self.old_labels[table.labels]], [table.sources], [table.flags]
+        if train is not None:
+            start = int(ids[0].max()) + 1 if len(ids[0]) else 0
+            ids.append(np.arange(start, start + len(train.labels)))
+            labels.append(self.new_labels[train.labels])
+            sources.append(train.sources)
+            flags.append(np.zeros(len(train.labels), np.uint8))
+        known = np.concatenate(flags) & ~np.uint8(Flag.DISAGREES)
+        return IndexRows(embeddings, np.concatenate(ids), np.concatenate(labels), Sources.joined(sources), known)
+
+    def held_out(self, new: CalibrationSet | None) -> CalibrationSet:
+        """What credibility is calibrated on: images of the set that comes in first, then those of before."""
+        parts = [] if new is None else [replace(new, labels=self.new_labels[new.labels])]
+        if self.keeps:
+            old = self._old_held_out
+            parts.append(replace(old, labels=self.old_labels[old.labels]))
+        return CalibrationSet(
+            np.concatenate([part.embeddings for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            tuple(source for part in parts for source in part.sources),
+        )
+
+    def manifest(self, k: int) -> Manifest:
+        """The old manifest with the classes and the vote of the new index, and nothing that was measured with the old one."""
+        old = self.bundle.manifest
+        changes = {
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "class_names": self.class_names,
+            "vote": old.vote.model_copy(update={"k": k}),
+            "accuracy": None,
+            "calibration": None,
+            "uncalibrated": None,
+        }
+        return old.model_copy(update=changes)
+
+    def recorded(self, embedded: EmbeddedSet | None) -> dict[str, object]:
+        """What the index's record says of the set, once it has been read; see `IndexRecord`."""
+        before = self.bundle.manifest.index
+        if self.new is None or embedded is None:
+            known = before.renamed if before else {}
+            later = self.changes.classes.renamed
+            renamed = {name: later.get(known.get(name, name), known.get(name, name)) for name in {*known, *later}}
+            kept = {name: new for name, new in renamed.items() if name != new}
+            return {"data": before.data if before else None, "renamed": dict(sorted(kept.items()))}
+        read = {
+            "sha256": embedded.sha256,
+            "test_sha256": embedded.test_sha256,
+            "test_images": embedded.test_images,
+            "merged": self.changes.merge,
+        }
+        return {
+            "data": self.new.record.model_copy(update=read),
+            "renamed": self.changes.classes.of(self.new.splits.class_names),
+        }
+
+
+def _votable(plan: IndexPlan) -> IndexPlan:
+    """The plan. Raises IndexBuildError where its exemplars cannot vote."""
+    counts = plan.exemplars
+    if empty := [name for name, count in zip(plan.class_names, counts, strict=True) if count == 0]:
+        others = f" and {len(empty) - 1} other classes" if len(empty) > 1 else ""
+        raise IndexBuildError(f"no image becomes an exemplar of {empty[0]}{others}: add images, or hold fewer out")
+    if len(counts) < 2:
+        raise IndexBuildError("all exemplars are of one class: there is nothing to vote on; add images of another, or --merge")
+    if not 1 <= plan.k <= counts.sum():
+        raise IndexBuildError(f"--k {plan.k}: from 1 to {counts.sum()}, the number of exemplars, can vote")
+    return plan

@@ -1,0 +1,198 @@
+"""Making a new bundle of another set, or of the exemplars that are there: `holdfast index BUNDLE --data ... --out NEW`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.bundle.beside import BundleBeside, adopt_files, bundle_beside
+from holdfast.bundle.manifest import IndexedSet, Manifest
+from holdfast.bundle.reader import CALIBRATION, EXEMPLARS, Bundle, read_manifest
+from holdfast.console import Console
+from holdfast.data.sets import NAMES
+from holdfast.data.streamed import StreamedSplits, open_labelled
+from holdfast.index_build.adapting.adaptation import Adaptation, IndexChanges, NewSet
+from holdfast.index_build.build import ROWS_FILE, index_files, job_of, open_for
+from holdfast.index_build.canary import add_canary
+from holdfast.index_build.finish import FinishedIndex, finish, finish_set
+from holdfast.index_build.options import IndexBuildError, IndexOptions
+from holdfast.index_build.streaming.gather import (
+    EmbeddedSet,
+    EmbeddingFile,
+    describe_faults,
+    gather,
+    refuse_unreadable,
+)
+from holdfast.index_build.streaming.parts import PartsFolder, RowRange
+from holdfast.index_build.streaming.run import embed_missing, header_of, pieces_in
+from holdfast.model.preprocess import MAX_PIXELS, InputContract
+from holdfast.model.retrieval.base import bank_of
+
+REPORT = "report/"
+
+Parts = Sequence[tuple[PartsFolder, Sequence[RowRange]]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SetOptions:
+    """Which labelled set, and how it is held apart.
+
+    Args:
+        data: a folder of class folders, a .csv or .parquet table, or the name of a built-in set.
+        directory: where a built-in set lies.
+        calibration: images held out for credibility: a number, or a share of those that are not kept for an evaluation. By
+            default 1,000, or a tenth where there are fewer.
+        seed: of the draws.
+        skip_unreadable: leave out images that cannot be read, instead of refusing the set.
+        max_pixels: the largest width x height that is decoded.
+
+    """
+
+    data: str
+    directory: Path | None = None
+    calibration: float | None = None
+    seed: int = 0
+    skip_unreadable: bool = False
+    max_pixels: int = MAX_PIXELS
+
+    @property
+    def path(self) -> str:
+        """A built-in set's name, or an absolute path."""
+        return self.data if self.data in NAMES else str(Path(self.data).resolve())
+
+    def open(self, contract: InputContract, *, quiet: bool) -> NewSet:
+        """The set, split.
+
+        Raises:
+            DataError: there is no such set, or it cannot be used as it lies.
+            IndexBuildError: a share or number to hold out that means nothing.
+
+        """
+        held = self.calibration
+        if held is not None and (held < 0 or (held >= 1 and held != int(held))):
+            raise IndexBuildError(f"--calibration takes a share below 1 or a number of images, not {held:g}")
+        splits = self._opened(contract, None if held is None or 0 < held < 1 else int(held), quiet=quiet)
+        if held is not None and 0 < held < 1:
+            spare = len(splits.train) + len(splits.calibration)
+            splits = self._opened(contract, round(held * spare), quiet=True)
+        record = IndexedSet(
+            data=self.path,
+            directory=None if self.directory is None else str(self.directory.resolve()),
+            sha256="",
+            test_sha256="",
+            test_images=len(splits.test),
+            calibration=len(splits.calibration),
+            seed=self.seed,
+            max_pixels=self.max_pixels,
+        )
+        return NewSet(splits, record)
+
+    def _opened(self, contract: InputContract, calibration: int | None, *, quiet: bool) -> StreamedSplits:
+        return open_labelled(
+            self.data,
+            contract,
+            directory=self.directory,
+            calibration=calibration,
+            seed=self.seed,
+            skip_unreadable=self.skip_unreadable,
+            max_pixels=self.max_pixels,
+            quiet=quiet,
+        )
+
+
+def adapt_index(
+    directory: Path, out: Path, chosen: SetOptions | None, changes: IndexChanges, options: IndexOptions
+) -> Manifest:
+    """Write a new bundle: the encoder of an old one, and an index of another set, of both, or of what is there.
+
+    The old bundle stays as it is. A run that was cut short continues where it was.
+
+    Args:
+        directory: the old bundle; complete, where its exemplars are kept.
+        out: where the new one will be.
+        chosen: the set that comes in; None keeps the exemplars that are there.
+        changes: of classes and vote, and whether exemplars of before are kept beside the new ones.
+        options: of the index.
+
+    Raises:
+        IndexBuildError, ClassError: what was asked makes no index.
+        BundleError, DataError: a bundle or a set cannot be read, or there is something at `out`.
+        DeviceError: "cuda", and the GPU cannot be used.
+
+    """
+    options = options.checked()
+    if chosen is None and (options.hardening or options.choose_vote):
+        raise IndexBuildError("hardening and choosing a vote attack images: name the set that they are of by --data")
+    keeps = chosen is None or changes.merge
+    with bundle_beside(directory, out) as beside:
+        bundle = open_bundle(directory, options, keeps=keeps)
+        new = None if chosen is None else chosen.open(bundle.manifest.input, quiet=options.quiet)
+        adaptation = Adaptation(bundle, changes, new)
+        plan = adaptation.plan
+        if not options.quiet:
+            Console(stderr=True).print(plan.table(f"{out}: what it will be of"))
+        parts: Parts = ()
+        if new is not None and chosen is not None:
+            folder = PartsFolder.begin(beside.work / "parts", header_of(bundle, new.splits, half=options.half))
+            pieces = pieces_in(new.splits)
+            embed_missing(folder, job_of(bundle, new.splits, options), pieces, options.launcher, quiet=options.quiet)
+            if not chosen.skip_unreadable:
+                refuse_unreadable(folder, pieces)
+            parts = [(folder, pieces)]
+        return publish(beside, adaptation, parts, plan.k, options)
+
+
+def publish(beside: BundleBeside, adaptation: Adaptation, parts: Parts, k: int, options: IndexOptions) -> Manifest:
+    """From embedded parts to the new bundle.
+
+    Args:
+        beside: the new bundle's place.
+        adaptation: what becomes of the index.
+        parts: all parts of the set that comes in; none where there is none.
+        k: neighbours that vote.
+        options: of the index.
+
+    """
+    bundle = adaptation.bundle
+    file = EmbeddingFile(beside.work / ROWS_FILE, bundle.encoder.dim)
+    if adaptation.keeps:
+        file.append(bank_of(bundle.index).embeddings)
+    embedded = gather(parts, file) if parts else None
+    if embedded is not None and embedded.faults and not options.quiet:
+        Console(stderr=True).print(f"left out: {describe_faults(embedded.faults)}")
+    finished = _finished(adaptation, file, embedded, k, options)
+    record = finished.record.model_copy(update=adaptation.recorded(embedded))
+    writer = beside.writer()
+    replaced = {*index_files(), EXEMPLARS, *(name for name in bundle.manifest.files if name.startswith(REPORT))}
+    adopt_files(writer, bundle, without=replaced)
+    for name, write in finished.files.items():
+        writer.add(name, write)
+    writer.commit(finished.manifest.model_copy(update={"index": record}))
+    if options.canary and adaptation.test is not None:
+        add_canary(writer.directory, adaptation.test, options.canary)
+    beside.publish()
+    return read_manifest(beside.out)
+
+
+def _finished(
+    adaptation: Adaptation, file: EmbeddingFile, embedded: EmbeddedSet | None, k: int, options: IndexOptions
+) -> FinishedIndex:
+    rows = adaptation.rows(file.mapped(), embedded)
+    held_out = adaptation.held_out(None if embedded is None else embedded.held_out)
+    manifest = adaptation.manifest(k)
+    if adaptation.new is None or embedded is None or not (options.hardening or options.choose_vote):
+        return finish(manifest, rows, held_out, options)
+    first = len(rows.labels) - len(embedded.labels)
+    return finish_set(adaptation.bundle, manifest, adaptation.new.splits, rows, held_out, options=options, first=first)
+
+
+def open_bundle(directory: Path, options: IndexOptions, *, keeps: bool) -> Bundle:
+    """The old bundle: complete where its exemplars are kept; else its encoder is all it takes."""
+    if not keeps:
+        return open_for(directory, options)
+    bundle = Bundle.open(directory, threads=options.threads, device=options.device, max_batch=options.batch_size)
+    if CALIBRATION not in bundle.manifest.files and not options.quiet:
+        Console(stderr=True).print(
+            f"{directory} keeps no held-out images: credibility rests on those of the new set alone, or on none; for its own as"
+            f" well, run holdfast index {directory} --recalibrate first"
+        )
+    return bundle

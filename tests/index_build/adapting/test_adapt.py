@@ -1,0 +1,325 @@
+"""New bundles beside old ones: other sets, other classes, the exemplars that are there."""
+
+import csv
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from holdfast import data
+from holdfast.bundle import Bundle, read_manifest
+from holdfast.bundle.exemplars import Flag
+from holdfast.bundle.manifest import Accuracy, DataRecord
+from holdfast.bundle.writer import BundleWriter
+from holdfast.data import DataError, load_verified
+from holdfast.errors import HoldfastError
+from holdfast.index_build import build_index
+from holdfast.index_build.cli import main
+from holdfast.index_build.streaming import parts
+from holdfast.model.encoder.onnx import OnnxEncoder
+from holdfast.model.vote import VoteParameters
+from tests import bundles
+from tests.bundles import COLOURS, Linear, coloured
+
+SIDE, DIM = 8, 8
+MORE = {"cyan": (60, 200, 200), "magenta": (200, 60, 200)}
+
+
+def write_folder(root, colours, per_class=30, seed=0):
+    """A folder of class folders."""
+    counts = per_class if isinstance(per_class, dict) else dict.fromkeys(colours, per_class)
+    for number, (name, colour) in enumerate(colours.items()):
+        folder = root / name
+        folder.mkdir(parents=True)
+        images = coloured(0, counts[name], seed + number, side=SIDE, colours=[colour])
+        for row, image in enumerate(images):
+            Image.fromarray(image).save(folder / f"{row:03d}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits", size=SIDE, calibration=100)
+
+
+@pytest.fixture
+def old(tmp_path, digits):
+    """A complete bundle of the digits."""
+    record = DataRecord(name="digits", sha256=digits.sha256, calibration=100, seed=0)
+    changes = {"data": record, "vote": VoteParameters(k=5)}
+    directory = bundles.write_bundle(tmp_path / "old", Linear.random(SIDE, 16, grey=80 / 255), digits.class_names, **changes)
+    build_index(directory, digits, quiet=True)
+    accuracy = Accuracy(clean=0.9, robust=0.5, norm="linf", epsilon=0.1, attack="none", images=10)
+    writer = BundleWriter.open(directory)
+    writer.add("report/index.html", lambda path: path.write_text("measured"))
+    writer.commit(read_manifest(directory).model_copy(update={"accuracy": accuracy}))
+    return directory
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return write_folder(tmp_path / "photos", COLOURS)
+
+
+def run(*words):
+    return main([*map(str, words), "--threads", "1"])
+
+
+def files(directory):
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def answered(directory, images, names):
+    """The share of images that are answered with these class names."""
+    bundle = Bundle.open(directory)
+    labels = bundle.classifier().classify(images).labels
+    return np.mean([bundle.class_names[label] == name for label, name in zip(labels, names, strict=True)])
+
+
+def test_an_encoder_gets_another_set_without_training(old, photos, capsys):
+    before = files(old)
+    assert run(old, "--data", photos) == 0
+    assert files(old) == before
+    new = old.with_name("old-photos")
+    said = capsys.readouterr()
+    assert "red" in said.err
+    assert "test images of" in said.out
+    bundle = Bundle.open(new)
+    manifest = bundle.manifest
+    assert manifest.class_names == ("blue", "green", "red")
+    assert manifest.accuracy is None
+    assert not (new / "report").exists()
+    assert sorted(path.name for path in new.parent.iterdir()) == ["old", "old-photos", "photos"]
+    splits = load_verified(manifest)
+    assert len(splits.train) == manifest.index.exemplars == bundle.index.size
+    assert bundle.exemplars.sources.tolist() == splits.train.sources
+    assert len(splits.test) == manifest.index.data.test_images == 18
+    assert len(bundle.calibration_set) == len(splits.calibration) == manifest.index.data.calibration == 7
+    assert manifest.calibration.coverage >= 0.95
+    names = [manifest.class_names[label] for label in splits.test.labels]
+    assert answered(new, splits.test.images, names) > 0.9
+    assert (new / "encoder.onnx").read_bytes() == before["encoder.onnx"]
+
+
+def test_what_is_held_out_is_as_asked(old, photos, tmp_path):
+    assert run(old, "--data", photos, "--out", tmp_path / "share", "--calibration", "0.25", "--seed", "3") == 0
+    assert run(old, "--data", photos, "--out", tmp_path / "number", "--calibration", "12") == 0
+    assert len(Bundle.open(tmp_path / "share").calibration_set) == 18
+    assert read_manifest(tmp_path / "share").index.data.seed == 3
+    assert len(Bundle.open(tmp_path / "number").calibration_set) == 12
+    assert len(load_verified(read_manifest(tmp_path / "number")).calibration) == 12
+
+
+def test_a_class_may_have_two_images(old, tmp_path, capsys):
+    counts = dict.fromkeys(COLOURS, 20) | {"blue": 2}
+    folder = write_folder(tmp_path / "rare", COLOURS, counts)
+    assert run(old, "--data", folder, "--out", tmp_path / "new") == 0
+    manifest = read_manifest(tmp_path / "new")
+    exemplars = np.bincount(Bundle.open(tmp_path / "new").exemplars.labels, minlength=3)
+    assert exemplars[0] >= 1
+    assert 2 * exemplars[0] > manifest.vote.k
+    assert run(old, "--data", folder, "--out", tmp_path / "greedy", "--k", "15") == 0
+    assert read_manifest(tmp_path / "greedy").vote.k == 15
+    assert "out of reach" in capsys.readouterr().err
+
+
+def test_a_set_is_merged_with_what_is_there(old, photos, digits, tmp_path):
+    new = tmp_path / "both"
+    assert run(old, "--data", photos, "--merge", "--out", new) == 0
+    bundle, before = Bundle.open(new), Bundle.open(old)
+    assert bundle.class_names == (*digits.class_names, "blue", "green", "red")
+    kept = len(before.exemplars)
+    assert bundle.exemplars.ids.tolist() == list(range(len(bundle.exemplars)))
+    assert bundle.exemplars.sources[:kept] == before.exemplars.sources.tolist()
+    np.testing.assert_array_equal(bundle.index.export().embeddings[:kept], before.index.export().embeddings)
+    assert len(bundle.calibration_set) == 100 + 7
+    assert bundle.manifest.index.data.merged
+    digit_names = [digits.class_names[label] for label in digits.test.labels]
+    assert answered(new, digits.test.images, digit_names) > 0.8
+    test = load_verified(bundle.manifest).test
+    assert test.class_names == bundle.class_names
+    assert answered(new, test.images, [bundle.class_names[label] for label in test.labels]) > 0.9
+
+
+def test_more_images_of_known_classes_join_them(old, photos, tmp_path):
+    assert run(old, "--data", photos, "--out", tmp_path / "first") == 0
+    more = write_folder(tmp_path / "more", {"red": COLOURS["red"], **MORE}, seed=50)
+    assert run(tmp_path / "first", "--data", more, "--merge", "--out", tmp_path / "second", "--k", "3") == 0
+    first, second = Bundle.open(tmp_path / "first"), Bundle.open(tmp_path / "second")
+    assert second.class_names == ("blue", "green", "red", "cyan", "magenta")
+    assert second.manifest.vote.k == 3
+    red = second.class_names.index("red")
+    assert np.sum(second.exemplars.labels == red) > np.sum(first.exemplars.labels == first.class_names.index("red"))
+    again = build_again(tmp_path / "second")
+    assert "--data" in again
+
+
+def build_again(directory):
+    with pytest.raises(HoldfastError) as refused:
+        build_index(directory, quiet=True)
+    return str(refused.value)
+
+
+def test_classes_are_renamed_made_one_and_ordered_without_images(old, digits, tmp_path):
+    words = ["--rename", "0=round", "--rename", "6=round", "--rename", "8=round", "--order", "round,9"]
+    assert run(old, *words, "--out", tmp_path / "new") == 0
+    new = Bundle.open(tmp_path / "new")
+    assert new.class_names == ("round", "9", "1", "2", "3", "4", "5", "7")
+    labels = Bundle.open(old).exemplars.labels
+    assert np.sum(new.exemplars.labels == 0) == np.isin(labels, [0, 6, 8]).sum()
+    assert new.manifest.calibration is not None
+    test = load_verified(new.manifest).test
+    assert len(test) == len(digits.test)
+    assert answered(tmp_path / "new", test.images, [new.class_names[label] for label in test.labels]) > 0.8
+    # And once more: what the set calls "0" is now called "ring".
+    assert run(tmp_path / "new", "--rename", "round=ring", "--out", tmp_path / "newer") == 0
+    newer = read_manifest(tmp_path / "newer")
+    assert load_verified(newer).test.class_names == newer.class_names == ("ring", "9", "1", "2", "3", "4", "5", "7")
+
+
+def test_classes_of_a_new_set_are_renamed(old, photos, tmp_path):
+    assert run(old, "--data", photos, "--rename", "red=warm", "--rename", "green=cool", "--rename", "blue=cool", "--k", 3) == 0
+    new = Bundle.open(old.with_name("old-photos"))
+    assert new.class_names == ("cool", "warm")
+    splits = load_verified(new.manifest)
+    np.testing.assert_array_equal(new.exemplars.labels, splits.train.labels)
+
+
+def test_another_k_and_another_rounding_need_no_images(old, tmp_path):
+    assert run(old, "--k", 9, "--half", "--out", tmp_path / "new") == 0
+    new, before = Bundle.open(tmp_path / "new"), Bundle.open(old)
+    assert new.manifest.vote.k == 9
+    assert "float16" in str(new.index)
+    np.testing.assert_allclose(new.index.export().embeddings, before.index.export().embeddings, atol=1e-3)
+    assert new.manifest.index.data is None
+
+
+def test_flagged_exemplars_are_named_by_class_and_file(old, tmp_path, capsys):
+    folder = write_folder(tmp_path / "spoiled", COLOURS)
+    (folder / "red" / "000.png").rename(folder / "blue" / "zzz.png")
+    assert run(old, "--data", folder, "--out", tmp_path / "new", "--calibration", "0") == 0
+    flagged = Bundle.open(tmp_path / "new").exemplars.flags & Flag.DISAGREES > 0
+    with (tmp_path / "new" / "flagged.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == flagged.sum()
+    assert {"blue/zzz.png"} <= {row["source"] for row in rows}
+    assert "blue: blue/zzz.png" in capsys.readouterr().out
+
+
+class PowerCutError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("batches", [0, 3, 6])
+def test_a_run_that_is_cut_short_continues_and_changes_nothing_else(old, photos, tmp_path, monkeypatch, batches):
+    assert run(old, "--data", photos, "--out", tmp_path / "whole", "--batch-size", 10) == 0
+    monkeypatch.setattr(parts, "ROWS", 10)
+    assert run(old, "--data", photos, "--out", tmp_path / "pieces", "--batch-size", 10) == 0
+    before, embed, calls, ours = files(old), OnnxEncoder.embed, [], threading.get_ident()
+
+    def failing(self, images):
+        if threading.get_ident() == ours:
+            if len(calls) == batches:
+                raise PowerCutError
+            calls.append(len(images))
+        return embed(self, images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OnnxEncoder, "embed", failing)
+        with pytest.raises(PowerCutError):
+            run(old, "--data", photos, "--out", tmp_path / "new", "--batch-size", 10)
+    assert files(old) == before
+    assert not (tmp_path / "new").exists()
+    assert run(old, "--data", photos, "--out", tmp_path / "new", "--batch-size", 10) == 0
+    for name in ("pieces", "whole"):
+        same_but_for_command(tmp_path / name, tmp_path / "new")
+
+
+def same_but_for_command(one, other):
+    first, second = read_manifest(one), read_manifest(other)
+    assert first.files == second.files
+    unlike = {"created": "", "index": first.index.model_copy(update={"command": ""})}
+    assert first.model_copy(update=unlike) == second.model_copy(
+        update={"created": "", "index": second.index.model_copy(update={"command": ""})}
+    )
+
+
+def test_several_processes_make_the_same_bundle(old, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "ROWS", 10)
+    assert run(old, "--data", photos, "--out", tmp_path / "one", "--batch-size", 10) == 0
+    assert run(old, "--data", photos, "--out", tmp_path / "two", "--batch-size", 10, "--processes", 2) == 0
+    same_but_for_command(tmp_path / "one", tmp_path / "two")
+
+
+def test_images_that_cannot_be_read_are_named_or_left_out(old, photos, tmp_path, capsys):
+    (photos / "red" / "007.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 99)
+    assert run(old, "--data", photos, "--out", tmp_path / "new") == 2
+    assert "red/007.png" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    assert run(old, "--data", photos, "--out", tmp_path / "new", "--skip-unreadable") == 0
+    assert "red/007.png" in capsys.readouterr().err
+    assert "red/007.png" not in set(Bundle.open(tmp_path / "new").exemplars.sources)
+    assert load_verified(read_manifest(tmp_path / "new")).test.class_names == ("blue", "green", "red")
+
+
+def test_other_test_images_are_found_out(old, photos, tmp_path):
+    assert run(old, "--data", photos, "--out", tmp_path / "new") == 0
+    manifest = read_manifest(tmp_path / "new")
+    held = load_verified(manifest).test.sources[0]
+    Image.fromarray(np.zeros((SIDE, SIDE, 3), np.uint8)).save(photos / held)
+    with pytest.raises(DataError, match="not those that were held out"):
+        load_verified(manifest)
+
+
+def test_a_vote_is_chosen_and_exemplars_hardened_on_another_set(old, photos, tmp_path):
+    words = ["--choose-vote", "--harden", "0.2", "--merge", "--calibration", "0.3"]
+    assert run(old, "--data", photos, "--out", tmp_path / "new", *words) == 0
+    new, kept = Bundle.open(tmp_path / "new"), len(Bundle.open(old).exemplars)
+    attacked = np.flatnonzero(new.exemplars.flags & Flag.ATTACKED)
+    assert len(attacked) == round(0.2 * (len(new.exemplars) - kept))
+    assert attacked.min() >= kept
+    assert new.manifest.vote.weighting == "exponential"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--data", "PHOTOS", "--out", "OLD"], "stays as it is"),
+        (["--data", "PHOTOS", "--out", "OLD/inside"], "stays as it is"),
+        (["--data", "PHOTOS", "--out", "PHOTOS"], "is there already"),
+        (["--data", "PHOTOS", "--rename", "cow=x"], "no class cow"),
+        (["--data", "PHOTOS", "--rename", "red=x", "--rename", "green=x", "--rename", "blue=x"], "one class"),
+        (["--data", "PHOTOS", "--k", "5000"], "--k 5000"),
+        (["--data", "PHOTOS", "--calibration", "1.5"], "--calibration"),
+        (["--data", "nowhere"], "nowhere"),
+        (["--merge"], "--data"),
+        (["--out", "x", "--harden", "0.5"], "--data"),
+        (["--data", "PHOTOS", "--shard", "1/2"], "--out"),
+    ],
+)
+def test_what_makes_no_bundle_is_refused_in_a_sentence(old, photos, words, said, capsys):
+    before = files(old)
+    assert run(old, *(word.replace("PHOTOS", str(photos)).replace("OLD", str(old)) for word in words)) == 2
+    assert said in capsys.readouterr().err
+    assert files(old) == before
+
+
+def test_a_folder_of_one_class_is_refused(old, tmp_path, capsys):
+    folder = write_folder(tmp_path / "one", {"red": COLOURS["red"]})
+    assert run(old, "--data", folder, "--out", tmp_path / "new") == 2
+    assert "two" in capsys.readouterr().err
+
+
+def test_a_second_run_for_the_same_bundle_is_refused(old, photos, tmp_path, monkeypatch, capsys):
+    statuses = []
+
+    def during(self, images):
+        monkeypatch.undo()
+        statuses.append(run(old, "--data", photos, "--out", tmp_path / "new"))
+        return self.embed(images)
+
+    monkeypatch.setattr(OnnxEncoder, "embed", during)
+    assert run(old, "--data", photos, "--out", tmp_path / "new") == 0
+    assert statuses == [2]
+    assert "another process" in capsys.readouterr().err

@@ -1,0 +1,115 @@
+"""One's own images: a folder of class folders, DIR/CLASS/* or DIR/{train,test}/CLASS/*, from a few dozen images up.
+
+    python -m trainer folder --data DIR        or: holdfast train --data DIR
+
+TRADES with labels, after a tenth of the steps without attacks. Width, batch, steps, k and the share held out for calibration
+follow the number of images and the smallest class; --help with the same --data shows them, and every flag overrides them.
+Images are 32 x 32. Nothing is mirrored, as letters and signs would become others: for photographs of things,
+--stages.0.objective.augment.flip .5 and the same for stage 1 is worth a try.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from holdfast.data.listing import ImageListing, list_images
+from holdfast.data.listing.parts import Part
+from holdfast.trainer.augment import AugmentConfig
+from holdfast.trainer.config import Stage, TrainConfig
+from holdfast.trainer.encoders import ResNetConfig
+from holdfast.trainer.objectives import SupervisedConfig, TradesConfig
+
+FOLDER = "folder"
+
+SMALL = 20_000
+"""Images from which a wider encoder has enough to learn from."""
+EPOCHS = 60
+IMAGES_SEEN = (40_000, 2_000_000)
+"""At least and at most, over all steps: few images are seen often, many a few times."""
+LEAST_CALIBRATION = 40
+"""Images held out where there are hardly any: with n of them credibility comes in steps of 1 / (n + 1)."""
+MOST_K = 15
+
+_VIEWS = AugmentConfig(flip=0.0, rotate=10.0, zoom=0.1, brightness=0.3, contrast=0.3, saturation=0.2, hue=0.0, grey=0.0)
+
+
+@dataclass(frozen=True)
+class SetSize:
+    """How large a labelled set is.
+
+    Attributes:
+        train: images to learn from, which become the exemplars.
+        smallest: of them, those of the smallest class.
+        calibration: images to be held out; None where the set has a part for that.
+
+    """
+
+    train: int
+    smallest: int
+    calibration: int | None
+
+    @classmethod
+    def of(cls, listing: ImageListing, seed: int = 0) -> "SetSize":
+        """The size of a set, split as it will be. Raises DataError where it is too small to be split."""
+        calibration = None
+        if not np.any(listing.parts == Part.CALIBRATION):
+            train, _, _ = listing.split(calibration=0, seed=seed)
+            spare = len(train) - len(listing.class_names)  # each class keeps an image
+            calibration = max(0, min(1_000, max(len(train) // 10, min(LEAST_CALIBRATION, len(train) // 4)), spare))
+        train, _, _ = listing.split(calibration=calibration, seed=seed)
+        counts = np.bincount(listing.labels[train], minlength=len(listing.class_names))
+        return cls(len(train), int(counts.min()), calibration)
+
+
+def folder_config(size: SetSize, directory: Path | None, out: Path) -> TrainConfig:
+    """The run for a set of this size.
+
+    Args:
+        size: of the set.
+        directory: where it lies.
+        out: where the bundle goes.
+
+    """
+    threads = 2 if size.train >= 8 else 1
+    batch = int(min(128, max(2 * threads, 2 ** np.floor(np.log2(max(size.train / 2, 1))))))
+    steps = round(min(max(EPOCHS * size.train, IMAGES_SEEN[0]), IMAGES_SEEN[1]) / max(batch, 32))
+    plain = steps // 10
+    small = size.train < SMALL
+    return TrainConfig(
+        encoder=ResNetConfig(width=32 if small else 60, blocks=1, dim=64 if small else 128, activation="silu"),
+        stages=(
+            Stage("supervised", SupervisedConfig(_VIEWS), steps=plain, batch_size=batch),
+            Stage(
+                "trades",
+                TradesConfig(epsilon=8 / 255, steps=2, step_size=5 / 255, robust_weight=4.0, augment=_VIEWS),
+                steps=steps - plain,
+                batch_size=batch,
+                average=0.99,
+            ),
+        ),
+        out=out,
+        data="folder",
+        data_dir=directory,
+        calibration=size.calibration,
+        epsilon=4 / 255,
+        # With more neighbours than this the smallest class could never have the most votes.
+        k=min(MOST_K, 2 * size.smallest - 1),
+        threads=threads,
+    )
+
+
+def config_of(path: Path) -> TrainConfig:
+    """The run for the images of a folder or a table, into runs/ITS-NAME.
+
+    Raises:
+        DataError: there is no such set, or it cannot be used as it lies.
+
+    """
+    name = path.stem if path.is_file() else path.resolve().name
+    # Whether files that are no images are refused, is decided where they are read.
+    return folder_config(SetSize.of(list_images(path, skip_unusable=True)), path, Path("runs") / name)
+
+
+EXAMPLE = folder_config(SetSize(train=1_500, smallest=150, calibration=165), None, Path("runs/folder"))
+"""What a set of some 2,000 images in ten classes gets."""
