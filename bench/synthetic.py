@@ -47,9 +47,9 @@ def write_bundle(directory: Path, *, exemplars_per_class: int = 50) -> Bundle:
     weights = np.random.default_rng(1).standard_normal((PIXELS, DIM)).astype(np.float32) / np.float32(PIXELS**0.5)
     weights -= weights.mean(axis=0)  # grey says nothing
     writer = BundleWriter.create(directory)
-    writer.add("encoder.onnx", lambda path: onnx.save(_encoder(weights), str(path)))
+    writer.add("encoder.onnx", lambda path: onnx.save(encoder_of(weights), str(path)))
     writer.add("gradient.onnx", lambda path: onnx.save(_gradient(weights), str(path)))
-    manifest = writer.commit(_manifest())
+    manifest = writer.commit(manifest_of())
     encoder = Bundle.open_encoder(directory).encoder
     pixels, labels = images(exemplars_per_class, seed=2)
     ids = np.arange(len(labels))
@@ -64,13 +64,14 @@ def write_bundle(directory: Path, *, exemplars_per_class: int = 50) -> Bundle:
     return Bundle.open(directory)
 
 
-def _manifest() -> Manifest:
+def manifest_of(dim: int = DIM) -> Manifest:
+    """Of an encoder of so many dimensions, before there is an index."""
     data = DataRecord(name="synthetic", sha256="0" * 64, calibration=100, seed=0)
     return Manifest(
         name="synthetic",
         created="2026-01-01T00:00:00Z",
         input=InputContract(height=SIDE, width=SIDE),
-        embedding_dim=DIM,
+        embedding_dim=dim,
         class_names=tuple("abcd"),
         vote=VoteParameters(k=K, weighting="uniform", temperature=0.1),
         threat_model=ThreatModelRecord(norm="linf", epsilon=8 / 255),
@@ -87,14 +88,15 @@ def _manifest() -> Manifest:
     )
 
 
-def _encoder(weights: NDArray[np.float32]) -> onnx.ModelProto:
+def encoder_of(weights: NDArray[np.float32]) -> onnx.ModelProto:
+    """One product of the pixels and float32 [PIXELS, D] weights, and a division by the length."""
     nodes = [
         helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("Div", ["floats", "white"], ["pixels"]),
         *_embed(),
     ]
     inputs = [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", SIDE, SIDE, 3])]
-    outputs = [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["n", DIM])]
+    outputs = [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["n", weights.shape[1]])]
     return _model(nodes, inputs, outputs, {**_constants(weights), "white": np.array(255, np.float32)})
 
 
