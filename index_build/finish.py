@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.exemplars import Exemplars, Flag
-from holdfast.bundle.manifest import IndexRecord, Manifest
+from holdfast.bundle.manifest import IndexRecord, Manifest, VoteAgreement
+from holdfast.bundle.migrations import FLAT
 from holdfast.bundle.reader import CALIBRATION, EXEMPLARS, Bundle
 from holdfast.bundle.sources import Sources
 from holdfast.data.streamed import StreamedSplits
@@ -20,9 +21,11 @@ from holdfast.index_build.choose import ATTACKED, HeldOut, with_chosen_vote
 from holdfast.index_build.harden import read_all
 from holdfast.index_build.options import IndexBuildError, IndexOptions
 from holdfast.index_build.streaming.progress import progress
-from holdfast.model.answers import Floats, Ints
+from holdfast.model.answers import Floats, Ints, Neighbours
+from holdfast.model.retrieval.approximate.choice import IndexChoice, choose_index
 from holdfast.model.retrieval.base import Bank
 from holdfast.model.retrieval.table import StoredRetriever, build_retriever, retriever_kind, writers_of
+from holdfast.model.vote import vote
 
 BLOCK = 65536  # rows rounded at once
 
@@ -135,10 +138,11 @@ def finish(
             block = slice(start, start + BLOCK)
             rows.embeddings[block] = rows.embeddings[block].astype(np.float16)
     bank = Bank(rows.embeddings, rows.ids, rows.labels)
-    index = build_retriever(options.kind, bank, half=options.half)
-    if choose_vote is not None:
-        manifest = choose_vote(index, bank, manifest)
-    record, flags = _audited(manifest, index, bank, options)
+    if choose_vote is not None:  # by exact search, for which index fits depends on the vote
+        manifest = choose_vote(build_retriever(FLAT, bank), bank, manifest)
+    chosen = _chosen_index(manifest, bank, held_out, options)
+    index = chosen.index
+    record, flags = _audited(manifest, chosen, bank, options)
     calibration = calibrated(index, manifest, held_out, options.coverage)
     known = rows.flags & ~np.uint8(Flag.DISAGREES)
     exemplars = Exemplars(rows.ids, rows.labels, rows.sources, flags | known)
@@ -161,10 +165,21 @@ def refuse_unvotable(labels: Ints, k: int) -> None:
         raise IndexBuildError("all exemplars are of one class: there is nothing to vote on; add images of another")
 
 
+def _chosen_index(manifest: Manifest, bank: Bank, held_out: CalibrationSet, options: IndexOptions) -> IndexChoice:
+    """The index, tuned by what its vote answers of the held-out images."""
+    classes = len(manifest.class_names)
+
+    def answer(neighbours: Neighbours) -> Ints:
+        return vote(neighbours.similarities, neighbours.labels, classes, manifest.vote).labels
+
+    return choose_index(bank, manifest.vote.k, held_out.embeddings, answer, kind=options.kind, half=options.half)
+
+
 def _audited(
-    manifest: Manifest, index: StoredRetriever, bank: Bank, options: IndexOptions
+    manifest: Manifest, chosen: IndexChoice, bank: Bank, options: IndexOptions
 ) -> tuple[IndexRecord, NDArray[np.uint8]]:
     """What was measured of the index, and the flags of each exemplar: uint8 [M]."""
+    index, agreement = chosen.index, chosen.agreement
     k, exemplars, exact = manifest.vote.k, len(bank.embeddings), retriever_kind(index.kind).exact
     recall = recall_at_k(index, bank, k, same=SAME if exact else ROUNDED)
     if recall < 1 and exact:
@@ -182,5 +197,7 @@ def _audited(
         disagreement_ratio=float(np.mean(flags != 0)),
         command=options.command,
         parameters=dict(index.parameters),
+        vote_agreement=VoteAgreement(alike=agreement.successes, images=agreement.trials) if agreement else None,
+        reason=None if options.kind == FLAT else chosen.reason,
     )
     return record, flags

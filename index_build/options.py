@@ -10,7 +10,7 @@ from holdfast.index_build.streaming.launch import InProcess, Launcher, Processes
 from holdfast.index_build.streaming.ray_launcher import RayActors
 from holdfast.model.credibility import COVERAGE
 from holdfast.model.device_choice import DeviceChoice
-from holdfast.model.retrieval.table import check_buildable
+from holdfast.model.retrieval.approximate.choice import check_kind
 
 
 class IndexBuildError(BundleError):
@@ -27,7 +27,7 @@ class IndexOptions:
         device: where images are embedded and gradients taken; "auto" takes the GPU if it can, and says what it took. The index,
             which is verified, stays on the CPU.
         coverage: the least share of calibration images that the served vote answers, in (0, 1].
-        kind: of the index; one of holdfast.model.retrieval.table.RETRIEVERS.
+        kind: of the index; one of holdfast.model.retrieval.table.RETRIEVERS, or AUTO.
         half: round embeddings to float16: half the file, and similarities that move by less than 5e-4.
         hardening: put attacked images in the place of some exemplars; see `index_build.harden`. It needs gradient.onnx.
         choose_vote: take the number of neighbours and the temperature that do best on the calibration part, clean and
@@ -70,7 +70,7 @@ class IndexOptions:
             raise IndexBuildError(f"--canary is a number of images, at least 0, not {self.canary}")
         if self.processes < 1 or self.threads < 1:
             raise IndexBuildError(f"--processes and --threads must be at least 1, not {self.processes} and {self.threads}")
-        check_buildable(self.kind, half=self.half)
+        check_kind(self.kind, half=self.half)
         return self
 
     @property

@@ -57,9 +57,11 @@ class TorchSoftKNN:
         other.__dict__ = self.__dict__ | {"tau": tau}
         return other
 
-    def log_scores(self, z: Tensor) -> Tensor:
-        """L_c, differentiable. Shape: z float [N, D] -> [N, C]."""
+    def log_scores(self, z: Tensor, log_weights: Tensor | None = None) -> Tensor:
+        """L_c, differentiable. Shape: z float [N, D] -> [N, C]; exemplars count exp(log_weights) times, float [M, N]."""
         similarities = self.bank @ (z.float().T / self.tau)
+        if log_weights is not None:
+            similarities = similarities + log_weights
         # A block without rows gives -inf and passes no gradient: a class that nobody votes for.
         scores = torch.stack([block.logsumexp(0) for block in torch.split(similarities, self.widths)], dim=1)
         return scores if self.class_weights is None else scores + self.class_weights.log()

@@ -82,8 +82,15 @@ class IndexedSet(Record):
     merged: bool = False
 
 
+class VoteAgreement(Record):
+    """Held-out images, and how many of them an index answers as an exact search of the same exemplars does."""
+
+    alike: int = Field(ge=0)
+    images: int = Field(ge=1)
+
+
 class IndexRecord(Record):
-    """What holdfast index built, and measured of it.
+    """What holdfast index built, why, and what it measured of it.
 
     `kind` is one of holdfast.model.retrieval.table.RETRIEVERS, and `parameters` are what an index of that kind is opened with.
     `data` is what the exemplars are of; without it, the set of the training record. `renamed` gives the bundle's name of each
@@ -96,6 +103,8 @@ class IndexRecord(Record):
     disagreement_ratio: float = Field(ge=0, le=1)
     command: str
     parameters: dict[str, int | float | str] = Field(default_factory=dict)
+    vote_agreement: VoteAgreement | None = None
+    reason: str | None = None
     data: IndexedSet | None = None
     renamed: dict[str, str] = Field(default_factory=dict)
 

@@ -75,6 +75,7 @@ class SuiteOptions:
         k: neighbours that vote.
         tau: temperature at which the surrogate is likest the vote; tried besides the usual ones.
         transfers: attacks by other encoders.
+        gap: losses that aim at the neighbours that the served index misses; none of an exact one.
 
     """
 
@@ -83,6 +84,7 @@ class SuiteOptions:
     k: int = 1
     tau: float = TAU
     transfers: tuple[Attack, ...] = ()
+    gap: tuple[AttackLoss, ...] = ()
 
     @property
     def taus(self) -> tuple[float, ...]:
@@ -141,6 +143,7 @@ def _each(options: SuiteOptions, first: int = 0) -> Iterable[float]:
 
 WHITE_BOX: tuple[SuiteRow, ...] = (
     SuiteRow(lambda o: _pgd(o, map(Margin, o.taus))),
+    SuiteRow(lambda o: _pgd(o, o.gap)),
     # Wrong classes one by one find what the strongest of them alone does not (tests/holdfast/attacks/test_crosscheck.py).
     SuiteRow(lambda o: _pgd(o, (Targeted(TAU, rank) for rank in o.ranks))),
     # Which number of guides is the worst differs between encoders.

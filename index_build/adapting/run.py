@@ -127,7 +127,7 @@ def adapt_index(
         bundle = open_bundle(directory, options, keeps=keeps)
         new = None if chosen is None else chosen.open(bundle.manifest.input, quiet=options.quiet)
         adaptation = Adaptation(bundle, changes, new)
-        plan = adaptation.plan
+        plan = adaptation.plan(options.prior_correction)
         if not options.quiet:
             Console(stderr=True).print(plan.table(f"{out}: what it will be of"))
         parts: Parts = ()
@@ -138,7 +138,7 @@ def adapt_index(
             if not chosen.skip_unreadable:
                 refuse_unreadable(folder, pieces)
             parts = [(folder, pieces)]
-        return publish(beside, adaptation, parts, plan.k, options)
+        return publish(beside, adaptation, parts, plan.vote.k, options)
 
 
 def publish(beside: BundleBeside, adaptation: Adaptation, parts: Parts, k: int, options: IndexOptions) -> Manifest:

@@ -15,6 +15,7 @@ from holdfast.bundle.manifest import IndexRecord, Manifest
 from holdfast.bundle.reader import EXEMPLARS
 from holdfast.console import Console
 from holdfast.files import write_atomically
+from holdfast.intervals import Rate
 from holdfast.model.resolution import describe_resolution
 
 SHOWN_FLAGGED = 10
@@ -27,7 +28,12 @@ def print_summary(directory: Path, manifest: Manifest) -> None:
     record = recorded(manifest)
     exemplars = Exemplars.load(directory / EXEMPLARS)
     table = Table(title=f"{directory}: ready to serve", show_header=False, title_justify="left")
-    table.add_row("index", record.kind)
+    parameters = ", ".join(f"{name} {value}" for name, value in record.parameters.items())
+    table.add_row("index", f"{record.kind}: {parameters}" if parameters else record.kind)
+    if record.reason:
+        table.add_row("because", record.reason)
+    if agreed := record.vote_agreement:
+        table.add_row("answers as an exact search does", str(Rate(agreed.alike, agreed.images)))
     table.add_row("exemplars", f"{record.exemplars:,} of {len(manifest.class_names)} classes")
     vote = manifest.vote
     how = vote.weighting if vote.weighting == "uniform" else f"{vote.weighting}, temperature {vote.temperature:g}"
@@ -97,6 +103,6 @@ def _calibration_row(manifest: Manifest) -> tuple[str, str]:
         return "credibility", "not calibrated: the set has no calibration part"
     images = len(calibration.nonconformity)
     covered = f"{calibration.coverage:.1%} of {images} held-out images"
-    warning = describe_resolution(images)
+    warning = describe_resolution(images, calibration.wanted)
     said = f"{calibration.abstain_below:.3f} (answers {covered})" + (f"\nwarning: {warning}" if warning else "")
     return "abstains below credibility", said

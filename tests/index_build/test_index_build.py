@@ -17,8 +17,8 @@ from holdfast.index_build.calibrate import recalibrate
 from holdfast.index_build.cli import main
 from holdfast.index_build.streaming import parts
 from holdfast.model.encoder.onnx import OnnxEncoder
+from holdfast.model.retrieval.approximate.ivf import IvfIndex
 from holdfast.model.retrieval.flat import FlatIndex
-from holdfast.model.retrieval.ivf import IvfIndex
 from holdfast.model.retrieval.table import RETRIEVERS
 from holdfast.model.vote import VoteParameters
 from tests import bundles, kinds
@@ -106,6 +106,9 @@ def test_an_approximate_index_is_measured_and_replaces_another_kind(bundle, digi
     assert (record.kind, opened.index.kind, exact.manifest.index.kind) == ("ivf", "ivf", "flat")
     assert record.recall_at_k > 0.9
     assert record.parameters == opened.index.parameters
+    assert record.vote_agreement.images == 100
+    assert record.vote_agreement.alike / 100 >= 0.999
+    assert "asked for" in record.reason
     assert (bundle / "index.ivf").is_file()
     assert not (bundle / "index.faiss").exists()
     assert "index.faiss" not in opened.manifest.files
@@ -116,6 +119,20 @@ def test_an_approximate_index_is_measured_and_replaces_another_kind(bundle, digi
     build_index(bundle, digits, quiet=True)
     assert Bundle.open(bundle).index.kind == "flat"
     assert not (bundle / "index.ivf").exists()
+
+
+def test_auto_takes_what_fits_and_says_why(bundle, digits, monkeypatch, capsys):
+    assert main([str(bundle), "--threads", "1", "--index", "auto"]) == 0
+    record = read_manifest(bundle).index
+    assert (record.kind, record.vote_agreement) == ("flat", None)
+    assert record.reason in " ".join(capsys.readouterr().out.replace("│", " ").split())
+    monkeypatch.setattr("holdfast.model.retrieval.approximate.choice.FLAT_PRODUCTS", 1000)
+    large = build_index(bundle, digits, kind="auto", half=True, quiet=True)
+    assert large.kind == "hnsw"
+    opened = Bundle.open(bundle)
+    assert (opened.index.kind, opened.index.parameters) == ("hnsw", large.parameters)
+    assert large.vote_agreement.alike >= 0.999 * large.vote_agreement.images
+    assert opened.manifest.calibration.coverage >= 0.95
 
 
 def test_a_vote_is_chosen_for_an_index_that_hands_nothing_out(bundle, digits, monkeypatch):

@@ -5,6 +5,7 @@ A new loss is a class in a file of this folder and a line below. Which of them a
 """
 
 from holdfast.attacks.losses.base import AttackLoss, Loss
+from holdfast.attacks.losses.cells import ProbedMargin, gap_losses
 from holdfast.attacks.losses.controls import Counts, TopK
 from holdfast.attacks.losses.heads import LinearHead, Prototypes
 from holdfast.attacks.losses.neighbours import FeatureMatching, Guided, LatentDistance, SitawarinWagner
@@ -20,9 +21,11 @@ __all__ = [
     "LinearHead",
     "Loss",
     "Margin",
+    "ProbedMargin",
     "Prototypes",
     "RelativeMargin",
     "SitawarinWagner",
     "Targeted",
     "TopK",
+    "gap_losses",
 ]

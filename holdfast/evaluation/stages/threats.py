@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from holdfast.attacks.attack import Attack
+from holdfast.attacks.losses import gap_losses
 from holdfast.attacks.search.journal import Tried
 from holdfast.attacks.search.worst_case import NAME, AttackOutcome, WorstCase, WorstCaseAttack
 from holdfast.bundle.threat_model import ThreatModel
@@ -67,7 +68,14 @@ def cases_of(plan: EvaluationPlan, context: EvaluationContext, transfers: Sequen
     if plan.attack is not None:
         return tuple(ThreatCase(ball, "bank known", plan.attack) for ball in balls)
     manifest = context.bundle.manifest
-    options = SuiteOptions(plan.effort, context.classes, manifest.vote.k, manifest.surrogate_tau, tuple(transfers))
+    options = SuiteOptions(
+        plan.effort,
+        context.classes,
+        manifest.vote.k,
+        manifest.surrogate_tau,
+        tuple(transfers),
+        gap_losses(context.bundle.index),
+    )
     tables = {"bank known": suites.BANK_KNOWN, "bank unknown": suites.BANK_UNKNOWN}
     again = {"bank known": suites.strongest_again_cost(plan.effort), "bank unknown": 0.0}
     return tuple(

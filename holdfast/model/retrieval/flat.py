@@ -12,6 +12,7 @@ from holdfast.model.faiss_library import faiss
 from holdfast.model.retrieval.base import Bank, check_bank, padded, places_of, refuse_misfit
 
 AGAIN = "rebuild it with holdfast index"
+BLOCK = 65_536  # rows that are added at once
 
 
 class FlatIndex:
@@ -50,8 +51,9 @@ class FlatIndex:
         check_bank(bank)
         embeddings, ids, labels = bank.embeddings, bank.ids.astype(np.int64), bank.labels.astype(np.int64)
         rows = faiss.IndexFlatIP(embeddings.shape[1])
-        kept = embeddings.astype(np.float16) if half else embeddings
-        rows.add(np.ascontiguousarray(kept, dtype=np.float32))
+        for start in range(0, len(embeddings), BLOCK):  # so that one that is mapped from a file is in memory once, not twice
+            block = embeddings[start : start + BLOCK]
+            rows.add(np.ascontiguousarray(block.astype(np.float16) if half else block, dtype=np.float32))
         return cls(rows, ids, labels, half=half)
 
     def __str__(self) -> str:

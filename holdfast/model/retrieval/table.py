@@ -70,9 +70,12 @@ RETRIEVERS: dict[str, RetrieverKind] = {
         rounds=True,
     ),
     "ivf": RetrieverKind(
-        "holdfast.model.retrieval.ivf:IvfIndex",
+        "holdfast.model.retrieval.approximate.ivf:IvfIndex",
         files=("index.ivf", "index.embeddings.npy", "index.prototypes.npz"),
         extra="serve",
+    ),
+    "hnsw": RetrieverKind(
+        "holdfast.model.retrieval.approximate.hnsw:HnswIndex", files=("index.hnsw", "index.prototypes.npz"), extra="serve"
     ),
     "milvus": RetrieverKind(
         "holdfast.model.retrieval.milvus:MilvusIndex", files=("index.milvus.json",), extra="milvus", remote=True

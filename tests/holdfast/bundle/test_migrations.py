@@ -49,7 +49,8 @@ def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], re
     shares = [round(count / k, 4) for count in written["calibration"]["nonconformity"]]
     expected = written | {
         "schema_version": 3,
-        "index": {"kind": "flat", "parameters": {}, "data": None, "renamed": {}} | written["index"],
+        "index": {"kind": "flat", "parameters": {}, "vote_agreement": None, "reason": None, "data": None, "renamed": {}}
+        | written["index"],
         "vote": {"prior_correction": 0, "class_weights": []} | written["vote"],
         "calibration": written["calibration"] | {"nonconformity": shares},
         "uncalibrated": None,

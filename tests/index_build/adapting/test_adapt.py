@@ -63,7 +63,10 @@ def photos(tmp_path):
 
 
 def run(*words):
-    return main([*map(str, words), "--threads", "1"])
+    try:
+        return main([*map(str, words), "--threads", "1"])
+    except SystemExit as usage:
+        return usage.code
 
 
 def files(directory):
@@ -290,8 +293,17 @@ def test_a_vote_is_chosen_and_exemplars_hardened_on_another_set(old, photos, tmp
         (["--data", "PHOTOS", "--out", "PHOTOS"], "is there already"),
         (["--data", "PHOTOS", "--rename", "cow=x"], "no class cow"),
         (["--data", "PHOTOS", "--rename", "red=x", "--rename", "green=x", "--rename", "blue=x"], "one class"),
-        (["--data", "PHOTOS", "--k", "5000"], "--k 5000"),
+        (["--data", "PHOTOS", "--k", "4000"], "--k 4000"),
+        (["--data", "PHOTOS", "--k", "5000"], "at most 4096"),
         (["--data", "PHOTOS", "--calibration", "1.5"], "--calibration"),
+        (["--data", "PHOTOS", "--calibration", "-3"], "at least 0"),
+        (["--data", "PHOTOS", "--batch-size", "-1"], "at least 1"),
+        (["--data", "PHOTOS", "--canary", "-1"], "at least 0"),
+        (["--data", "PHOTOS", "--prior-correction", "2"], "at most 1"),
+        (["--data", "PHOTOS", "--coverage", "nan"], "above 0"),
+        (["--data", "PHOTOS", "--harden", "-0.1"], "at least 0"),
+        (["--data", "PHOTOS", "--max-pixels", "0"], "at least 1"),
+        (["--max-pixels", "99", "--out", "x"], "--data"),
         (["--data", "nowhere"], "nowhere"),
         (["--merge"], "--data"),
         (["--out", "x", "--harden", "0.5"], "--data"),

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.errors import BundleError, ContractMismatchError
-from holdfast.model.retrieval import vectors
+from holdfast.model.retrieval.approximate import vectors
+from holdfast.model.retrieval.approximate.ivf import IvfIndex
 from holdfast.model.retrieval.base import DECIMALS, SPARE, Bank, Summarised, nearest
 from holdfast.model.retrieval.flat import FlatIndex
-from holdfast.model.retrieval.ivf import IvfIndex
 from tests.holdfast.model.retrieval.test_flat import unit
 
 EVERYTHING = {"probes": 10**6, "candidates": 1e9}
@@ -43,7 +43,7 @@ def drawn_bank(data: st.DataObject) -> Bank:
     return Bank(embeddings, rng.permutation(10 * rows)[:rows], rng.integers(0, classes, rows))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.data(), st.integers(1, 100))
 def test_looking_everywhere_it_is_the_flat_index(data: st.DataObject, k: int) -> None:
     bank = drawn_bank(data)
@@ -85,7 +85,7 @@ def test_a_bank_on_the_disk_is_indexed_a_block_at_a_time(tmp_path: Path, monkeyp
     bank = Bank(unit(3, 1000, 8), np.arange(1000), np.arange(1000) % 3)
     np.save(tmp_path / "bank.npy", bank.embeddings.astype(np.float16))
     mapped = Bank(np.load(tmp_path / "bank.npy", mmap_mode="r"), bank.ids, bank.labels)
-    monkeypatch.setattr("holdfast.model.retrieval.ivf.BLOCK", 300)
+    monkeypatch.setattr("holdfast.model.retrieval.approximate.ivf.BLOCK", 300)
     monkeypatch.setattr(vectors, "BLOCK", 300)
     blocks: list[int] = []
     index = IvfIndex.build(mapped, advance=blocks.append)

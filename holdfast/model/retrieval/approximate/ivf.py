@@ -6,7 +6,7 @@ not look at, or one that its code hides among the candidates. Inverted file: Jeg
 https://doi.org/10.1109/TPAMI.2010.57; fast scan: Andre, Kermarrec and Le Scouarnec 2017, arXiv 1704.07355.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import ceil, log2
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,8 +17,8 @@ from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.faiss_library import faiss
 from holdfast.model.prototypes import ClassPrototypes
+from holdfast.model.retrieval.approximate.vectors import BLOCK, MappedVectors, best_of
 from holdfast.model.retrieval.base import Bank, check_bank, padded, places_of, refuse_misfit
-from holdfast.model.retrieval.vectors import BLOCK, MappedVectors, best_of
 
 PROBES = 64
 """Cells that a query looks at, where nobody has measured how many it takes."""
@@ -104,6 +104,14 @@ class IvfIndex:
         return type(self)(
             self._cells, self._vectors, self._ids, self._labels, self.prototypes, probes=probes, candidates=candidates
         )
+
+    def variants(self, _k: int) -> Iterator[Self]:
+        """The same index looking at ever more cells, twice as many each time, the fewest first."""
+        probes = 1
+        while probes < self.cells:
+            yield self.probing(probes, self.candidates)
+            probes *= 2
+        yield self.probing(self.cells, 2 * self.candidates)
 
     def __str__(self) -> str:
         return f"ivf, {self.probes} of {self.cells:,} cells, {self.candidates:g} candidates a neighbour, float16"

@@ -16,6 +16,16 @@ EXPORT_BYTES = 4 * 2**30
 """The most that `export` makes of a matrix, in float32: 8 million rows of 128."""
 
 
+def refuse_large_export(size: int, dim: int) -> None:
+    """Refuse to make float32 [size, dim] of an index. Raises BundleError where that is more than EXPORT_BYTES."""
+    if (wanted := 4 * size * dim) > EXPORT_BYTES:
+        raise BundleError(
+            f"all {size:,} embeddings would take {wanted / 2**30:.1f} GiB of memory, more than the"
+            f" {EXPORT_BYTES / 2**30:.0f} GiB that are handed out at once: build a smaller index for what needs all of"
+            " them, such as an evaluation"
+        )
+
+
 class MappedVectors:
     """float16 [M, D] embeddings in the order of insertion.
 
@@ -60,12 +70,7 @@ class MappedVectors:
             BundleError: that is more than EXPORT_BYTES.
 
         """
-        if (wanted := 4 * self.matrix.size) > EXPORT_BYTES:
-            raise BundleError(
-                f"all {len(self):,} embeddings would take {wanted / 2**30:.1f} GiB of memory, more than the"
-                f" {EXPORT_BYTES / 2**30:.0f} GiB that are handed out at once: build a smaller index for what needs all of"
-                " them, such as an evaluation"
-            )
+        refuse_large_export(len(self), self.dim)
         return self.matrix.astype(np.float32)
 
     def save(self, path: Path) -> None:
