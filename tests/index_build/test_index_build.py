@@ -265,8 +265,9 @@ def test_the_program_exits_with_2_and_says_what_to_do(tmp_path, digits, capsys):
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "holdfast train" in capsys.readouterr().err
     write_bundle(tmp_path / "fine", digits)
-    assert main([str(tmp_path / "fine"), "--coverage", "1.5"]) == 2
-    assert "coverage must be in (0, 1]" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "fine"), "--coverage", "1.5"])
+    assert "--coverage" in capsys.readouterr().err
 
 
 def test_an_interrupted_program_says_that_it_continues(bundle, monkeypatch, capsys):
