@@ -75,9 +75,7 @@ class ServedExemplars:
         sequence = planned[-1].entry.sequence if planned else self.sequence
         return replace(self, index=index, soft=soft, class_names=class_names, sequence=sequence, changed=changed)
 
-    def calibrated_anew(
-        self, calibration: Calibration | None, vote: VoteParameters, at: "ServedExemplars"
-    ) -> "ServedExemplars":
+    def recalibrated(self, calibration: Calibration | None, vote: VoteParameters, at: "ServedExemplars") -> "ServedExemplars":
         """The same exemplars, calibrated with an earlier state `at` of them, and the vote that was calibrated."""
         soft = None if self.soft is None else self.soft.reweighed(vote.weights_of(len(self.class_names)))
         changed, size = self.changed - at.changed, at.index.size

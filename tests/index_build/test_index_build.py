@@ -373,6 +373,18 @@ def test_accuracy_measured_with_another_index_is_forgotten(build, bundle, digits
     assert read_manifest(bundle).accuracy is None
 
 
+def test_a_correction_for_frequencies_is_recorded_and_kept(bundle):
+    words = [str(bundle), "--threads", "1", "--canary", "0"]
+    assert main([*words, "--prior-correction", "0.5"]) == 0
+    opened = Bundle.open(bundle)
+    counts = np.bincount(opened.exemplars.labels)
+    np.testing.assert_allclose(opened.manifest.vote.class_weights, (counts.min() / counts) ** 0.5)
+    assert main(words) == 0
+    assert read_manifest(bundle).vote == opened.manifest.vote
+    assert main([*words, "--prior-correction", "0"]) == 0
+    assert read_manifest(bundle).vote == VoteParameters(k=K)
+
+
 def test_a_vote_cannot_be_chosen_without_gradients(tmp_path, digits):
     blind = write_bundle(tmp_path / "blind", digits, gradient=False)
     with pytest.raises(BundleError, match="gradient.onnx"):

@@ -132,7 +132,7 @@ def calibrated(
 
 
 def _write(folded: FoldedBase, held_out: CalibrationSet | None, aside: Path, classifier: Classifier) -> None:
-    manifest, bank = read_manifest(folded.source), folded.bank
+    manifest = read_manifest(folded.source)
     if retriever_kind(manifest.index_kind).remote:
         raise StoreError(f"an index of kind {manifest.index_kind!r} lies on another machine, and is not folded into a bundle")
     manifest = manifest.model_copy(update={"vote": manifest.vote.corrected(folded.counts)})

@@ -146,7 +146,7 @@ class Maintenance:
             now = self._state.served
             if now.index.base is not served.index.base:
                 return
-            self._state.served = now.calibrated_anew(calibration, vote, served)
+            self._state.served = now.recalibrated(calibration, vote, served)
             self._holder.publish_next(self._state.served.placed_in)
             self._show()
         self._metrics.recalibrations.inc()
