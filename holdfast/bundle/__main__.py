@@ -104,7 +104,7 @@ def _canary(bundle: Bundle) -> str:
     if canary is None:
         return "none: a server that loads this version has less to try it by"
     robust = "" if canary.robust_accuracy is None else f", {canary.robust_accuracy:.0%} of them attacked within {canary.threat}"
-    return f"{len(canary)} images of the set's test part, {canary.clean_accuracy:.0%} answered rightly{robust}"
+    return f"{len(canary)} test images of its set, {canary.clean_accuracy:.0%} answered rightly{robust}"
 
 
 if __name__ == "__main__":
