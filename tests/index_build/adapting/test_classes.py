@@ -66,3 +66,16 @@ def test_the_smallest_class_can_win_with_the_k_that_is_proposed(counts, wanted):
     none = np.zeros(len(counts), np.int64)
     plan = IndexPlan(tuple(map(str, range(len(counts)))), none, np.array(counts), none, none, VoteParameters(k=k))
     assert plan.out_of_reach == ()
+
+
+def test_weights_of_a_vote_decide_what_is_out_of_reach():
+    none, counts = np.zeros(3, np.int64), np.array([60, 60, 6])
+    equal = VoteParameters(k=15)
+    for vote, reached in (
+        (equal, False),
+        (equal.corrected(counts, 1), True),
+        (VoteParameters(k=15, weighting="exponential", temperature=0.1), True),
+        (VoteParameters(k=15, weighting="exponential", temperature=50), False),
+    ):
+        plan = IndexPlan(("a", "b", "c"), none, counts, none, none, vote)
+        assert plan.out_of_reach == (() if reached else ("c",))
