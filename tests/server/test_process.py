@@ -103,11 +103,14 @@ def test_a_signal_while_it_warms_up_ends_it_cleanly(tiny_bundle: Path, tmp_path:
         ) as popen,
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
-        request = health_pb2.HealthCheckRequest()
-        status = health_pb2_grpc.HealthStub(channel).Check(request, wait_for_ready=True, timeout=20).status
-        popen.send_signal(how)
-        go.touch()
-        output, _ = popen.communicate(timeout=20)
+        try:
+            request = health_pb2.HealthCheckRequest()
+            status = health_pb2_grpc.HealthStub(channel).Check(request, wait_for_ready=True, timeout=60).status
+            popen.send_signal(how)
+            go.touch()
+            output, _ = popen.communicate(timeout=60)
+        finally:
+            popen.kill()  # or the end of the block would wait for it for ever
     assert status == NOT_SERVING
     assert popen.returncode == 0, output
     assert how.name in output
