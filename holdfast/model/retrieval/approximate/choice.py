@@ -12,9 +12,11 @@ import numpy as np
 
 from holdfast.intervals import Rate
 from holdfast.model.answers import Floats, Ints, Neighbours
-from holdfast.model.retrieval.base import Bank, Retriever, nearest
+from holdfast.model.retrieval.approximate.vectors import BLOCK
+from holdfast.model.retrieval.base import SPARE, Bank, Retriever, canonical, nearest
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.retrieval.table import StoredRetriever, build_retriever, check_buildable, retriever_kind
+from holdfast.model.retrieval.tombstones import merged
 
 AUTO = "auto"
 
@@ -84,7 +86,7 @@ def choose_index(
     index = build_retriever(chosen, bank, half=half)
     if not isinstance(index, Tunable) or not len(held_out):
         return IndexChoice(index, None, reason)
-    exact = answers_of(FlatIndex.build(_as_stored(bank)), held_out, k, answer)
+    exact = answer(exact_neighbours(bank, held_out, k))
     tuned, agreement = tune(index, held_out, k, exact, answer, target=target)
     if agreement.value >= target:
         return IndexChoice(tuned, agreement, f"{reason}; the cheapest that answers {target:.1%} as an exact search does")
@@ -130,6 +132,22 @@ def answers_of(index: Retriever, queries: Floats, k: int, answer: Answer) -> Int
     return np.concatenate(parts or [np.zeros(0, dtype=np.int64)])
 
 
+def exact_neighbours(bank: Bank, queries: Floats, k: int) -> Neighbours:
+    """What an exact index finds that rounds to float16, in canonical order, without more than a block of it in memory.
+
+    Approximate kinds round so: what rounding changes is not what an index misses.
+    """
+    found: Neighbours | None = None
+    for start in range(0, len(bank.ids), BLOCK):
+        rows = slice(start, start + BLOCK)
+        block = FlatIndex.build(Bank(bank.embeddings[rows], bank.ids[rows], bank.labels[rows]), half=True)
+        part = block.search(queries, k + SPARE)
+        found = part if found is None else merged(found, part, k + SPARE)
+    if found is None:
+        raise ValueError("there are no exemplars")
+    return canonical(found, k)
+
+
 def _fitting(bank: Bank, k: int, held_out: int) -> tuple[str, str]:
     rows, dim = bank.embeddings.shape
     if rows * dim <= FLAT_PRODUCTS:
@@ -139,8 +157,3 @@ def _fitting(bank: Bank, k: int, held_out: int) -> tuple[str, str]:
     if k <= FEW_NEIGHBOURS and rows <= MOST_LINKED:
         return "hnsw", f"{k} neighbours of {rows:,} exemplars are few enough for a graph"
     return "ivf", f"{rows:,} x {dim} exemplars and {k} neighbours"
-
-
-def _as_stored(bank: Bank) -> Bank:
-    """As float16 holds it: what rounding changes is not what an index misses."""
-    return Bank(bank.embeddings.astype(np.float16).astype(np.float32), bank.ids, bank.labels)
