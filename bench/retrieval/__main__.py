@@ -40,7 +40,9 @@ def measure(rows: int, source: str, options: argparse.Namespace) -> dict[str, ob
         if source == "synthetic":
             made = banks.synthetic(options.dim, made.vote)
         if not (folder / BUILT).is_file():
-            matrix, labels = banks.write(made, min(rows, len(made.embeddings)) if rows <= 50_000 else rows, folder)
+            # So few are the bundle's own, without copies.
+            own = rows <= 50_000 and source == "real"
+            matrix, labels = banks.write(made, min(rows, len(made.embeddings)) if own else rows, folder)
             np.save(folder / "labels.npy", labels)
             seconds = alone(build, Bench(matrix, labels, made.queries, made.vote, made.classes, folder))
             write_atomically(folder / BUILT, json.dumps({"matrix": matrix.name, "seconds": seconds}).encode())
