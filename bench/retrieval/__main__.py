@@ -36,12 +36,11 @@ def measure(rows: int, source: str, options: argparse.Namespace) -> dict[str, ob
     from bench.retrieval.measure import Bench, alone, build, compare, memory  # noqa: PLC0415
 
     with folder_for(options.folder, f"{source}-{rows}") as folder:
-        made = banks.real(options.bundle)
+        own = rows <= 50_000 and source == "real"  # so few are the bundle's own, without copies
+        made = banks.real(options.bundle, copied=source == "real" and not own)
         if source == "synthetic":
             made = banks.synthetic(options.dim, made.vote)
         if not (folder / BUILT).is_file():
-            # So few are the bundle's own, without copies.
-            own = rows <= 50_000 and source == "real"
             matrix, labels = banks.write(made, min(rows, len(made.embeddings)) if own else rows, folder)
             np.save(folder / "labels.npy", labels)
             seconds = alone(build, Bench(matrix, labels, made.queries, made.vote, made.classes, folder))

@@ -30,7 +30,7 @@ class Source:
         name: for the table.
         embeddings: float32 [B, D]: real rows, or middles of clusters.
         labels: int64 [B].
-        near: int64 [B, NEAR], neighbours of each row; None of synthetic ones.
+        near: int64 [B, NEAR], neighbours of each row; None of synthetic ones, and where no copies are asked for.
         queries: float32 [QUERIES, D].
         vote: how neighbours vote.
         classes: number of classes.
@@ -55,7 +55,7 @@ class Source:
         rng = np.random.default_rng(seed)
         for start in range(0, rows, BLOCK):
             n = min(BLOCK, rows - start)
-            if self.near is not None and rows <= len(self.embeddings):
+            if self.name == "real" and rows <= len(self.embeddings):
                 yield self.embeddings[start : start + n], self.labels[start : start + n]
                 continue
             drawn = rng.integers(0, len(self.embeddings), n)
@@ -73,8 +73,8 @@ def moved(embeddings: Floats, others: Floats, rng: np.random.Generator) -> Float
     return there
 
 
-def real(bundle: Path) -> Source:
-    """The exemplars of a bundle; queries are its held-out images, moved towards exemplars near them."""
+def real(bundle: Path, *, copied: bool) -> Source:
+    """The exemplars of a bundle, to be copied or not; queries are its held-out images, moved towards exemplars near them."""
     opened = Bundle.open(bundle)
     assert isinstance(opened.index, FlatIndex)  # noqa: S101 - the shipped bundle's
     bank, held_out = opened.index.export(), opened.calibration_set.embeddings
@@ -89,7 +89,7 @@ def real(bundle: Path) -> Source:
     towards = nearest_of(held_out, NEAR)[drawn, rng.integers(0, NEAR, QUERIES)]
     queries = moved(held_out[drawn], bank.embeddings[towards], rng)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    near = nearest_of(bank.embeddings, NEAR + 1)[:, 1:]
+    near = nearest_of(bank.embeddings, NEAR + 1)[:, 1:] if copied else None
     return Source("real", bank.embeddings, bank.labels, near, queries, opened.manifest.vote, len(opened.class_names))
 
 

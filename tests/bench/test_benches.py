@@ -96,9 +96,9 @@ def test_knn_prints_a_ratio_and_writes_it(tmp_path):
     assert "target <= 1.5" in done.stdout
 
 
-def test_retrieval_builds_tunes_and_draws(bundle, tmp_path):
+def test_retrieval_builds_tunes_and_draws(tmp_path):
     drawn, written = tmp_path / "cost.png", tmp_path / "r.json"
-    command = ("bench.retrieval", "--bundle", bundle.directory, "--rows", 3000, "--pairs", 2, "--dim", 16)
+    command = ("bench.retrieval", "--bundle", ROOT / "bundles/cifar10-small", "--rows", 3000, "--pairs", 2, "--dim", 16)
     done = run(*command, "--plot", drawn, "--json", written)
     assert done.returncode == 0, done.stderr
     assert drawn.read_bytes().startswith(b"\x89PNG")

@@ -1,5 +1,7 @@
 """Which index is built, by what it answers."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -44,7 +46,8 @@ def test_a_large_one_by_the_cheapest_that_answers_alike(
     cheaper = [
         each for each in chosen.index.variants(K) if list(each.parameters.values()) < list(chosen.index.parameters.values())
     ]
-    assert all((answers_of(each, queries, K, answer) == exact).mean() < 0.97 for each in cheaper)
+    enough = [bool((answers_of(each, queries, K, answer) == exact).mean() >= 0.97) for each in cheaper]
+    assert not any(one and two for one, two in pairwise(enough))  # the first pair in a row ends with the one that is taken
     loose = choose_index(bank, K, queries, answer, target=0.3)
     assert list(loose.index.parameters.values()) < list(chosen.index.parameters.values())
 
