@@ -50,7 +50,8 @@ def measure(rows: int, source: str, options: argparse.Namespace) -> dict[str, ob
         print(f"{source} {len(labels):,}: built in {seconds:.0f} s of CPU", flush=True)
         if options.build_only:
             return {}
-        bench = Bench(matrix, labels, made.queries, made.vote, made.classes, folder)
+        queries = made.queries[:: max(1, len(made.queries) // options.queries)]
+        bench = Bench(matrix, labels, queries, made.vote, made.classes, folder)
         compared = alone(compare, bench, options.pairs)
         kept = alone(memory, bench, compared.parameters)
     return {
@@ -130,6 +131,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, nargs="+", default=[50_000, 1_000_000], help="exemplars (default: %(default)s)")
     parser.add_argument("--data", nargs="+", choices=("real", "synthetic"), default=["real", "synthetic"])
     parser.add_argument("--dim", type=int, default=128, help="of synthetic embeddings (default: %(default)s)")
+    parser.add_argument("--queries", type=int, default=2048, help="of both halves (default: %(default)s)")
     parser.add_argument("--pairs", type=int, default=10, help="measured pairs (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help="where banks and indexes lie; they are kept, and used again")
     parser.add_argument("--build-only", action="store_true", help="build into --folder what is to be measured later")
