@@ -22,7 +22,7 @@ from holdfast.index_build.streaming.parts import PartsFolder
 from holdfast.index_build.streaming.run import embed_missing, header_of, pieces_in
 from holdfast.model.credibility import COVERAGE
 from holdfast.model.device_choice import DeviceChoice
-from holdfast.model.retrieval.table import RETRIEVERS
+from holdfast.model.retrieval.table import RETRIEVERS, discarded_on_failure
 
 FOLDER = ".index_build"
 ROWS_FILE = "embeddings.f32"
@@ -120,7 +120,8 @@ def complete_bundle(
     count = len(embedded.labels)
     rows = IndexRows(file.mapped(), np.arange(count), embedded.labels, embedded.sources, np.zeros(count, dtype=np.uint8))
     finished = finish_set(bundle, bundle.manifest, streamed, rows, embedded.held_out, options=options)
-    record = _commit(directory, bundle.manifest, finished)
+    with discarded_on_failure(finished.index):
+        record = _commit(directory, bundle.manifest, finished)
     folder.remove()
     if options.canary and len(splits.test):
         add_canary(directory, StreamedArrays(splits.test, contract), options.canary)

@@ -1,4 +1,9 @@
-"""A canary for a complete bundle: a few test images, attacked, with the answers that the bundle gives now."""
+"""A canary for a complete bundle: a few test images, attacked, with the answers that the bundle gives now.
+
+It holds pixels of the set, and so a bundle with one hands images on to whoever gets it. Bundles of sets that must not be passed
+on have none: `holdfast index --canary 0`, or `holdfast bundle copy --without-canary`. bundles/cifar10-small has none for that
+reason.
+"""
 
 from pathlib import Path
 
@@ -44,6 +49,25 @@ def add_canary(directory: Path, test: LabelledSource, count: int = IMAGES) -> Ca
         writer.commit(bundle.manifest)
         return None
     canary = made(bundle, read.images, np.asarray(test.labels[read.rows], dtype=np.int64))
+    writer.add(CANARY, canary.save)
+    writer.commit(bundle.manifest)
+    return canary
+
+
+def keep_canary(directory: Path, before: CanarySet, labels: NDArray[np.int64]) -> CanarySet:
+    """Put the canary of another index over the same encoder into a complete bundle, with the answers of this one.
+
+    Args:
+        directory: of the bundle.
+        before: the other canary.
+        labels: int64 [n], the true classes of its images, as this bundle numbers them.
+
+    Raises:
+        BundleError: the bundle is not complete.
+
+    """
+    bundle, writer = Bundle.open(directory), BundleWriter.open(directory)
+    canary = before.recorded_again(bundle.classifier(), bundle.class_names, labels)
     writer.add(CANARY, canary.save)
     writer.commit(bundle.manifest)
     return canary

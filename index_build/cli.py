@@ -21,6 +21,7 @@ from holdfast.index_build.command.parser import index_parser, merge_parser
 from holdfast.index_build.command.summary import print_calibration, print_summary
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.options import IndexBuildError, IndexOptions
+from holdfast.model.preprocess import MAX_PIXELS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,6 +102,7 @@ def _set_options(options: argparse.Namespace) -> SetOptions | None:
         calibration=options.calibration,
         seed=options.seed,
         skip_unreadable=options.skip_unreadable,
+        max_pixels=options.max_pixels,
     )
 
 
@@ -116,6 +118,7 @@ def _refuse_idle(options: argparse.Namespace, chosen: SetOptions | None) -> None
         "--calibration": options.calibration is not None,
         "--skip-unreadable": options.skip_unreadable,
         "--seed": options.seed != 0,
+        "--max-pixels": options.max_pixels != MAX_PIXELS,
     }
     if chosen is None and (said := [flag for flag, given in idle.items() if given]):
         raise IndexBuildError(f"{said[0]} does nothing without --data SET")

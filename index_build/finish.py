@@ -24,7 +24,7 @@ from holdfast.index_build.streaming.progress import progress
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.retrieval.approximate.choice import IndexChoice, choose_index
 from holdfast.model.retrieval.base import Bank
-from holdfast.model.retrieval.table import StoredRetriever, build_retriever, retriever_kind, writers_of
+from holdfast.model.retrieval.table import StoredRetriever, build_retriever, discarded_on_failure, retriever_kind, writers_of
 from holdfast.model.vote import vote
 
 BLOCK = 65536  # rows rounded at once
@@ -60,11 +60,13 @@ class FinishedIndex:
     Attributes:
         manifest: what the bundle's will be.
         files: what writes each file, by its name.
+        index: itself; `discarded_on_failure` belongs around the writing of it.
 
     """
 
     manifest: Manifest
     files: dict[str, Callable[[Path], object]]
+    index: StoredRetriever
 
     @property
     def record(self) -> IndexRecord:
@@ -142,8 +144,9 @@ def finish(
         manifest = choose_vote(build_retriever(FLAT, bank), bank, manifest)
     chosen = _chosen_index(manifest, bank, held_out, options)
     index = chosen.index
-    record, flags = _audited(manifest, chosen, bank, options)
-    calibration = calibrated(index, manifest, held_out, options.coverage)
+    with discarded_on_failure(index):
+        record, flags = _audited(manifest, chosen, bank, options)
+        calibration = calibrated(index, manifest, held_out, options.coverage)
     known = rows.flags & ~np.uint8(Flag.DISAGREES)
     exemplars = Exemplars(rows.ids, rows.labels, rows.sources, flags | known)
     # What was measured with another index says nothing about this one.
@@ -151,7 +154,7 @@ def finish(
     files: dict[str, Callable[[Path], object]] = {**writers_of(index), EXEMPLARS: exemplars.save}
     if len(held_out):
         files[CALIBRATION] = held_out.save
-    return FinishedIndex(manifest.model_copy(update=changes), files)
+    return FinishedIndex(manifest.model_copy(update=changes), files, index)
 
 
 def refuse_unvotable(labels: Ints, k: int) -> None:

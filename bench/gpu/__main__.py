@@ -23,6 +23,7 @@ from bench.gpu.steps import Place, steps
 from holdfast.console import Console
 from holdfast.errors import HoldfastError
 from holdfast.exit_status import DONE, FAILED, GOES_ON, exit_status, explain_statuses
+from holdfast.flags import number_in
 from holdfast.model.encoder.device import find_gpu
 
 
@@ -76,7 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where CIFAR-10 lies, for the flagship")
     parser.add_argument("--out", type=Path, metavar="OUT", help="where everything goes (default: runs/gpu-SCALE)")
     parser.add_argument(
-        "--minutes", type=float, default=0.0, metavar="M", help="of this invocation; 0 is without end (default: %(default)s)"
+        "--minutes",
+        type=number_in(0),
+        default=0.0,
+        metavar="M",
+        help="of this invocation; 0 is without end (default: %(default)s)",
     )
     parser.add_argument("--list", action="store_true", help="say what would be done and what is done, and do nothing")
     return parser

@@ -31,6 +31,7 @@ import numpy as np
 from bench.harness.report import run_benchmark
 from holdfast.bundle.reader import read_manifest
 from holdfast.errors import HoldfastError
+from holdfast.flags import whole_number
 from holdfast.protos.holdfast.admin.v1 import admin_pb2, exemplar_pb2
 from holdfast.protos.holdfast.admin.v1.admin_pb2_grpc import AdminServiceStub
 from holdfast.protos.holdfast.v1 import image_pb2
@@ -325,18 +326,29 @@ def crash(
         )
 
 
-def main() -> int:
-    """Returns 0 where nothing was lost and nothing half applied, else 1."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.live.crash", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--bundle", type=Path, required=True, help="to serve")
-    parser.add_argument("--changes", type=int, default=10_000, help="acknowledged in all (default: %(default)s)")
-    parser.add_argument("--kills", type=int, default=50, help="(default: %(default)s)")
-    parser.add_argument("--torn", type=int, default=5, help="half writes at the end of the journal (default: %(default)s)")
-    parser.add_argument("--compact-after", type=int, default=2000, help="changed rows that are folded (default: %(default)s)")
+    parser.add_argument("--changes", type=whole_number(1), default=10_000, help="acknowledged in all (default: %(default)s)")
+    parser.add_argument("--kills", type=whole_number(1), default=50, help="(default: %(default)s)")
+    parser.add_argument(
+        "--torn", type=whole_number(0), default=5, help="of them, half writes at the end of the journal (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--compact-after", type=whole_number(1), default=2000, help="changed rows that are folded (default: %(default)s)"
+    )
     parser.add_argument("--json", type=Path, help="file for the report")
+    return parser
+
+
+def main() -> int:
+    """Returns 0 where nothing was lost and nothing half applied, else 1."""
+    parser = _parser()
     options = parser.parse_args()
+    if options.torn > options.kills:
+        parser.error(f"--torn {options.torn} of --kills {options.kills}: a tail is torn after a kill")
     shape = read_manifest(options.bundle).input.shape
     flags = ("--compact-after", str(options.compact_after), "--store-rate", "1e6")
     report = crash(options.bundle, shape, changes=options.changes, kills=options.kills, torn=options.torn, flags=flags)

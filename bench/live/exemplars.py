@@ -26,6 +26,7 @@ from bench.harness.environment import restart_with_one_thread
 from bench.harness.report import run_benchmark, show, write_json
 from bench.harness.server_process import Server, running_server
 from holdfast.bundle.reader import read_manifest
+from holdfast.flags import positive, whole_number
 from holdfast.model.encoder.onnx import OnnxEncoder
 from holdfast.protos.holdfast.admin.v1 import admin_pb2, exemplar_pb2
 from holdfast.protos.holdfast.admin.v1.admin_pb2_grpc import AdminServiceStub
@@ -159,10 +160,10 @@ def main() -> int:
         prog="python -m bench.live.exemplars", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--bundle", type=Path, required=True, help="to serve")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each spell (default: %(default)s)")
-    parser.add_argument("--pairs", type=int, default=5, help="of spells (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=200.0, help="additions a second beside callers (default: %(default)s)")
-    parser.add_argument("--callers", type=int, default=4, help="who classify at a time (default: %(default)s)")
+    parser.add_argument("--seconds", type=positive, default=3.0, help="of each spell (default: %(default)s)")
+    parser.add_argument("--pairs", type=whole_number(1), default=5, help="of spells (default: %(default)s)")
+    parser.add_argument("--rate", type=positive, default=200.0, help="additions a second beside callers (default: %(default)s)")
+    parser.add_argument("--callers", type=whole_number(1), default=4, help="who classify at a time (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -29,6 +29,7 @@ from bench.harness.server_process import Server, running_server
 from bench.load import CLASSIFY, raw_requests
 from holdfast.bundle.reader import read_manifest
 from holdfast.errors import HoldfastError
+from holdfast.flags import whole_number
 
 SLOWER, GROWN = 1.5, 1.05
 POLL_S, LONGEST_S = 0.1, 120.0
@@ -137,8 +138,8 @@ def main() -> int:
         prog="python -m bench.live.reload", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--bundle", type=Path, required=True, help="bundle to serve")
-    parser.add_argument("--reloads", type=int, default=20, help="at least 3 (default: %(default)s)")
-    parser.add_argument("--callers", type=int, default=4, help="concurrent callers (default: %(default)s)")
+    parser.add_argument("--reloads", type=whole_number(3), default=20, help="at least 3 (default: %(default)s)")
+    parser.add_argument("--callers", type=whole_number(1), default=4, help="concurrent callers (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     parser.add_argument("flags", nargs="*", help="more flags of holdfast serve, after --")
     options = parser.parse_args()

@@ -21,6 +21,7 @@ from pathlib import Path
 from bench.harness.environment import restart_with_one_thread
 from bench.harness.report import Target, run_benchmark, show, write_json
 from holdfast.files import write_atomically
+from holdfast.flags import whole_number
 
 AGREEMENT, ALONE, BATCHED, RESIDENT = 0.999, 8.0, 1.5, 4.0
 TARGETS_AT = 1_000_000
@@ -128,11 +129,13 @@ def main() -> int:
         prog="python -m bench.retrieval", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--bundle", type=Path, default=Path("bundles/cifar10-small"), help="(default: %(default)s)")
-    parser.add_argument("--rows", type=int, nargs="+", default=[50_000, 1_000_000], help="exemplars (default: %(default)s)")
+    parser.add_argument(
+        "--rows", type=whole_number(1), nargs="+", default=[50_000, 1_000_000], help="exemplars (default: %(default)s)"
+    )
     parser.add_argument("--data", nargs="+", choices=("real", "synthetic"), default=["real", "synthetic"])
-    parser.add_argument("--dim", type=int, default=128, help="of synthetic embeddings (default: %(default)s)")
-    parser.add_argument("--queries", type=int, default=2048, help="of both halves (default: %(default)s)")
-    parser.add_argument("--pairs", type=int, default=10, help="measured pairs (default: %(default)s)")
+    parser.add_argument("--dim", type=whole_number(1), default=128, help="of synthetic embeddings (default: %(default)s)")
+    parser.add_argument("--queries", type=whole_number(2), default=2048, help="of both halves (default: %(default)s)")
+    parser.add_argument("--pairs", type=whole_number(1), default=10, help="measured pairs (default: %(default)s)")
     parser.add_argument("--folder", type=Path, help="where banks and indexes lie; they are kept, and used again")
     parser.add_argument("--build-only", action="store_true", help="build into --folder what is to be measured later")
     parser.add_argument("--plot", type=Path, help="also draw cost against rows")

@@ -24,6 +24,7 @@ from holdfast.attacks.victim import Victim
 from holdfast.bundle.reader import Bundle
 from holdfast.data import LabelledImages, load_recorded
 from holdfast.evaluation.victim import served
+from holdfast.flags import whole_number
 from holdfast.intervals import Rate
 from holdfast.model.answers import Ints, Neighbours
 from holdfast.model.classifier import Classifier
@@ -98,9 +99,9 @@ def main() -> int:
     )
     parser.add_argument("--bundle", type=Path, default=Path("bundles/cifar10-small"), help="(default: %(default)s)")
     parser.add_argument("--data-dir", type=Path, help="where its labelled set lies")
-    parser.add_argument("--images", type=int, default=100, help="test images that are attacked (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=10, help="gradients of each loss (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="batches side by side (default: %(default)s)")
+    parser.add_argument("--images", type=whole_number(1), default=100, help="that are attacked (default: %(default)s)")
+    parser.add_argument("--steps", type=whole_number(1), default=10, help="gradients of each loss (default: %(default)s)")
+    parser.add_argument("--threads", type=whole_number(1), default=1, help="batches side by side (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     bundle = Bundle.open(options.bundle)

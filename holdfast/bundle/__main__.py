@@ -3,13 +3,13 @@
 import argparse
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
 from rich.table import Table
 
-from holdfast.bundle.reader import Bundle
+from holdfast.bundle.reader import CANARY, Bundle
 from holdfast.bundle.writer import BundleWriter
 from holdfast.console import Console
 from holdfast.errors import BundleError
@@ -21,6 +21,9 @@ A bundle is one directory: an encoder, its gradient, an index of labelled images
 examples:
   holdfast bundle check runs/digits                 verify every hash and that the parts fit each other; say what it is
   holdfast bundle copy runs/digits bundles/digits   verify, then copy what the manifest names: no checkpoints, no logs
+
+A canary (canary.npz) holds images of the labelled set, and is copied as well: leave it out by --without-canary where these must
+not be passed on.
 """
 
 
@@ -38,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in (check, copied):
         command.add_argument("bundle", metavar="BUNDLE", type=Path, help="directory of a complete bundle")
     copied.add_argument("to", metavar="TO", type=Path, help="directory to make, or a bundle to replace")
+    copied.add_argument(
+        "--without-canary", action="store_true", help="leave canary.npz out, which holds some of the set's test images"
+    )
     options = parser.parse_args(arguments)
     return exit_status("holdfast bundle", lambda: run(options))
 
@@ -46,12 +52,13 @@ def run(options: argparse.Namespace) -> None:
     """Open the bundle, copy it where that is asked for, and say what it is."""
     bundle = Bundle.open(options.bundle)
     if options.command == "copy":
-        copy(bundle, options.to)
-    Console().print(table(bundle, options.to if options.command == "copy" else options.bundle))
+        copy(bundle, options.to, without={CANARY} if options.without_canary else set())
+        bundle = Bundle.open(options.to)
+    Console().print(table(bundle, bundle.directory))
 
 
-def copy(bundle: Bundle, to: Path) -> None:
-    """Copy the files that the manifest of an open `bundle` names, and the manifest last.
+def copy(bundle: Bundle, to: Path, *, without: Collection[str] = ()) -> None:
+    """Copy the files that the manifest of an open `bundle` names, but for some, and the manifest last.
 
     Raises:
         BundleError: `to` is the bundle itself, or holds something that is not a bundle.
@@ -60,9 +67,11 @@ def copy(bundle: Bundle, to: Path) -> None:
     if to.resolve() == bundle.directory.resolve():
         raise BundleError(f"{to} is the bundle itself; name another directory")
     writer = BundleWriter.create(to)
-    for name in bundle.manifest.files:
+    for name in [name for name in bundle.manifest.files if name not in without]:
         writer.add(name, partial(shutil.copyfile, bundle.directory / name))
     writer.commit(bundle.manifest)
+    for name in without:  # of a bundle that was there
+        (to / name).unlink(missing_ok=True)
 
 
 def table(bundle: Bundle, directory: Path) -> Table:
@@ -95,7 +104,7 @@ def _canary(bundle: Bundle) -> str:
     if canary is None:
         return "none: a server that loads this version has less to try it by"
     robust = "" if canary.robust_accuracy is None else f", {canary.robust_accuracy:.0%} of them attacked within {canary.threat}"
-    return f"{len(canary)} test images, {canary.clean_accuracy:.0%} answered rightly{robust}"
+    return f"{len(canary)} test images of its set, {canary.clean_accuracy:.0%} answered rightly{robust}"
 
 
 if __name__ == "__main__":

@@ -81,11 +81,23 @@ class CanarySet:
         answered = classifier.classify(copies).labels if len(copies) else clean.labels[:0]
         return cls(images, copies, labels, class_names, threat, clean.embeddings, clean.labels, answered)
 
-    def recorded_again(self, classifier: Classifier) -> Self:
-        """The same images with the answers of another index over the same encoder."""
+    def recorded_again(
+        self, classifier: Classifier, class_names: tuple[str, ...] | None = None, labels: Ints | None = None
+    ) -> Self:
+        """The same images with the answers of another index over the same encoder.
+
+        Args:
+            classifier: over that index.
+            class_names: of that index, by label, where they are others.
+            labels: int64 [n], the true classes among them, where they are others.
+
+        """
+        names, labels = class_names or self.class_names, self.labels if labels is None else labels
         clean = classifier.classify(self.images)
         answered = classifier.classify(self.attacked).labels if len(self.attacked) else self.attacked_answers
-        return replace(self, embeddings=clean.embeddings, answers=clean.labels, attacked_answers=answered)
+        return replace(
+            self, class_names=names, labels=labels, embeddings=clean.embeddings, answers=clean.labels, attacked_answers=answered
+        )
 
     def refuse_misfit(self, shape: tuple[int, ...], where: Path) -> None:
         """Raises ContractMismatchError where the images are not of the encoder's shape (H, W, 3)."""

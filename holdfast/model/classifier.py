@@ -90,6 +90,12 @@ class Classifier:
         other._retriever, other._classes, other.surrogate = retriever, classes, surrogate  # noqa: SLF001 - its own
         return other
 
+    def with_vote(self, vote: VoteParameters) -> "Classifier":
+        """The same classifier with another vote. Its soft kNN stays what it is: weigh the classes of that alike."""
+        other = copy.copy(self)
+        other._vote = vote  # noqa: SLF001 - its own
+        return other
+
     def with_calibration(self, calibration: Calibration | None) -> "Classifier":
         """The same classifier, calibrated otherwise."""
         other = copy.copy(self)

@@ -41,7 +41,7 @@ class Calibration(BaseModel):
     """Nonconformity of held-out images, and the credibility below which the server abstains.
 
     `nonconformity` lies in [0, 1], rounded to DECIMALS, the smallest first. `coverage` is the fraction of the calibration
-    images that is answered at the threshold `abstain_below`.
+    images that is answered at the threshold `abstain_below`; `wanted` is the least that was asked for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -49,6 +49,7 @@ class Calibration(BaseModel):
     nonconformity: tuple[float, ...] = Field(min_length=1)
     abstain_below: float = Field(ge=0, le=1)
     coverage: float = Field(ge=0, le=1)
+    wanted: float = Field(default=COVERAGE, gt=0, le=1)
 
     @field_validator("nonconformity")
     @classmethod
@@ -87,7 +88,7 @@ def calibrate(shares: NDArray[np.float64], answered: Ints, labels: Ints, coverag
     # The largest threshold that still answers the wanted share; ties are answered, so the true coverage may be higher.
     threshold = float(np.quantile(own, 1 - coverage, method="lower"))
     covered = float((own >= threshold).mean())
-    return Calibration(nonconformity=open_threshold.nonconformity, abstain_below=threshold, coverage=covered)
+    return Calibration(nonconformity=open_threshold.nonconformity, abstain_below=threshold, coverage=covered, wanted=coverage)
 
 
 def calibrate_retriever(

@@ -40,6 +40,10 @@ class LiveSoftKNN:
         """A base without changes."""
         return cls((base,))
 
+    def reweighed(self, weights: NDArray[np.float64] | None) -> "LiveSoftKNN":
+        """See `SoftKNN.reweighed`."""
+        return LiveSoftKNN(tuple(part.reweighed(weights) for part in self.parts))
+
     @property
     def tau(self) -> float:
         """Temperature of the similarities."""

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 # Two sums of similarities closer than this are a tie: float32 sums differ in their last digits with the order of adding.
 TIE = 1e-5
 
+MOST_NEIGHBOURS = 4096
+
 NONE = -2.0
 """In the place of a similarity that there is none of: below every one that there can be."""
 
@@ -25,7 +27,7 @@ class VoteParameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    k: int = Field(ge=1, le=4096)
+    k: int = Field(ge=1, le=MOST_NEIGHBOURS)
     weighting: Literal["uniform", "exponential"] = "uniform"
     temperature: float = Field(default=0.1, gt=0)
     prior_correction: float = Field(default=0, ge=0, le=1)

@@ -20,6 +20,7 @@ from holdfast.index_build.options import IndexBuildError
 from holdfast.index_build.streaming.gather import EmbeddedSet
 from holdfast.model.answers import Floats, Ints
 from holdfast.model.preprocess import InputContract
+from holdfast.model.vote import MOST_NEIGHBOURS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,9 +128,11 @@ class Adaptation:
         test = self.new.splits.test
         return RelabelledSource(test, self.new_labels[test.labels], self.class_names)
 
-    @property
-    def plan(self) -> IndexPlan:
-        """Classes and counts, before anything is embedded.
+    def plan(self, prior_correction: float | None = None) -> IndexPlan:
+        """Classes, counts and vote, before anything is embedded.
+
+        Args:
+            prior_correction: of the vote, as in `IndexOptions`.
 
         Raises:
             IndexBuildError: a class without exemplars, a single class, or fewer exemplars than neighbours that were asked for.
@@ -145,7 +148,9 @@ class Adaptation:
             counts = [np.bincount(self.new_labels[part.labels], minlength=size) for part in parts]
         exemplars = present + counts[0]
         k = self.changes.k or min(fitting_k(self.bundle.manifest.vote.k, exemplars), int(exemplars.sum()))
-        return _votable(IndexPlan(self.class_names, present, counts[0], kept + counts[1], counts[2], k))
+        _refuse_unvotable(self.class_names, exemplars, k)
+        vote = self.bundle.manifest.vote.model_copy(update={"k": k}).corrected(exemplars, prior_correction)
+        return IndexPlan(self.class_names, present, counts[0], kept + counts[1], counts[2], vote)
 
     @property
     def _old_held_out(self) -> CalibrationSet:
@@ -221,14 +226,13 @@ class Adaptation:
         }
 
 
-def _votable(plan: IndexPlan) -> IndexPlan:
-    """The plan. Raises IndexBuildError where its exemplars cannot vote."""
-    counts = plan.exemplars
-    if empty := [name for name, count in zip(plan.class_names, counts, strict=True) if count == 0]:
+def _refuse_unvotable(class_names: Sequence[str], counts: Ints, k: int) -> None:
+    """Raises IndexBuildError where so many exemplars of each class cannot vote."""
+    if empty := [name for name, count in zip(class_names, counts, strict=True) if count == 0]:
         others = f" and {len(empty) - 1} other classes" if len(empty) > 1 else ""
         raise IndexBuildError(f"no image becomes an exemplar of {empty[0]}{others}: add images, or hold fewer out")
     if len(counts) < 2:
         raise IndexBuildError("all exemplars are of one class: there is nothing to vote on; add images of another, or --merge")
-    if not 1 <= plan.k <= counts.sum():
-        raise IndexBuildError(f"--k {plan.k}: from 1 to {counts.sum()}, the number of exemplars, can vote")
-    return plan
+    if not 1 <= k <= min(counts.sum(), MOST_NEIGHBOURS):
+        most = f"{counts.sum()}, the number of exemplars," if counts.sum() < MOST_NEIGHBOURS else str(MOST_NEIGHBOURS)
+        raise IndexBuildError(f"--k {k}: from 1 to {most} can vote")

@@ -7,6 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from holdfast.model.reach import reach_of
+from holdfast.model.vote import VoteParameters
+
 Ints = NDArray[np.int64]
 
 SHOWN_CLASSES = 40
@@ -22,7 +25,7 @@ class IndexPlan:
         new: int64 [C], images that become exemplars.
         held_out: int64 [C], images that credibility is calibrated on, those of before included.
         test: int64 [C], images kept for an evaluation.
-        k: neighbours that vote.
+        vote: how neighbours vote.
 
     """
 
@@ -31,7 +34,7 @@ class IndexPlan:
     new: Ints
     held_out: Ints
     test: Ints
-    k: int
+    vote: VoteParameters
 
     @property
     def exemplars(self) -> Ints:
@@ -40,8 +43,8 @@ class IndexPlan:
 
     @property
     def out_of_reach(self) -> tuple[str, ...]:
-        """Classes that cannot win a vote of equal weights, though all of their exemplars are among the neighbours."""
-        return tuple(name for name, count in zip(self.class_names, self.exemplars, strict=True) if 2 * count <= self.k)
+        """Classes that are outvoted though all of their exemplars are among the neighbours; see `holdfast.model.reach`."""
+        return tuple(self.class_names[each.label] for each in reach_of(self.exemplars, self.vote) if each.out_of_reach)
 
     def table(self, title: str) -> Table:
         """For a person."""
@@ -60,7 +63,7 @@ class IndexPlan:
         if (more := len(self.class_names) - SHOWN_CLASSES) > 0:
             shown.add_row(f"and {more:,} larger classes", "", *("" for _ in used), "")
         numbers = (self.exemplars.sum(), *(counts.sum() for counts in used.values()))
-        shown.add_row(f"{len(self.class_names):,} classes", *(f"{n:,}" for n in numbers), f"the {self.k} nearest vote")
+        shown.add_row(f"{len(self.class_names):,} classes", *(f"{n:,}" for n in numbers), f"the {self.vote.k} nearest vote")
         return shown
 
 

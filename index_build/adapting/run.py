@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.bundle.beside import BundleBeside, adopt_files, bundle_beside
-from holdfast.bundle.manifest import IndexedSet, Manifest
+from holdfast.bundle.beside import BundleBeside, adopt_files, bundle_beside, refuse_taken
+from holdfast.bundle.manifest import IndexedSet, IndexRecord, Manifest
 from holdfast.bundle.reader import CALIBRATION, EXEMPLARS, Bundle, read_manifest
 from holdfast.console import Console
 from holdfast.data.sets import NAMES
 from holdfast.data.streamed import StreamedSplits, open_labelled
 from holdfast.index_build.adapting.adaptation import Adaptation, IndexChanges, NewSet
 from holdfast.index_build.build import ROWS_FILE, index_files, job_of, open_for
-from holdfast.index_build.canary import add_canary
+from holdfast.index_build.canary import add_canary, keep_canary
 from holdfast.index_build.finish import FinishedIndex, finish, finish_set
 from holdfast.index_build.options import IndexBuildError, IndexOptions
 from holdfast.index_build.streaming.gather import (
@@ -26,6 +26,7 @@ from holdfast.index_build.streaming.parts import PartsFolder, RowRange
 from holdfast.index_build.streaming.run import embed_missing, header_of, pieces_in
 from holdfast.model.preprocess import MAX_PIXELS, InputContract
 from holdfast.model.retrieval.base import bank_of
+from holdfast.model.retrieval.table import discarded_on_failure
 
 REPORT = "report/"
 
@@ -127,7 +128,7 @@ def adapt_index(
         bundle = open_bundle(directory, options, keeps=keeps)
         new = None if chosen is None else chosen.open(bundle.manifest.input, quiet=options.quiet)
         adaptation = Adaptation(bundle, changes, new)
-        plan = adaptation.plan
+        plan = adaptation.plan(options.prior_correction)
         if not options.quiet:
             Console(stderr=True).print(plan.table(f"{out}: what it will be of"))
         parts: Parts = ()
@@ -138,7 +139,7 @@ def adapt_index(
             if not chosen.skip_unreadable:
                 refuse_unreadable(folder, pieces)
             parts = [(folder, pieces)]
-        return publish(beside, adaptation, parts, plan.k, options)
+        return publish(beside, adaptation, parts, plan.vote.k, options)
 
 
 def publish(beside: BundleBeside, adaptation: Adaptation, parts: Parts, k: int, options: IndexOptions) -> Manifest:
@@ -161,16 +162,33 @@ def publish(beside: BundleBeside, adaptation: Adaptation, parts: Parts, k: int, 
         Console(stderr=True).print(f"left out: {describe_faults(embedded.faults)}")
     finished = _finished(adaptation, file, embedded, k, options)
     record = finished.record.model_copy(update=adaptation.recorded(embedded))
+    with discarded_on_failure(finished.index):
+        directory = _write(beside, bundle, finished, record)
+        _give_canary(directory, adaptation, options.canary)
+        refuse_taken(beside.out)
+    beside.publish()
+    return read_manifest(beside.out)
+
+
+def _write(beside: BundleBeside, bundle: Bundle, finished: FinishedIndex, record: IndexRecord) -> Path:
+    """The new bundle, complete but for its canary, where it is not yet seen."""
     writer = beside.writer()
     replaced = {*index_files(), EXEMPLARS, *(name for name in bundle.manifest.files if name.startswith(REPORT))}
     adopt_files(writer, bundle, without=replaced)
     for name, write in finished.files.items():
         writer.add(name, write)
     writer.commit(finished.manifest.model_copy(update={"index": record}))
-    if options.canary and adaptation.test is not None:
-        add_canary(writer.directory, adaptation.test, options.canary)
-    beside.publish()
-    return read_manifest(beside.out)
+    return writer.directory
+
+
+def _give_canary(directory: Path, adaptation: Adaptation, count: int) -> None:
+    """Of the test part of the set that comes in; of the exemplars that are there, the canary that was there."""
+    if not count:
+        return
+    if adaptation.test is not None:
+        add_canary(directory, adaptation.test, count)
+    elif (before := adaptation.bundle.canary_set) is not None:
+        keep_canary(directory, before, adaptation.old_labels[before.labels])
 
 
 def _finished(

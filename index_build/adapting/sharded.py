@@ -96,10 +96,10 @@ def merge_shards(
                 f"{chosen.data} is no longer the set that the shards are of: names or labels changed; embed the shards again"
             )
         adaptation = Adaptation(bundle, changes, new)
-        plan = adaptation.plan
+        plan = adaptation.plan(options.prior_correction)
         if not options.quiet:
             Console(stderr=True).print(plan.table(f"{out}: what it will be of"))
-        return publish(beside, adaptation, parts, plan.k, options)
+        return publish(beside, adaptation, parts, plan.vote.k, options)
 
 
 def _refuse_other(folder: PartsFolder, first: PartsFolder) -> None:

@@ -8,12 +8,14 @@ from typing import get_args
 from holdfast.bundle.migrations import FLAT
 from holdfast.data.sets import NAMES
 from holdfast.exit_status import explain_statuses
-from holdfast.flags import whole_number
+from holdfast.flags import number_in, share_or_count, whole_number
 from holdfast.index_build.canary import IMAGES
 from holdfast.model.credibility import COVERAGE
 from holdfast.model.device_choice import DeviceChoice
+from holdfast.model.preprocess import MAX_PIXELS
 from holdfast.model.retrieval.approximate.choice import AUTO
 from holdfast.model.retrieval.table import RETRIEVERS
+from holdfast.model.vote import MOST_NEIGHBOURS
 
 ABOUT = """\
 Complete a bundle that holdfast train wrote, so that holdfast serve can serve it; or make a new bundle of its encoder and of
@@ -146,14 +148,21 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--calibration",
-        type=float,
+        type=share_or_count,
         metavar="SHARE",
         help="images held out to calibrate credibility: a share below 1 of what is not kept for evaluation, or a number"
         " (default: a tenth, at most 1,000; what the set itself holds out stays so)",
     )
-    group.add_argument("--seed", type=int, default=0, help="of what is held out (default: %(default)s)")
+    group.add_argument("--seed", type=whole_number(0), default=0, help="of what is held out (default: %(default)s)")
     group.add_argument(
         "--skip-unreadable", action="store_true", help="leave out files that cannot be read as images, and say which"
+    )
+    group.add_argument(
+        "--max-pixels",
+        type=whole_number(1),
+        default=MAX_PIXELS,
+        metavar="N",
+        help="most pixels of an image that is decoded, four times as many of a JPEG (default: %(default)s)",
     )
     group.add_argument(
         "--shard",
@@ -180,7 +189,7 @@ def _add_classes(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--k",
-        type=int,
+        type=whole_number(1, MOST_NEIGHBOURS),
         metavar="K",
         help="neighbours that vote (default: as before, or fewer where a class is small)",
     )
@@ -189,11 +198,12 @@ def _add_classes(parser: argparse.ArgumentParser) -> None:
 def _add_canary(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--canary",
-        type=int,
+        type=whole_number(0),
         default=IMAGES,
         metavar="N",
         help="put at most N images of the test part into the bundle, clean and attacked, with the answers that it gives: a"
-        " server tries them before it serves the bundle; 0 puts none in (default: %(default)s)",
+        " server tries them before it serves the bundle. They are images of the set, and go wherever the bundle goes: 0 puts"
+        " none in (default: %(default)s)",
     )
 
 
@@ -201,7 +211,7 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     _add_canary(parser)
     parser.add_argument(
         "--coverage",
-        type=float,
+        type=number_in(0, 1, above=True),
         default=COVERAGE,
         metavar="SHARE",
         help="the least share of calibration images to be answered; the others make the server abstain (default: %(default)s)",
@@ -221,7 +231,7 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--harden",
-        type=float,
+        type=number_in(0, 1),
         default=0.0,
         metavar="SHARE",
         help="attack this share of the exemplars and put what comes out in their place, under their true labels: more robust,"
@@ -243,7 +253,7 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
 def _add_correction(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prior-correction",
-        type=float,
+        type=number_in(0, 1),
         metavar="GAMMA",
         help="divide each vote by the frequency of its class among the exemplars to this power, 0 to 1: rare classes are"
         " answered more often, common ones less (docs/tried.md; default: as the bundle's vote has it, 0 of a new one)",

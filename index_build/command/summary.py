@@ -103,6 +103,6 @@ def _calibration_row(manifest: Manifest) -> tuple[str, str]:
         return "credibility", "not calibrated: the set has no calibration part"
     images = len(calibration.nonconformity)
     covered = f"{calibration.coverage:.1%} of {images} held-out images"
-    warning = describe_resolution(images)
+    warning = describe_resolution(images, calibration.wanted)
     said = f"{calibration.abstain_below:.3f} (answers {covered})" + (f"\nwarning: {warning}" if warning else "")
     return "abstains below credibility", said

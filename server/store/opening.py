@@ -14,6 +14,7 @@ from holdfast.model.live_surrogate import LiveSoftKNN
 from holdfast.model.retrieval.base import Retriever
 from holdfast.model.retrieval.shared import SharedRetriever
 from holdfast.model.surrogate import SoftKNN, Surrogate
+from holdfast.model.vote import VoteParameters
 from holdfast.server.core.sources import SourceLookup, TableSources
 from holdfast.server.store.catalogue import BaseRows, Catalogue
 from holdfast.server.store.errors import JournalMismatchError
@@ -34,6 +35,7 @@ class Base:
         class_names: by label id.
         soft: the soft kNN of it; None where it cannot hand out its embeddings.
         calibration: of credibility; None where there is none.
+        vote: how neighbours vote.
 
     """
 
@@ -42,6 +44,7 @@ class Base:
     class_names: tuple[str, ...]
     soft: SoftKNN | LiveSoftKNN | None
     calibration: Calibration | None
+    vote: VoteParameters
 
     @classmethod
     def of(cls, bundle: Bundle, soft: Surrogate | None) -> "Base":
@@ -50,7 +53,7 @@ class Base:
         index, table, manifest = bundle.index, bundle.exemplars, bundle.manifest
         if isinstance(index, SharedRetriever):  # what this store adds to it is searched here, exactly and at once
             index = index.up_to(int(table.ids.max(initial=-1)))
-        return cls(index, table, manifest.class_names, soft, manifest.calibration)
+        return cls(index, table, manifest.class_names, soft, manifest.calibration, manifest.vote)
 
 
 class JournalSources:
@@ -134,6 +137,7 @@ def state_of(journal: ChangeJournal, base: Base, stale_above: float, calibrated_
         changed=changed,
         calibrated=base.index.size,
         calibration=base.calibration,
+        vote=base.vote,
         stale_above=stale_above,
     )
     return StoreState(known, served)

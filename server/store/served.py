@@ -12,6 +12,7 @@ from holdfast.model.live_surrogate import LiveSoftKNN
 from holdfast.model.retrieval.base import Bank, Retriever
 from holdfast.model.retrieval.live import Changes, LiveIndex
 from holdfast.model.surrogate import SoftKNN
+from holdfast.model.vote import VoteParameters
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.core.sources import SourceLookup
 from holdfast.server.store.catalogue import Catalogue
@@ -33,6 +34,7 @@ class ServedExemplars:
         changed: rows added, relabelled and deleted since credibility was calibrated.
         calibrated: rows that it was calibrated with.
         calibration: of credibility; None where there is none.
+        vote: how neighbours vote. Class weights follow the exemplars when credibility is calibrated anew, and at a fold.
         stale_above: share of changed rows above which the calibration is called stale, in [0, 1].
 
     """
@@ -45,6 +47,7 @@ class ServedExemplars:
     changed: int
     calibrated: int
     calibration: Calibration | None
+    vote: VoteParameters
     stale_above: float
 
     @property
@@ -72,10 +75,17 @@ class ServedExemplars:
         sequence = planned[-1].entry.sequence if planned else self.sequence
         return replace(self, index=index, soft=soft, class_names=class_names, sequence=sequence, changed=changed)
 
+    def recalibrated(self, calibration: Calibration | None, vote: VoteParameters, at: "ServedExemplars") -> "ServedExemplars":
+        """The same exemplars, calibrated with an earlier state `at` of them, and the vote that was calibrated."""
+        soft = None if self.soft is None else self.soft.reweighed(vote.weights_of(len(self.class_names)))
+        changed, size = self.changed - at.changed, at.index.size
+        return replace(self, calibration=calibration, vote=vote, soft=soft, changed=changed, calibrated=size)
+
     def placed_in(self, snapshot: ModelSnapshot) -> ModelSnapshot:
         """A snapshot of the same bundle with these exemplars. It takes microseconds, and its number is the old one."""
         described = {
             "class_names": self.class_names,
+            "vote": self.vote,
             "exemplars": self.index.size,
             "exemplars_revision": self.sequence,
             "changed_share": round(self.changed_share, 6),
@@ -86,7 +96,7 @@ class ServedExemplars:
         return replace(
             snapshot,
             description=snapshot.description.model_copy(update=described),
-            classifier=classifier.with_calibration(self.calibration),
+            classifier=classifier.with_vote(self.vote).with_calibration(self.calibration),
             sources=self.sources,
         )
 

@@ -30,7 +30,7 @@ def flags_of(embeddings, labels, k):
     return disagreement_flags(flat(embeddings, labels), bank_of(embeddings, labels), classes=3, k=k, advance=lambda _: None)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(count=st.integers(2, 60), k=st.integers(1, 9), seed=st.integers(0, 50))
 def test_flags_are_those_of_a_plain_leave_one_out_vote(count, k, seed):
     embeddings = embeddings_of(count, seed=seed)
@@ -55,7 +55,7 @@ def test_duplicates_beyond_k_hide_nobody_from_the_vote():
     assert np.delete(flags, 7).sum() == 0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(count=st.integers(5, 80), copies=st.integers(1, 4), seed=st.integers(0, 50))
 def test_an_exact_index_recalls_everything_among_ties_too(count, copies, seed):
     embeddings = embeddings_of(count, seed=seed, copies=copies)

@@ -6,6 +6,7 @@ import pytest
 from holdfast import data
 from holdfast.bundle import Bundle, BundleWriter, read_manifest
 from holdfast.bundle.manifest import DataRecord
+from holdfast.errors import BundleError
 from holdfast.index_build import build_index
 from holdfast.index_build.calibrate import recalibrate
 from holdfast.index_build.cli import main
@@ -84,5 +85,15 @@ def test_another_set_and_a_set_without_calibration_part_are_refused(bundle, caps
 
 @pytest.mark.parametrize("coverage", [0, -1, 1.5])
 def test_a_share_that_cannot_be_is_refused(bundle, coverage, capsys):
-    assert main([str(bundle), "--recalibrate", "--coverage", str(coverage)]) == 2
-    assert "coverage" in capsys.readouterr().err
+    with pytest.raises(BundleError, match="coverage"):
+        recalibrate(bundle, coverage=coverage)
+    with pytest.raises(SystemExit):
+        main([str(bundle), "--recalibrate", "--coverage", str(coverage)])
+    assert "--coverage" in capsys.readouterr().err
+
+
+def test_how_many_images_are_enough_goes_by_the_share_that_is_asked_for(bundle, capsys):
+    for coverage, few in (("0.999", True), ("0.95", False)):
+        assert main([str(bundle), "--recalibrate", "--coverage", coverage]) == 0
+        assert ("at least 999" in " ".join(capsys.readouterr().out.split())) == few
+        assert read_manifest(bundle).calibration.wanted == float(coverage)

@@ -265,8 +265,9 @@ def test_the_program_exits_with_2_and_says_what_to_do(tmp_path, digits, capsys):
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "holdfast train" in capsys.readouterr().err
     write_bundle(tmp_path / "fine", digits)
-    assert main([str(tmp_path / "fine"), "--coverage", "1.5"]) == 2
-    assert "coverage must be in (0, 1]" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "fine"), "--coverage", "1.5"])
+    assert "--coverage" in capsys.readouterr().err
 
 
 def test_an_interrupted_program_says_that_it_continues(bundle, monkeypatch, capsys):
@@ -370,6 +371,18 @@ def test_accuracy_measured_with_another_index_is_forgotten(build, bundle, digits
     BundleWriter.open(bundle).commit(read_manifest(bundle).model_copy(update={"accuracy": accuracy}))
     build(bundle, digits)
     assert read_manifest(bundle).accuracy is None
+
+
+def test_a_correction_for_frequencies_is_recorded_and_kept(bundle):
+    words = [str(bundle), "--threads", "1", "--canary", "0"]
+    assert main([*words, "--prior-correction", "0.5"]) == 0
+    opened = Bundle.open(bundle)
+    counts = np.bincount(opened.exemplars.labels)
+    np.testing.assert_allclose(opened.manifest.vote.class_weights, (counts.min() / counts) ** 0.5)
+    assert main(words) == 0
+    assert read_manifest(bundle).vote == opened.manifest.vote
+    assert main([*words, "--prior-correction", "0"]) == 0
+    assert read_manifest(bundle).vote == VoteParameters(k=K)
 
 
 def test_a_vote_cannot_be_chosen_without_gradients(tmp_path, digits):

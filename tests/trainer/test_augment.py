@@ -22,7 +22,7 @@ def images(n: int = 6) -> torch.Tensor:
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_views_are_images_again_and_repeat_by_seed(seed: int) -> None:
     config = AugmentConfig(rotate=20, zoom=0.3, crop=0.1, aspect=0.5)
     first, again = (view(images(), config, seeded(seed)) for _ in range(2))
@@ -99,7 +99,7 @@ def test_rotation_and_zoom_hold_the_centre(change) -> None:
 
 
 @given(seed=st.integers(0, 10_000), share=st.floats(0.05, 1), aspect=st.floats(0, 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_crops_are_rectangles_of_the_image_of_the_promised_size(seed, share, aspect) -> None:
     """Of an image whose channels are its coordinates, a crop's say where it was cut out."""
     height, width = 24, 32

@@ -87,6 +87,15 @@ class Exportable(Protocol):
 
 
 @runtime_checkable
+class Rounding(Protocol):
+    """A retriever whose embeddings may have been rounded to float16 when it was built."""
+
+    @property
+    def half(self) -> bool:
+        """Whether they were."""
+
+
+@runtime_checkable
 class Summarised(Protocol):
     """A retriever that keeps prototypes of what it holds, so that soft margins and probes need no export."""
 

@@ -73,6 +73,11 @@ class GpuFlatIndex:
         """Embedding dimension D."""
         return self._flat.dim
 
+    @property
+    def half(self) -> bool:
+        """Whether embeddings were rounded to float16."""
+        return self._flat.half
+
     def export(self) -> Bank:
         """Every exemplar, in the order of insertion. The arrays are copies."""
         return self._flat.export()

@@ -200,6 +200,10 @@ class MilvusIndex:
         """What writes which collection it is, as JSON."""
         return (self.collection.record.write,)
 
+    def discard(self) -> None:
+        """Drop the collection. Raises as `MilvusCollection.create`."""
+        self.collection.drop()
+
     @property
     def parameters(self) -> "Parameters":
         """Nothing: the file says all."""

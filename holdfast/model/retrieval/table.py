@@ -1,11 +1,13 @@
 """The kinds of index that there are. A new one is a file that keeps `Retriever`, and a line here."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from holdfast.errors import BundleError
 from holdfast.model.answers import Ints
@@ -14,6 +16,7 @@ from holdfast.model.retrieval.base import Bank, Retriever
 if TYPE_CHECKING:
     from holdfast.model.encoder.device import Device
 
+log = logging.getLogger(__name__)
 
 Parameters = Mapping[str, int | float | str]
 """Of a kind of index, as the manifest records them: how many cells are probed, for instance."""
@@ -31,6 +34,28 @@ class StoredRetriever(Retriever, Protocol):
     @property
     def parameters(self) -> Parameters:
         """What `load` has to be told beside the files; empty for most."""
+
+
+@runtime_checkable
+class Discardable(Protocol):
+    """A retriever that has left more behind than memory when it was built, on another machine for instance."""
+
+    def discard(self) -> None:
+        """Take that back: no bundle names it."""
+
+
+@contextmanager
+def discarded_on_failure(index: StoredRetriever) -> Iterator[None]:
+    """What an index has left elsewhere is taken back where this block fails, before a bundle names it."""
+    try:
+        yield
+    except BaseException:
+        if isinstance(index, Discardable):
+            try:
+                index.discard()
+            except Exception as error:  # noqa: BLE001 - the first error is the one to tell
+                log.warning("%s is left behind: %s", index, error)
+        raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,20 @@ from pathlib import Path
 import numpy as np
 
 from holdfast.bundle.calibration_set import CalibrationSet
+from holdfast.bundle.canary_set import CanarySet
 from holdfast.bundle.exemplars import Exemplars
 from holdfast.bundle.manifest import IndexRecord, Manifest
 from holdfast.bundle.reader import CANARY, EXEMPLARS, read_manifest
 from holdfast.bundle.writer import BundleWriter
 from holdfast.files import sync
-from holdfast.model.answers import Ints
-from holdfast.model.credibility import Calibration, calibrate_retriever
-from holdfast.model.retrieval.base import Bank, Retriever, bank_of, nearest
+from holdfast.model.answers import Ints, Neighbours
+from holdfast.model.classifier import Classifier
+from holdfast.model.credibility import COVERAGE, Calibration, calibrate_retriever
+from holdfast.model.retrieval.approximate.choice import choose_index
+from holdfast.model.retrieval.base import Bank, Retriever, Rounding, bank_of, nearest
 from holdfast.model.retrieval.flat import FlatIndex
-from holdfast.model.retrieval.table import StoredRetriever, build_retriever, retriever_kind, writers_of
-from holdfast.model.vote import VoteParameters
+from holdfast.model.retrieval.table import StoredRetriever, retriever_kind, writers_of
+from holdfast.model.vote import VoteParameters, vote
 from holdfast.server.store.catalogue import BaseRows
 from holdfast.server.store.errors import StoreError
 from holdfast.server.store.journal.schema import StoredRow
@@ -42,6 +45,7 @@ class FoldedBase:
         table: theirs.
         class_names: by label id.
         sequence: of the latest change in it.
+        half: whether the index below keeps its embeddings as float16.
 
     """
 
@@ -50,6 +54,12 @@ class FoldedBase:
     table: Exemplars
     class_names: tuple[str, ...]
     sequence: int
+    half: bool
+
+    @property
+    def counts(self) -> Ints:
+        """Exemplars of each class: int64 [C]."""
+        return np.bincount(self.bank.labels, minlength=len(self.class_names))
 
     @classmethod
     def of(cls, source: Path, served: ServedExemplars, base: BaseRows, rows: Mapping[int, StoredRow]) -> "FoldedBase":
@@ -67,7 +77,9 @@ class FoldedBase:
                 sources.append(base.table.sources[row])
                 flags[place] = base.table.flags[row] if known is None else 0  # a changed one was not audited
         table = Exemplars(bank.ids, bank.labels, sources, flags)  # type: ignore[arg-type]  # any sequence of names
-        return cls(source, bank, table, served.class_names, served.sequence)
+        below = served.index.base
+        half = isinstance(below, Rounding) and below.half
+        return cls(source, bank, table, served.class_names, served.sequence, half)
 
 
 def clear_leftovers(directory: Path, base: str) -> None:
@@ -77,16 +89,18 @@ def clear_leftovers(directory: Path, base: str) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_base(folded: FoldedBase, held_out: CalibrationSet | None, target: Path) -> None:
+def write_base(folded: FoldedBase, held_out: CalibrationSet | None, target: Path, classifier: Classifier) -> None:
     """Write a bundle of what is served. It is written aside and appears by a rename, whole and durable.
 
-    The encoder's files are linked, not copied, where the file system can. What was measured with other exemplars is left out:
-    accuracy, report, canary.
+    The encoder's files are linked, not copied, where the file system can. The index is of the same kind and precision, and is
+    tuned on the held-out images where it can be. The canary is answered again, by the new index. What was measured with other
+    exemplars is left out: accuracy and report.
 
     Args:
         folded: what to write.
         held_out: images to calibrate credibility on.
         target: the new bundle, which does not exist.
+        classifier: has the encoder.
 
     Raises:
         StoreError: an index of this kind cannot be written from here, or there is no room.
@@ -95,7 +109,7 @@ def write_base(folded: FoldedBase, held_out: CalibrationSet | None, target: Path
     aside = target.with_name(f".{target.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        _write(folded, held_out, aside)
+        _write(folded, held_out, aside, classifier)
         aside.rename(target)
         sync(target.parent)
     except OSError as error:
@@ -105,19 +119,24 @@ def write_base(folded: FoldedBase, held_out: CalibrationSet | None, target: Path
 
 
 def calibrated(
-    index: Retriever, parameters: VoteParameters, held_out: CalibrationSet | None, classes: int
+    index: Retriever, parameters: VoteParameters, held_out: CalibrationSet | None, classes: int, before: Calibration | None
 ) -> Calibration | None:
-    """Credibility of an index by held-out images; None without any. Classes that have none rest on those of the others."""
+    """Credibility of an index by held-out images; None without any. Classes that have none rest on those of the others.
+
+    What share of them is to be answered is as it was `before`.
+    """
     if held_out is None or not len(held_out):
         return None
-    return calibrate_retriever(index, parameters, held_out.embeddings, held_out.labels, classes=classes)
+    coverage = COVERAGE if before is None else before.wanted
+    return calibrate_retriever(index, parameters, held_out.embeddings, held_out.labels, classes=classes, coverage=coverage)
 
 
-def _write(folded: FoldedBase, held_out: CalibrationSet | None, aside: Path) -> None:
-    manifest, bank = read_manifest(folded.source), folded.bank
+def _write(folded: FoldedBase, held_out: CalibrationSet | None, aside: Path, classifier: Classifier) -> None:
+    manifest = read_manifest(folded.source)
     if retriever_kind(manifest.index_kind).remote:
         raise StoreError(f"an index of kind {manifest.index_kind!r} lies on another machine, and is not folded into a bundle")
-    index = build_retriever(manifest.index_kind, bank)
+    manifest = manifest.model_copy(update={"vote": manifest.vote.corrected(folded.counts)})
+    index = _built(folded, manifest, held_out)
     writer = BundleWriter.create(aside)
     measured = {*manifest.index_files, EXEMPLARS, CANARY}
     for name in manifest.files:
@@ -126,9 +145,22 @@ def _write(folded: FoldedBase, held_out: CalibrationSet | None, aside: Path) -> 
     for name, write in writers_of(index).items():
         writer.add(name, write)
     writer.add(EXEMPLARS, folded.table.save)
+    if CANARY in manifest.files:
+        fresh = classifier.with_index(index, len(folded.class_names), None).with_vote(manifest.vote)
+        writer.add(CANARY, CanarySet.load(folded.source / CANARY).recorded_again(fresh, folded.class_names).save)
     writer.commit(_changed(manifest, folded, index, held_out))
     for folder in (aside, *(path for path in aside.rglob("*") if path.is_dir())):
         sync(folder)
+
+
+def _built(folded: FoldedBase, manifest: Manifest, held_out: CalibrationSet | None) -> StoredRetriever:
+    """An index of the kind that the manifest names, tuned on the held-out images where there are any and it can be."""
+    queries = folded.bank.embeddings[:0] if held_out is None else held_out.embeddings
+
+    def answer(neighbours: Neighbours) -> Ints:
+        return vote(neighbours.similarities, neighbours.labels, len(folded.class_names), manifest.vote).labels
+
+    return choose_index(folded.bank, manifest.vote.k, queries, answer, kind=manifest.index_kind, half=folded.half).index
 
 
 def _changed(manifest: Manifest, folded: FoldedBase, index: StoredRetriever, held_out: CalibrationSet | None) -> Manifest:
@@ -140,7 +172,7 @@ def _changed(manifest: Manifest, folded: FoldedBase, index: StoredRetriever, hel
         command=f"holdfast serve --store, after change {folded.sequence}",
         parameters=dict(index.parameters),
     )
-    calibration = calibrated(index, manifest.vote, held_out, len(folded.class_names))
+    calibration = calibrated(index, manifest.vote, held_out, len(folded.class_names), manifest.calibration)
     changes = {
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "class_names": folded.class_names,

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.reader import Bundle
 from holdfast.errors import HoldfastError
@@ -136,14 +138,15 @@ class Maintenance:
             self._recalibrate(self.ground.held_out)
 
     def _recalibrate(self, held_out: CalibrationSet) -> None:
-        served, model = self._state.served, self._holder.current.description
-        calibration = calibrated(served.index, model.vote, held_out, len(served.class_names))
+        with self._state.changing:
+            served, counts = self._state.served, np.array(self._state.known.counts)
+        vote = served.vote.corrected(counts)
+        calibration = calibrated(served.index, vote, held_out, len(served.class_names), served.calibration)
         with self._state.changing:
             now = self._state.served
             if now.index.base is not served.index.base:
                 return
-            since = now.changed - served.changed
-            self._state.served = replace(now, calibration=calibration, changed=since, calibrated=served.index.size)
+            self._state.served = now.recalibrated(calibration, vote, served)
             self._holder.publish_next(self._state.served.placed_in)
             self._show()
         self._metrics.recalibrations.inc()
@@ -159,7 +162,7 @@ class Maintenance:
         target = self._journal.directory / BUNDLES / name
         target.parent.mkdir(exist_ok=True)
         if not target.exists():
-            write_base(folded, self.ground.held_out, target)
+            write_base(folded, self.ground.held_out, target, self._holder.current.classifier)
         base = base_at(target, self._holder.current.description.placement.device)
         standing = self._journal.standing()
         assert standing is not None  # noqa: S101 - an open store stands on something

@@ -24,7 +24,7 @@ def moves(outcome, images):
     return (outcome.adversarial.astype(float) - images).reshape(len(images), -1) / 255
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(st.sampled_from(["linf", "l2"]), st.floats(0.004, 0.3), st.integers(0, 50))
 def test_every_claim_is_a_uint8_image_in_the_ball_that_is_answered_wrongly(scene, norm, epsilon, seed):
     victim, images, labels = scene

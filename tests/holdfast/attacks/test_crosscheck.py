@@ -87,7 +87,7 @@ class TestPgd:
         torch.testing.assert_close(ours(victim, pixels, labels, threat, steps=steps, step_size=size), theirs, rtol=0, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.sampled_from([0.02, 0.05, 0.1, 0.2, 1.0]), st.integers(0, 1000))
 def test_our_losses_are_the_libraries_losses_of_the_surrogates_logits(scene, tau, seed):
     victim, pixels, _ = as_tensors(scene)
@@ -116,7 +116,7 @@ def test_our_losses_are_the_libraries_losses_of_the_surrogates_logits(scene, tau
         )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.sampled_from(["linf", "l2"]), st.floats(0.01, 3), st.floats(0.01, 2), st.integers(0, 1000))
 def test_our_projections_are_the_libraries(norm, epsilon, spread, seed):
     rng = torch.Generator().manual_seed(seed)

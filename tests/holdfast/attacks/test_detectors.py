@@ -140,7 +140,7 @@ def test_impossible_thresholds_are_refused():
         threshold_at(1.0, np.zeros(3))
 
 
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 @given(st.floats(0, 0.6))
 def test_detectors_keep_their_false_positive_rate(scene, rate):
     answers = scene.classifier.classify(scene.clean)
@@ -166,7 +166,7 @@ def test_scores_are_what_they_are_called(scene, detectors):
     np.testing.assert_array_equal(detectors["soft margin"].score(answers), -answers.soft_margin.astype(float))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.integers(1, 20), st.sampled_from([0.005, 0.05, 0.5]))
 def test_soft_shares_are_the_formula(seed, k, tau):
     rng = np.random.default_rng(seed)

@@ -15,7 +15,7 @@ def norm_of(batch: torch.Tensor, norm: Norm) -> torch.Tensor:
 
 
 @given(norm=NORMS, epsilon=st.floats(0, 2), seed=st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_start_and_projection_stay_in_the_ball_and_in_the_image(norm: Norm, epsilon: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     clean = torch.rand(3, 3, 4, 4, generator=generator)
@@ -28,7 +28,7 @@ def test_start_and_projection_stay_in_the_ball_and_in_the_image(norm: Norm, epsi
 
 
 @given(norm=NORMS, seed=st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_projection_leaves_what_is_inside_and_is_idempotent(norm: Norm, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     clean = 0.5 + 0.1 * torch.rand(2, 3, 4, 4, generator=generator)
@@ -41,7 +41,7 @@ def test_projection_leaves_what_is_inside_and_is_idempotent(norm: Norm, seed: in
 
 
 @given(norm=NORMS, seed=st.integers(0, 1000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_no_move_of_the_same_length_gains_more_than_the_step(norm: Norm, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     clean, gradient = torch.full((4, 3, 4, 4), 0.5), torch.randn(4, 3, 4, 4, generator=generator)

@@ -21,7 +21,7 @@ def guides_by_the_book(z, label, bank, labels, number):
     return bank[mates[:number]]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 1000), st.integers(1, 12))
 def test_the_sum_of_squared_distances_is_that_to_the_guides_of_the_paper(seed, number):
     bank, labels = unit(24, 6, seed), torch.arange(24) % 3

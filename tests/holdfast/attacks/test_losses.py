@@ -100,7 +100,7 @@ def sitawarin_wagner(toy, y, around, k, number):
     return loss
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.integers(1, 12), st.sampled_from([2, 6, 12, 40]))
 def test_sitawarin_wagner_is_the_formula_with_guides_chosen_where_it_stands(seed, k, number):
     toy = Toy(seed)
@@ -130,7 +130,7 @@ def test_sitawarin_wagner_rests_once_its_half_is_in_and_the_other_out():
     torch.testing.assert_close(loss(goal), torch.tensor([-1e-5]), rtol=0.05, atol=0)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6), st.integers(1, 3), st.sampled_from([1, 4, 40]))
 def test_feature_matching_goes_to_the_middle_of_the_ranked_class(seed, rank, number):
     toy = Toy(seed)

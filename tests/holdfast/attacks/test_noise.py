@@ -1,6 +1,6 @@
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.attacks.noise import NoiseAttack, noisy
@@ -9,7 +9,6 @@ from holdfast.attacks.victim import Victim
 from holdfast.bundle.threat_model import ThreatModel
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["linf", "l2"]), st.floats(0.001, 0.3), st.integers(0, 100))
 def test_noise_fills_the_ball_and_stays_in_it(norm, epsilon, seed):
     pixels = torch.full((4, 3, 8, 8), 0.5)

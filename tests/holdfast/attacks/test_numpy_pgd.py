@@ -65,7 +65,7 @@ class Target:
 
 
 class TestParityWithTorch:
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(THREATS, SEEDS, st.floats(0, 1))
     def test_a_step_and_a_projection(self, threat, seed, size):
         """Exactly the same in L-inf; in L2, where sums are taken in another order, up to 1e-6 of a pixel."""
@@ -92,7 +92,7 @@ class TestParityWithTorch:
         theirs = pgd(target.loss, to_pixels(images), threat, steps=steps, step_size=size, random_start=False)
         np.testing.assert_array_equal(candidates_of(search, steps)[-1], to_images_within(theirs, images, threat))
 
-    @settings(deadline=None, max_examples=40)
+    @settings(max_examples=40)
     @given(THREATS, SEEDS)
     def test_rounding(self, threat, seed):
         images, _ = drawn(seed)
@@ -109,7 +109,7 @@ class TestParityWithTorch:
             np.testing.assert_allclose(np.quantile(one, quantiles), np.quantile(two, quantiles), atol=0.02)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(THREATS, SEEDS, st.integers(0, 6), st.floats(0, 2), st.tuples(st.booleans(), st.booleans()))
 def test_every_candidate_is_an_image_in_the_ball(threat, seed, steps, size, flags):
     images, gradient = drawn(seed)
@@ -123,7 +123,7 @@ def test_every_candidate_is_an_image_in_the_ball(threat, seed, steps, size, flag
         assert (lengths(candidates.astype(int) - images, threat) <= threat.epsilon * 255 * (1 + 2e-6)).all()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(THREATS, SEEDS)
 def test_projection_and_rounding_are_idempotent(threat, seed):
     images, gradient = drawn(seed)
@@ -137,7 +137,7 @@ def test_projection_and_rounding_are_idempotent(threat, seed):
     np.testing.assert_array_equal(round_within(to_floats(rounded), images, threat), rounded)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(SEEDS, st.sampled_from(["linf", "l2"]), st.floats(0, 0.99 / 255))
 def test_less_than_a_grey_level_changes_nothing(seed, norm, epsilon):
     images, gradient = drawn(seed)

@@ -1,6 +1,6 @@
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.attacks.geometry import geometry_of
@@ -20,7 +20,6 @@ def test_images_survive_the_way_to_pixels_and_back(seed):
     np.testing.assert_array_equal(to_images(pixels), images)
 
 
-@settings(deadline=None)
 @given(THREATS, st.integers(0, 1000))
 def test_rounding_stays_in_the_ball(threat, seed):
     clean = np.random.default_rng(seed).integers(0, 256, (3, 6, 6, 3), dtype=np.uint8)

@@ -28,7 +28,7 @@ def naive(z, bank, labels, tau):
     return torch.tensor(scores)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(1, 30), st.integers(0, 1000), st.sampled_from([0.02, 0.05, 0.1, 0.2]))
 def test_scores_are_the_formula_and_those_of_the_served_soft_margin(rows, seed, tau):
     bank, z = unit(rows, 6, seed), unit(3, 6, seed + 1)

@@ -3,7 +3,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.bundle.exemplars import Exemplars
@@ -20,7 +20,6 @@ def of_names(names):
     return Exemplars(np.arange(count), np.zeros(count, np.int64), names, np.zeros(count, np.uint8))
 
 
-@settings(deadline=None)
 @given(names)
 def test_names_come_back_as_they_were(given_names):
     sources = Sources.of(given_names)
@@ -30,7 +29,6 @@ def test_names_come_back_as_they_were(given_names):
     assert sources == Sources.of(iter(given_names))
 
 
-@settings(deadline=None)
 @given(names, st.data())
 def test_rows_are_taken_and_joined_as_of_a_list(given_names, data):
     sources = Sources.of(given_names)
@@ -50,7 +48,6 @@ def test_a_row_that_is_not_there():
         sources[2]
 
 
-@settings(deadline=None)
 @given(names)
 def test_a_table_is_read_as_written(tmp_path_factory, given_names):
     path = tmp_path_factory.mktemp("table") / "exemplars.npz"

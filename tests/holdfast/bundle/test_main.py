@@ -1,8 +1,10 @@
 import shutil
 
+import numpy as np
 import pytest
 
 from holdfast.bundle.__main__ import main
+from holdfast.bundle.canary_set import CanarySet
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.writer import BundleWriter
 
@@ -29,6 +31,27 @@ def test_copy_takes_what_the_manifest_names_and_nothing_else(tiny, tmp_path):
     assert "report/report.json" in copied
     assert Bundle.open(to).manifest == Bundle.open(tiny).manifest
     assert main(["copy", str(tiny), str(to)]) == 0
+
+
+def test_a_canary_is_left_out_where_that_is_asked_for(tiny, tmp_path):
+    bundle, images = Bundle.open(tiny), np.zeros((2, *Bundle.open(tiny).manifest.input.shape), np.uint8)
+    canary = CanarySet.recorded(
+        bundle.classifier(),
+        images,
+        np.array([0, 1]),
+        attacked=None,
+        class_names=bundle.class_names,
+        threat=bundle.manifest.threat_model.model(),
+    )
+    writer = BundleWriter.open(tiny)
+    writer.add("canary.npz", canary.save)
+    writer.commit(bundle.manifest)
+    to = tmp_path / "copy"
+    assert main(["copy", str(tiny), str(to)]) == 0
+    assert len(Bundle.open(to).canary_set) == 2
+    assert main(["copy", str(tiny), str(to), "--without-canary"]) == 0
+    assert Bundle.open(to).canary_set is None
+    assert not (to / "canary.npz").exists()
 
 
 def test_what_is_damaged_or_in_the_way_is_said(tiny, tmp_path, capsys):

@@ -52,7 +52,7 @@ def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], re
         "index": {"kind": "flat", "parameters": {}, "vote_agreement": None, "reason": None, "data": None, "renamed": {}}
         | written["index"],
         "vote": {"prior_correction": 0, "class_weights": []} | written["vote"],
-        "calibration": written["calibration"] | {"nonconformity": shares},
+        "calibration": written["calibration"] | {"nonconformity": shares, "wanted": 0.95},
         "uncalibrated": None,
         "training": written["training"] | {"data": {"max_pixels": MAX_PIXELS} | written["training"]["data"]},
     }

@@ -80,7 +80,7 @@ def test_zeros_count_and_no_p_value_is_zero() -> None:
     assert credibility(shares_of([1 / 3, 1 / 3, 1 / 3]), np.array([0]), calibration)[0][0] == 1 / 4
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(VOTES, st.integers(0, 20))
 def test_p_values_of_true_labels_are_valid(parameters: VoteParameters, seed: int) -> None:
     """P(p_true <= e) <= e over fresh images: what conformal prediction promises, for any vote, with ties and rare classes.
@@ -96,7 +96,7 @@ def test_p_values_of_true_labels_are_valid(parameters: VoteParameters, seed: int
         assert (p <= e).mean() <= e + 4 * (e * (1 - e) * (1 / n + 1 / m)) ** 0.5
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(VOTES, st.integers(0, 1000), st.sampled_from([0.5, 0.8, 0.95, 1.0]))
 def test_the_threshold_keeps_the_promised_coverage(parameters: VoteParameters, seed: int, coverage: float) -> None:
     index, (held, labels) = index_of(60, seed), drawn(60, seed + 1)
@@ -108,7 +108,7 @@ def test_the_threshold_keeps_the_promised_coverage(parameters: VoteParameters, s
     assert answered == calibration.coverage
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(VOTES, st.integers(0, 1000))
 def test_more_agreement_never_means_less_credibility(parameters: VoteParameters, seed: int) -> None:
     index, (held, labels) = index_of(60, seed), drawn(40, seed + 1)

@@ -2,6 +2,7 @@
 
 import csv
 import threading
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -18,8 +19,9 @@ from holdfast.index_build import build_index
 from holdfast.index_build.cli import main
 from holdfast.index_build.streaming import parts
 from holdfast.model.encoder.onnx import OnnxEncoder
+from holdfast.model.retrieval.table import RETRIEVERS, RetrieverKind
 from holdfast.model.vote import VoteParameters
-from tests import bundles
+from tests import bundles, kinds
 from tests.bundles import COLOURS, Linear, coloured
 
 SIDE, DIM = 8, 8
@@ -63,7 +65,10 @@ def photos(tmp_path):
 
 
 def run(*words):
-    return main([*map(str, words), "--threads", "1"])
+    try:
+        return main([*map(str, words), "--threads", "1"])
+    except SystemExit as usage:
+        return usage.code
 
 
 def files(directory):
@@ -290,8 +295,17 @@ def test_a_vote_is_chosen_and_exemplars_hardened_on_another_set(old, photos, tmp
         (["--data", "PHOTOS", "--out", "PHOTOS"], "is there already"),
         (["--data", "PHOTOS", "--rename", "cow=x"], "no class cow"),
         (["--data", "PHOTOS", "--rename", "red=x", "--rename", "green=x", "--rename", "blue=x"], "one class"),
-        (["--data", "PHOTOS", "--k", "5000"], "--k 5000"),
+        (["--data", "PHOTOS", "--k", "4000"], "--k 4000"),
+        (["--data", "PHOTOS", "--k", "5000"], "at most 4096"),
         (["--data", "PHOTOS", "--calibration", "1.5"], "--calibration"),
+        (["--data", "PHOTOS", "--calibration", "-3"], "at least 0"),
+        (["--data", "PHOTOS", "--batch-size", "-1"], "at least 1"),
+        (["--data", "PHOTOS", "--canary", "-1"], "at least 0"),
+        (["--data", "PHOTOS", "--prior-correction", "2"], "at most 1"),
+        (["--data", "PHOTOS", "--coverage", "nan"], "above 0"),
+        (["--data", "PHOTOS", "--harden", "-0.1"], "at least 0"),
+        (["--data", "PHOTOS", "--max-pixels", "0"], "at least 1"),
+        (["--max-pixels", "99", "--out", "x"], "--data"),
         (["--data", "nowhere"], "nowhere"),
         (["--merge"], "--data"),
         (["--out", "x", "--harden", "0.5"], "--data"),
@@ -323,3 +337,114 @@ def test_a_second_run_for_the_same_bundle_is_refused(old, photos, tmp_path, monk
     assert run(old, "--data", photos, "--out", tmp_path / "new") == 0
     assert statuses == [2]
     assert "another process" in capsys.readouterr().err
+
+
+def test_a_new_bundle_has_a_canary_of_the_set_that_comes_in(old, photos, tmp_path):
+    assert run(old, "--data", photos, "--out", tmp_path / "new") == 0
+    assert run(old, "--data", photos, "--out", tmp_path / "both", "--merge", "--canary", "6") == 0
+    assert run(old, "--data", photos, "--out", tmp_path / "none", "--canary", "0") == 0
+    new, both = (Bundle.open(tmp_path / name) for name in ("new", "both"))
+    assert len(new.canary_set) == 18  # the whole test part
+    assert len(both.canary_set) == 6
+    assert Bundle.open(tmp_path / "none").canary_set is None
+    for bundle in (new, both):
+        canary = bundle.canary_set
+        assert canary.class_names == bundle.class_names
+        np.testing.assert_array_equal(canary.answers, bundle.classifier().classify(canary.images).labels)
+        assert canary.clean_accuracy > 0.8
+        assert len(canary.attacked) == len(canary)
+
+
+def test_a_canary_stays_where_the_exemplars_stay(old, photos, tmp_path):
+    assert run(old, "--data", photos, "--out", tmp_path / "first") == 0
+    assert run(tmp_path / "first", "--rename", "red=warm", "--order", "warm", "--k", "3", "--out", tmp_path / "second") == 0
+    first, second = (Bundle.open(tmp_path / name).canary_set for name in ("first", "second"))
+    np.testing.assert_array_equal(first.images, second.images)
+    names = [{"red": "warm"}.get(first.class_names[label], first.class_names[label]) for label in first.labels]
+    assert [second.class_names[label] for label in second.labels] == names
+    assert second.clean_accuracy > 0.8
+
+
+def test_votes_are_corrected_for_the_frequencies_of_the_new_index(old, tmp_path):
+    folder = write_folder(tmp_path / "skewed", COLOURS, {name: 60 if name == "red" else 6 for name in COLOURS})
+    words = ["--data", folder, "--k", "15", "--canary", "0"]
+    assert run(old, *words, "--out", tmp_path / "plain") == 0
+    assert run(old, *words, "--out", tmp_path / "corrected", "--prior-correction", "1") == 0
+    plain, corrected = (Bundle.open(tmp_path / name) for name in ("plain", "corrected"))
+    counts = np.bincount(corrected.exemplars.labels)
+    assert plain.manifest.vote.class_weights == ()
+    assert corrected.manifest.vote.prior_correction == 1
+    np.testing.assert_allclose(corrected.manifest.vote.class_weights, counts.min() / counts)
+    grey = np.random.default_rng(0).integers(0, 256, (50, SIDE, SIDE, 3), dtype=np.uint8)  # of no class in particular
+    before, after = (bundle.classifier().classify(grey) for bundle in (plain, corrected))
+    red = corrected.class_names.index("red")
+    assert (after.probabilities[:, red] <= before.probabilities[:, red]).all()
+    assert np.mean(after.labels == red) < np.mean(before.labels == red)
+    # What is indexed again keeps the power, and weighs by the exemplars that it then has.
+    more = write_folder(tmp_path / "more", {"blue": COLOURS["blue"], **MORE}, 30, seed=50)
+    words = ["--data", more, "--merge", "--out", tmp_path / "again", "--canary", "0"]
+    assert run(tmp_path / "corrected", *words) == 0
+    again = Bundle.open(tmp_path / "again")
+    counts = np.bincount(again.exemplars.labels)
+    np.testing.assert_allclose(again.manifest.vote.class_weights, counts.min() / counts)
+
+
+def test_the_plan_says_out_of_reach_of_the_vote_that_there_will_be(old, tmp_path, capsys):
+    folder = write_folder(tmp_path / "rare", COLOURS, {name: 3 if name == "blue" else 40 for name in COLOURS})
+    words = ["--data", folder, "--k", "15", "--canary", "0"]
+    assert run(old, *words, "--out", tmp_path / "equal") == 0
+    assert "out of reach" in capsys.readouterr().err
+    assert run(old, *words, "--out", tmp_path / "corrected", "--prior-correction", "1") == 0
+    assert "out of reach" not in capsys.readouterr().err
+
+
+class Shelf(kinds.SealedIndex):
+    """An index that leaves something behind when it is built."""
+
+    kind = "shelf"
+    left: ClassVar[list["Shelf"]] = []
+
+    @classmethod
+    def build(cls, bank):
+        made = super().build(bank)
+        cls.left.append(made)
+        return made
+
+    def discard(self):
+        self.left.remove(self)
+
+
+@pytest.fixture
+def shelf(monkeypatch):
+    kind = RetrieverKind(f"{__name__}:Shelf", files=("index.shelf",), extra="serve")
+    monkeypatch.setitem(RETRIEVERS, "shelf", kind)
+    monkeypatch.setattr(Shelf, "left", [])
+    return Shelf.left
+
+
+STEPS = ["finish.disagreement_flags", "finish.calibrated", "finish.Exemplars.save", "adapting.run.add_canary"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_index_elsewhere_is_taken_back_where_a_later_step_fails(old, photos, monkeypatch, shelf, step):
+    def failing(*_, **__):
+        raise PowerCutError
+
+    words = [old, "--data", photos, "--index", "shelf"]
+    with monkeypatch.context() as patch:
+        patch.setattr(f"holdfast.index_build.{step}", failing)
+        with pytest.raises(PowerCutError):
+            run(*words)
+    assert shelf == []
+    assert run(*words) == 0
+    assert len(shelf) == 1
+
+
+def test_so_is_one_of_the_encoders_own_set(old, monkeypatch, shelf):
+    def failing(*_, **__):
+        raise PowerCutError
+
+    monkeypatch.setattr("holdfast.index_build.build.BundleWriter.commit", failing)
+    with pytest.raises(PowerCutError):
+        build_index(old, kind="shelf", quiet=True)
+    assert shelf == []

@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.index_build.adapting.classes import ClassChanges, ClassError, parse_renaming
 from holdfast.index_build.adapting.plan import IndexPlan, fitting_k
+from holdfast.model.vote import VoteParameters
 
 names = st.lists(st.sampled_from("abcdefgh"), unique=True, min_size=1)
 
 
-@settings(deadline=None)
 @given(names, names, st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from("uvwxyz")), st.data())
 def test_every_class_keeps_its_images_under_its_new_name(old, new, renamed, data):
     renamed = {name: to for name, to in renamed.items() if name in {*old, *new}}
@@ -58,12 +58,24 @@ def test_renaming_as_it_is_typed(pairs, said):
     assert parse_renaming(["a=b", "c=d=e"]) == {"a": "b", "c": "d=e"}
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 50), min_size=2, max_size=6), st.integers(1, 60))
 def test_the_smallest_class_can_win_with_the_k_that_is_proposed(counts, wanted):
     k = fitting_k(wanted, counts)
     assert 1 <= k <= wanted
     assert 2 * min(counts) > k
     none = np.zeros(len(counts), np.int64)
-    plan = IndexPlan(tuple(map(str, range(len(counts)))), none, np.array(counts), none, none, k)
+    plan = IndexPlan(tuple(map(str, range(len(counts)))), none, np.array(counts), none, none, VoteParameters(k=k))
     assert plan.out_of_reach == ()
+
+
+def test_weights_of_a_vote_decide_what_is_out_of_reach():
+    none, counts = np.zeros(3, np.int64), np.array([60, 60, 6])
+    equal = VoteParameters(k=15)
+    for vote, reached in (
+        (equal, False),
+        (equal.corrected(counts, 1), True),
+        (VoteParameters(k=15, weighting="exponential", temperature=0.1), True),
+        (VoteParameters(k=15, weighting="exponential", temperature=50), False),
+    ):
+        plan = IndexPlan(("a", "b", "c"), none, counts, none, none, vote)
+        assert plan.out_of_reach == (() if reached else ("c",))

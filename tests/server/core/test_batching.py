@@ -84,7 +84,7 @@ async def running_current(current: Callable[[], Model], *, finishers: int = 0, *
         await asyncio.to_thread(batcher.stop)
 
 
-@hypothesis_settings(max_examples=25, deadline=None)
+@hypothesis_settings(max_examples=25)
 @given(
     calls=st.lists(st.lists(st.integers(0, 255), max_size=9), min_size=1, max_size=12),
     batch=st.integers(1, 5),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.model.answers import Answers
@@ -116,7 +116,6 @@ def test_a_small_class_grows_by_what_is_like_it() -> None:
     assert held(judge, rows_of(blob(2, 1, 4), [3], 10_200, 3)) == [True]
 
 
-@settings(deadline=None)
 @given(times=st.integers(1, 9))
 def test_a_burst_is_held_back_whether_it_comes_at_once_or_one_by_one(times: int) -> None:
     copies = np.repeat(blob(0, 1, 9), times, axis=0)
@@ -156,7 +155,6 @@ def test_many_small_steps_that_change_recent_answers_are_held_back() -> None:
     assert (answers_of(model_over(poisoned), asked).labels != 0).mean() <= 0.25
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 500), new=st.integers(1, 12), lately=st.integers(0, 12))
 def test_the_impact_is_what_an_index_built_anew_would_change(seed: int, new: int, lately: int) -> None:
     rng = np.random.default_rng(seed)

@@ -1,14 +1,21 @@
 """Changes are folded into a bundle, and credibility follows them."""
 
 import asyncio
+import shutil
 import time
 
 import numpy as np
 import pytest
 
 from holdfast.bundle.calibration_set import CalibrationSet
+from holdfast.bundle.canary_set import CanarySet
 from holdfast.bundle.reader import Bundle, read_manifest
+from holdfast.bundle.threat_model import ThreatModel
 from holdfast.bundle.writer import BundleWriter
+from holdfast.model.credibility import calibrate_retriever
+from holdfast.model.retrieval.base import bank_of
+from holdfast.model.retrieval.flat import FlatIndex
+from holdfast.model.retrieval.table import writers_of
 from holdfast.server.store.errors import StoreError
 from holdfast.server.store.records import Judgement, State
 from holdfast.server.store.upkeep import maintenance
@@ -183,3 +190,57 @@ async def test_without_held_out_images_it_says_that_it_is_stale(tmp_path):
         await run.store.add(new("red", 15), "one", ANNA)
         assert run.model.description.calibration_stale
         assert run.metric("holdfast_store_calibration_stale") == 1
+
+
+async def test_a_fold_keeps_precision_and_share_and_asks_the_canary_again(tmp_path, bundle):
+    half = write_coloured_bundle(tmp_path / "half")
+    opened, (images, labels) = Bundle.open(half), of_every_colour(4, 900)
+    bank = bank_of(opened.index)
+    held_out = Bundle.open(bundle).calibration_set
+    index = FlatIndex.build(bank, half=True)
+    calibration = calibrate_retriever(
+        index, opened.manifest.vote, held_out.embeddings, held_out.labels, classes=3, coverage=0.8
+    )
+    canary = CanarySet.recorded(
+        opened.classifier(), images, labels, attacked=None, class_names=opened.class_names, threat=ThreatModel("linf", 0.1)
+    )
+    writer = BundleWriter.open(half)
+    for name, write in {**writers_of(index), "canary.npz": canary.save, "calibration.npz": held_out.save}.items():
+        writer.add(name, write)
+    writer.commit(opened.manifest.model_copy(update={"calibration": calibration}))
+    async with running(tmp_path / "store", half) as run:
+        await run.store.add(new("blue", 3, label="navy"), "one", ANNA)
+        await run.store.relabel(dict.fromkeys(range(20), "green"), "two", ANNA)  # what was red
+        await run.store.compact()
+        folded = Bundle.open(tmp_path / "store" / BUNDLES / folders(tmp_path / "store")[0])
+    assert "float16" in str(folded.index)
+    assert folded.manifest.calibration.wanted == 0.8
+    again = folded.canary_set
+    assert again.class_names == ("red", "green", "blue", "navy")
+    np.testing.assert_array_equal(again.images, canary.images)
+    np.testing.assert_array_equal(again.answers, folded.classifier().classify(again.images).labels)
+    assert (again.answers != canary.answers).any()
+
+
+async def test_weights_of_classes_follow_the_exemplars(tmp_path, bundle):
+    corrected = tmp_path / "bundle"
+    shutil.copytree(bundle, corrected)
+    manifest = read_manifest(corrected)
+    vote = manifest.vote.corrected(np.array([20, 20, 20]), 1.0)
+    BundleWriter.open(corrected).commit(manifest.model_copy(update={"vote": vote}))
+    queries = np.concatenate([coloured(label, 4, seed=77) for label in range(3)])
+    async with running(tmp_path / "store", corrected, stale_above=0.2) as run:
+        await run.store.add(new("blue", 5, label="navy"), "one", ANNA)
+        assert run.model.description.vote.weights_of(4).tolist() == [1, 1, 1, 1]  # until it is calibrated anew
+        await run.store.add(new("red", 20, seed=4), "two", ANNA)
+        await until(lambda: run.metric("holdfast_store_recalibrations_total") == 1)
+        model = run.model
+        np.testing.assert_allclose(model.description.vote.weights_of(4), [5 / 40, 1 / 4, 1 / 4, 1])
+        before = model.classifier.classify(queries)
+        await run.store.compact()
+        after = run.model.classifier.classify(queries)
+        assert run.model.description.vote == model.description.vote
+        np.testing.assert_allclose(after.probabilities, before.probabilities, atol=1e-5)
+        np.testing.assert_allclose(after.soft_margin, before.soft_margin, atol=1e-4)
+    async with running(tmp_path / "store", corrected) as run:
+        assert run.model.description.vote == model.description.vote

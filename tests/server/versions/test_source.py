@@ -14,14 +14,14 @@ from holdfast.server.versions.source import OneBundle, VersionsDirectory, is_ver
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 10**30), min_size=2), st.sampled_from(["v", "2026-", "", "run 3 of "]))
 def test_numbers_count_as_numbers(numbers, prefix):
     names = [f"{prefix}{number}" for number in numbers]
     assert sorted(names, key=natural) == [f"{prefix}{number}" for number in sorted(numbers)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(NAMES, unique=True))
 def test_every_two_names_have_an_order(names):
     ordered = sorted(names, key=natural)

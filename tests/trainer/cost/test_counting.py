@@ -13,7 +13,7 @@ from holdfast.trainer.encoders import ResNetConfig, build_encoder
 
 
 @given(n=st.integers(1, 9), m=st.integers(1, 9), k=st.integers(1, 9))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_matrix_product_is_two_operations_for_each_pair_and_moves_three_matrices(n, m, k) -> None:
     one, other = torch.ones(n, k), torch.ones(k, m)
     assert count_operations(lambda: one @ other) == OperationCount(2 * n * m * k, 4 * (n * k + k * m + n * m))

@@ -123,7 +123,7 @@ def test_a_null_embedding_has_no_nan():
     assert torch.equal(GradientOfServed(served)(pixels, torch.ones(2, DIM)), torch.zeros_like(pixels))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     side=st.integers(1, 9),
     window=st.tuples(st.integers(1, 4), st.integers(1, 4)),
@@ -146,7 +146,7 @@ def test_convolutions_backward(side, window, stride, padding, dilation, groups):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(side=st.integers(4, 11), tile=st.integers(1, 3), times=st.tuples(st.integers(1, 3), st.integers(1, 3)))
 def test_average_pools_backward(side, tile, times):
     window = [tile * n for n in times]

@@ -29,7 +29,7 @@ def run(model: onnx.ModelProto, x: np.ndarray, folder) -> np.ndarray:
 
 
 @given(seed=st.integers(0, 9999), scale=st.sampled_from([1e-7, 1e-3, 1.0, 1e4]))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_what_float16_holds_is_stored_so_and_computed_with_as_before(tmp_path_factory, seed, scale) -> None:
     random = np.random.default_rng(seed)
     weight = (scale * random.standard_normal((40, 50))).astype(np.float16).astype(np.float32)

@@ -48,7 +48,7 @@ def square(seed: int, side: int) -> np.ndarray:
     seeds=st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=4), min_size=1, max_size=3),
     side=st.sampled_from([3, 30, 40]),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_they_compute_the_same_and_each_tensor_is_stored_once(tmp_path_factory, seeds, side) -> None:
     folder = tmp_path_factory.mktemp("shared")
     models = [product(*(square(seed, side) for seed in some)) for some in seeds]

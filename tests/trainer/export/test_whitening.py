@@ -30,7 +30,7 @@ def cloud(seed: int, dim: int = 6) -> torch.Tensor:
 
 
 @given(seed=st.integers(0, 10_000), power=st.floats(0, 0.5))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_spread_is_evened_out_by_the_power(seed, power) -> None:
     embeddings = cloud(seed)
     matrix, mean = whitening_of(embeddings, power)

@@ -24,7 +24,7 @@ def slow_nce(sources: torch.Tensor, targets: torch.Tensor, clip: float) -> tuple
 
 
 @given(n=st.integers(2, 4), d=st.integers(1, 5), locations=st.integers(1, 4), scale=st.floats(0.1, 20))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_nce_is_the_formula_of_the_paper(n: int, d: int, locations: int, scale: float) -> None:
     generator = torch.Generator().manual_seed(n * 100 + d * 10 + locations)
     sources = scale * torch.randn(n, d, generator=generator)

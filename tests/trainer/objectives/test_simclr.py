@@ -33,7 +33,7 @@ def pair(seed: int, n: int, d: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @given(seed=st.integers(0, 9999), n=st.integers(2, 5), d=st.integers(1, 6), temperature=st.floats(0.05, 2))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_it_is_the_formula_of_the_paper(seed, n, d, temperature) -> None:
     first, second = pair(seed, n, d)
     expected = slow_nt_xent(first.numpy(), second.numpy(), temperature)
@@ -41,7 +41,7 @@ def test_it_is_the_formula_of_the_paper(seed, n, d, temperature) -> None:
 
 
 @given(seed=st.integers(0, 9999), scale=st.floats(0.01, 100))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_neither_order_nor_lengths_nor_which_view_is_first_matter(seed, scale) -> None:
     first, second = pair(seed, 5, 4)
     loss = nt_xent(first, second, temperature=0.5)

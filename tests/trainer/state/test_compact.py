@@ -26,7 +26,7 @@ def large(seed: int = 0, scale: float = 1.0) -> torch.Tensor:
 
 
 @given(seed=st.integers(0, 9999), scale=st.sampled_from([1e-6, 1e-3, 1.0, 100.0]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_rounding_is_as_small_as_promised(seed, scale) -> None:
     state = {
         "encoder.w": large(seed),

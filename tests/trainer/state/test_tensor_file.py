@@ -34,7 +34,7 @@ def bits(tensor: torch.Tensor) -> bytes:
     part=st.integers(SMALLEST_PART, 4 * SMALLEST_PART),
     seed=st.integers(0, 999),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_what_is_written_in_parts_comes_back_and_no_part_is_too_large(tmp_path_factory, shapes, dtype, part, seed) -> None:
     path = tmp_path_factory.mktemp("parts") / "latest.safetensors"
     generator = torch.Generator().manual_seed(seed)

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.evaluation.report import by_class, reliability, selective, validity
@@ -18,7 +18,6 @@ def columns(answers):
     return np.array(credible), np.array(right)
 
 
-@settings(deadline=None)
 @given(ANSWERS)
 def test_selective_is_what_each_threshold_answers(answers):
     credible, right = columns(answers)
@@ -31,7 +30,6 @@ def test_selective_is_what_each_threshold_answers(answers):
     assert (points[-1].coverage, points[-1].error) == (1, pytest.approx(1 - right.mean()))
 
 
-@settings(deadline=None)
 @given(ANSWERS, st.integers(1, 20))
 def test_every_answer_is_in_the_bin_that_holds_its_credibility(answers, bins):
     credible, right = columns(answers)
@@ -76,7 +74,6 @@ def test_validity_counts_true_labels_and_answers():
     assert {point.answers.trials for point in points} == {3}
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), max_size=40))
 def test_classes_are_counted_one_by_one(rows):
     """Against a loop over images; class 3 has no exemplar."""

@@ -7,7 +7,7 @@ from sklearn.decomposition import PCA
 from holdfast.evaluation.report import cloud
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(3, 40), st.integers(2, 8), st.integers(0, 1000))
 def test_a_cloud_is_the_principal_components_of_the_clean_embeddings(n, dim, seed):
     rng = np.random.default_rng(seed)
@@ -22,7 +22,6 @@ def test_a_cloud_is_the_principal_components_of_the_clean_embeddings(n, dim, see
     assert drawn.fooled == tuple(fooled.tolist())
 
 
-@settings(deadline=None)
 @given(st.integers(0, 1000))
 def test_the_signs_of_a_cloud_do_not_hang_on_the_decomposition(seed):
     z = np.random.default_rng(seed).normal(size=(20, 5)) * np.array([5, 3, 1, 1, 1])

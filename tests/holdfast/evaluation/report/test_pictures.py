@@ -3,7 +3,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
@@ -13,7 +13,6 @@ from holdfast.evaluation.report import difference, png
 IMAGES = hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3)))
 
 
-@settings(deadline=None)
 @given(IMAGES)
 def test_a_png_holds_exactly_the_image(image):
     with Image.open(io.BytesIO(base64.b64decode(png(image)))) as read:
@@ -27,7 +26,6 @@ def test_what_is_no_image_is_refused(wrong):
         png(wrong)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_a_difference_is_stretched_around_grey(data):
     clean = data.draw(IMAGES)

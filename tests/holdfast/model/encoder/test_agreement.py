@@ -14,7 +14,6 @@ from tests.holdfast.model.retrieval.test_flat import unit
 
 
 @given(seed=st.integers(0, 9999), exponent=st.floats(-10, 0))
-@settings(deadline=None)
 def test_the_distance_is_one_minus_the_cosine(seed: int, exponent: float) -> None:
     expected = unit(seed, 9)
     ours = expected + 10**exponent * unit(seed + 1, 9)
@@ -24,7 +23,7 @@ def test_the_distance_is_one_minus_the_cosine(seed: int, exponent: float) -> Non
 
 
 @given(height=st.integers(1, 70), width=st.integers(1, 70))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_pictures_are_of_every_size_and_always_the_same(height: int, width: int) -> None:
     images = pictures(InputContract(height=height, width=width))
     assert images.shape == (16, height, width, 3)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import ContractMismatchError, DeviceError
@@ -58,7 +58,6 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
     return seen
 
 
-@settings(deadline=None)
 @given(count=st.integers(0, 40), most=st.integers(1, 19), seed=st.integers(0, 1000))
 def test_it_answers_as_the_plain_encoder_at_every_batch_size(
     plain: OnnxEncoder, bucketed: Any, count: int, most: int, seed: int

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import ContractMismatchError, DeviceError
@@ -20,7 +20,6 @@ def both(bank: np.ndarray, ids: np.ndarray, *, half: bool = False) -> tuple[Flat
     return flat, GpuFlatIndex(flat, gpu=StandInGpu())
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), k=st.integers(1, 30), queries=st.integers(0, 40), repeats=st.integers(1, 5))
 def test_it_finds_what_the_flat_index_finds_in_the_same_order(seed: int, k: int, queries: int, repeats: int) -> None:
     bank = np.repeat(unit(seed, 30), repeats, axis=0)  # equals, whose order is that of their ids

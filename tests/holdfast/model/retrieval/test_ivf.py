@@ -44,7 +44,7 @@ def drawn_bank(data: st.DataObject) -> Bank:
     return Bank(embeddings, rng.permutation(10 * rows)[:rows], rng.integers(0, classes, rows))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.data(), st.integers(1, 100))
 def test_looking_everywhere_it_is_the_flat_index(data: st.DataObject, k: int) -> None:
     bank = drawn_bank(data)

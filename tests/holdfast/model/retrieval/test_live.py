@@ -124,7 +124,7 @@ def same_neighbours(found: Neighbours, expected: Neighbours):
     np.testing.assert_array_equal(found.labels, expected.labels)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**31), st.integers(1, 60), st.lists(STEP, max_size=8), st.integers(1, 20))
 def test_it_finds_what_an_index_built_anew_finds(seed, rows, steps, k):
     rng = np.random.default_rng(seed)
@@ -145,7 +145,7 @@ def test_it_finds_what_an_index_built_anew_finds(seed, rows, steps, k):
             )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**31), st.lists(STEP, max_size=6))
 def test_a_classifier_answers_as_one_made_anew(seed, steps):
     rng = np.random.default_rng(seed)
