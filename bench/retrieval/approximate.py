@@ -62,7 +62,7 @@ def indexes(bundle: Bundle) -> list[Retriever]:
         index = choose_index(bank, manifest.vote.k, held_out, answer, kind=kind).index
         found.append(index)
         if isinstance(index, IvfIndex):
-            found.append(index.probing(max(1, index.probes // FEWER), index.candidates))
+            found.append(index.probing(max(1, index.probes // FEWER)))
     return found
 
 

@@ -13,8 +13,8 @@ from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.vote import VoteParameters
 
 BLOCK = 100_000
-HELD_OUT = 2048
-"""Queries: rows that are kept out of the bank. The first half tunes the index, the second half is measured."""
+QUERIES = 2048
+"""Queries, made of a bundle's held-out images: the first half of those tunes the index, the second half is measured."""
 
 NEAR = 10
 """Neighbours of a real embedding that a copy of it moves towards."""
@@ -30,8 +30,8 @@ class Source:
         name: for the table.
         embeddings: float32 [B, D]: real rows, or middles of clusters.
         labels: int64 [B].
-        near: int64 [B, NEAR], neighbours of each row; None of synthetic ones.
-        queries: float32 [HELD_OUT, D].
+        near: int64 [B, NEAR], neighbours of each row; None of synthetic ones, and where no copies are asked for.
+        queries: float32 [QUERIES, D].
         vote: how neighbours vote.
         classes: number of classes.
 
@@ -55,7 +55,7 @@ class Source:
         rng = np.random.default_rng(seed)
         for start in range(0, rows, BLOCK):
             n = min(BLOCK, rows - start)
-            if self.near is not None and rows <= len(self.embeddings):
+            if self.name == "real" and rows <= len(self.embeddings):
                 yield self.embeddings[start : start + n], self.labels[start : start + n]
                 continue
             drawn = rng.integers(0, len(self.embeddings), n)
@@ -63,23 +63,34 @@ class Source:
             if self.near is None:
                 made = made + SPREAD * rng.standard_normal(made.shape, dtype=np.float32)
             else:
-                others = self.embeddings[self.near[drawn, rng.integers(0, NEAR, n)]]
-                made = made + (others - made) * (0.5 * rng.random((n, 1), dtype=np.float32))
+                made = moved(made, self.embeddings[self.near[drawn, rng.integers(0, NEAR, n)]], rng)
             yield made / np.linalg.norm(made, axis=1, keepdims=True), self.labels[drawn]
 
 
-def real(bundle: Path) -> Source:
-    """The exemplars of a bundle, of which some are kept out as queries."""
+def moved(embeddings: Floats, others: Floats, rng: np.random.Generator) -> Floats:
+    """Each up to half of the way to another one: float32 [n, D], not of unit length."""
+    there: Floats = embeddings + (others - embeddings) * (0.5 * rng.random((len(embeddings), 1), dtype=np.float32))
+    return there
+
+
+def real(bundle: Path, *, copied: bool) -> Source:
+    """The exemplars of a bundle, to be copied or not; queries are its held-out images, moved towards exemplars near them."""
     opened = Bundle.open(bundle)
     assert isinstance(opened.index, FlatIndex)  # noqa: S101 - the shipped bundle's
-    bank = opened.index.export()
-    order = np.random.default_rng(0).permutation(len(bank.ids))
-    kept = order[HELD_OUT:]
-    embeddings, labels = bank.embeddings[kept], bank.labels[kept]
-    index = FlatIndex.build(Bank(embeddings, np.arange(len(kept)), labels))
-    near = np.concatenate([index.search(embeddings[i : i + 512], NEAR + 1).ids[:, 1:] for i in range(0, len(kept), 512)])
-    queries = bank.embeddings[order[:HELD_OUT]]
-    return Source("real", embeddings, labels, near, queries, opened.manifest.vote, len(opened.class_names))
+    bank, held_out = opened.index.export(), opened.calibration_set.embeddings
+    index = FlatIndex.build(Bank(bank.embeddings, np.arange(len(bank.ids)), bank.labels))
+
+    def nearest_of(queries: Floats, k: int) -> Ints:
+        return np.concatenate([index.search(queries[i : i + 512], k).ids for i in range(0, len(queries), 512)])
+
+    rng, middle = np.random.default_rng(0), len(held_out) // 2
+    halves = [np.resize(np.arange(*half), QUERIES // 2) for half in ((0, middle), (middle, len(held_out)))]
+    drawn = np.concatenate([rng.permutation(half) for half in halves])
+    towards = nearest_of(held_out, NEAR)[drawn, rng.integers(0, NEAR, QUERIES)]
+    queries = moved(held_out[drawn], bank.embeddings[towards], rng)
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    near = nearest_of(bank.embeddings, NEAR + 1)[:, 1:] if copied else None
+    return Source("real", bank.embeddings, bank.labels, near, queries, opened.manifest.vote, len(opened.class_names))
 
 
 def synthetic(dim: int, vote: VoteParameters) -> Source:
@@ -91,7 +102,7 @@ def synthetic(dim: int, vote: VoteParameters) -> Source:
     labels = np.repeat(rng.integers(0, CLASSES, CLUSTERS), 10)
     wrong = rng.random(len(labels)) < 0.2
     labels[wrong] = rng.integers(0, CLASSES, int(wrong.sum()))
-    queries = middles[rng.integers(0, CLUSTERS, HELD_OUT)]
+    queries = middles[rng.integers(0, CLUSTERS, QUERIES)]
     queries = queries + SPREAD * rng.standard_normal(queries.shape, dtype=np.float32)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     return Source("synthetic", rows, labels, None, queries, vote, CLASSES)

@@ -26,7 +26,7 @@ from holdfast.protos.holdfast.v1 import holdfast_pb2
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
     *("engine", "workers", "gpu", "knn", "load", "memory", "parity", "scan"),
-    *("serving", "synthetic", "threads", "training", "judgement"),
+    *("serving", "synthetic", "threads", "training", "judgement", "retrieval", "retrieval.approximate"),
 )
 
 
@@ -94,6 +94,20 @@ def test_knn_prints_a_ratio_and_writes_it(tmp_path):
     assert done.returncode == (0 if result["met"] else 1), done.stderr
     assert result["ratio_low"] <= result["ratio"] <= result["ratio_high"]
     assert "target <= 1.5" in done.stdout
+
+
+def test_retrieval_builds_tunes_and_draws(tmp_path):
+    drawn, written = tmp_path / "cost.png", tmp_path / "r.json"
+    command = ("bench.retrieval", "--bundle", ROOT / "bundles/cifar10-small", "--rows", 3000, "--pairs", 2, "--dim", 16)
+    done = run(*command, "--plot", drawn, "--json", written)
+    assert done.returncode == 0, done.stderr
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+    real, synthetic = json.loads(written.read_text())["measured"]
+    assert (real["data"], synthetic["data"], synthetic["rows"]) == ("real", "synthetic", 3000)
+    for each in (real, synthetic):
+        assert each["tuned"][0] >= 0.999 * each["tuned"][1]
+        assert 0.9 < each["agreement"][0] / each["agreement"][1] <= 1
+        assert set(each["ratio"]) == {"1", "64"}
 
 
 def test_training_prints_a_ratio_of_the_same_passes(tmp_path):

@@ -95,9 +95,7 @@ RETRIEVERS: dict[str, RetrieverKind] = {
         rounds=True,
     ),
     "ivf": RetrieverKind(
-        "holdfast.model.retrieval.approximate.ivf:IvfIndex",
-        files=("index.ivf", "index.embeddings.npy", "index.prototypes.npz"),
-        extra="serve",
+        "holdfast.model.retrieval.approximate.ivf:IvfIndex", files=("index.ivf", "index.prototypes.npz"), extra="serve"
     ),
     "hnsw": RetrieverKind(
         "holdfast.model.retrieval.approximate.hnsw:HnswIndex", files=("index.hnsw", "index.prototypes.npz"), extra="serve"

@@ -27,8 +27,8 @@ def victim_of(bank: Bank) -> Victim:
 def test_only_an_index_that_does_not_look_at_all_has_a_gap() -> None:
     index = IvfIndex.build(BANK)
     assert gap_losses(FlatIndex.build(BANK)) == ()
-    assert gap_losses(index.probing(index.cells, 2)) == ()
-    losses = gap_losses(index.probing(3, 2))
+    assert gap_losses(index.probing(index.cells)) == ()
+    losses = gap_losses(index.probing(3))
     assert len(losses) > 0
     options = SuiteOptions(Effort(steps=3), classes=3, k=5)
     known = SuiteOptions(Effort(steps=3), classes=3, k=5, gap=losses)
@@ -39,7 +39,7 @@ def test_only_an_index_that_does_not_look_at_all_has_a_gap() -> None:
 
 def test_it_is_the_margin_of_the_exemplars_that_are_looked_at() -> None:
     """With a sharp edge: the soft kNN over those cells alone, and of those that the index indeed looks at."""
-    index = IvfIndex.build(BANK).probing(4, 1e9)
+    index = IvfIndex.build(BANK).probing(4)
     victim, queries = victim_of(BANK), unit(3, 20, 12)
     labels = torch.from_numpy(np.arange(20) % 3)
     centroids = index.centroids
@@ -60,7 +60,7 @@ def test_it_is_the_margin_of_the_exemplars_that_are_looked_at() -> None:
 
 def test_its_gradient_hides_the_own_class_though_the_whole_bank_holds() -> None:
     """A step along it lowers what the looked-at cells say for the true class by more than what the whole bank says."""
-    index = IvfIndex.build(BANK).probing(3, 2)
+    index = IvfIndex.build(BANK).probing(3)
     victim, queries = victim_of(BANK), torch.from_numpy(unit(4, 30, 12))[:, :, None, None]
     labels = torch.arange(30) % 3
     (loss, *_) = gap_losses(index)

@@ -1,14 +1,14 @@
 """Approximate search by an inverted file: cells of alike exemplars, of which each query looks at the nearest few.
 
-Compact codes of the exemplars in those cells say which are likely to be near, by faiss's fast scan; their embeddings, mapped
-from the disk, then say which are. So every similarity is exact, and what an index misses is a neighbour in a cell that it did
-not look at, or one that its code hides among the candidates. Inverted file: Jegou, Douze and Schmid 2011,
-https://doi.org/10.1109/TPAMI.2010.57; fast scan: Andre, Kermarrec and Le Scouarnec 2017, arXiv 1704.07355.
+Each exemplar in those cells is compared by its float16 embedding. So every similarity is exact, and what an index misses is a
+neighbour in a cell that it did not look at. Inverted file: Jegou, Douze and Schmid 2011,
+https://doi.org/10.1109/TPAMI.2010.57.
 """
 
 from collections.abc import Callable, Iterator
-from math import ceil, log2
+from math import log2
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,20 +17,14 @@ from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.faiss_library import faiss
 from holdfast.model.prototypes import ClassPrototypes
-from holdfast.model.retrieval.approximate.vectors import BLOCK, MappedVectors, best_of
+from holdfast.model.retrieval.approximate.vectors import BLOCK, refuse_large_export
 from holdfast.model.retrieval.base import Bank, check_bank, padded, places_of, refuse_misfit
 
 PROBES = 64
 """Cells that a query looks at, where nobody has measured how many it takes."""
 
-CANDIDATES = 1.5
-"""Exemplars whose embeddings are read, for each neighbour that is wanted: likewise."""
-
 POINTS_A_CELL = 64
 """Exemplars that the cells are trained on, for each cell: the k-means sees a sample of a large index."""
-
-LEAST_POINTS = 1024
-"""Exemplars that codes are trained on at least; fewer are repeated."""
 
 ITERATIONS = 8
 AGAIN = "build it again with holdfast index"
@@ -42,37 +36,27 @@ def cells_of(size: int) -> int:
 
 
 class IvfIndex:
-    """Cells of codes in memory, embeddings on the disk. Immutable once built.
+    """Cells of float16 embeddings, mapped from the disk once the index is loaded. Immutable once built.
 
     Embeddings are rounded to float16, which moves a similarity by less than 5e-4; similarities are those of what was rounded.
-    In memory are a code of D / 2 bytes and 8 bytes more for each exemplar, its id and its label.
+    In the file are 2 D + 8 bytes for each exemplar, of which the system keeps in memory what is searched; in memory are 16
+    bytes more for each, its id and its label.
 
     Args:
-        cells: faiss's index, which finds candidates by their row numbers.
-        vectors: all embeddings.
-        bank_ids: int64 [M].
+        cells: faiss's IndexIVFScalarQuantizer of float16 by inner product, which finds exemplars by their row numbers.
+        ids: int64 [M].
         labels: int64 [M].
         prototypes: of the whole bank.
         probes: cells that a query looks at; at most as many as there are count.
-        candidates: exemplars whose embeddings are read, for each neighbour wanted, at least 1.
 
     """
 
     kind: ClassVar[str] = "ivf"
+    _placing: ClassVar[Lock] = Lock()  # of faiss's table of places, which indexes share that look at other numbers of cells
 
-    def __init__(
-        self,
-        cells: Any,
-        vectors: MappedVectors,
-        ids: Ints,
-        labels: Ints,
-        prototypes: ClassPrototypes,
-        *,
-        probes: int = PROBES,
-        candidates: float = CANDIDATES,
-    ) -> None:
-        self.prototypes, self.probes, self.candidates = prototypes, min(probes, int(cells.nlist)), candidates
-        self._cells, self._vectors, self._ids, self._labels = cells, vectors, ids, labels
+    def __init__(self, cells: Any, ids: Ints, labels: Ints, prototypes: ClassPrototypes, *, probes: int = PROBES) -> None:
+        self.prototypes, self.probes = prototypes, min(probes, int(cells.nlist))
+        self._cells, self._ids, self._labels = cells, ids, labels
         self._how = faiss.SearchParametersIVF(nprobe=self.probes)
 
     @classmethod
@@ -80,7 +64,7 @@ class IvfIndex:
         """Index a bank: cells are trained on a sample, then exemplars are added a block at a time.
 
         Args:
-            bank: its embeddings may be float16, and mapped from a file: they are then read, not copied.
+            bank: its embeddings may be float16, and mapped from a file: they are then read a block at a time.
             seed: of the sample and the k-means; the same seed gives the same index.
             advance: called with the number of exemplars in each block that was added.
 
@@ -90,41 +74,38 @@ class IvfIndex:
 
         """
         check_bank(bank)
-        vectors = MappedVectors.rounded(bank.embeddings)
-        cells = _trained(vectors, cells_of(len(vectors)), seed)
-        for start in range(0, len(vectors), BLOCK):
-            block = vectors.block(start)
+        cells = _trained(bank.embeddings, cells_of(len(bank.ids)), seed)
+        for start in range(0, len(bank.ids), BLOCK):
+            block = _rounded(bank.embeddings[start : start + BLOCK])
             cells.add(block)
             advance(len(block))
         ids, labels = bank.ids.astype(np.int64), bank.labels.astype(np.int64)
-        return cls(cells, vectors, ids, labels, ClassPrototypes.of(vectors.matrix, labels))
+        return cls(cells, ids, labels, ClassPrototypes.of(bank.embeddings, labels))
 
-    def probing(self, probes: int, candidates: float) -> Self:
-        """The same index, whose memory it shares, looking at another number of cells and candidates."""
-        return type(self)(
-            self._cells, self._vectors, self._ids, self._labels, self.prototypes, probes=probes, candidates=candidates
-        )
+    def probing(self, probes: int) -> Self:
+        """The same index, whose memory it shares, looking at another number of cells."""
+        return type(self)(self._cells, self._ids, self._labels, self.prototypes, probes=probes)
 
     def variants(self, _k: int) -> Iterator[Self]:
         """The same index looking at ever more cells, twice as many each time, the fewest first."""
         probes = 1
         while probes < self.cells:
-            yield self.probing(probes, self.candidates)
+            yield self.probing(probes)
             probes *= 2
-        yield self.probing(self.cells, 2 * self.candidates)
+        yield self.probing(self.cells)
 
     def __str__(self) -> str:
-        return f"ivf, {self.probes} of {self.cells:,} cells, {self.candidates:g} candidates a neighbour, float16"
+        return f"ivf, {self.probes} of {self.cells:,} cells, float16"
 
     @property
     def size(self) -> int:
         """Number of exemplars M."""
-        return len(self._vectors)
+        return int(self._cells.ntotal)
 
     @property
     def dim(self) -> int:
         """Embedding dimension D."""
-        return self._vectors.dim
+        return int(self._cells.d)
 
     @property
     def cells(self) -> int:
@@ -138,89 +119,86 @@ class IvfIndex:
         return centroids
 
     @property
-    def parameters(self) -> dict[str, int | float]:
+    def parameters(self) -> dict[str, int]:
         """What it looks at."""
-        return {"probes": self.probes, "candidates": self.candidates}
+        return {"probes": self.probes}
 
     def search(self, queries: Floats, k: int) -> Neighbours:
         """The nearest exemplars that it finds for float32 [N, D] queries; see `Retriever.search`."""
         refuse_misfit(self, queries, k)
-        wanted, asked = min(k, self.size), np.ascontiguousarray(queries, dtype=np.float32)
-        candidates = self._candidates(asked, min(self.size, ceil(self.candidates * wanted)))
-        rows = np.empty((len(asked), wanted), dtype=np.int64)
-        similarities = np.empty((len(asked), wanted), dtype=np.float32)
-        for i, query in enumerate(asked):
-            rows[i], similarities[i] = best_of(self._vectors, query, candidates[i], wanted)
+        asked = np.ascontiguousarray(queries, dtype=np.float32)
+        similarities, rows = self._cells.search(asked, min(k, self.size), params=self._how)
         missing = rows < 0
+        similarities[missing] = -np.inf
         ids, labels = np.where(missing, -1, self._ids[rows]), np.where(missing, -1, self._labels[rows])
         return padded(Neighbours(ids, labels, similarities), k)
 
-    def _candidates(self, queries: Floats, wanted: int) -> Ints:
-        """Row numbers int64 [N, wanted] of what the codes say is near, -1 where there are fewer."""
-        if wanted == self.size and self.probes == self.cells:
-            # All of it, which the fast scan would not give: it leaves out what has the lowest of its 8-bit similarities.
-            return np.broadcast_to(np.arange(self.size), (len(queries), self.size))
-        rows: Ints = self._cells.search(queries, wanted, params=self._how)[1]
-        return rows
-
     def export(self) -> Bank:
         """Every exemplar, in the order of insertion, as float32 copies. Raises BundleError where that would be too much."""
-        return Bank(self._vectors.export(), self._ids.copy(), self._labels.copy())
+        refuse_large_export(self.size, self.dim)
+        return Bank(self._cells.reconstruct_n(0, self.size), self._ids.copy(), self._labels.copy())
 
     def reconstruct(self, ids: Ints) -> Floats:
         """The embeddings of some exemplars float32 [n, D], by their ids int64 [n]. Raises BundleError for an id of none."""
-        return self._vectors.take(places_of(ids, self._ids))
+        rows = places_of(ids, self._ids)
+        with self._placing:
+            self._cells.make_direct_map()  # once: 8 bytes for each exemplar, its cell and its place there
+            embeddings: Floats = self._cells.reconstruct_batch(rows)
+        return embeddings
 
     def writers(self) -> tuple[Callable[[Path], None], ...]:
-        """Of cells, embeddings and prototypes."""
-        return (lambda path: faiss.write_index(self._cells, str(path)), self._vectors.save, self.prototypes.save)
+        """Of cells and prototypes."""
+        return (self._save_cells, self.prototypes.save)
+
+    def _save_cells(self, path: Path) -> None:
+        with self._placing:
+            self._cells.make_direct_map(False)  # which would be written too
+            faiss.write_index(self._cells, str(path))
 
     @classmethod
-    def load(
-        cls,
-        cells: Path,
-        vectors: Path,
-        prototypes: Path,
-        ids: Ints,
-        labels: Ints,
-        *,
-        probes: int = PROBES,
-        candidates: float = CANDIDATES,
-    ) -> Self:
+    def load(cls, cells: Path, prototypes: Path, ids: Ints, labels: Ints, *, probes: int = PROBES) -> Self:
         """Open what `writers` wrote. Check hashes first: faiss's reader is not made for hostile files.
 
         Raises:
             BundleError: not such files.
-            ContractMismatchError: they do not belong together, or hold another number of exemplars than there are ids.
+            ContractMismatchError: they hold another number of exemplars than there are ids.
 
         """
         try:
-            index: Any = faiss.read_index(str(cells))
+            # Embeddings stay where they are in the file, and are mapped.
+            index: Any = faiss.read_index(str(cells), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
             raise BundleError(f"{cells} is not a faiss index: {error}; {AGAIN}") from None
-        if not isinstance(index, faiss.IndexIVFPQFastScan):
-            raise BundleError(f"{cells} is not an IndexIVFPQFastScan; {AGAIN}")
-        mapped = MappedVectors.open(vectors, len(ids))
-        if (index.ntotal, index.d) != (len(mapped), mapped.dim):
+        if not isinstance(index, faiss.IndexIVFScalarQuantizer) or index.sq.qtype != faiss.ScalarQuantizer.QT_fp16:
+            raise BundleError(f"{cells} is not an IndexIVFScalarQuantizer of float16; {AGAIN}")
+        if index.ntotal != len(ids):
             raise ContractMismatchError(
-                f"{cells} holds {index.ntotal} x {index.d} embeddings, {vectors} {len(mapped)} x {mapped.dim}; {AGAIN}"
+                f"{cells} holds {index.ntotal} embeddings, the exemplars' table {len(ids)} rows; {AGAIN}"
             )
-        return cls(index, mapped, ids, labels, ClassPrototypes.load(prototypes), probes=probes, candidates=candidates)
+        return cls(index, ids, labels, ClassPrototypes.load(prototypes), probes=probes)
 
 
-def _trained(vectors: MappedVectors, cells: int, seed: int) -> Any:
-    """An empty index of that many cells."""
-    rng = np.random.default_rng(seed)
-    points = max(POINTS_A_CELL * cells, LEAST_POINTS)
-    rows = np.sort(rng.choice(len(vectors), points, replace=False)) if points < len(vectors) else np.arange(len(vectors))
-    sample = vectors.take(rows)
-    clustering = faiss.Clustering(vectors.dim, cells)
+def _rounded(embeddings: Any) -> Floats:
+    """As float16 holds them. Faiss rounds otherwise where a number lies between two of float16."""
+    rounded: Floats = embeddings.astype(np.float16).astype(np.float32)
+    return rounded
+
+
+def _trained(embeddings: Any, cells: int, seed: int) -> Any:
+    """An empty index of that many cells, for float32 or float16 [M, D] embeddings."""
+    rng, (size, dim) = np.random.default_rng(seed), embeddings.shape
+    points = POINTS_A_CELL * cells
+    sample = _rounded(embeddings[np.sort(rng.choice(size, points, replace=False))] if points < size else embeddings)
+    clustering = faiss.Clustering(dim, cells)
     clustering.niter, clustering.seed, clustering.spherical = ITERATIONS, seed, True
     clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, len(sample)
-    quantizer = faiss.IndexFlatIP(vectors.dim)
+    quantizer = faiss.IndexFlatIP(dim)
     clustering.train(sample, quantizer)
-    index = faiss.IndexIVFPQFastScan(quantizer, vectors.dim, cells, vectors.dim, 4, faiss.METRIC_INNER_PRODUCT)
+    residuals = False  # codes are the embeddings themselves
+    index = faiss.IndexIVFScalarQuantizer(
+        quantizer, dim, cells, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, residuals
+    )
     index.own_fields = True  # the quantiser lives as long as the index
     quantizer.this.disown()
-    index.train(np.resize(sample, (max(len(sample), LEAST_POINTS), vectors.dim)))
+    index.train(sample[:1])  # float16 has nothing to learn
     return index

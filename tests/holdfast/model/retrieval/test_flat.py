@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.bundle.exemplars import Exemplars
@@ -22,6 +22,7 @@ def bank_of(embeddings: np.ndarray, ids: np.ndarray) -> Bank:
     return Bank(embeddings, ids, ids % 7)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 20), st.integers(1, 70))
 def test_finds_what_brute_force_finds(seed: int, k: int, queries: int) -> None:
     bank, z = unit(seed, 50), unit(seed + 1, queries)

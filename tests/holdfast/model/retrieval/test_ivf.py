@@ -1,5 +1,6 @@
 """The inverted file: with all cells probed it is the flat index, with fewer it says what it found, exactly."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from holdfast.model.retrieval.base import DECIMALS, SPARE, Bank, Summarised, nea
 from holdfast.model.retrieval.flat import FlatIndex
 from tests.holdfast.model.retrieval.test_flat import unit
 
-EVERYTHING = {"probes": 10**6, "candidates": 1e9}
+EVERYTHING = 10**6
 
 
 def coarse(rng: np.random.Generator, rows: int, dim: int) -> np.ndarray:
@@ -48,7 +49,7 @@ def drawn_bank(data: st.DataObject) -> Bank:
 def test_looking_everywhere_it_is_the_flat_index(data: st.DataObject, k: int) -> None:
     bank = drawn_bank(data)
     queries = coarse(np.random.default_rng(k), 3, bank.embeddings.shape[1])
-    index, flat = IvfIndex.build(bank).probing(**EVERYTHING), FlatIndex.build(bank)
+    index, flat = IvfIndex.build(bank).probing(EVERYTHING), FlatIndex.build(bank)
     found, exact = nearest(index, queries, k), nearest(flat, queries, k)
     np.testing.assert_array_equal(found.similarities, exact.similarities)
     # Of the equals of the last one that was fetched, an index may bring any.
@@ -65,7 +66,7 @@ def test_what_it_finds_is_exact_and_more_cells_find_more(clustered: tuple[IvfInd
     exact = nearest(FlatIndex.build(bank, half=True), queries, 50)
     shares = []
     for probes in (1, 4, index.cells):
-        found = nearest(index.probing(probes, 4), queries, 50)
+        found = nearest(index.probing(probes), queries, 50)
         there = found.ids >= 0
         similarities = np.einsum("nd,nkd->nk", queries, rounded[found.ids // 2])
         np.testing.assert_allclose(found.similarities[there], similarities[there], atol=2e-5)
@@ -86,7 +87,6 @@ def test_a_bank_on_the_disk_is_indexed_a_block_at_a_time(tmp_path: Path, monkeyp
     np.save(tmp_path / "bank.npy", bank.embeddings.astype(np.float16))
     mapped = Bank(np.load(tmp_path / "bank.npy", mmap_mode="r"), bank.ids, bank.labels)
     monkeypatch.setattr("holdfast.model.retrieval.approximate.ivf.BLOCK", 300)
-    monkeypatch.setattr(vectors, "BLOCK", 300)
     blocks: list[int] = []
     index = IvfIndex.build(mapped, advance=blocks.append)
     assert blocks == [300, 300, 300, 100]
@@ -95,7 +95,7 @@ def test_a_bank_on_the_disk_is_indexed_a_block_at_a_time(tmp_path: Path, monkeyp
 
 
 def written(index: IvfIndex, directory: Path) -> list[Path]:
-    paths = [directory / name for name in ("cells", "embeddings.npy", "prototypes.npz")]
+    paths = [directory / name for name in ("cells", "prototypes.npz")]
     for path, write in zip(paths, index.writers(), strict=True):
         write(path)
     return paths
@@ -103,10 +103,10 @@ def written(index: IvfIndex, directory: Path) -> list[Path]:
 
 def test_save_and_load(clustered: tuple[IvfIndex, Bank], tmp_path: Path) -> None:
     index, bank = clustered
-    index = index.probing(3, 1.5)
+    index = index.probing(3)
     paths = written(index, tmp_path)
     again = IvfIndex.load(*paths, bank.ids, bank.labels, **index.parameters)
-    assert (str(again), again.parameters) == (str(index), {"probes": 3, "candidates": 1.5})
+    assert (str(again), again.parameters) == (str(index), {"probes": 3})
     queries = unit(7, 33, 24)
     np.testing.assert_array_equal(again.search(queries, 11).ids, index.search(queries, 11).ids)
     exported = again.export()
@@ -122,17 +122,36 @@ def test_save_and_load(clustered: tuple[IvfIndex, Bank], tmp_path: Path) -> None
 
 def test_files_that_do_not_belong_together(clustered: tuple[IvfIndex, Bank], tmp_path: Path) -> None:
     index, bank = clustered
-    cells, matrix, prototypes = written(index, tmp_path)
+    cells, prototypes = written(index, tmp_path)
     junk = tmp_path / "junk"
     junk.write_bytes(b"nothing of the kind")
-    for paths in ((junk, matrix, prototypes), (cells, junk, prototypes), (cells, matrix, junk)):
+    for paths in ((junk, prototypes), (cells, junk)):
         with pytest.raises(BundleError, match="junk.*holdfast index"):
             IvfIndex.load(*paths, bank.ids, bank.labels)
     with pytest.raises(ContractMismatchError, match="2999"):
-        IvfIndex.load(cells, matrix, prototypes, bank.ids[1:], bank.labels[1:])
-    np.save(junk.with_suffix(".npy"), np.zeros((3000, 23), dtype=np.float16))
-    with pytest.raises(ContractMismatchError, match="3000 x 23"):
-        IvfIndex.load(cells, junk.with_suffix(".npy"), prototypes, bank.ids, bank.labels)
+        IvfIndex.load(cells, prototypes, bank.ids[1:], bank.labels[1:])
+    FlatIndex.build(bank).save(junk)
+    with pytest.raises(BundleError, match="junk.*float16.*holdfast index"):
+        IvfIndex.load(junk, prototypes, bank.ids, bank.labels)
+
+
+def test_threads_may_search_reconstruct_and_save_at_once(clustered: tuple[IvfIndex, Bank], tmp_path: Path) -> None:
+    index, bank = clustered
+    again = IvfIndex.load(*written(index, tmp_path), bank.ids, bank.labels)
+    queries, rounded = unit(8, 16, 24), bank.embeddings.astype(np.float16).astype(np.float32)
+    found = index.search(queries, 9).ids
+
+    def work(number: int) -> None:
+        for turn in range(5):
+            np.testing.assert_array_equal(again.search(queries, 9).ids, found)
+            rows = np.random.default_rng(10 * number + turn).integers(0, 3000, 50)
+            np.testing.assert_array_equal(again.probing(number + 1).reconstruct(bank.ids[rows]), rounded[rows])
+            path = tmp_path / str(number)
+            again.writers()[0](path)
+            assert path.read_bytes() == (tmp_path / "cells").read_bytes()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
 
 
 def test_more_than_can_be_handed_out_is_refused(clustered: tuple[IvfIndex, Bank], monkeypatch: pytest.MonkeyPatch) -> None:
