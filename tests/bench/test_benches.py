@@ -167,7 +167,7 @@ def test_memory_reads_the_servers_own_number(bundle, tmp_path):
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path):
-    with pytest.raises(HoldfastError, match="is not a bundle"), running_server(tmp_path):
+    with pytest.raises(HoldfastError, match="nothing is in it"), running_server(tmp_path):
         pass
 
 

@@ -12,6 +12,7 @@ from holdfast.model.encoder.bucketed import BucketedEncoder
 from holdfast.model.encoder.device import find_gpu
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
 from tests.holdfast.model.encoder.stand_in import NAME, pretend_gpu
+from tests.refusals import one_line
 from tests.server.running import REPOSITORY, Process, Serve, Served
 from tests.server.tiny import coloured, raw
 
@@ -56,7 +57,7 @@ def test_a_gpu_that_is_not_there_is_one_line(tiny_bundle: Path) -> None:
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert fault() in result.stderr
-    assert result.stderr.count("\n") == 1
+    one_line(result.stderr)
     assert result.stdout == ""
 
 

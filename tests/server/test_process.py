@@ -16,6 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
+from tests.refusals import one_line
 from tests.server.running import NOT_SERVING, REPOSITORY, Process, command_of_held_model, free_port, wait_for
 from tests.server.tiny import coloured, raw
 
@@ -124,7 +125,7 @@ def test_a_bundle_that_will_not_do_is_one_line(tmp_path: Path) -> None:
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "nowhere" in result.stderr
-    assert result.stderr.count("\n") == 1
+    one_line(result.stderr)
 
 
 def test_a_taken_port_is_one_line(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:

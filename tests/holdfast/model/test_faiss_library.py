@@ -11,6 +11,7 @@ import pytest
 from holdfast.errors import DeviceError
 from holdfast.model.faiss_library import Unloadable, load
 from tests.holdfast.bundle.tiny import write_bundle
+from tests.refusals import one_line
 
 REPOSITORY = Path(__file__).parents[3]
 FAILURES = {
@@ -42,7 +43,7 @@ def test_the_server_says_it_in_one_line_on_either_device(broken: dict[str, str],
     for device in ("cpu", "cuda", "auto"):
         ended = run("server", "--bundle", str(tiny), "--device", device, environment=broken)
         assert (ended.returncode, ended.stdout) == (2, "")
-        assert ended.stderr.count("\n") == 1, ended.stderr
+        one_line(ended.stderr)
         assert ended.stderr.startswith("holdfast serve: ")
         assert "faiss cannot be loaded: " in ended.stderr
         assert "missing" in ended.stderr or "cannot open shared object file" in ended.stderr
@@ -53,7 +54,7 @@ def test_so_does_who_looks_at_a_bundle(broken: dict[str, str], tiny: Path) -> No
     ended = run("holdfast.bundle", "check", str(tiny), environment=broken)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("holdfast bundle: faiss cannot be loaded: ")
-    assert ended.stderr.count("\n") == 1
+    one_line(ended.stderr)
 
 
 def test_what_loads_is_the_module_and_what_is_not_there_says_so_when_asked() -> None:

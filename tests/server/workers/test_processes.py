@@ -27,6 +27,7 @@ from holdfast.server.settings import ConfigurationError, Settings, load_settings
 from holdfast.server.workers import worker_process
 from holdfast.server.workers.app import WorkersApp
 from holdfast.server.workers.port import Port
+from tests.refusals import one_line
 from tests.server.running import (
     NOT_SERVING,
     REPOSITORY,
@@ -341,7 +342,7 @@ def test_a_port_is_no_secret_between_servers(with_workers: Process, tiny_bundle:
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=30)
     assert result.returncode == 2, result.stderr
     assert f"127.0.0.1:{port}" in result.stderr
-    assert result.stderr.count("\n") == 1
+    one_line(result.stderr)
     with pytest.raises(HoldfastError, match="127.0.0.1"):
         serve(port=int(port))
 
