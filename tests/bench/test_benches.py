@@ -96,6 +96,7 @@ def test_knn_prints_a_ratio_and_writes_it(tmp_path):
     assert "target <= 1.5" in done.stdout
 
 
+@pytest.mark.slow
 def test_retrieval_builds_tunes_and_draws(tmp_path):
     drawn, written = tmp_path / "cost.png", tmp_path / "r.json"
     command = ("bench.retrieval", "--bundle", ROOT / "bundles/cifar10-small", "--rows", 3000, "--pairs", 2, "--dim", 16)
@@ -110,6 +111,7 @@ def test_retrieval_builds_tunes_and_draws(tmp_path):
         assert set(each["ratio"]) == {"1", "64"}
 
 
+@pytest.mark.slow
 def test_training_prints_a_ratio_of_the_same_passes(tmp_path):
     done = run("bench.training", "--width", 4, "--batch", 16, "--steps", 2, "--pairs", 2, "--json", tmp_path / "r.json")
     result = json.loads((tmp_path / "r.json").read_text())
@@ -118,6 +120,7 @@ def test_training_prints_a_ratio_of_the_same_passes(tmp_path):
     assert "target >= 0.85" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="threads are compared on at least two cores")
 def test_threads_are_compared_on_the_same_training(tmp_path):
     small = ("--width", 4, "--batch", 16, "--steps", 2, "--pairs", 2)

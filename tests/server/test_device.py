@@ -35,7 +35,8 @@ def test_a_server_on_the_gpu_answers_as_one_on_the_cpu(served: Served, serve: Se
     monkeypatch.setattr(BucketedEncoder, "embed", lambda self, images: sizes.append(len(images)) or embed(self, images))
     fast = serve(device="cuda", max_batch=12, probe_rate=1.0, probe_budget=1.0, probe_steps=1)
     # Every bucket, 16 pictures to compare with the CPU, then the canaries through the engine thread.
-    assert sizes[:8] == [12, 8, 4, 2, 1, 16, 1, 12]
+    assert sizes[:7] == [12, 8, 4, 2, 1, 16, 1]
+    assert 12 in sizes[7:]
     assert health_pb2_grpc.HealthStub(fast.channel).Check(health_pb2.HealthCheckRequest()).status == 1
     request = pb.ClassifyRequest(images=IMAGES, neighbours=5)
     expected, answers = served.stub.Classify(request).results, fast.stub.Classify(request).results

@@ -43,8 +43,7 @@ def test_the_server_says_it_in_one_line_on_either_device(broken: dict[str, str],
     for device in ("cpu", "cuda", "auto"):
         ended = run("server", "--bundle", str(tiny), "--device", device, environment=broken)
         assert (ended.returncode, ended.stdout) == (2, "")
-        one_line(ended.stderr)
-        assert ended.stderr.startswith("holdfast serve: ")
+        assert one_line(ended.stderr).startswith("holdfast serve: ")
         assert "faiss cannot be loaded: " in ended.stderr
         assert "missing" in ended.stderr or "cannot open shared object file" in ended.stderr
         assert "pip install '.[gpu]' again" in ended.stderr
@@ -53,8 +52,7 @@ def test_the_server_says_it_in_one_line_on_either_device(broken: dict[str, str],
 def test_so_does_who_looks_at_a_bundle(broken: dict[str, str], tiny: Path) -> None:
     ended = run("holdfast.bundle", "check", str(tiny), environment=broken)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.startswith("holdfast bundle: faiss cannot be loaded: ")
-    one_line(ended.stderr)
+    assert one_line(ended.stderr).startswith("holdfast bundle: faiss cannot be loaded: ")
 
 
 def test_what_loads_is_the_module_and_what_is_not_there_says_so_when_asked() -> None:
