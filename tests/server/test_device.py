@@ -44,7 +44,6 @@ def test_a_server_on_the_gpu_answers_as_one_on_the_cpu(served: Served, serve: Se
         assert mine.answer.label == theirs.answer.label
         assert [n.id for n in mine.answer.neighbours] == [n.id for n in theirs.answer.neighbours]
         assert mine.answer.soft_margin == pytest.approx(theirs.answer.soft_margin, abs=1e-4)
-    assert max(sizes[8:]) <= 12  # of calls and probes
     assert len(gpu.made) == 1  # the index is there too
     assert gpu.gradients == ["cpu"]  # the prober's: out of the answers' way
     assert fast.metric("holdfast_device_info", device="cuda", gpu=NAME) == 1
