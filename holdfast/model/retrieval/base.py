@@ -165,15 +165,15 @@ def check_bank(bank: Bank) -> None:
         raise BundleError(f"exemplar ids must be unique, at least 0 and below 2 ** {ID_BITS}")
 
 
-def refuse_misfit(retriever: Retriever, queries: Floats, k: int) -> None:
-    """Refuse what `retriever` cannot be asked.
+def refuse_misfit(dim: int, queries: Floats, k: int) -> None:
+    """Refuse what an index of `dim` numbers an exemplar cannot be asked.
 
     Raises:
         ContractMismatchError: queries of another dimension, or k below 1.
 
     """
-    if queries.ndim != 2 or queries.shape[1] != retriever.dim:
-        raise ContractMismatchError(f"queries have shape {list(queries.shape)}; the index holds [N, {retriever.dim}]")
+    if queries.ndim != 2 or queries.shape[1] != dim:
+        raise ContractMismatchError(f"queries have shape {list(queries.shape)}; the index holds [N, {dim}]")
     if k < 1:
         raise ContractMismatchError(f"k = {k} neighbours asked of an index: ask for at least 1")
 

@@ -71,7 +71,7 @@ class FlatIndex:
 
     def search(self, queries: Floats, k: int) -> Neighbours:
         """The k nearest exemplars of float32 [N, D] queries; see `Retriever.search`."""
-        refuse_misfit(self, queries, k)
+        refuse_misfit(self.dim, queries, k)
         similarities, rows = self._rows.search(np.ascontiguousarray(queries, dtype=np.float32), min(k, self.size))
         return padded(self.named(rows, similarities), k)
 

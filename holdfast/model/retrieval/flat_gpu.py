@@ -89,7 +89,7 @@ class GpuFlatIndex:
             DeviceError: k is more than a GPU selects.
 
         """
-        refuse_misfit(self, queries, k)
+        refuse_misfit(self.dim, queries, k)
         fetched = min(k, self.size)
         if fetched > MOST_SELECTED:
             raise DeviceError(

@@ -119,7 +119,7 @@ class LiveIndex:
 
     def search(self, queries: Floats, k: int) -> Neighbours:
         """The k nearest exemplars of float32 [N, D] queries; see `Retriever.search`."""
-        refuse_misfit(self, queries, k)
+        refuse_misfit(self.dim, queries, k)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         found = self._search_base(queries, k)
         return merged(found, self._delta.search(queries, k), k) if self._delta.size else found

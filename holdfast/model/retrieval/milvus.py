@@ -102,7 +102,7 @@ class MilvusIndex:
             ContractMismatchError: more neighbours than Milvus returns.
 
         """
-        refuse_misfit(self, queries, k)
+        refuse_misfit(self.dim, queries, k)
         options = self.collection.record.options
         fetched = k * options.refine if options.index == "ivf_sq8" else k
         if k > MOST_NEIGHBOURS:

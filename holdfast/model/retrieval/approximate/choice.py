@@ -12,7 +12,7 @@ import numpy as np
 
 from holdfast.intervals import Rate
 from holdfast.model.answers import Floats, Ints, Neighbours
-from holdfast.model.retrieval.approximate.vectors import BLOCK
+from holdfast.model.retrieval.approximate.float16 import BLOCK
 from holdfast.model.retrieval.base import SPARE, Bank, Retriever, canonical, nearest
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.retrieval.table import StoredRetriever, build_retriever, check_buildable, retriever_kind

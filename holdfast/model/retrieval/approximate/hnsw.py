@@ -10,12 +10,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from holdfast.errors import BundleError, ContractMismatchError
-from holdfast.model.answers import Floats, Ints, Neighbours
+from holdfast.model.answers import Ints
 from holdfast.model.faiss_library import faiss
 from holdfast.model.prototypes import ClassPrototypes
-from holdfast.model.retrieval.approximate.vectors import BLOCK, refuse_large_export
-from holdfast.model.retrieval.base import Bank, check_bank, padded, places_of, refuse_misfit
+from holdfast.model.retrieval.approximate.float16 import Float16Index, add_in_blocks, read_index
+from holdfast.model.retrieval.base import Bank, check_bank
 
 LINKS = 32
 """Of each exemplar in the graph; twice as many on its lowest level."""
@@ -27,10 +26,9 @@ BREADTH = 128
 """Exemplars that a search keeps in sight, where nobody has measured how many it takes; k where that is more."""
 
 WIDEST = 2048
-AGAIN = "build it again with holdfast index"
 
 
-class HnswIndex:
+class HnswIndex(Float16Index):
     """A graph over float16 embeddings, in memory: 2 D + 8 LINKS bytes for each exemplar. Immutable once built.
 
     Embeddings are rounded to float16, which moves a similarity by less than 5e-4; similarities are those of what was rounded.
@@ -47,9 +45,8 @@ class HnswIndex:
     kind: ClassVar[str] = "hnsw"
 
     def __init__(self, graph: Any, ids: Ints, labels: Ints, prototypes: ClassPrototypes, *, breadth: int = BREADTH) -> None:
-        self.prototypes, self.breadth = prototypes, breadth
-        self._graph, self._ids, self._labels = graph, ids, labels
-        self._how = faiss.SearchParametersHNSW(efSearch=breadth)
+        super().__init__(graph, ids, labels, prototypes, faiss.SearchParametersHNSW(efSearch=breadth))
+        self.breadth = breadth
 
     @classmethod
     def build(cls, bank: Bank, *, advance: Callable[[int], None] = lambda _: None) -> Self:
@@ -72,11 +69,7 @@ class HnswIndex:
         threads = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(1)
         try:
-            for start in range(0, len(bank.embeddings), BLOCK):
-                # Rounded here, as other kinds round: faiss does it otherwise where a number lies between two of float16.
-                block = bank.embeddings[start : start + BLOCK].astype(np.float16).astype(np.float32)
-                graph.add(block)
-                advance(len(block))
+            add_in_blocks(graph, bank, advance)
         finally:
             faiss.omp_set_num_threads(threads)
         ids, labels = bank.ids.astype(np.int64), bank.labels.astype(np.int64)
@@ -84,7 +77,7 @@ class HnswIndex:
 
     def looking(self, breadth: int) -> Self:
         """The same graph, whose memory it shares, with another number of exemplars in sight."""
-        return type(self)(self._graph, self._ids, self._labels, self.prototypes, breadth=breadth)
+        return type(self)(self._index, self._ids, self._labels, self.prototypes, breadth=breadth)
 
     def variants(self, k: int) -> Iterator[Self]:
         """The same graph with ever more in sight for a vote of k, the cheapest first."""
@@ -98,43 +91,13 @@ class HnswIndex:
         return f"hnsw, {LINKS} links, {self.breadth:,} in sight, float16"
 
     @property
-    def size(self) -> int:
-        """Number of exemplars M."""
-        return int(self._graph.ntotal)
-
-    @property
-    def dim(self) -> int:
-        """Embedding dimension D."""
-        return int(self._graph.d)
-
-    @property
     def parameters(self) -> dict[str, int]:
         """What it keeps in sight."""
         return {"breadth": self.breadth}
 
-    def search(self, queries: Floats, k: int) -> Neighbours:
-        """The nearest exemplars that it finds for float32 [N, D] queries; see `Retriever.search`."""
-        refuse_misfit(self, queries, k)
-        asked = np.ascontiguousarray(queries, dtype=np.float32)
-        similarities, rows = self._graph.search(asked, min(k, self.size), params=self._how)
-        missing = rows < 0
-        similarities[missing] = -np.inf
-        ids, labels = np.where(missing, -1, self._ids[rows]), np.where(missing, -1, self._labels[rows])
-        return padded(Neighbours(ids, labels, similarities), k)
-
-    def export(self) -> Bank:
-        """Every exemplar, in the order of insertion, as float32 copies. Raises BundleError where that would be too much."""
-        refuse_large_export(self.size, self.dim)
-        return Bank(self._graph.reconstruct_n(0, self.size), self._ids.copy(), self._labels.copy())
-
-    def reconstruct(self, ids: Ints) -> Floats:
-        """The embeddings of some exemplars float32 [n, D], by their ids int64 [n]. Raises BundleError for an id of none."""
-        embeddings: Floats = self._graph.reconstruct_batch(places_of(ids, self._ids))
-        return embeddings
-
     def writers(self) -> tuple[Callable[[Path], None], ...]:
         """Of graph and prototypes."""
-        return (lambda path: faiss.write_index(self._graph, str(path)), self.prototypes.save)
+        return (lambda path: faiss.write_index(self._index, str(path)), self.prototypes.save)
 
     @classmethod
     def load(cls, graph: Path, prototypes: Path, ids: Ints, labels: Ints, *, breadth: int = BREADTH) -> Self:
@@ -145,14 +108,5 @@ class HnswIndex:
             ContractMismatchError: they hold another number of exemplars than there are ids.
 
         """
-        try:
-            index: Any = faiss.read_index(str(graph))
-        except RuntimeError as error:
-            raise BundleError(f"{graph} is not a faiss index: {error}; {AGAIN}") from None
-        if not isinstance(index, faiss.IndexHNSWSQ):
-            raise BundleError(f"{graph} is not an IndexHNSWSQ; {AGAIN}")
-        if index.ntotal != len(ids):
-            raise ContractMismatchError(
-                f"{graph} holds {index.ntotal} embeddings, the exemplars' table {len(ids)} rows; {AGAIN}"
-            )
+        index = read_index(graph, len(ids), lambda read: isinstance(read, faiss.IndexHNSWSQ), "IndexHNSWSQ")
         return cls(index, ids, labels, ClassPrototypes.load(prototypes), breadth=breadth)

@@ -13,12 +13,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from holdfast.errors import BundleError, ContractMismatchError
-from holdfast.model.answers import Floats, Ints, Neighbours
+from holdfast.model.answers import Floats, Ints
 from holdfast.model.faiss_library import faiss
 from holdfast.model.prototypes import ClassPrototypes
-from holdfast.model.retrieval.approximate.vectors import BLOCK, refuse_large_export
-from holdfast.model.retrieval.base import Bank, check_bank, padded, places_of, refuse_misfit
+from holdfast.model.retrieval.approximate.float16 import Float16Index, add_in_blocks, read_index, rounded
+from holdfast.model.retrieval.base import Bank, check_bank
 
 PROBES = 64
 """Cells that a query looks at, where nobody has measured how many it takes."""
@@ -27,7 +26,6 @@ POINTS_A_CELL = 64
 """Exemplars that the cells are trained on, for each cell: the k-means sees a sample of a large index."""
 
 ITERATIONS = 8
-AGAIN = "build it again with holdfast index"
 
 
 def cells_of(size: int) -> int:
@@ -35,7 +33,7 @@ def cells_of(size: int) -> int:
     return max(1, min(1 << round(log2(2 * max(size, 1) ** 0.5)), size // 32))
 
 
-class IvfIndex:
+class IvfIndex(Float16Index):
     """Cells of float16 embeddings, mapped from the disk once the index is loaded. Immutable once built.
 
     Embeddings are rounded to float16, which moves a similarity by less than 5e-4; similarities are those of what was rounded.
@@ -55,9 +53,8 @@ class IvfIndex:
     _placing: ClassVar[Lock] = Lock()  # of faiss's table of places, which indexes share that look at other numbers of cells
 
     def __init__(self, cells: Any, ids: Ints, labels: Ints, prototypes: ClassPrototypes, *, probes: int = PROBES) -> None:
-        self.prototypes, self.probes = prototypes, min(probes, int(cells.nlist))
-        self._cells, self._ids, self._labels = cells, ids, labels
-        self._how = faiss.SearchParametersIVF(nprobe=self.probes)
+        self.probes = min(probes, int(cells.nlist))
+        super().__init__(cells, ids, labels, prototypes, faiss.SearchParametersIVF(nprobe=self.probes))
 
     @classmethod
     def build(cls, bank: Bank, *, seed: int = 0, advance: Callable[[int], None] = lambda _: None) -> Self:
@@ -75,16 +72,13 @@ class IvfIndex:
         """
         check_bank(bank)
         cells = _trained(bank.embeddings, cells_of(len(bank.ids)), seed)
-        for start in range(0, len(bank.ids), BLOCK):
-            block = _rounded(bank.embeddings[start : start + BLOCK])
-            cells.add(block)
-            advance(len(block))
+        add_in_blocks(cells, bank, advance)
         ids, labels = bank.ids.astype(np.int64), bank.labels.astype(np.int64)
         return cls(cells, ids, labels, ClassPrototypes.of(bank.embeddings, labels))
 
     def probing(self, probes: int) -> Self:
         """The same index, whose memory it shares, looking at another number of cells."""
-        return type(self)(self._cells, self._ids, self._labels, self.prototypes, probes=probes)
+        return type(self)(self._index, self._ids, self._labels, self.prototypes, probes=probes)
 
     def variants(self, _k: int) -> Iterator[Self]:
         """The same index looking at ever more cells, twice as many each time, the fewest first."""
@@ -98,24 +92,14 @@ class IvfIndex:
         return f"ivf, {self.probes} of {self.cells:,} cells, float16"
 
     @property
-    def size(self) -> int:
-        """Number of exemplars M."""
-        return int(self._cells.ntotal)
-
-    @property
-    def dim(self) -> int:
-        """Embedding dimension D."""
-        return int(self._cells.d)
-
-    @property
     def cells(self) -> int:
         """How many cells there are."""
-        return int(self._cells.nlist)
+        return int(self._index.nlist)
 
     @property
     def centroids(self) -> Floats:
         """float32 [cells, D], the middle of each cell."""
-        centroids: Floats = self._cells.quantizer.reconstruct_n(0, self.cells)
+        centroids: Floats = self._index.quantizer.reconstruct_n(0, self.cells)
         return centroids
 
     @property
@@ -123,28 +107,11 @@ class IvfIndex:
         """What it looks at."""
         return {"probes": self.probes}
 
-    def search(self, queries: Floats, k: int) -> Neighbours:
-        """The nearest exemplars that it finds for float32 [N, D] queries; see `Retriever.search`."""
-        refuse_misfit(self, queries, k)
-        asked = np.ascontiguousarray(queries, dtype=np.float32)
-        similarities, rows = self._cells.search(asked, min(k, self.size), params=self._how)
-        missing = rows < 0
-        similarities[missing] = -np.inf
-        ids, labels = np.where(missing, -1, self._ids[rows]), np.where(missing, -1, self._labels[rows])
-        return padded(Neighbours(ids, labels, similarities), k)
-
-    def export(self) -> Bank:
-        """Every exemplar, in the order of insertion, as float32 copies. Raises BundleError where that would be too much."""
-        refuse_large_export(self.size, self.dim)
-        return Bank(self._cells.reconstruct_n(0, self.size), self._ids.copy(), self._labels.copy())
-
     def reconstruct(self, ids: Ints) -> Floats:
         """The embeddings of some exemplars float32 [n, D], by their ids int64 [n]. Raises BundleError for an id of none."""
-        rows = places_of(ids, self._ids)
         with self._placing:
-            self._cells.make_direct_map()  # once: 8 bytes for each exemplar, its cell and its place there
-            embeddings: Floats = self._cells.reconstruct_batch(rows)
-        return embeddings
+            self._index.make_direct_map()  # once: 8 bytes for each exemplar, its cell and its place there
+            return super().reconstruct(ids)
 
     def writers(self) -> tuple[Callable[[Path], None], ...]:
         """Of cells and prototypes."""
@@ -152,8 +119,8 @@ class IvfIndex:
 
     def _save_cells(self, path: Path) -> None:
         with self._placing:
-            self._cells.make_direct_map(False)  # which would be written too
-            faiss.write_index(self._cells, str(path))
+            self._index.make_direct_map(False)  # which would be written too
+            faiss.write_index(self._index, str(path))
 
     @classmethod
     def load(cls, cells: Path, prototypes: Path, ids: Ints, labels: Ints, *, probes: int = PROBES) -> Self:
@@ -164,31 +131,20 @@ class IvfIndex:
             ContractMismatchError: they hold another number of exemplars than there are ids.
 
         """
-        try:
-            # Embeddings stay where they are in the file, and are mapped.
-            index: Any = faiss.read_index(str(cells), faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError as error:
-            raise BundleError(f"{cells} is not a faiss index: {error}; {AGAIN}") from None
-        if not isinstance(index, faiss.IndexIVFScalarQuantizer) or index.sq.qtype != faiss.ScalarQuantizer.QT_fp16:
-            raise BundleError(f"{cells} is not an IndexIVFScalarQuantizer of float16; {AGAIN}")
-        if index.ntotal != len(ids):
-            raise ContractMismatchError(
-                f"{cells} holds {index.ntotal} embeddings, the exemplars' table {len(ids)} rows; {AGAIN}"
-            )
+        # Embeddings stay where they are in the file, and are mapped.
+        index = read_index(cells, len(ids), _is_float16, "IndexIVFScalarQuantizer of float16", faiss.IO_FLAG_MMAP_IFC)
         return cls(index, ids, labels, ClassPrototypes.load(prototypes), probes=probes)
 
 
-def _rounded(embeddings: Any) -> Floats:
-    """As float16 holds them. Faiss rounds otherwise where a number lies between two of float16."""
-    rounded: Floats = embeddings.astype(np.float16).astype(np.float32)
-    return rounded
+def _is_float16(index: Any) -> bool:
+    return isinstance(index, faiss.IndexIVFScalarQuantizer) and index.sq.qtype == faiss.ScalarQuantizer.QT_fp16
 
 
 def _trained(embeddings: Any, cells: int, seed: int) -> Any:
     """An empty index of that many cells, for float32 or float16 [M, D] embeddings."""
     rng, (size, dim) = np.random.default_rng(seed), embeddings.shape
     points = POINTS_A_CELL * cells
-    sample = _rounded(embeddings[np.sort(rng.choice(size, points, replace=False))] if points < size else embeddings)
+    sample = rounded(embeddings[np.sort(rng.choice(size, points, replace=False))] if points < size else embeddings)
     clustering = faiss.Clustering(dim, cells)
     clustering.niter, clustering.seed, clustering.spherical = ITERATIONS, seed, True
     clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, len(sample)

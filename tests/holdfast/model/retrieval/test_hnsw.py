@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from holdfast.errors import BundleError, ContractMismatchError
-from holdfast.model.retrieval.approximate import vectors
+from holdfast.model.retrieval.approximate import float16
 from holdfast.model.retrieval.approximate.hnsw import HnswIndex
 from holdfast.model.retrieval.base import Bank, Summarised, nearest
 from holdfast.model.retrieval.flat import FlatIndex
@@ -73,6 +73,6 @@ def test_building_again_gives_the_same_file(bank: Bank, index: HnswIndex, tmp_pa
 
 
 def test_more_than_can_be_handed_out_is_refused(index: HnswIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "EXPORT_BYTES", 3000 * 24 * 4 - 1)
+    monkeypatch.setattr(float16, "EXPORT_BYTES", 3000 * 24 * 4 - 1)
     with pytest.raises(BundleError, match="GiB"):
         index.export()

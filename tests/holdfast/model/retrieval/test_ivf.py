@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.errors import BundleError, ContractMismatchError
-from holdfast.model.retrieval.approximate import vectors
+from holdfast.model.retrieval.approximate import float16
 from holdfast.model.retrieval.approximate.ivf import IvfIndex
 from holdfast.model.retrieval.base import DECIMALS, SPARE, Bank, Summarised, nearest
 from holdfast.model.retrieval.flat import FlatIndex
@@ -86,7 +86,7 @@ def test_a_bank_on_the_disk_is_indexed_a_block_at_a_time(tmp_path: Path, monkeyp
     bank = Bank(unit(3, 1000, 8), np.arange(1000), np.arange(1000) % 3)
     np.save(tmp_path / "bank.npy", bank.embeddings.astype(np.float16))
     mapped = Bank(np.load(tmp_path / "bank.npy", mmap_mode="r"), bank.ids, bank.labels)
-    monkeypatch.setattr("holdfast.model.retrieval.approximate.ivf.BLOCK", 300)
+    monkeypatch.setattr("holdfast.model.retrieval.approximate.float16.BLOCK", 300)
     blocks: list[int] = []
     index = IvfIndex.build(mapped, advance=blocks.append)
     assert blocks == [300, 300, 300, 100]
@@ -155,6 +155,6 @@ def test_threads_may_search_reconstruct_and_save_at_once(clustered: tuple[IvfInd
 
 
 def test_more_than_can_be_handed_out_is_refused(clustered: tuple[IvfIndex, Bank], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors, "EXPORT_BYTES", 3000 * 24 * 4 - 1)
+    monkeypatch.setattr(float16, "EXPORT_BYTES", 3000 * 24 * 4 - 1)
     with pytest.raises(BundleError, match="GiB"):
         clustered[0].export()
