@@ -29,7 +29,7 @@ class IndexChanges:
 
     Attributes:
         classes: renamed, made one, ordered.
-        k: neighbours that vote; by default as many as the bundle's, or fewer where a class is small.
+        k: neighbours that vote; by default as many as the bundle's, of a smaller set the same share (`fitting_k`).
         merge: whether the new exemplars join those that are there, or take their place.
 
     """
@@ -147,9 +147,10 @@ class Adaptation:
             parts = (self.new.splits.train, self.new.splits.calibration, self.new.splits.test)
             counts = [np.bincount(self.new_labels[part.labels], minlength=size) for part in parts]
         exemplars = present + counts[0]
-        k = self.changes.k or min(fitting_k(self.bundle.manifest.vote.k, exemplars), int(exemplars.sum()))
+        vote, before, total = self.bundle.manifest.vote, self.bundle.manifest.index, int(exemplars.sum())
+        k = self.changes.k or min(fitting_k(vote.k, before.exemplars if before else total, exemplars), total)
         _refuse_unvotable(self.class_names, exemplars, k)
-        vote = self.bundle.manifest.vote.model_copy(update={"k": k}).corrected(exemplars, prior_correction)
+        vote = vote.model_copy(update={"k": k}).corrected(exemplars, prior_correction)
         return IndexPlan(self.class_names, present, counts[0], kept + counts[1], counts[2], vote)
 
     @property

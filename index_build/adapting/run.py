@@ -177,7 +177,7 @@ def _write(beside: BundleBeside, bundle: Bundle, finished: FinishedIndex, record
     adopt_files(writer, bundle, without=replaced)
     for name, write in finished.files.items():
         writer.add(name, write)
-    writer.commit(finished.manifest.model_copy(update={"index": record}))
+    writer.commit(finished.manifest.model_copy(update={"index": record, "name": beside.out.name}))
     return writer.directory
 
 

@@ -244,9 +244,9 @@ def test_a_run_that_is_cut_short_continues_and_changes_nothing_else(old, photos,
 def same_but_for_command(one, other):
     first, second = read_manifest(one), read_manifest(other)
     assert first.files == second.files
-    unlike = {"created": "", "index": first.index.model_copy(update={"command": ""})}
+    unlike = {"created": "", "name": "", "index": first.index.model_copy(update={"command": ""})}
     assert first.model_copy(update=unlike) == second.model_copy(
-        update={"created": "", "index": second.index.model_copy(update={"command": ""})}
+        update={"created": "", "name": "", "index": second.index.model_copy(update={"command": ""})}
     )
 
 
