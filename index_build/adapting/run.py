@@ -24,8 +24,9 @@ from holdfast.index_build.streaming.gather import (
 )
 from holdfast.index_build.streaming.parts import PartsFolder, RowRange
 from holdfast.index_build.streaming.run import embed_missing, header_of, pieces_in
+from holdfast.index_build.temperature import with_fitted_temperature
 from holdfast.model.preprocess import MAX_PIXELS, InputContract
-from holdfast.model.retrieval.base import bank_of
+from holdfast.model.retrieval.base import Bank, bank_of
 from holdfast.model.retrieval.table import discarded_on_failure
 
 REPORT = "report/"
@@ -198,7 +199,11 @@ def _finished(
     held_out = adaptation.held_out(None if embedded is None else embedded.held_out)
     manifest = adaptation.manifest(k)
     if adaptation.new is None or embedded is None or not (options.hardening or options.choose_vote):
-        return finish(manifest, rows, held_out, options)
+        finished = finish(manifest, rows, held_out, options)
+        bank = Bank(rows.embeddings, rows.ids, rows.labels)
+        if adaptation.new is None and k == adaptation.bundle.manifest.vote.k:
+            return finished
+        return with_fitted_temperature(finished, bank, held_out)
     first = len(rows.labels) - len(embedded.labels)
     return finish_set(adaptation.bundle, manifest, adaptation.new.splits, rows, held_out, options=options, first=first)
 
