@@ -5,8 +5,8 @@ moments, and now and then half a write is put at the end of its journal, as a po
 exemplars are listed and compared with what was acknowledged: a change that is missing is lost, one of which a part is there is
 half applied. Each caller then sends again what it had no answer to.
 
-SIGKILL does not empty the disk's cache, so this says nothing of fsync: that a commit waits for the disk is SQLite's
-synchronous=FULL.
+SIGKILL does not empty the disk's cache, so this says nothing of fsync: that a commit waits for the disk is shown by
+tests/server/store/test_durability.py.
 
     python -m bench.live.crash --bundle DIR [--changes 10000] [--kills 50] [--torn 5] [--json FILE]
 """

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from holdfast.files import make_directory
 from holdfast.model.answers import Ints
 from holdfast.model.retrieval.tombstones import is_in
 from holdfast.server.store.errors import JournalMismatchError, StoreError
@@ -51,7 +52,7 @@ class ChangeJournal(JournalReader):
 
         """
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            make_directory(directory)
             lock = StoreLock.take(directory)
         except OSError as error:
             raise StoreError(f"{directory} cannot be a store: {error.strerror}; choose another --store") from None
