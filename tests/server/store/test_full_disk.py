@@ -23,9 +23,9 @@ from holdfast.server.store.upkeep.compaction import BUNDLES
 from tests.bundles import write_coloured_bundle
 from tests.server.api.admin import Operator
 from tests.server.running import LoopThread, Process, refusal, start
-from tests.server.small_disk import PAGE, SmallDisk, small_disk
 from tests.server.store.stores import ANNA, new, running, same_as_anew, until
 from tests.server.tiny import coloured, raw
+from tests.small_disk import PAGE, SmallDisk, small_disk
 
 LIMITED = """
     import resource, runpy, sys
