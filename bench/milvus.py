@@ -46,7 +46,7 @@ def main() -> int:
     from bench.harness.milvus_server import running_milvus  # noqa: PLC0415
     from holdfast.bundle.reader import Bundle  # noqa: PLC0415
     from holdfast.model.retrieval.base import bank_of  # noqa: PLC0415
-    from holdfast.model.retrieval.milvus import MilvusIndex  # noqa: PLC0415
+    from holdfast.model.retrieval.milvus.index import MilvusIndex  # noqa: PLC0415
 
     bundle = Bundle.open(options.bundle)
     with ExitStack() as stack:

@@ -20,7 +20,7 @@ def replace_atomically(path: Path) -> Iterator[Path]:
 
     The temporary name keeps the suffix of `path`, for writers that go by it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
     os.close(descriptor)
     temporary = Path(name)
@@ -38,6 +38,14 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` to `path`, all of it or nothing."""
     with replace_atomically(path) as temporary:
         temporary.write_bytes(data)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it, where they are not there, and wait until their names have reached the disk."""
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for each in missing:
+        sync(each.parent)
 
 
 def sync(path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.writer import BundleWriter
 from holdfast.errors import BundleError
-from holdfast.files import sync
+from holdfast.files import make_directory, sync
 
 
 class BundleBeside:
@@ -63,7 +63,7 @@ def bundle_beside(old: Path, out: Path) -> Iterator[BundleBeside]:
         raise BundleError(f"{out} lies in the bundle {old}, which stays as it is: name another directory by --out")
     refuse_taken(out)
     folder = out.parent / f".{out.name}.index_build"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_directory(folder)
     lock = os.open(folder, os.O_RDONLY)
     try:
         try:

@@ -1,4 +1,4 @@
-"""Where each exemplar came from: ten million names in one array of bytes, not in ten million objects."""
+"""Names, ten million of them in one array of bytes, not in ten million objects: of files, and of where exemplars came from."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -36,7 +36,7 @@ class Sources(Sequence[str]):
     @classmethod
     def of(cls, names: Iterable[str]) -> Self:
         """Any names, in their order."""
-        if isinstance(names, cls):
+        if type(names) is cls:
             return names
         text, ends, offset = bytearray(), [np.zeros(0, np.int64)], 0
         for batch in _batches(iter(names)):
@@ -56,6 +56,12 @@ class Sources(Sequence[str]):
     def __len__(self) -> int:
         return len(self.ends)
 
+    def raw(self, row: int) -> bytes:
+        """The bytes of one name. Raises IndexError; negative rows count from the end."""
+        row = range(len(self))[row]
+        start = int(self.ends[row - 1]) if row else 0
+        return self.text[start : int(self.ends[row])].tobytes()
+
     @overload
     def __getitem__(self, index: int) -> str: ...
 
@@ -65,9 +71,7 @@ class Sources(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if isinstance(index, slice):
             return [self[row] for row in range(*index.indices(len(self)))]
-        row = range(len(self))[index]  # raises IndexError, and counts negative ones from the end
-        start = int(self.ends[row - 1]) if row else 0
-        return self.text[start : int(self.ends[row])].tobytes().decode(errors="surrogateescape")
+        return self.read(self.raw(index))
 
     def __iter__(self) -> Iterator[str]:
         for first in range(0, len(self), AT_ONCE):
@@ -75,7 +79,12 @@ class Sources(Sequence[str]):
             begin = int(self.ends[first - 1]) if first else 0
             text = self.text[begin : ends[-1]].tobytes()
             for start, end in zip([begin, *ends[:-1]], ends, strict=True):
-                yield text[start - begin : end - begin].decode(errors="surrogateescape")
+                yield self.read(text[start - begin : end - begin])
+
+    @staticmethod
+    def read(name: bytes) -> str:
+        """A name of these bytes, as text."""
+        return name.decode(errors="surrogateescape")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sources) and np.array_equal(self.ends, other.ends) and np.array_equal(self.text, other.text)
@@ -83,9 +92,9 @@ class Sources(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]  # as of a list
 
     def __repr__(self) -> str:
-        return f"Sources({len(self):,} names of {len(self.text):,} bytes)"
+        return f"{type(self).__name__}({len(self):,} names of {len(self.text):,} bytes)"
 
-    def take(self, rows: Ints) -> "Sources":
+    def take(self, rows: Ints) -> Self:
         """The names of these rows, int64 [n], in that order."""
         lengths = self.ends[rows] - self._starts(rows)
         ends = np.cumsum(lengths, dtype=np.int64)
@@ -96,7 +105,7 @@ class Sources(Sequence[str]):
             # Byte i of the text, of name r, comes from starts[r] + i - the place where r now begins.
             moved = self._starts(rows[block]) - (ends[block] - lengths[block])
             text[begin:end] = self.text[np.arange(begin, end) + np.repeat(moved, lengths[block])]
-        return Sources(text, ends)
+        return type(self)(text, ends)
 
     def _starts(self, rows: Ints) -> Ints:
         starts: Ints = np.where(rows > 0, self.ends[rows - 1], 0)

@@ -8,7 +8,7 @@ from typing import Self
 from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.reader import ENCODER, MANIFEST, inside, read_manifest
 from holdfast.errors import BundleError
-from holdfast.files import replace_atomically, sha256_file, write_atomically
+from holdfast.files import make_directory, replace_atomically, sha256_file, sync, write_atomically
 
 
 class BundleWriter:
@@ -34,7 +34,7 @@ class BundleWriter:
         directory = Path(directory)
         if directory.exists() and (not directory.is_dir() or (any(directory.iterdir()) and not _is_ours(directory))):
             raise BundleError(f"{directory} exists and is not a bundle; choose another directory")
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         return cls(directory, {})
 
     @classmethod
@@ -53,13 +53,14 @@ class BundleWriter:
     def adopt(self, name: str, source: Path) -> None:
         """Take one file of another bundle: the same file under a further name where that can be had, else a copy."""
         target = inside(self.directory, name)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(target.parent)
         target.unlink(missing_ok=True)
         try:
             target.hardlink_to(source)
         except OSError:  # another file system, or one without links
             self.add(name, lambda path: shutil.copyfile(source, path))
         else:
+            sync(target.parent)
             self._files[name] = sha256_file(target)
 
     def drop(self, name: str) -> None:

@@ -5,6 +5,7 @@ CPU too, and before a program can report an error. So the failure is kept here, 
 """
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 from holdfast.errors import DeviceError
@@ -43,3 +44,26 @@ def load(name: str) -> Any:
 
 
 faiss: Any = load("faiss")
+
+
+def write_index(index: Any, path: Path) -> None:
+    """Write a faiss index, whole.
+
+    faiss's own writer closes the file without a look at what that said, and leaves an index cut short on a full disk.
+
+    Raises:
+        OSError: the disk does not take it.
+
+    """
+    failures: list[OSError] = []
+    with path.open("wb") as file:
+
+        def write(data: bytes) -> None:
+            try:
+                file.write(data)
+            except OSError as error:  # which would not pass through faiss
+                failures.append(error)
+
+        faiss.write_index(index, faiss.PyCallbackIOWriter(write))
+        if failures:
+            raise failures[0]

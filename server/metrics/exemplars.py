@@ -41,6 +41,8 @@ class ExemplarMetrics:
         self.compactions = Counter(
             "holdfast_store_compactions_total", "Compactions, by what became of them.", ("outcome",), registry=registry
         )
+        for outcome in ("done", "failed"):
+            self.compactions.labels(outcome)
         self.recalibrations = Counter(
             "holdfast_store_recalibrations_total", "Calibrations of credibility after changes.", registry=registry
         )

@@ -11,15 +11,9 @@ from holdfast.model.answers import Floats, Ints
 from holdfast.model.retrieval.base import Bank
 from holdfast.model.retrieval.live import Changes
 from holdfast.server.store.catalogue import Catalogue
-from holdfast.server.store.errors import InvalidChangeError, UnknownExemplarError, UnknownLabelError
+from holdfast.server.store.errors import UnknownExemplarError
 from holdfast.server.store.journal.schema import JournalEntry, StoredImage, StoredRow
 from holdfast.server.store.records import Author, Judgement, NewExemplar, State
-
-LONGEST_NAME = 200
-"""Characters of a class name or a source."""
-
-LONGEST_REQUEST_ID = 200
-"""Characters."""
 
 
 @dataclass(frozen=True)
@@ -217,33 +211,6 @@ def fingerprint_of(kind: str, parts: Sequence[object]) -> bytes:
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
     return digest.digest()
-
-
-def check_request(request_id: str, items: Sequence[object], ids: Sequence[int] = ()) -> None:
-    """Raise InvalidChangeError for a change that can never be made."""
-    if not 1 <= len(request_id) <= LONGEST_REQUEST_ID:
-        raise InvalidChangeError(f"request id: has {len(request_id)} characters; give 1 to {LONGEST_REQUEST_ID}")
-    if not len(items):
-        raise InvalidChangeError("nothing is to be changed: name at least one exemplar")
-    if len(set(ids)) < len(ids):
-        raise InvalidChangeError("an exemplar is named twice: name each once")
-
-
-def check_name(name: str) -> None:
-    """Raise InvalidChangeError for what cannot be a class name."""
-    if not name.strip() or name != name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
-        raise InvalidChangeError(
-            f"{name[:LONGEST_NAME]!r} cannot be a class name: give 1 to {LONGEST_NAME} printable characters, none of them a"
-            " blank at either end"
-        )
-
-
-def label_id(name: str, class_names: Sequence[str]) -> int:
-    """Of a class that there is. Raises UnknownLabelError."""
-    try:
-        return class_names.index(name)
-    except ValueError:
-        raise UnknownLabelError(f"there is no class {name!r}; list the labels to see which there are") from None
 
 
 def _labels_of(names: Sequence[str], known: Catalogue) -> tuple[list[int], dict[int, str]]:

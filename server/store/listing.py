@@ -1,9 +1,9 @@
 """What there is, page by page: exemplars of the base and of the journal as one list."""
 
-from holdfast.server.store.errors import UnknownExemplarError
+from holdfast.server.store.errors import UnknownExemplarError, UnknownLabelError
 from holdfast.server.store.journal.journal import ChangeJournal
 from holdfast.server.store.journal.schema import StoredRow
-from holdfast.server.store.records import ExemplarRecord, State
+from holdfast.server.store.records import ExemplarRecord, LabelRecord, State
 from holdfast.server.store.served import StoreState
 
 
@@ -13,8 +13,19 @@ class Listing:
     def __init__(self, journal: ChangeJournal, state: StoreState) -> None:
         self._journal, self._state = journal, state
 
-    def page(self, label: int | None, state: State | None, after_id: int, limit: int) -> list[ExemplarRecord]:
-        """Exemplars above an id, at most `limit`, by id; without a state, those that are not deleted."""
+    def labels(self) -> list[LabelRecord]:
+        """Every class, by label id."""
+        names, counts = self._state.known.class_names, self._state.known.counts
+        return [LabelRecord(i, name, count) for i, (name, count) in enumerate(zip(names, counts, strict=False))]
+
+    def page(self, class_name: str | None, state: State | None, after_id: int, limit: int) -> list[ExemplarRecord]:
+        """Exemplars above an id, at most `limit`, by id; without a state, those that are not deleted.
+
+        Raises:
+            UnknownLabelError: there is no such class.
+
+        """
+        label = None if class_name is None else self._label_id(class_name)
         found = self._journal.page(label, state, after_id, limit)
         found += self._changed_in_base(label, state, after_id)
         if state in {None, State.SERVED}:
@@ -36,6 +47,12 @@ class Listing:
             return pictures[exemplar_id][1]
         self.get(exemplar_id)
         return None
+
+    def _label_id(self, class_name: str) -> int:
+        try:
+            return self._state.served.class_names.index(class_name)
+        except ValueError:
+            raise UnknownLabelError(f"there is no class {class_name!r}; list the labels to see which there are") from None
 
     def _changed_in_base(self, label: int | None, state: State | None, after_id: int) -> list[StoredRow]:
         rows = [row for row in list(self._state.known.rows.values()) if row.in_base and row.id > after_id]

@@ -18,7 +18,8 @@ from holdfast.model.vote import VoteParameters
 from holdfast.server.core.sources import SourceLookup, TableSources
 from holdfast.server.store.catalogue import BaseRows, Catalogue
 from holdfast.server.store.errors import JournalMismatchError
-from holdfast.server.store.journal.journal import ChangeJournal, Standing
+from holdfast.server.store.journal.journal import ChangeJournal
+from holdfast.server.store.journal.schema import Standing
 from holdfast.server.store.served import ServedExemplars, StoreState, begin, replay
 
 NOT_OF_THE_INDEX = (ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, CALIBRATION, CANARY)

@@ -19,6 +19,8 @@ class StoreOptions:
         stale_above: share of changed exemplars above which credibility is calibrated anew, or called stale; in [0, 1].
         follow: whether a store of another bundle is taken along to the one that is served, as a reload does.
         compact_after: changed rows after which they are folded into a bundle; 0: never.
+        fold_again_s: seconds after which a fold that failed is tried again, twice as many after each further failure, up to an
+            hour.
 
     """
 
@@ -27,6 +29,7 @@ class StoreOptions:
     keep_images: bool = False
     stale_above: float = 0.05
     compact_after: int = 10_000
+    fold_again_s: float = 60.0
     follow: bool = False
 
     @classmethod

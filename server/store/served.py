@@ -15,6 +15,7 @@ from holdfast.model.surrogate import SoftKNN
 from holdfast.model.vote import VoteParameters
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.core.sources import SourceLookup
+from holdfast.server.metrics.exemplars import ExemplarMetrics
 from holdfast.server.store.catalogue import Catalogue
 from holdfast.server.store.changes import IndexChange, Planned
 from holdfast.server.store.journal.schema import StoredRow
@@ -115,6 +116,18 @@ class StoreState:
     known: Catalogue
     served: ServedExemplars
     changing: threading.RLock = field(default_factory=threading.RLock)
+
+    def show(self, metrics: ExemplarMetrics, disk_bytes: int) -> None:
+        """Tell the metrics; `disk_bytes` is the size of the journal."""
+        served = self.served
+        metrics.rows.set(served.index.size)
+        metrics.quarantined.set(self.known.quarantined)
+        metrics.classes.set(len(served.class_names))
+        metrics.sequence.set(served.sequence)
+        metrics.bytes.set(disk_bytes)
+        metrics.unfolded.set(served.index.changed)
+        metrics.changed_share.set(served.changed_share)
+        metrics.stale.set(served.stale)
 
 
 def replay(base: Retriever, rows: Sequence[StoredRow], vectors: Mapping[int, Floats], known: Catalogue) -> IndexChange:

@@ -11,8 +11,9 @@ from holdfast.model.answers import Answers
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.metrics.exemplars import ExemplarMetrics
-from holdfast.server.store.changes import LONGEST_NAME, Approval, Deletion, check_name, check_request, label_id
-from holdfast.server.store.errors import InvalidChangeError, StoreClosedError, StoreLimitError
+from holdfast.server.store.changes import Approval, Deletion
+from holdfast.server.store.checks import check_names, check_new, check_request
+from holdfast.server.store.errors import StoreClosedError, StoreLimitError
 from holdfast.server.store.journal.journal import ChangeJournal
 from holdfast.server.store.limits import RateLimit
 from holdfast.server.store.listing import Listing
@@ -137,12 +138,9 @@ class ExemplarStore:
     async def stop(self) -> None:
         """Make the changes that wait, and close the journal."""
         self._open = False
-        if self._preparation is not None:
-            await asyncio.to_thread(self._preparation.stop)
-        await asyncio.to_thread(self._writer.stop)
-        await asyncio.to_thread(self._maintenance.stop)
-        if self._mirror is not None:
-            await asyncio.to_thread(self._mirror.stop)
+        for part in (self._preparation, self._writer, self._maintenance, self._mirror):
+            if part is not None:
+                await asyncio.to_thread(part.stop)
         self._journal.close()
 
     @property
@@ -158,20 +156,13 @@ class ExemplarStore:
     async def add(self, exemplars: Sequence[NewExemplar], request_id: str, author: Author) -> ChangeReceipt:
         """Embed, judge, store and serve new exemplars, all of them or none; doubtful ones go into quarantine."""
         check_request(request_id, exemplars)
-        for name in {each.label for each in exemplars}:
-            check_name(name)
-        shapes = {each.pixels.shape for each in exemplars}
-        if len(shapes) > 1:
-            raise InvalidChangeError(f"images of {sorted(shapes)}: all have to be of one shape")
-        if any(len(each.source) > LONGEST_NAME for each in exemplars):
-            raise InvalidChangeError(f"a source has more than {LONGEST_NAME} characters: shorten it")
+        check_new(exemplars)
         return await self._make(AddRequest(tuple(exemplars)), len(exemplars), request_id, author)
 
     async def relabel(self, labels: Mapping[int, str], request_id: str, author: Author) -> ChangeReceipt:
         """Give exemplars other class names; doubtful ones go into quarantine. Raises UnknownExemplarError."""
         check_request(request_id, list(labels))
-        for name in set(labels.values()):
-            check_name(name)
+        check_names(labels.values())
         return await self._make(RelabelRequest(dict(labels)), len(labels), request_id, author)
 
     async def delete(self, ids: Sequence[int], request_id: str, author: Author) -> ChangeReceipt:
@@ -196,8 +187,7 @@ class ExemplarStore:
 
         Without a state, deleted ones are left out. Raises UnknownLabelError.
         """
-        wanted = None if label is None else label_id(label, self._state.served.class_names)
-        return await asyncio.to_thread(self._listing.page, wanted, state, after_id, limit)
+        return await asyncio.to_thread(self._listing.page, label, state, after_id, limit)
 
     async def get(self, exemplar_id: int) -> ExemplarRecord:
         """One exemplar, also a deleted one of the journal. Raises UnknownExemplarError."""
@@ -209,9 +199,7 @@ class ExemplarStore:
 
     async def labels(self) -> Sequence[LabelRecord]:
         """Every class, by label id."""
-        known = self._state.known
-        names, counts = known.class_names, known.counts
-        return [LabelRecord(i, name, count) for i, (name, count) in enumerate(zip(names, counts, strict=False))]
+        return self._listing.labels()
 
     async def follow(self, bundle: Bundle, snapshot: ModelSnapshot, publish: Publish) -> None:
         """Serve another bundle with everything that was changed; changes wait meanwhile.
@@ -256,14 +244,5 @@ class ExemplarStore:
         self._maintenance.look()
 
     def _show(self) -> None:
-        metrics, state = self._metrics, self._state
-        if metrics is None:
-            return
-        metrics.rows.set(state.served.index.size)
-        metrics.quarantined.set(state.known.quarantined)
-        metrics.classes.set(len(state.served.class_names))
-        metrics.sequence.set(state.served.sequence)
-        metrics.bytes.set(self._journal.disk_bytes)
-        metrics.unfolded.set(state.served.index.changed)
-        metrics.changed_share.set(state.served.changed_share)
-        metrics.stale.set(state.served.stale)
+        if self._metrics is not None:
+            self._state.show(self._metrics, self._journal.disk_bytes)

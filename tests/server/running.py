@@ -126,6 +126,7 @@ class Process:
         where = json.loads(ports.read_text())
         self.metrics_url: str = where["metrics"]
         self.address: str = where["address"]
+        self.admin_address: str = where.get("admin", "")
         self.channel = grpc.insecure_channel(self.address)
         self.stub = HoldfastServiceStub(self.channel)
 

@@ -1,11 +1,14 @@
 """Exemplars in a real Milvus server: the same answers as from an index in memory, several servers, and its outages."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,11 +22,12 @@ pytest.importorskip("pymilvus", reason="pip install 'holdfast[milvus]'")
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from pymilvus.exceptions import MilvusUnavailableException
 
 from bench.harness.milvus_server import MilvusProcess, running_milvus
-from holdfast.model.retrieval.milvus import MilvusIndex
-from holdfast.model.retrieval.milvus_address import CollectionRecord, parse_target
-from holdfast.model.retrieval.milvus_collection import MilvusCollection
+from holdfast.model.retrieval.milvus.address import CollectionRecord, SearchOptions, parse_target
+from holdfast.model.retrieval.milvus.collection import MilvusCollection
+from holdfast.model.retrieval.milvus.index import MilvusIndex
 from holdfast.protos.holdfast.v1 import holdfast_pb2
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.snapshot import ModelSnapshot
@@ -59,6 +63,13 @@ def bank() -> Bank:
 
 def built(milvus: MilvusProcess, bank: Bank, options: str) -> MilvusIndex:
     return MilvusIndex.build(bank, address=f"milvus://{milvus.address}?{options}")
+
+
+def labels_there(collection: MilvusCollection, ids: list[int]) -> dict[int, int]:
+    """Label by id of those ids that the collection holds, by a read that sees every write before it."""
+    name = collection.record.collection
+    rows = collection.client.get(name, ids=ids, output_fields=["label"], consistency_level="Strong", timeout=30)
+    return {int(row["id"]): int(row["label"]) for row in rows}
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +111,9 @@ def test_changed_rows_are_found_by_every_reader(bank: Bank, index: MilvusIndex) 
     new = np.eye(16, dtype=np.float32)[:2]
     index.collection.upsert(new, np.array([100_001, 100_002]), np.array([3, 2]))
     index.collection.upsert(new[:1], np.array([100_001]), np.array([1]))
-    assert index.collection.labelled([100_001, 100_002, 100_003]) == {100_001: 1, 100_002: 2}
+    assert labels_there(index.collection, [100_001, 100_002, 100_003]) == {100_001: 1, 100_002: 2}
     index.collection.delete(np.array([100_002, 100_003]))
-    assert index.collection.labelled([100_001, 100_002]) == {100_001: 1}
+    assert labels_there(index.collection, [100_001, 100_002]) == {100_001: 1}
     give_up = time.monotonic() + 60
     while reader.search(new, 1).ids[:, 0].tolist() != [100_001, nearest(index, new[1:], 1).ids[0, 0]]:
         assert time.monotonic() < give_up, "a reader never saw what was written"
@@ -178,6 +189,56 @@ def test_an_outage_is_an_error_in_time_and_ends_by_itself(
             time.sleep(0.1)
 
 
+class SilentClient:
+    """A client of a server that answers no search at first. The second search waits, and is answered as all after it are."""
+
+    def __init__(self) -> None:
+        self.asked, self.second, self.go = 0, threading.Event(), threading.Event()
+
+    def search(self, *_: Any, data: list[Any], **__: Any) -> list[Any]:
+        self.asked += 1
+        if self.asked == 1:
+            raise MilvusUnavailableException
+        if self.asked == 2:
+            self.second.set()
+            assert self.go.wait(30)
+        return [NoHits() for _ in data]
+
+    def load_collection(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+class NoHits(list[Any]):
+    ids: ClassVar[list[int]] = []
+    distances: ClassVar[list[float]] = []
+
+
+def test_an_outage_is_known_to_every_view_of_a_collection() -> None:
+    client = SilentClient()
+    record = CollectionRecord(address="http://127.0.0.1:9", collection="c", dim=4, options=SearchOptions(timeout=60))
+    index = MilvusIndex(MilvusCollection(client, record), 3)
+    views, queries = [index, index.up_to(2), index.sized(3, 2)], np.eye(4, dtype=np.float32)[:1]
+    with pytest.raises(RetrieverUnavailableError):
+        index.search(queries, 1)
+
+    def try_again() -> None:
+        while not client.second.is_set():
+            with suppress(RetrieverUnavailableError):
+                views[1].search(queries, 1)
+
+    with ThreadPoolExecutor(1) as pool:
+        trying = pool.submit(try_again)
+        assert client.second.wait(30)
+        for view in views:  # none of them waits for the timeout too
+            with pytest.raises(RetrieverUnavailableError):
+                view.search(queries, 1)
+        assert client.asked == 2
+        client.go.set()
+        trying.result(30)
+    for view in views:
+        assert view.search(queries, 1).ids.tolist() == [[-1]]
+
+
 def test_two_servers_answer_from_one_collection(milvus: MilvusProcess, loop_thread: LoopThread, tmp_path: Path) -> None:
     """Both answer as an index in memory does; an outage is UNAVAILABLE in time, shows in health, and ends by itself."""
     write_bundle(tmp_path / "flat")
@@ -233,7 +294,7 @@ async def test_one_server_writes_and_others_follow(milvus: MilvusProcess, tmp_pa
 
         await asyncio.to_thread(wait_for, follows, 60)
         collection = Bundle.open(tmp_path / "bundle").index.collection  # type: ignore[attr-defined]
-        assert collection.labelled([3, 7, 65]) == {7: 3, 65: 3}
+        assert labels_there(collection, [3, 7, 65]) == {7: 3, 65: 3}
         async with running(tmp_path / "store", tmp_path / "bundle") as run:
             again = run.model.classifier.classify(yellow[:1])
             assert again.labels.tolist() == [3]

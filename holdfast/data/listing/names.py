@@ -1,12 +1,8 @@
-"""The names of files, as bytes in one block: a million of them take what they are long, and any bytes can be one."""
+"""The names of files: any bytes can be one, and what is shown of it can be printed."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import overload
 
-import numpy as np
-from numpy.typing import NDArray
+from holdfast.bundle.sources import Sources
 
 
 def printable(name: str | bytes) -> str:
@@ -22,40 +18,14 @@ def _shown(character: str) -> bool:
     return not (ord(character) < 32 or 127 <= ord(character) < 160)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class PackedNames(Sequence[str]):
-    """Names of files, to be read as printable text.
-
-    Attributes:
-        block: all names, one after the other, as the file system has them.
-        starts, ends: int64 [N], where each lies in `block`.
-
-    """
-
-    block: bytes
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def raw(self, row: int) -> bytes:
-        """Return the name of one row as the file system has it."""
-        return self.block[int(self.starts[row]) : int(self.ends[row])]
+class PackedNames(Sources):
+    """Names of files, as the file system has them, to be read as printable text."""
 
     def path(self, folder: bytes, row: int) -> bytes:
         """Return where the file of one row lies, its name being relative to `folder` or absolute."""
         return os.path.join(folder, self.raw(row))
 
-    @overload
-    def __getitem__(self, row: int) -> str: ...
-    @overload
-    def __getitem__(self, row: slice) -> "PackedNames": ...
-    def __getitem__(self, row: int | slice) -> "str | PackedNames":
-        if isinstance(row, slice):
-            return PackedNames(self.block, self.starts[row], self.ends[row])
-        return printable(self.raw(row))
-
-    def take(self, rows: NDArray[np.int64]) -> "PackedNames":
-        """Return the names at `rows` (int64 [n]), in that order; the block is shared."""
-        return PackedNames(self.block, self.starts[rows], self.ends[rows])
+    @staticmethod
+    def read(name: bytes) -> str:
+        """Return a name as text that can be printed and stored."""
+        return printable(name)

@@ -23,12 +23,11 @@ class ImageRows:
     @classmethod
     def pack(cls, rows: Iterable[tuple[bytes, int, Part]]) -> Self:
         """Pack rows in their order."""
-        block, ends, labels, parts = bytearray(), array("q", [0]), array("q"), bytearray()
+        block, ends, labels, parts = bytearray(), array("q"), array("q"), bytearray()
         for name, label, part in rows:
             block += name
             ends.append(len(block))
             labels.append(label)
             parts.append(part)
-        bounds = np.frombuffer(ends, dtype=np.int64)
-        names = PackedNames(bytes(block), bounds[:-1], bounds[1:])
+        names = PackedNames(np.frombuffer(block, dtype=np.uint8), np.frombuffer(ends, dtype=np.int64))
         return cls(names, np.frombuffer(labels, dtype=np.int64), np.frombuffer(parts, dtype=np.uint8))

@@ -101,7 +101,7 @@ RETRIEVERS: dict[str, RetrieverKind] = {
         "holdfast.model.retrieval.approximate.hnsw:HnswIndex", files=("index.hnsw", "index.prototypes.npz"), extra="serve"
     ),
     "milvus": RetrieverKind(
-        "holdfast.model.retrieval.milvus:MilvusIndex", files=("index.milvus.json",), extra="milvus", remote=True
+        "holdfast.model.retrieval.milvus.index:MilvusIndex", files=("index.milvus.json",), extra="milvus", remote=True
     ),
 }
 """By the name in the manifest."""

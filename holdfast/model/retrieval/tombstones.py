@@ -69,17 +69,32 @@ def merged(first: Neighbours, second: Neighbours, k: int) -> Neighbours:
     return _columns_of(Neighbours(ids, labels, similarities), np.argsort(-similarities, axis=1, kind="stable")[:, :k])
 
 
+def first_kept(found: Neighbours, keep: NDArray[np.bool_], k: int) -> Neighbours:
+    """The first k of each row that are kept, padded.
+
+    Args:
+        found: rows [N, m] of at least k, padded.
+        keep: bool [N, m], which of them are kept; what pads a row may be.
+        k: columns wanted.
+
+    """
+    if keep.all():
+        return Neighbours(found.ids[:, :k], found.labels[:, :k], found.similarities[:, :k])
+    order = np.argsort(~keep, axis=1, kind="stable")[:, :k]
+    left = ~np.take_along_axis(keep, order, axis=1)
+    kept = _columns_of(found, order)
+    kept.ids[left], kept.labels[left], kept.similarities[left] = -1, -1, -np.inf
+    return kept
+
+
 def _alive(found: Neighbours, tombstones: Tombstones, k: int) -> tuple[Neighbours, NDArray[np.intp]]:
     """The first k that are alive in each row, padded; and the rows that have fewer, though there may be more to find."""
     missing = found.ids < 0
     keep = ~missing
     keep[keep] = ~tombstones.is_dead(found.ids[keep])
-    order = np.argsort(~keep, axis=1, kind="stable")[:, :k]
-    kept = np.take_along_axis(keep, order, axis=1)
-    alive = _columns_of(found, order)
-    alive.ids[~kept], alive.labels[~kept], alive.similarities[~kept] = -1, -1, -np.inf
+    alive = first_kept(found, keep, k)
     # Where not all that was asked for was found, there is no more.
-    return alive, np.flatnonzero(~kept[:, -1] & ~missing[:, -1])
+    return alive, np.flatnonzero((alive.ids[:, -1] < 0) & ~missing[:, -1])
 
 
 def _columns_of(found: Neighbours, order: NDArray[np.intp]) -> Neighbours:

@@ -1,8 +1,8 @@
 """holdfast.admin.v1 over gRPC: messages to the store and to the manager of versions, and back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.errors import ImageError
 from holdfast.protos.holdfast.admin.v1 import admin_pb2 as pb
@@ -17,12 +17,16 @@ from holdfast.server.core.errors import InvalidRequestError, UnavailableFeatureE
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
-from holdfast.server.store.records import Author, NewExemplar, State
+from holdfast.server.store.records import Author, ChangeReceipt, NewExemplar, State
 from holdfast.server.store.store import ExemplarStore
 from holdfast.server.versions.manager import VersionManager
 
 if TYPE_CHECKING:
     from grpc.aio import ServicerContext
+
+_OfIds = pb.DeleteExemplarsRequest | pb.ApproveExemplarsRequest | pb.DropExemplarsRequest
+_Reply = TypeVar("_Reply", pb.DeleteExemplarsResponse, pb.ApproveExemplarsResponse, pb.DropExemplarsResponse)
+_ChangeOfIds = Callable[[Sequence[int], str, Author], Awaitable[ChangeReceipt]]
 
 NAME = pb.DESCRIPTOR.services_by_name["AdminService"].full_name
 
@@ -98,24 +102,21 @@ class AdminService(AdminServiceServicer):
     ) -> pb.DeleteExemplarsResponse:
         """Let exemplars vote no more."""
         del context
-        receipt = await self._store.delete(self._ids(request), request.request_id, _author())
-        return pb.DeleteExemplarsResponse(sequence=receipt.sequence, already_applied=receipt.repeated)
+        return await self._change(self._store.delete, request, pb.DeleteExemplarsResponse)
 
     async def ApproveExemplars(  # noqa: N802
         self, request: pb.ApproveExemplarsRequest, context: "ServicerContext[Any, Any]"
     ) -> pb.ApproveExemplarsResponse:
         """Let exemplars in quarantine vote."""
         del context
-        receipt = await self._store.approve(self._ids(request), request.request_id, _author())
-        return pb.ApproveExemplarsResponse(sequence=receipt.sequence, already_applied=receipt.repeated)
+        return await self._change(self._store.approve, request, pb.ApproveExemplarsResponse)
 
     async def DropExemplars(  # noqa: N802
         self, request: pb.DropExemplarsRequest, context: "ServicerContext[Any, Any]"
     ) -> pb.DropExemplarsResponse:
         """Throw exemplars in quarantine away."""
         del context
-        receipt = await self._store.drop(self._ids(request), request.request_id, _author())
-        return pb.DropExemplarsResponse(sequence=receipt.sequence, already_applied=receipt.repeated)
+        return await self._change(self._store.drop, request, pb.DropExemplarsResponse)
 
     async def ListExemplars(  # noqa: N802
         self, request: pb.ListExemplarsRequest, context: "ServicerContext[Any, Any]"
@@ -209,9 +210,11 @@ class AdminService(AdminServiceServicer):
         if faults:
             raise InvalidRequestError(faults)
 
-    def _ids(self, request: pb.DeleteExemplarsRequest | pb.ApproveExemplarsRequest | pb.DropExemplarsRequest) -> Sequence[int]:
+    async def _change(self, change: _ChangeOfIds, request: _OfIds, reply: type[_Reply]) -> _Reply:
+        """Make a change that exemplars are named for and nothing else."""
         self._check("ids", request.ids, request.request_id)
-        return list(dict.fromkeys(request.ids))
+        receipt = await change(list(dict.fromkeys(request.ids)), request.request_id, _author())
+        return reply(sequence=receipt.sequence, already_applied=receipt.repeated)
 
     async def _decode(self, place: int, image: Any) -> Any:
         if place % YIELD_EVERY == YIELD_EVERY - 1:

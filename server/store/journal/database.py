@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from holdfast.server.store.errors import JournalDamagedError, StoreFullError
+from holdfast.server.store.errors import JournalDamagedError, StoreError, StoreFullError
 
 CHUNK = 500
 """Ids in one query; SQLite takes a thousand."""
@@ -16,7 +16,8 @@ CHUNK = 500
 class Database:
     """A connection that threads may share. A commit has reached the disk when it returns.
 
-    Raises JournalDamagedError where the file is no database or its pages are damaged.
+    Raises JournalDamagedError where the file is no database or its pages are damaged, and StoreFullError where the disk takes
+    nothing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,13 +26,15 @@ class Database:
         try:
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
         except sqlite3.Error as error:
-            raise self._damaged(error) from None
+            raise self._translated(error) from None
         try:
+            # The store's lock keeps other processes out. Without a file that they share, a store opens on a full disk too.
+            self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
         except sqlite3.Error as error:
             self._connection.close()
-            raise self._damaged(error) from None
+            raise self._translated(error) from None
 
     def close(self) -> None:
         """Close the file."""
@@ -44,7 +47,7 @@ class Database:
             with self._using:
                 return self._connection.execute(select, values).fetchall()
         except sqlite3.DatabaseError as error:
-            raise self._damaged(error) from None
+            raise self._translated(error) from None
 
     def read_some(self, select: str, ids: Iterable[int]) -> list[tuple[Any, ...]]:
         """The rows of some ids, in any order. Raises JournalDamagedError."""
@@ -71,11 +74,7 @@ class Database:
                 self._connection.execute("COMMIT")
             except sqlite3.DatabaseError as error:
                 self._roll_back()
-                if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-                    raise StoreFullError(
-                        f"the change was refused, for {self.path.parent} has no room ({error}): make room and send it again"
-                    ) from None
-                raise self._damaged(error) from None
+                raise self._translated(error) from None
             except BaseException:
                 self._roll_back()
                 raise
@@ -84,7 +83,12 @@ class Database:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
-    def _damaged(self, error: sqlite3.Error) -> JournalDamagedError:
+    def _translated(self, error: sqlite3.Error) -> StoreError:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # which only errors of SQLite itself have
+        if code & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR) and code != sqlite3.SQLITE_IOERR_SHORT_READ:
+            return StoreFullError(
+                f"{self.path.parent} takes no change ({error}), for its disk is full or fails: make room, then try again"
+            )
         return JournalDamagedError(
             f"{self.path} cannot be used: {error}. Put a copy of the store in its place, or begin another --store"
         )

@@ -142,3 +142,43 @@ class JournalEntry:
         """About how many bytes it takes."""
         pictures = sum(len(each.image or b"") + len(each.thumbnail) for each in self.images)
         return 256 * (1 + len(self.rows)) + sum(map(len, self.vectors.values())) + pictures
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Which bundle a journal stands on.
+
+    Attributes:
+        origin: identity of the bundle that the server was started with when the store began; see `identity_of`.
+        encoder: SHA-256 of the encoder that made the embeddings.
+        name: of that bundle, for a person.
+        class_names: of the bundle that it stands on, folded or not.
+        base: name of the folder under `bundles/` that holds what was folded; "" before the first.
+        folded: sequence of the latest change in it.
+
+    """
+
+    origin: str
+    encoder: str
+    name: str
+    class_names: tuple[str, ...]
+    base: str = ""
+    folded: int = 0
+
+
+@dataclass(frozen=True)
+class MovedRows:
+    """What a journal holds, over another bundle.
+
+    Attributes:
+        rows: exemplars.
+        vectors: embeddings as float32 bytes, by id.
+        ids: the id of each picture that is kept, by the id that it had.
+        labels: classes that the bundle does not have, by label id.
+
+    """
+
+    rows: list[StoredRow]
+    vectors: dict[int, bytes]
+    ids: dict[int, int]
+    labels: dict[int, str]

@@ -25,7 +25,7 @@ from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.retrieval.table import StoredRetriever, retriever_kind, writers_of
 from holdfast.model.vote import VoteParameters, vote
 from holdfast.server.store.catalogue import BaseRows
-from holdfast.server.store.errors import StoreError
+from holdfast.server.store.errors import StoreError, StoreFullError
 from holdfast.server.store.journal.schema import StoredRow
 from holdfast.server.store.served import ServedExemplars
 
@@ -83,7 +83,7 @@ class FoldedBase:
 
 
 def clear_leftovers(directory: Path, base: str) -> None:
-    """Remove bundles that a store does not stand on: of compactions that were cut short, or that others have followed."""
+    """Remove bundles that a store does not stand on: of compactions that failed or were cut short, or that others followed."""
     for folder in (directory / BUNDLES).glob("*"):
         if folder.name != base:
             shutil.rmtree(folder, ignore_errors=True)
@@ -103,7 +103,8 @@ def write_base(folded: FoldedBase, held_out: CalibrationSet | None, target: Path
         classifier: has the encoder.
 
     Raises:
-        StoreError: an index of this kind cannot be written from here, or there is no room.
+        StoreFullError: the disk does not take it.
+        StoreError: an index of this kind cannot be written from here.
 
     """
     aside = target.with_name(f".{target.name}.partial")
@@ -112,8 +113,8 @@ def write_base(folded: FoldedBase, held_out: CalibrationSet | None, target: Path
         _write(folded, held_out, aside, classifier)
         aside.rename(target)
         sync(target.parent)
-    except OSError as error:
-        raise StoreError(f"{target} cannot be written: {error.strerror}") from None
+    except (OSError, RuntimeError) as error:  # the second is faiss's
+        raise StoreFullError(f"{target} cannot be written, for its disk is full or fails: {error}") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

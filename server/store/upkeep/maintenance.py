@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from holdfast.server.store.upkeep.compaction import BUNDLES, FoldedBase, calibra
 from holdfast.server.store.upkeep.moving import Destination, Publish, follow
 
 log = logging.getLogger(__name__)
+
+LONGEST_PAUSE_S = 3600.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +60,7 @@ class Maintenance:
     ) -> None:
         self._options, self._journal, self._state, self.ground, self._show = options, journal, state, ground, show
         self._look, self._stopping = threading.Event(), threading.Event()
-        self._refused = False
+        self._failures, self._fold_again_at = 0, 0.0  # in a row; time.monotonic() from which the next fold may be tried
         self._thread = threading.Thread(target=self._run, name="store-maintenance", daemon=True)
         self._working = threading.Lock()
         self._holder: ModelHolder
@@ -106,14 +109,14 @@ class Maintenance:
                     raise
                 state.known, state.served = fresh.known, fresh.served
                 clear_leftovers(self._journal.directory, "")
-            self.ground, self._refused = Ground(to.bundle.directory, held_out), False
+            self.ground, self._failures, self._fold_again_at = Ground(to.bundle.directory, held_out), 0, 0.0
             self._show()
         self.look()
 
     def _run(self) -> None:
         lower_thread_priority()
         while True:
-            self._look.wait()
+            self._look.wait(max(0.0, self._fold_again_at - time.monotonic()) if self._failures else None)
             self._look.clear()
             if self._stopping.is_set():
                 return
@@ -127,15 +130,26 @@ class Maintenance:
         served, most = self._state.served, self._options.compact_after
         if isinstance(served.index.base, SharedRetriever):
             most = 0  # its rows are written to where they are, see holdfast.server.store.mirror
-        if most and served.index.changed >= most and not self._refused:
-            try:
-                self._compact()
-            except HoldfastError as error:
-                self._refused = True  # it would fail again, and again cost as much
-                self._metrics.compactions.labels("failed").inc()
-                log.error("changes are not folded into a bundle until the server starts again: %s", error)  # noqa: TRY400
+        much, due = bool(most) and served.index.changed >= most, time.monotonic() >= self._fold_again_at
+        if due and not much:
+            self._failures, self._fold_again_at = 0, 0.0
+        if due and much:
+            self._fold()
         elif served.stale and self.ground.held_out is not None:
             self._recalibrate(self.ground.held_out)
+
+    def _fold(self) -> None:
+        try:
+            self._compact()
+        except Exception as error:
+            # It may fail again, and cost as much again.
+            pause = min(LONGEST_PAUSE_S, self._options.fold_again_s * 2**self._failures)
+            self._failures, self._fold_again_at = self._failures + 1, time.monotonic() + pause
+            self._metrics.compactions.labels("failed").inc()
+            unforeseen = None if isinstance(error, HoldfastError) else error
+            log.error("changes are not folded into a bundle; tried again in %g s: %s", pause, error, exc_info=unforeseen)  # noqa: TRY400
+        else:
+            self._failures, self._fold_again_at = 0, 0.0
 
     def _recalibrate(self, held_out: CalibrationSet) -> None:
         with self._state.changing:
@@ -158,9 +172,18 @@ class Maintenance:
             served, known = state.served, state.known
             rows = dict(known.rows)
         folded = FoldedBase.of(self.ground.source, served, known.base, rows)
-        name = f"{served.sequence:012d}"
+        try:
+            self._stand_on(folded)
+        except BaseException:
+            standing = self._journal.standing()
+            clear_leftovers(self._journal.directory, standing.base if standing is not None else "")
+            raise
+        self._metrics.compactions.labels("done").inc()
+
+    def _stand_on(self, folded: FoldedBase) -> None:
+        state = self._state
+        name = f"{folded.sequence:012d}"
         target = self._journal.directory / BUNDLES / name
-        target.parent.mkdir(exist_ok=True)
         if not target.exists():
             write_base(folded, self.ground.held_out, target, self._holder.current.classifier)
         base = base_at(target, self._holder.current.description.placement.device)
@@ -168,16 +191,15 @@ class Maintenance:
         assert standing is not None  # noqa: S101 - an open store stands on something
         with state.changing:
             self._journal.fold(
-                replace(standing, base=name, folded=served.sequence, class_names=folded.class_names),
+                replace(standing, base=name, folded=folded.sequence, class_names=folded.class_names),
                 folded.bank.ids,
-                served.sequence,
+                folded.sequence,
             )
-            fresh = state_of(self._journal, base, self._options.stale_above, served.sequence)
+            fresh = state_of(self._journal, base, self._options.stale_above, folded.sequence)
             state.known, state.served = fresh.known, fresh.served
             self._holder.publish_next(state.served.placed_in)
             self._show()
         clear_leftovers(self._journal.directory, name)
-        self._metrics.compactions.labels("done").inc()
         log.info("%d exemplars are a bundle of their own now: %s", len(folded.bank.ids), target)
 
 

@@ -16,8 +16,8 @@ from holdfast.model.retrieval.base import vectors_of
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.store.changes import Moment
 from holdfast.server.store.errors import JournalMismatchError
-from holdfast.server.store.journal.journal import ChangeJournal, MovedRows, Standing
-from holdfast.server.store.journal.schema import StoredRow
+from holdfast.server.store.journal.journal import ChangeJournal
+from holdfast.server.store.journal.schema import MovedRows, Standing, StoredRow
 from holdfast.server.store.opening import Base, class_names_of, identity_of, state_of
 from holdfast.server.store.pipeline.preparation import embedded
 from holdfast.server.store.records import Author, State, as_ids

@@ -1,6 +1,7 @@
 """Stores over small real bundles, for tests."""
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 
 import numpy as np
@@ -73,3 +74,10 @@ def same_as_anew(model):
     queries = bank.embeddings[:: max(1, len(bank.ids) // 20)]
     ours, theirs = index.search(queries, 5), anew.search(queries, 5)
     return np.allclose(ours.similarities, theirs.similarities, atol=1e-5)
+
+
+async def until(condition):
+    give_up = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < give_up, "it did not come to pass"
+        await asyncio.sleep(0.01)

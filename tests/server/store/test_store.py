@@ -13,7 +13,6 @@ from holdfast.server.store.errors import (
     InvalidChangeError,
     JournalDamagedError,
     JournalMismatchError,
-    StoreFullError,
     StoreLimitError,
     StoreLockedError,
     UnknownExemplarError,
@@ -290,26 +289,6 @@ async def test_a_half_written_tail_is_left_out(tmp_path, bundle):
         assert {60, 61, 62} <= set(run.ids())
         await run.store.add(new("red"), "two", ANNA)
         assert 63 in run.ids()
-
-
-async def test_a_full_disk_refuses_the_change_and_nothing_else(tmp_path, bundle):
-    async with running(tmp_path / "store", bundle) as run:
-        await run.store.add(new("red"), "one", ANNA)
-        database = run.store._journal._database._connection  # stands for the disk
-        pages = database.execute("PRAGMA page_count").fetchone()[0]
-        database.execute(f"PRAGMA max_page_count = {pages + 1}")
-        before = run.model
-        small = run.store.add(new("red", seed=5), "small", ANNA)
-        large = run.store.add(new("blue", 600), "large", ANNA)
-        outcomes = await asyncio.gather(small, large, return_exceptions=True)
-        assert isinstance(outcomes[1], StoreFullError)
-        assert run.model.description.exemplars <= before.description.exemplars + 1
-        database.execute("PRAGMA max_page_count = 1000000")
-        receipt = await run.store.add(new("blue", 600), "large", ANNA)
-        assert not receipt.repeated
-        assert set(receipt.ids) <= set(run.ids())
-    async with running(tmp_path / "store", bundle) as run:
-        assert set(receipt.ids) <= set(run.ids())
 
 
 async def test_many_authors_at_once_lose_nothing(tmp_path, bundle):

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from holdfast.model.answers import Ints
-from holdfast.model.faiss_library import faiss
+from holdfast.model.faiss_library import faiss, write_index
 from holdfast.model.prototypes import ClassPrototypes
 from holdfast.model.retrieval.approximate.float16 import Float16Index, add_in_blocks, read_index
 from holdfast.model.retrieval.base import Bank, check_bank
@@ -97,7 +97,7 @@ class HnswIndex(Float16Index):
 
     def writers(self) -> tuple[Callable[[Path], None], ...]:
         """Of graph and prototypes."""
-        return (lambda path: faiss.write_index(self._index, str(path)), self.prototypes.save)
+        return (lambda path: write_index(self._index, path), self.prototypes.save)
 
     @classmethod
     def load(cls, graph: Path, prototypes: Path, ids: Ints, labels: Ints, *, breadth: int = BREADTH) -> Self:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from holdfast.model.answers import Floats, Ints
-from holdfast.model.faiss_library import faiss
+from holdfast.model.faiss_library import faiss, write_index
 from holdfast.model.prototypes import ClassPrototypes
 from holdfast.model.retrieval.approximate.float16 import Float16Index, add_in_blocks, read_index, rounded
 from holdfast.model.retrieval.base import Bank, check_bank
@@ -120,7 +120,7 @@ class IvfIndex(Float16Index):
     def _save_cells(self, path: Path) -> None:
         with self._placing:
             self._index.make_direct_map(False)  # which would be written too
-            faiss.write_index(self._index, str(path))
+            write_index(self._index, path)
 
     @classmethod
     def load(cls, cells: Path, prototypes: Path, ids: Ints, labels: Ints, *, probes: int = PROBES) -> Self:

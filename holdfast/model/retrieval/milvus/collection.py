@@ -1,34 +1,22 @@
-"""One Milvus collection of exemplars: made, filled, checked, changed. Every error of the client becomes one of holdfast's."""
+"""One Milvus collection of exemplars: made, filled, checked, changed."""
 
 import json
-import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Self
 
-import grpc
 import numpy as np
-from pymilvus import DataType, MilvusClient
-from pymilvus.exceptions import ConnectError, MilvusException, MilvusUnavailableException
+from pymilvus import DataType
 
-from holdfast.errors import BundleError, ContractMismatchError, RetrieverUnavailableError
+from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints
 from holdfast.model.retrieval.base import Bank
-from holdfast.model.retrieval.milvus_address import (
-    TOKEN_VARIABLE,
-    CollectionRecord,
-    MilvusTarget,
-    SearchOptions,
-    effective_address,
-    token,
-)
+from holdfast.model.retrieval.milvus.address import CollectionRecord, MilvusTarget, SearchOptions, effective_address
+from holdfast.model.retrieval.milvus.client import Outage, connect, translated
 from holdfast.model.retrieval.shared import SharedState
-
-# The client logs a traceback for each call that fails. Here it becomes one error, which who reads it can use.
-logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 ROWS_A_CALL = 2_000
 """Rows of one insert: 1 MB at 128 dimensions, below Milvus's limit of 64 MB also at 4,096."""
@@ -61,10 +49,17 @@ class MilvusCollection:
     """A collection, by name, on one server. Threads may share it.
 
     Fields: id int64 (primary key), label int64, embedding float32 [D], inner product.
+
+    Attributes:
+        client: pymilvus's.
+        record: which collection it is.
+        outage: known to everything that searches it by this object.
+
     """
 
     def __init__(self, client: Any, record: CollectionRecord) -> None:
         self.client, self.record = client, record
+        self.outage = Outage(self.where, record.options.timeout)
 
     @classmethod
     def create(cls, target: MilvusTarget, bank: Bank, advance: Callable[[int], None] = lambda _: None) -> Self:
@@ -161,8 +156,7 @@ class MilvusCollection:
 
         """
         with translated(self.record):
-            for start in range(0, len(ids), ROWS_A_CALL):
-                part = slice(start, start + ROWS_A_CALL)
+            for part in _calls(len(ids)):
                 columns = zip(ids[part].tolist(), labels[part].tolist(), embeddings[part], strict=True)
                 rows = [{"id": i, "label": label, "embedding": embedding} for i, label, embedding in columns]
                 self.client.upsert(self.record.collection, rows, timeout=LONG_TIMEOUT_S)
@@ -171,36 +165,16 @@ class MilvusCollection:
     def delete(self, ids: Ints) -> None:
         """Delete the rows of these ids, int64 [n]; one that is not there is passed over."""
         with translated(self.record):
-            for start in range(0, len(ids), ROWS_A_CALL):
-                self.client.delete(
-                    self.record.collection, ids=ids[start : start + ROWS_A_CALL].tolist(), timeout=LONG_TIMEOUT_S
-                )
-
-    def labelled(self, ids: Sequence[int]) -> dict[int, int]:
-        """Label by id of those ids that are there now, by a read that sees every write before it."""
-        found: dict[int, int] = {}
-        with translated(self.record):
-            for start in range(0, len(ids), ROWS_A_CALL):
-                rows = self.client.get(
-                    self.record.collection,
-                    ids=list(ids[start : start + ROWS_A_CALL]),
-                    output_fields=["label"],
-                    consistency_level="Strong",
-                    timeout=LONG_TIMEOUT_S,
-                )
-                found |= {int(row["id"]): int(row["label"]) for row in rows}
-        return found
+            for part in _calls(len(ids)):
+                self.client.delete(self.record.collection, ids=ids[part].tolist(), timeout=LONG_TIMEOUT_S)
 
     def embeddings(self, ids: Ints) -> Floats:
         """The embeddings of rows by id: float32 [n, D]. Raises BundleError for an id that is not there."""
         found: dict[int, Floats] = {}
         with translated(self.record):
-            for start in range(0, len(ids), ROWS_A_CALL):
+            for part in _calls(len(ids)):
                 rows = self.client.get(
-                    self.record.collection,
-                    ids=ids[start : start + ROWS_A_CALL].tolist(),
-                    output_fields=["embedding"],
-                    timeout=LONG_TIMEOUT_S,
+                    self.record.collection, ids=ids[part].tolist(), output_fields=["embedding"], timeout=LONG_TIMEOUT_S
                 )
                 found |= {int(row["id"]): np.asarray(row["embedding"], dtype=np.float32) for row in rows}
         if missing := [each for each in ids.tolist() if each not in found]:
@@ -247,54 +221,6 @@ class MilvusCollection:
         )
 
 
-def connect(record: CollectionRecord, timeout: float) -> Any:
-    """A client of the server that holds a collection. Raises as `translated` does."""
-    with translated(record):
-        return MilvusClient(
-            uri=effective_address(record.address), token=token(), db_name=record.database, timeout=timeout, dedicated=True
-        )
-
-
-_PASSING = (
-    "timeout",
-    "timed out",
-    "deadline",
-    "unavailable",
-    "not ready",
-    "connect",
-    "not healthy",
-    "node offline",
-    "not loaded",
-)
-"""What the messages of errors that go away by themselves have in them: Milvus has no code for it that is sure."""
-
-
-@contextmanager
-def translated(record: CollectionRecord) -> Iterator[None]:
-    """Turn the client's errors into holdfast's.
-
-    Raises:
-        RetrieverUnavailableError: the server is not there, or does not answer in time.
-        BundleError: it refuses: a wrong password, a collection that was dropped, a limit.
-
-    """
-    try:
-        yield
-    except grpc.RpcError as error:  # the client lets some codes through as they are, DEADLINE_EXCEEDED for one
-        raise RetrieverUnavailableError(f"{_server(record)} does not answer: {error.code().name}") from error
-    except MilvusException as error:
-        if _unreachable(error):
-            raise RetrieverUnavailableError(f"{_server(record)} does not answer: {error.message}") from error
-        raise BundleError(f"{_server(record)} refuses: {error.message} (credentials come from {TOKEN_VARIABLE})") from error
-
-
-def _server(record: CollectionRecord) -> str:
-    return f"the Milvus server at {effective_address(record.address)}"
-
-
-def _unreachable(error: MilvusException) -> bool:
-    """Whether it may go away by itself: no connection, no answer in time, a server that is starting or ending."""
-    if isinstance(error, ConnectError | MilvusUnavailableException):
-        return True
-    text = f"{error.code} {error.message}".lower()
-    return any(sign in text for sign in _PASSING)
+def _calls(rows: int) -> Iterator[slice]:
+    """The rows of each call to the server."""
+    return (slice(start, start + ROWS_A_CALL) for start in range(0, rows, ROWS_A_CALL))

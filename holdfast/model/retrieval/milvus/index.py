@@ -4,9 +4,6 @@ Milvus finds candidates; ids, labels and similarities come to the classifier, wh
 server has changed itself, and Milvus may not show yet, is the matter of `holdfast.model.retrieval.live`.
 """
 
-import logging
-import threading
-import time
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -16,20 +13,17 @@ import numpy as np
 
 from holdfast.errors import ContractMismatchError, RetrieverUnavailableError
 from holdfast.model.answers import Floats, Ints, Neighbours
-from holdfast.model.retrieval.base import Bank, padded, refuse_misfit
-from holdfast.model.retrieval.milvus_address import CollectionRecord, parse_target
-from holdfast.model.retrieval.milvus_collection import MOST_NEIGHBOURS, MilvusCollection, connect, search_parameters, translated
+from holdfast.model.retrieval.base import Bank, refuse_misfit
+from holdfast.model.retrieval.milvus.address import CollectionRecord, parse_target
+from holdfast.model.retrieval.milvus.client import connect, translated
+from holdfast.model.retrieval.milvus.collection import MOST_NEIGHBOURS, MilvusCollection, search_parameters
 from holdfast.model.retrieval.shared import SharedState
+from holdfast.model.retrieval.tombstones import first_kept
 
 if TYPE_CHECKING:
     from holdfast.model.retrieval.table import FileWriter, Parameters
 
-log = logging.getLogger(__name__)
-
 CONNECT_TIMEOUT_S = 10.0
-
-RETRY_EVERY_S = 0.25
-"""While the server does not answer, one search in this time finds out whether it does again; the others fail at once."""
 
 
 class MilvusIndex:
@@ -37,6 +31,7 @@ class MilvusIndex:
 
     A search sees every row that was written more than some seconds before (bounded staleness). A server that does not answer
     costs one search its timeout; those that follow fail at once, until one that tries again every quarter of a second succeeds.
+    What `up_to` and `sized` return knows of the same outages.
 
     Args:
         collection: that is loaded.
@@ -53,9 +48,6 @@ class MilvusIndex:
     ) -> None:
         self.collection, self._size = collection, size
         self._largest_id, self._classes = largest_id, classes
-        self._lock = threading.Lock()
-        self._retry_at = 0.0  # time.monotonic() from which a search may try again; 0 while all is well
-        self._away_since, self._outage = 0.0, ""
 
     @classmethod
     def build(cls, bank: Bank, *, address: str, advance: Callable[[int], None] = lambda _: None) -> Self:
@@ -115,7 +107,8 @@ class MilvusIndex:
             found = _ranked_again(hits, queries, k)
         else:
             found = _neighbours([(hit.ids, hit.distances, _labels(hit)) for hit in hits], k)
-        return found if self._classes is None else _of_classes(found, self._classes)
+        # A class that another server has begun is known here a moment later.
+        return found if self._classes is None else first_kept(found, found.labels < self._classes, k)
 
     def reconstruct(self, ids: Ints) -> Floats:
         """The embeddings of exemplars float32 [n, D], by their ids int64 [n].
@@ -150,8 +143,8 @@ class MilvusIndex:
 
     def _ask(self, queries: Floats, k: int, *, vectors: bool) -> Any:
         """Milvus's own answer. At an outage one caller at a time tries again, and the others fail at once."""
-        record = self.collection.record
-        was_away = self._refuse_while_away()
+        record, outage = self.collection.record, self.collection.outage
+        was_away = outage.refuse()
         try:
             with translated(record):
                 if was_away:  # a server that was started again may hold the collection without having loaded it
@@ -167,34 +160,10 @@ class MilvusIndex:
                     timeout=record.options.timeout,
                 )
         except RetrieverUnavailableError as error:
-            self._away(str(error))
+            outage.begin(str(error))
             raise
-        if was_away or self._retry_at:
-            self._back()
+        outage.end()
         return found
-
-    def _away(self, reason: str) -> None:
-        with self._lock:
-            now = time.monotonic()
-            if not self._away_since:
-                self._away_since = now
-                log.error("%s; what needs it fails until it answers", reason)
-            self._outage, self._retry_at = reason, now + RETRY_EVERY_S
-
-    def _back(self) -> None:
-        with self._lock:
-            log.warning("%s answers again, after %.1f s", self.collection.where, time.monotonic() - self._away_since)
-            self._away_since = self._retry_at = 0.0
-
-    def _refuse_while_away(self) -> bool:
-        """Whether this is the search that tries again after an outage; raises for every other one during it."""
-        with self._lock:
-            if not self._retry_at:
-                return False
-            if time.monotonic() < self._retry_at:
-                raise RetrieverUnavailableError(self._outage)
-            self._retry_at = time.monotonic() + RETRY_EVERY_S + self.collection.record.options.timeout
-            return True
 
     def writers(self) -> tuple["FileWriter", ...]:
         """What writes which collection it is, as JSON."""
@@ -247,20 +216,6 @@ def _neighbours(rows: list[tuple[list[int], list[float], list[int]]], k: int) ->
     return filled
 
 
-def _of_classes(found: Neighbours, classes: int) -> Neighbours:
-    """The neighbours whose class is known, padded: one that another server has begun is known here a moment later."""
-    unknown = found.labels >= classes
-    if not unknown.any():
-        return found
-    order = np.argsort(unknown, axis=1, kind="stable")
-    gone = np.take_along_axis(unknown, order, axis=1)
-    return Neighbours(
-        np.where(gone, -1, np.take_along_axis(found.ids, order, axis=1)),
-        np.where(gone, -1, np.take_along_axis(found.labels, order, axis=1)),
-        np.where(gone, np.float32(-np.inf), np.take_along_axis(found.similarities, order, axis=1)),
-    )
-
-
 def _ranked_again(hits: Any, queries: Floats, k: int) -> Neighbours:
     """The k nearest of more candidates, by exact similarity to embeddings that came with them."""
     rows = []
@@ -270,4 +225,4 @@ def _ranked_again(hits: Any, queries: Floats, k: int) -> Neighbours:
         order = np.argsort(-similarities, kind="stable")[:k]
         ids, labels = np.array(hit.ids)[order], np.array(_labels(hit))[order]
         rows.append((ids.tolist(), similarities[order].tolist(), labels.tolist()))
-    return padded(_neighbours(rows, k), k)
+    return _neighbours(rows, k)
