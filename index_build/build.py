@@ -6,7 +6,7 @@ import numpy as np
 
 from holdfast.bundle.manifest import IndexRecord, Manifest
 from holdfast.bundle.migrations import FLAT
-from holdfast.bundle.reader import CALIBRATION, CANARY, Bundle
+from holdfast.bundle.reader import CALIBRATION, CANARY, Bundle, read_manifest
 from holdfast.bundle.writer import BundleWriter
 from holdfast.console import Console
 from holdfast.data import Splits, load_recorded
@@ -121,7 +121,7 @@ def complete_bundle(
     rows = IndexRows(file.mapped(), np.arange(count), embedded.labels, embedded.sources, np.zeros(count, dtype=np.uint8))
     finished = finish_set(bundle, bundle.manifest, streamed, rows, embedded.held_out, options=options)
     with discarded_on_failure(finished.index):
-        record = _commit(directory, bundle.manifest, finished)
+        record = _commit(directory, finished)
     folder.remove()
     if options.canary and len(splits.test):
         add_canary(directory, StreamedArrays(splits.test, contract), options.canary)
@@ -169,7 +169,7 @@ def _check(manifest: Manifest, splits: Splits) -> None:
     refuse_unvotable(train.labels, manifest.vote.k)
 
 
-def _commit(directory: Path, before: Manifest, finished: FinishedIndex) -> IndexRecord:
+def _commit(directory: Path, finished: FinishedIndex) -> IndexRecord:
     """Write files and manifest; after a failure no file is left that the manifest does not name."""
     writer = BundleWriter.open(directory)
     try:
@@ -179,7 +179,7 @@ def _commit(directory: Path, before: Manifest, finished: FinishedIndex) -> Index
             writer.drop(name)  # of an index of another kind, which this one replaces
         writer.commit(finished.manifest)
     except BaseException:
-        for name in finished.files.keys() - before.files.keys():
+        for name in finished.files.keys() - read_manifest(directory).files.keys():  # which is the new one once it has its name
             (directory / name).unlink(missing_ok=True)
         raise
     return finished.record
