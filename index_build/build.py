@@ -17,7 +17,8 @@ from holdfast.index_build.finish import FinishedIndex, IndexRows, finish_set, re
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.options import IndexBuildError, IndexOptions
 from holdfast.index_build.streaming.embedding import EmbeddingJob
-from holdfast.index_build.streaming.gather import EmbeddingFile, gather
+from holdfast.index_build.streaming.embedding_file import EmbeddingFile
+from holdfast.index_build.streaming.gather import gather
 from holdfast.index_build.streaming.parts import PartsFolder
 from holdfast.index_build.streaming.run import embed_missing, header_of, pieces_in
 from holdfast.model.credibility import COVERAGE
@@ -118,13 +119,13 @@ def complete_bundle(
     file = EmbeddingFile(folder.path / ROWS_FILE, bundle.encoder.dim)
     embedded = gather([(folder, pieces)], file)
     count = len(embedded.labels)
-    rows = IndexRows(file.mapped(), np.arange(count), embedded.labels, embedded.sources, np.zeros(count, dtype=np.uint8))
+    rows = IndexRows(file, np.arange(count), embedded.labels, embedded.sources, np.zeros(count, dtype=np.uint8))
     finished = finish_set(bundle, bundle.manifest, streamed, rows, embedded.held_out, options=options)
     with discarded_on_failure(finished.index):
         record = _commit(directory, finished)
-    folder.remove()
     if options.canary and len(splits.test):
-        add_canary(directory, StreamedArrays(splits.test, contract), options.canary)
+        add_canary(directory, StreamedArrays(splits.test, contract), options.canary, index=finished.index)
+    folder.remove()
     return record
 
 

@@ -21,15 +21,15 @@ from holdfast.index_build.choose import ATTACKED, HeldOut, with_chosen_vote
 from holdfast.index_build.harden import read_all
 from holdfast.index_build.options import IndexBuildError, IndexOptions
 from holdfast.index_build.streaming.progress import progress
-from holdfast.model.answers import Floats, Ints, Neighbours
+from holdfast.model.answers import Ints, Neighbours
 from holdfast.model.retrieval.approximate.choice import IndexChoice, choose_index
-from holdfast.model.retrieval.base import Bank
+from holdfast.model.retrieval.embeddings import Embeddings, ReadableBank, StoredBank
 from holdfast.model.retrieval.table import StoredRetriever, build_retriever, discarded_on_failure, retriever_kind, writers_of
 from holdfast.model.vote import vote
 
 BLOCK = 65536  # rows rounded at once
 
-VoteChooser = Callable[[StoredRetriever, Bank, Manifest], Manifest]
+VoteChooser = Callable[[StoredRetriever, ReadableBank, Manifest], Manifest]
 """Gives the manifest the vote that does best."""
 
 
@@ -38,7 +38,7 @@ class IndexRows:
     """Exemplars, before there is an index of them.
 
     Attributes:
-        embeddings: float32 [M, D], L2-normalised; may be memory-mapped, and is rounded in place where that is asked for.
+        embeddings: float32 [M, D], L2-normalised; may lie in a file, and are rounded in place where that is asked for.
         ids: int64 [M], unique.
         labels: int64 [M].
         sources: M names.
@@ -46,7 +46,7 @@ class IndexRows:
 
     """
 
-    embeddings: Floats
+    embeddings: Embeddings
     ids: Ints
     labels: Ints
     sources: Sources
@@ -99,7 +99,7 @@ def finish_set(
 
     """
     if options.hardening is not None:
-        bank, size = Bank(rows.embeddings, rows.ids, rows.labels), len(splits.train)
+        bank, size = StoredBank(rows.embeddings, rows.ids, rows.labels), len(splits.train)
         if first + size != len(rows.labels):
             raise IndexBuildError("hardening needs every image of the set to be readable: remove those that are not")
         steps = len(options.hardening.rows(size)) * options.hardening.steps
@@ -110,7 +110,7 @@ def finish_set(
     images = read_all(splits.calibration, np.arange(min(ATTACKED, len(splits.calibration))))
     known = HeldOut(held_out.embeddings, held_out.labels, ())
 
-    def chosen(index: StoredRetriever, bank: Bank, manifest: Manifest) -> Manifest:
+    def chosen(index: StoredRetriever, bank: ReadableBank, manifest: Manifest) -> Manifest:
         return with_chosen_vote(manifest, bundle, index, bank, images=images, held_out=known, quiet=options.quiet)
 
     return finish(manifest, rows, held_out, options, chosen)
@@ -139,7 +139,7 @@ def finish(
         for start in range(0, len(rows.embeddings), BLOCK):
             block = slice(start, start + BLOCK)
             rows.embeddings[block] = rows.embeddings[block].astype(np.float16)
-    bank = Bank(rows.embeddings, rows.ids, rows.labels)
+    bank = StoredBank(rows.embeddings, rows.ids, rows.labels)
     if choose_vote is not None:  # by exact search, for which index fits depends on the vote
         manifest = choose_vote(build_retriever(FLAT, bank), bank, manifest)
     chosen = _chosen_index(manifest, bank, held_out, options)
@@ -168,7 +168,7 @@ def refuse_unvotable(labels: Ints, k: int) -> None:
         raise IndexBuildError("all exemplars are of one class: there is nothing to vote on; add images of another")
 
 
-def _chosen_index(manifest: Manifest, bank: Bank, held_out: CalibrationSet, options: IndexOptions) -> IndexChoice:
+def _chosen_index(manifest: Manifest, bank: ReadableBank, held_out: CalibrationSet, options: IndexOptions) -> IndexChoice:
     """The index, tuned by what its vote answers of the held-out images."""
     classes = len(manifest.class_names)
 
@@ -179,7 +179,7 @@ def _chosen_index(manifest: Manifest, bank: Bank, held_out: CalibrationSet, opti
 
 
 def _audited(
-    manifest: Manifest, chosen: IndexChoice, bank: Bank, options: IndexOptions
+    manifest: Manifest, chosen: IndexChoice, bank: ReadableBank, options: IndexOptions
 ) -> tuple[IndexRecord, NDArray[np.uint8]]:
     """What was measured of the index, and the flags of each exemplar: uint8 [M]."""
     index, agreement = chosen.index, chosen.agreement

@@ -206,12 +206,17 @@ class Bundle:
         canary.refuse_misfit(self.manifest.input.shape, self.directory / CANARY)
         return canary
 
-    def classifier(self) -> Classifier:
-        """A new classifier over this bundle's parts, which it shares. On a bank of 50,000 making one takes seconds."""
+    def classifier(self, index: Retriever | None = None) -> Classifier:
+        """A new classifier over this bundle's parts, which it shares. On a bank of 50,000 making one takes seconds.
+
+        Args:
+            index: the exemplars, where they are open already; else the bundle's own, which is read.
+
+        """
         manifest = self.manifest
         return Classifier(
             self.encoder,
-            self.index,
+            self.index if index is None else index,
             classes=len(manifest.class_names),
             vote=manifest.vote,
             calibration=manifest.calibration,

@@ -18,8 +18,9 @@ from holdfast.index_build.adapting.plan import IndexPlan, fitting_k
 from holdfast.index_build.finish import IndexRows
 from holdfast.index_build.options import IndexBuildError
 from holdfast.index_build.streaming.gather import EmbeddedSet
-from holdfast.model.answers import Floats, Ints
+from holdfast.model.answers import Ints
 from holdfast.model.preprocess import InputContract
+from holdfast.model.retrieval.embeddings import Embeddings
 from holdfast.model.vote import MOST_NEIGHBOURS
 
 
@@ -158,11 +159,11 @@ class Adaptation:
             return self.bundle.calibration_set
         return CalibrationSet(np.zeros((0, self.bundle.encoder.dim), np.float32), np.zeros(0, np.int64), ())
 
-    def rows(self, embeddings: Floats, train: EmbeddedSet | None) -> IndexRows:
+    def rows(self, embeddings: Embeddings, train: EmbeddedSet | None) -> IndexRows:
         """The exemplars of the new index: those that are kept, then those of the set.
 
         Args:
-            embeddings: float32 [M, D], theirs, in this order.
+            embeddings: float32 [M, D], theirs, in this order; they may lie in a file.
             train: the set, embedded.
 
         """

@@ -15,17 +15,12 @@ from holdfast.index_build.build import ROWS_FILE, index_files, job_of, open_for
 from holdfast.index_build.canary import add_canary, keep_canary
 from holdfast.index_build.finish import FinishedIndex, finish, finish_set
 from holdfast.index_build.options import IndexBuildError, IndexOptions
-from holdfast.index_build.streaming.gather import (
-    EmbeddedSet,
-    EmbeddingFile,
-    describe_faults,
-    gather,
-    refuse_unreadable,
-)
+from holdfast.index_build.streaming.embedding_file import BLOCK, EmbeddingFile
+from holdfast.index_build.streaming.gather import EmbeddedSet, describe_faults, gather, refuse_unreadable
 from holdfast.index_build.streaming.parts import PartsFolder, RowRange
 from holdfast.index_build.streaming.run import embed_missing, header_of, pieces_in
 from holdfast.model.preprocess import MAX_PIXELS, InputContract
-from holdfast.model.retrieval.base import bank_of
+from holdfast.model.retrieval.base import Reconstructing, Retriever, bank_of
 from holdfast.model.retrieval.table import discarded_on_failure
 
 REPORT = "report/"
@@ -156,7 +151,7 @@ def publish(beside: BundleBeside, adaptation: Adaptation, parts: Parts, k: int, 
     bundle = adaptation.bundle
     file = EmbeddingFile(beside.work / ROWS_FILE, bundle.encoder.dim)
     if adaptation.keeps:
-        file.append(bank_of(bundle.index).embeddings)
+        _append_kept(file, bundle)
     embedded = gather(parts, file) if parts else None
     if embedded is not None and embedded.faults and not options.quiet:
         Console(stderr=True).print(f"left out: {describe_faults(embedded.faults)}")
@@ -164,10 +159,20 @@ def publish(beside: BundleBeside, adaptation: Adaptation, parts: Parts, k: int, 
     record = finished.record.model_copy(update=adaptation.recorded(embedded))
     with discarded_on_failure(finished.index):
         directory = _write(beside, bundle, finished, record)
-        _give_canary(directory, adaptation, options.canary)
+        _give_canary(directory, adaptation, options.canary, finished.index)
         refuse_taken(beside.out)
     beside.publish()
     return read_manifest(beside.out)
+
+
+def _append_kept(file: EmbeddingFile, bundle: Bundle) -> None:
+    """The embeddings of the exemplars that are there, without a second copy of them in memory where the index can do that."""
+    ids = bundle.exemplars.ids
+    if not isinstance(bundle.index, Reconstructing):
+        file.append(bank_of(bundle.index).embeddings)
+        return
+    for start in range(0, len(ids), BLOCK):
+        file.append(bundle.index.reconstruct(ids[start : start + BLOCK]))
 
 
 def _write(beside: BundleBeside, bundle: Bundle, finished: FinishedIndex, record: IndexRecord) -> Path:
@@ -181,20 +186,20 @@ def _write(beside: BundleBeside, bundle: Bundle, finished: FinishedIndex, record
     return writer.directory
 
 
-def _give_canary(directory: Path, adaptation: Adaptation, count: int) -> None:
+def _give_canary(directory: Path, adaptation: Adaptation, count: int, index: Retriever) -> None:
     """Of the test part of the set that comes in; of the exemplars that are there, the canary that was there."""
     if not count:
         return
     if adaptation.test is not None:
-        add_canary(directory, adaptation.test, count)
+        add_canary(directory, adaptation.test, count, index=index)
     elif (before := adaptation.bundle.canary_set) is not None:
-        keep_canary(directory, before, adaptation.old_labels[before.labels])
+        keep_canary(directory, before, adaptation.old_labels[before.labels], index=index)
 
 
 def _finished(
     adaptation: Adaptation, file: EmbeddingFile, embedded: EmbeddedSet | None, k: int, options: IndexOptions
 ) -> FinishedIndex:
-    rows = adaptation.rows(file.mapped(), embedded)
+    rows = adaptation.rows(file, embedded)
     held_out = adaptation.held_out(None if embedded is None else embedded.held_out)
     manifest = adaptation.manifest(k)
     if adaptation.new is None or embedded is None or not (options.hardening or options.choose_vote):

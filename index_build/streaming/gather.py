@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,34 +9,12 @@ from numpy.typing import NDArray
 from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.sources import Sources
 from holdfast.data.digest import PartDigest, set_sha256
+from holdfast.index_build.streaming.embedding_file import EmbeddingFile
 from holdfast.index_build.streaming.parts import SPLITS, PartsError, PartsFolder, RowRange
 
-Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 NAMED_AT_MOST = 10
-BLOCK = 65536  # rows copied at once
-
-
-class EmbeddingFile:
-    """Embeddings in a file, float32 [M, D], so that memory need not hold them."""
-
-    def __init__(self, path: Path, dim: int) -> None:
-        self._path, self._dim = path, dim
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-
-    def append(self, embeddings: NDArray[np.floating]) -> None:
-        """Write more rows [n, D] at the end."""
-        with self._path.open("ab") as file:
-            for start in range(0, len(embeddings), BLOCK):
-                np.ascontiguousarray(embeddings[start : start + BLOCK], dtype=np.float32).tofile(file)
-
-    def mapped(self) -> Floats:
-        """All rows; what is changed in them is changed in the file."""
-        if self._path.stat().st_size == 0:
-            return np.zeros((0, self._dim), dtype=np.float32)
-        return np.memmap(self._path, dtype=np.float32, mode="r+").reshape(-1, self._dim)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ import numpy as np
 from holdfast.errors import ContractMismatchError, RetrieverUnavailableError
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.retrieval.base import Bank, padded, refuse_misfit
+from holdfast.model.retrieval.embeddings import ReadableBank
 from holdfast.model.retrieval.milvus_address import CollectionRecord, parse_target
 from holdfast.model.retrieval.milvus_collection import MOST_NEIGHBOURS, MilvusCollection, connect, search_parameters, translated
 from holdfast.model.retrieval.shared import SharedState
@@ -58,7 +59,7 @@ class MilvusIndex:
         self._away_since, self._outage = 0.0, ""
 
     @classmethod
-    def build(cls, bank: Bank, *, address: str, advance: Callable[[int], None] = lambda _: None) -> Self:
+    def build(cls, bank: ReadableBank, *, address: str, advance: Callable[[int], None] = lambda _: None) -> Self:
         """Make a collection of a bank.
 
         Args:

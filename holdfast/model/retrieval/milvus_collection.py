@@ -16,7 +16,7 @@ from pymilvus.exceptions import ConnectError, MilvusException, MilvusUnavailable
 
 from holdfast.errors import BundleError, ContractMismatchError, RetrieverUnavailableError
 from holdfast.model.answers import Floats, Ints
-from holdfast.model.retrieval.base import Bank
+from holdfast.model.retrieval.embeddings import Embeddings, ReadableBank
 from holdfast.model.retrieval.milvus_address import (
     TOKEN_VARIABLE,
     CollectionRecord,
@@ -67,7 +67,7 @@ class MilvusCollection:
         self.client, self.record = client, record
 
     @classmethod
-    def create(cls, target: MilvusTarget, bank: Bank, advance: Callable[[int], None] = lambda _: None) -> Self:
+    def create(cls, target: MilvusTarget, bank: ReadableBank, advance: Callable[[int], None] = lambda _: None) -> Self:
         """Make a new collection of a bank, index and load it. What was begun is dropped where it fails.
 
         Args:
@@ -150,7 +150,7 @@ class MilvusCollection:
             )
         return int(found[0]["count(*)"])
 
-    def upsert(self, embeddings: Floats, ids: Ints, labels: Ints, advance: Callable[[int], None] = lambda _: None) -> None:
+    def upsert(self, embeddings: Embeddings, ids: Ints, labels: Ints, advance: Callable[[int], None] = lambda _: None) -> None:
         """Write rows; a row with an id that is there takes its place. Repeating it changes nothing.
 
         Args:
