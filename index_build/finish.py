@@ -43,6 +43,7 @@ class IndexRows:
         labels: int64 [M].
         sources: M names.
         flags: uint8 [M], what is known of them: `Flag.ATTACKED`, for instance.
+        next_id: an id that neither these nor any exemplar of before has or had, nor any larger one.
 
     """
 
@@ -51,6 +52,7 @@ class IndexRows:
     labels: Ints
     sources: Sources
     flags: NDArray[np.uint8]
+    next_id: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +148,7 @@ def finish(
     index = chosen.index
     with discarded_on_failure(index):
         record, flags = _audited(manifest, chosen, bank, options)
+        record = record.model_copy(update={"next_id": rows.next_id})
         calibration = calibrated(index, manifest, held_out, options.coverage)
     known = rows.flags & ~np.uint8(Flag.DISAGREES)
     exemplars = Exemplars(rows.ids, rows.labels, rows.sources, flags | known)

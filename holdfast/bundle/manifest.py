@@ -94,7 +94,8 @@ class IndexRecord(Record):
 
     `kind` is one of holdfast.model.retrieval.table.RETRIEVERS, and `parameters` are what an index of that kind is opened with.
     `data` is what the exemplars are of; without it, the set of the training record. `renamed` gives the bundle's name of each
-    class that the set calls otherwise; several may have become one.
+    class that the set calls otherwise; several may have become one. `next_id` is the id of the next exemplar that is added: one
+    more than the largest that there ever was, of exemplars that are gone as well. Bundles of before do not say it.
     """
 
     kind: str = Field(default=FLAT, min_length=1)
@@ -107,6 +108,7 @@ class IndexRecord(Record):
     reason: str | None = None
     data: IndexedSet | None = None
     renamed: dict[str, str] = Field(default_factory=dict)
+    next_id: int | None = Field(default=None, ge=0)
 
 
 class Accuracy(Record):

@@ -184,6 +184,12 @@ class Bundle:
         self._require(EXEMPLARS, f"run holdfast index {self.directory}")
         return Exemplars.load(self.directory / EXEMPLARS)
 
+    @property
+    def next_id(self) -> int:
+        """The id of the next exemplar that is added: no exemplar ever had it, as far as the bundle says."""
+        recorded = self.manifest.index.next_id if self.manifest.index else None
+        return max(recorded or 0, int(self.exemplars.ids.max(initial=-1)) + 1)
+
     @cached_property
     def calibration_set(self) -> CalibrationSet:
         """The held-out images that credibility rests on, embedded; read when first asked for.

@@ -168,18 +168,19 @@ class Adaptation:
 
         """
         ids, labels = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        sources, flags = [Sources.of(())], [np.zeros(0, np.uint8)]
+        sources, flags, next_id = [Sources.of(())], [np.zeros(0, np.uint8)], 0
         if self.keeps:
             table = self.bundle.exemplars
             ids, labels, sources, flags = [table.ids], [self.old_labels[table.labels]], [table.sources], [table.flags]
+            next_id = self.bundle.next_id
         if train is not None:
-            start = int(ids[0].max()) + 1 if len(ids[0]) else 0
-            ids.append(np.arange(start, start + len(train.labels)))
+            ids.append(np.arange(next_id, next_id + len(train.labels)))
+            next_id += len(train.labels)
             labels.append(self.new_labels[train.labels])
             sources.append(train.sources)
             flags.append(np.zeros(len(train.labels), np.uint8))
         known = np.concatenate(flags) & ~np.uint8(Flag.DISAGREES)
-        return IndexRows(embeddings, np.concatenate(ids), np.concatenate(labels), Sources.joined(sources), known)
+        return IndexRows(embeddings, np.concatenate(ids), np.concatenate(labels), Sources.joined(sources), known, next_id)
 
     def held_out(self, new: CalibrationSet | None) -> CalibrationSet:
         """What credibility is calibrated on: images of the set that comes in first, then those of before."""

@@ -46,6 +46,7 @@ class FoldedBase:
         class_names: by label id.
         sequence: of the latest change in it.
         half: whether the index below keeps its embeddings as float16.
+        next_id: of the next exemplar: those that were deleted had smaller ones.
 
     """
 
@@ -55,6 +56,7 @@ class FoldedBase:
     class_names: tuple[str, ...]
     sequence: int
     half: bool
+    next_id: int
 
     @property
     def counts(self) -> Ints:
@@ -62,7 +64,9 @@ class FoldedBase:
         return np.bincount(self.bank.labels, minlength=len(self.class_names))
 
     @classmethod
-    def of(cls, source: Path, served: ServedExemplars, base: BaseRows, rows: Mapping[int, StoredRow]) -> "FoldedBase":
+    def of(
+        cls, source: Path, served: ServedExemplars, base: BaseRows, rows: Mapping[int, StoredRow], next_id: int
+    ) -> "FoldedBase":
         """All exemplars that are served. Raises BundleError where the base cannot hand out its own."""
         bank = bank_of(served.index)
         order = np.argsort(bank.ids)
@@ -79,7 +83,7 @@ class FoldedBase:
         table = Exemplars(bank.ids, bank.labels, sources, flags)  # type: ignore[arg-type]  # any sequence of names
         below = served.index.base
         half = isinstance(below, Rounding) and below.half
-        return cls(source, bank, table, served.class_names, served.sequence, half)
+        return cls(source, bank, table, served.class_names, served.sequence, half, next_id)
 
 
 def clear_leftovers(directory: Path, base: str) -> None:
@@ -171,6 +175,7 @@ def _changed(manifest: Manifest, folded: FoldedBase, index: StoredRetriever, hel
         disagreement_ratio=_disagreement(index, folded.bank, manifest.vote.k),
         command=f"holdfast serve --store, after change {folded.sequence}",
         parameters=dict(index.parameters),
+        next_id=folded.next_id,
     )
     calibration = calibrated(index, manifest.vote, held_out, len(folded.class_names), manifest.calibration)
     changes = {
