@@ -120,7 +120,15 @@ def complete_bundle(
     embedded = gather([(folder, pieces)], file)
     count = len(embedded.labels)
     next_id = max(count, before.next_id or 0) if (before := bundle.manifest.index) else count
-    rows = IndexRows(file, np.arange(count), embedded.labels, embedded.sources, np.zeros(count, dtype=np.uint8), next_id)
+    rows = IndexRows(
+        file,
+        np.arange(count),
+        embedded.labels,
+        embedded.sources,
+        flags=np.zeros(count, dtype=np.uint8),
+        digests=embedded.digests,
+        next_id=next_id,
+    )
     finished = finish_set(bundle, bundle.manifest, streamed, rows, embedded.held_out, options=options)
     with discarded_on_failure(finished.index):
         record = _commit(directory, finished)

@@ -43,6 +43,7 @@ class IndexRows:
         labels: int64 [M].
         sources: M names.
         flags: uint8 [M], what is known of them: `Flag.ATTACKED`, for instance.
+        digests: uint8 [M, DIGEST_BYTES], see `Exemplars`.
         next_id: an id that neither these nor any exemplar of before has or had, nor any larger one.
 
     """
@@ -52,6 +53,7 @@ class IndexRows:
     labels: Ints
     sources: Sources
     flags: NDArray[np.uint8]
+    digests: NDArray[np.uint8]
     next_id: int
 
 
@@ -110,6 +112,8 @@ def finish_set(
     if not options.choose_vote:
         return finish(manifest, rows, held_out, options)
     images = read_all(splits.calibration, np.arange(min(ATTACKED, len(splits.calibration))))
+    if not len(images):
+        raise IndexBuildError("a vote is chosen on images that are held out, and the set has none that are new")
     known = HeldOut(held_out.embeddings, held_out.labels, ())
 
     def chosen(index: StoredRetriever, bank: ReadableBank, manifest: Manifest) -> Manifest:
@@ -151,7 +155,7 @@ def finish(
         record = record.model_copy(update={"next_id": rows.next_id})
         calibration = calibrated(index, manifest, held_out, options.coverage)
     known = rows.flags & ~np.uint8(Flag.DISAGREES)
-    exemplars = Exemplars(rows.ids, rows.labels, rows.sources, flags | known)
+    exemplars = Exemplars(rows.ids, rows.labels, rows.sources, flags | known, rows.digests)
     # What was measured with another index says nothing about this one.
     changes = {"index": record, "calibration": calibration, "uncalibrated": None, "accuracy": None}
     files: dict[str, Callable[[Path], object]] = {**writers_of(index), EXEMPLARS: exemplars.save}

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from holdfast.bundle.beside import BundleBeside, adopt_files, bundle_beside, refuse_taken
 from holdfast.bundle.manifest import IndexedSet, IndexRecord, Manifest
 from holdfast.bundle.reader import CALIBRATION, EXEMPLARS, Bundle, read_manifest
@@ -134,17 +136,16 @@ def adapt_index(
             if not chosen.skip_unreadable:
                 refuse_unreadable(folder, pieces)
             parts = [(folder, pieces)]
-        return publish(beside, adaptation, parts, plan.vote.k, options)
+        return publish(beside, adaptation, parts, options)
 
 
-def publish(beside: BundleBeside, adaptation: Adaptation, parts: Parts, k: int, options: IndexOptions) -> Manifest:
+def publish(beside: BundleBeside, adaptation: Adaptation, parts: Parts, options: IndexOptions) -> Manifest:
     """From embedded parts to the new bundle.
 
     Args:
         beside: the new bundle's place.
         adaptation: what becomes of the index.
         parts: all parts of the set that comes in; none where there is none.
-        k: neighbours that vote.
         options: of the index.
 
     """
@@ -152,10 +153,10 @@ def publish(beside: BundleBeside, adaptation: Adaptation, parts: Parts, k: int, 
     file = EmbeddingFile(beside.work / ROWS_FILE, bundle.encoder.dim)
     if adaptation.keeps:
         _append_kept(file, bundle)
-    embedded = gather(parts, file) if parts else None
-    if embedded is not None and embedded.faults and not options.quiet:
-        Console(stderr=True).print(f"left out: {describe_faults(embedded.faults)}")
-    finished = _finished(adaptation, file, embedded, k, options)
+    embedded = gather(parts, file, adaptation.known(file)) if parts else None
+    if embedded is not None and not options.quiet:
+        _say_what_is_left_out(embedded)
+    finished = _finished(adaptation, file, embedded, options)
     record = finished.record.model_copy(update=adaptation.recorded(embedded))
     with discarded_on_failure(finished.index):
         directory = _write(beside, bundle, finished, record)
@@ -163,6 +164,15 @@ def publish(beside: BundleBeside, adaptation: Adaptation, parts: Parts, k: int, 
         refuse_taken(beside.out)
     beside.publish()
     return read_manifest(beside.out)
+
+
+def _say_what_is_left_out(embedded: EmbeddedSet) -> None:
+    if embedded.faults:
+        Console(stderr=True).print(f"left out: {describe_faults(embedded.faults)}")
+    if count := len(embedded.already_there.train):
+        otherwise = embedded.already_there.labelled_otherwise
+        more = f", of which {otherwise:,} under another label, which they keep" if otherwise else ""
+        Console(stderr=True).print(f"left out, as they are exemplars already: {count:,} images{more}")
 
 
 def _append_kept(file: EmbeddingFile, bundle: Bundle) -> None:
@@ -197,15 +207,15 @@ def _give_canary(directory: Path, adaptation: Adaptation, count: int, index: Ret
 
 
 def _finished(
-    adaptation: Adaptation, file: EmbeddingFile, embedded: EmbeddedSet | None, k: int, options: IndexOptions
+    adaptation: Adaptation, file: EmbeddingFile, embedded: EmbeddedSet | None, options: IndexOptions
 ) -> FinishedIndex:
     rows = adaptation.rows(file, embedded)
     held_out = adaptation.held_out(None if embedded is None else embedded.held_out)
-    manifest = adaptation.manifest(k)
+    manifest = adaptation.manifest(adaptation.k_for(np.bincount(rows.labels, minlength=len(adaptation.class_names))))
     if adaptation.new is None or embedded is None or not (options.hardening or options.choose_vote):
         return finish(manifest, rows, held_out, options)
-    first = len(rows.labels) - len(embedded.labels)
-    return finish_set(adaptation.bundle, manifest, adaptation.new.splits, rows, held_out, options=options, first=first)
+    first, splits = len(rows.labels) - len(embedded.labels), adaptation.splits_added(embedded)
+    return finish_set(adaptation.bundle, manifest, splits, rows, held_out, options=options, first=first)
 
 
 def open_bundle(directory: Path, options: IndexOptions, *, keeps: bool) -> Bundle:

@@ -99,7 +99,7 @@ def merge_shards(
         plan = adaptation.plan(options.prior_correction)
         if not options.quiet:
             Console(stderr=True).print(plan.table(f"{out}: what it will be of"))
-        return publish(beside, adaptation, parts, plan.vote.k, options)
+        return publish(beside, adaptation, parts, options)
 
 
 def _refuse_other(folder: PartsFolder, first: PartsFolder) -> None:

@@ -4,7 +4,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -75,6 +75,16 @@ class EmbeddedPart:
     sources: Sources
     digests: Digests
     faults: tuple[str, ...] = ()
+
+    def take(self, rows: Ints) -> Self:
+        """The part of these of its images alone, int64 [n] in 0..m - 1."""
+        return replace(
+            self,
+            embeddings=self.embeddings[rows],
+            labels=self.labels[rows],
+            sources=self.sources.take(rows),
+            digests=self.digests[rows],
+        )
 
     def save(self, path: Path) -> None:
         """Write it as .npz, whose members carry checksums."""

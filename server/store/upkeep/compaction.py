@@ -11,7 +11,7 @@ import numpy as np
 
 from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.canary_set import CanarySet
-from holdfast.bundle.exemplars import Exemplars
+from holdfast.bundle.exemplars import DIGEST_BYTES, Exemplars
 from holdfast.bundle.manifest import IndexRecord, Manifest
 from holdfast.bundle.reader import CANARY, EXEMPLARS, read_manifest
 from holdfast.bundle.writer import BundleWriter
@@ -73,14 +73,16 @@ class FoldedBase:
         bank = Bank(bank.embeddings[order], bank.ids[order], bank.labels[order])
         flags = np.zeros(len(bank.ids), dtype=np.uint8)
         sources: list[str] = []
+        digests, known_digests = np.zeros((len(bank.ids), DIGEST_BYTES), dtype=np.uint8), base.table.known_digests()
         for place, exemplar_id in enumerate(bank.ids.tolist()):
             known, row = rows.get(exemplar_id), base.row_of(exemplar_id)
             if row is None:
                 sources.append("" if known is None else known.source)
             else:
                 sources.append(base.table.sources[row])
+                digests[place] = known_digests[row]
                 flags[place] = base.table.flags[row] if known is None else 0  # a changed one was not audited
-        table = Exemplars(bank.ids, bank.labels, sources, flags)  # type: ignore[arg-type]  # any sequence of names
+        table = Exemplars(bank.ids, bank.labels, sources, flags, digests)  # type: ignore[arg-type]  # any sequence of names
         below = served.index.base
         half = isinstance(below, Rounding) and below.half
         return cls(source, bank, table, served.class_names, served.sequence, half, next_id)
