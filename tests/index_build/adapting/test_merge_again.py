@@ -155,7 +155,8 @@ def test_an_exemplar_is_known_by_its_digest_or_else_by_embedding_and_label(data)
     theirs = np.array(data.draw(st.lists(st.integers(0, 1), min_size=len(asked), max_size=len(asked))), dtype=np.int64)
     new = np.zeros((len(asked), 32), np.uint8)
     new[:, 0], new[:, 31] = asked + 1, 1
-    part = parts.EmbeddedPart(0, np.eye(6, dtype=np.float32)[asked], theirs, Sources.of("y" * len(asked)), new)
+    rows, stamps = np.arange(len(asked)), np.zeros((0, 3), np.int64)
+    part = parts.EmbeddedPart(0, np.eye(6, dtype=np.float32)[asked], theirs, Sources.of("y" * len(asked)), new, rows, stamps)
     by_digest = {pixel for pixel, has in zip(pixels, known, strict=True) if has}
     alike = {(p, label) for p, label, has in zip(pixels, labels.tolist(), known, strict=True) if not has}
     expected = [a in by_digest or (a, 1 - label) in alike for a, label in zip(asked.tolist(), theirs.tolist(), strict=True)]
