@@ -9,7 +9,8 @@ from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.manifest import Manifest
 from holdfast.index_build.finish import FinishedIndex
 from holdfast.model.prototypes import ClassPrototypes
-from holdfast.model.retrieval.base import Bank, Retriever, nearest
+from holdfast.model.retrieval.base import Retriever, nearest
+from holdfast.model.retrieval.embeddings import ReadableBank
 from holdfast.model.surrogate import SoftKNN
 from holdfast.model.vote import vote
 
@@ -28,7 +29,7 @@ class FittedTemperature(NamedTuple):
 
 
 def fitted_temperature(
-    index: Retriever, bank: Bank, manifest: Manifest, held_out: CalibrationSet, *, seed: int = 0
+    index: Retriever, bank: ReadableBank, manifest: Manifest, held_out: CalibrationSet, *, seed: int = 0
 ) -> FittedTemperature | None:
     """Choose the soft kNN's temperature by its agreement with the vote on held-out images.
 
@@ -64,7 +65,7 @@ def fitted_temperature(
     return max((FittedTemperature(tau, agreement(tau)) for tau in candidates), key=lambda fitted: fitted.agreement)
 
 
-def with_fitted_temperature(finished: FinishedIndex, bank: Bank, held_out: CalibrationSet) -> FinishedIndex:
+def with_fitted_temperature(finished: FinishedIndex, bank: ReadableBank, held_out: CalibrationSet) -> FinishedIndex:
     """The same with the temperature that `fitted_temperature` finds; as it is where that finds none."""
     fitted = fitted_temperature(finished.index, bank, finished.manifest, held_out)
     if fitted is None:

@@ -147,6 +147,28 @@ def test_a_set_is_merged_with_what_is_there(old, photos, digits, tmp_path):
     assert answered(new, test.images, [bundle.class_names[label] for label in test.labels]) > 0.9
 
 
+def test_ids_of_exemplars_that_are_gone_are_not_given_again(old, photos, tmp_path):
+    manifest = read_manifest(old)
+    assert manifest.index.next_id == 1297
+    BundleWriter.open(old).commit(manifest.model_copy(update={"index": manifest.index.model_copy(update={"next_id": 2000})}))
+    assert run(old, "--k", 3, "--out", tmp_path / "kept") == 0
+    assert read_manifest(tmp_path / "kept").index.next_id == 2000
+    assert run(tmp_path / "kept", "--data", photos, "--merge", "--out", tmp_path / "both") == 0
+    both = Bundle.open(tmp_path / "both")
+    new = len(both.exemplars) - 1297
+    assert both.exemplars.ids[1297:].tolist() == list(range(2000, 2000 + new))
+    assert both.next_id == both.manifest.index.next_id == 2000 + new
+
+
+def test_a_bundle_that_does_not_say_the_next_id_goes_on_after_its_largest(old, photos, tmp_path):
+    manifest = read_manifest(old)
+    BundleWriter.open(old).commit(manifest.model_copy(update={"index": manifest.index.model_copy(update={"next_id": None})}))
+    assert run(old, "--data", photos, "--merge", "--out", tmp_path / "both") == 0
+    both = Bundle.open(tmp_path / "both")
+    assert both.exemplars.ids.tolist() == list(range(len(both.exemplars)))
+    assert both.next_id == len(both.exemplars)
+
+
 def test_more_images_of_known_classes_join_them(old, photos, tmp_path):
     assert run(old, "--data", photos, "--out", tmp_path / "first") == 0
     more = write_folder(tmp_path / "more", {"red": COLOURS["red"], **MORE}, seed=50)
