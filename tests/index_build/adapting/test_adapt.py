@@ -1,6 +1,7 @@
 """New bundles beside old ones: other sets, other classes, the exemplars that are there."""
 
 import csv
+import shutil
 import threading
 from typing import ClassVar
 
@@ -23,6 +24,7 @@ from holdfast.model.retrieval.table import RETRIEVERS, RetrieverKind
 from holdfast.model.vote import VoteParameters
 from tests import bundles, kinds
 from tests.bundles import COLOURS, Linear, coloured
+from tests.shared import made_once
 
 SIDE, DIM = 8, 8
 MORE = {"cyan": (60, 200, 200), "magenta": (200, 60, 200)}
@@ -46,17 +48,21 @@ def digits():
 
 
 @pytest.fixture
-def old(tmp_path, digits):
-    """A complete bundle of the digits."""
+def old(tmp_path, tmp_path_factory, digits):
+    """A complete bundle of the digits, a copy for each test."""
+    made = made_once(tmp_path_factory, "digits-indexed", lambda directory: write_indexed(directory, digits))
+    return shutil.copytree(made, tmp_path / "old")
+
+
+def write_indexed(directory, digits):
     record = DataRecord(name="digits", sha256=digits.sha256, calibration=100, seed=0)
     changes = {"data": record, "vote": VoteParameters(k=5)}
-    directory = bundles.write_bundle(tmp_path / "old", Linear.random(SIDE, 16, grey=80 / 255), digits.class_names, **changes)
+    bundles.write_bundle(directory, Linear.random(SIDE, 16, grey=80 / 255), digits.class_names, **changes)
     build_index(directory, digits, quiet=True)
     accuracy = Accuracy(clean=0.9, robust=0.5, norm="linf", epsilon=0.1, attack="none", images=10)
     writer = BundleWriter.open(directory)
     writer.add("report/index.html", lambda path: path.write_text("measured"))
     writer.commit(read_manifest(directory).model_copy(update={"accuracy": accuracy}))
-    return directory
 
 
 @pytest.fixture
