@@ -13,10 +13,15 @@ from holdfast.model.credibility import COVERAGE, Calibration, calibrate_retrieve
 from holdfast.model.retrieval.base import Retriever
 
 
-def calibrated(index: Retriever, manifest: Manifest, held_out: CalibrationSet, coverage: float) -> Calibration | None:
-    """Credibility of this index and the manifest's vote; None where no image is held out."""
+def calibrated(index: Retriever, manifest: Manifest, held_out: CalibrationSet, coverage: float | None) -> Calibration | None:
+    """Credibility of this index and the manifest's vote; None where no image is held out.
+
+    Without a `coverage` it is what was asked of the bundle before, else COVERAGE.
+    """
     if len(held_out) == 0:
         return None
+    if coverage is None:
+        coverage = manifest.calibration.wanted if manifest.calibration else COVERAGE
     classes = len(manifest.class_names)
     return calibrate_retriever(index, manifest.vote, held_out.embeddings, held_out.labels, classes=classes, coverage=coverage)
 
@@ -27,7 +32,7 @@ def recalibrate(
     data_dir: Path | None = None,
     threads: int = 1,
     batch_size: int = 256,
-    coverage: float = COVERAGE,
+    coverage: float | None = None,
 ) -> Manifest:
     """Calibrate a complete bundle again, by its own index and vote; nothing else of it changes.
 
@@ -39,7 +44,7 @@ def recalibrate(
         data_dir: where the set lies, if not where the trainer found it.
         threads: of ONNX Runtime.
         batch_size: images embedded at once.
-        coverage: the least share of calibration images to be answered, in (0, 1].
+        coverage: the least share of calibration images to be answered, in (0, 1]; by default what was asked before.
 
     Returns:
         The manifest as written.
@@ -49,7 +54,7 @@ def recalibrate(
         DataError: the set cannot be read.
 
     """
-    if not 0 < coverage <= 1 or batch_size < 1:
+    if (coverage is not None and not 0 < coverage <= 1) or batch_size < 1:
         raise BundleError(f"coverage must be in (0, 1] and batch size at least 1, not {coverage} and {batch_size}")
     bundle = Bundle.open(directory, threads=threads)
     writer = BundleWriter.open(directory)

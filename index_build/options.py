@@ -8,7 +8,6 @@ from holdfast.errors import BundleError
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.streaming.launch import InProcess, Launcher, Processes
 from holdfast.index_build.streaming.ray_launcher import RayActors
-from holdfast.model.credibility import COVERAGE
 from holdfast.model.device_choice import DeviceChoice
 from holdfast.model.retrieval.approximate.choice import check_kind
 
@@ -26,7 +25,8 @@ class IndexOptions:
         threads: of ONNX Runtime, in all processes together.
         device: where images are embedded and gradients taken; "auto" takes the GPU if it can, and says what it took. The index,
             which is verified, stays on the CPU.
-        coverage: the least share of calibration images that the served vote answers, in (0, 1].
+        coverage: the least share of calibration images that the served vote answers, in (0, 1]; by default what was
+            asked of the bundle before, else COVERAGE.
         kind: of the index; one of holdfast.model.retrieval.table.RETRIEVERS, or AUTO.
         half: round embeddings to float16: half the file, and similarities that move by less than 5e-4.
         hardening: put attacked images in the place of some exemplars; see `index_build.harden`. It needs gradient.onnx.
@@ -46,7 +46,7 @@ class IndexOptions:
     batch_size: int = 256
     threads: int = 1
     device: DeviceChoice = "cpu"
-    coverage: float = COVERAGE
+    coverage: float | None = None
     kind: str = FLAT
     half: bool = False
     hardening: Hardening | None = None
@@ -60,7 +60,7 @@ class IndexOptions:
 
     def checked(self) -> Self:
         """These options. Raises BundleError where they mean nothing, or the index is of a kind that cannot be built."""
-        if not 0 < self.coverage <= 1 or self.batch_size < 1:
+        if (self.coverage is not None and not 0 < self.coverage <= 1) or self.batch_size < 1:
             raise IndexBuildError(
                 f"coverage must be in (0, 1] and batch size at least 1, not {self.coverage} and {self.batch_size}"
             )

@@ -206,7 +206,6 @@ class Adaptation:
             "class_names": self.class_names,
             "vote": old.vote.model_copy(update={"k": k}),
             "accuracy": None,
-            "calibration": None,
             "uncalibrated": None,
         }
         return old.model_copy(update=changes)

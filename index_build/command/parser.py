@@ -212,9 +212,9 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--coverage",
         type=number_in(0, 1, above=True),
-        default=COVERAGE,
         metavar="SHARE",
-        help="the least share of calibration images to be answered; the others make the server abstain (default: %(default)s)",
+        help="the least share of calibration images to be answered; the others make the server abstain (default: what was asked"
+        f" of the bundle before, else {COVERAGE})",
     )
     parser.add_argument(
         "--index",

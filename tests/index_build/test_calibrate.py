@@ -59,6 +59,14 @@ def test_a_share_of_ones_own(bundle):
     assert Bundle.open(bundle).manifest.calibration.coverage == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.parametrize("again", [("--recalibrate",), ("--k", "3", "--out"), ("--data", "digits", "--out"), ()])
+def test_the_share_of_before_stays_where_nobody_says_another(bundle, again, tmp_path):
+    recalibrate(bundle, coverage=0.5)
+    out = tmp_path / "new" if "--out" in again else bundle
+    assert main([str(bundle), *again, *([str(out)] if "--out" in again else [])]) == 0
+    assert read_manifest(out).calibration.wanted == 0.5
+
+
 def test_a_bundle_of_an_older_schema_embeds_its_set_again(bundle, caplog):
     """What the migration leaves out is made again, to the last digit of what a new build writes."""
     whole, before = read_manifest(bundle), files(bundle)
