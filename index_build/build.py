@@ -16,12 +16,12 @@ from holdfast.index_build.canary import add_canary
 from holdfast.index_build.finish import FinishedIndex, IndexRows, finish_set, refuse_unvotable
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.options import IndexBuildError, IndexOptions
+from holdfast.index_build.plan import IndexPlan
 from holdfast.index_build.streaming.embedding import EmbeddingJob
 from holdfast.index_build.streaming.embedding_file import EmbeddingFile
-from holdfast.index_build.streaming.gather import gather
+from holdfast.index_build.streaming.gather import EmbeddedSet, gather
 from holdfast.index_build.streaming.parts import PartsFolder
 from holdfast.index_build.streaming.run import embed_missing, header_of, pieces_in
-from holdfast.model.credibility import COVERAGE
 from holdfast.model.device_choice import DeviceChoice
 from holdfast.model.retrieval.table import RETRIEVERS, discarded_on_failure
 
@@ -37,7 +37,7 @@ def build_index(
     batch_size: int = 256,
     threads: int = 1,
     device: DeviceChoice = "cpu",
-    coverage: float = COVERAGE,
+    coverage: float | None = None,
     kind: str = FLAT,
     half: bool = False,
     hardening: Hardening | None = None,
@@ -107,6 +107,9 @@ def complete_bundle(
     _check(bundle.manifest, splits)
     if options.choose_vote and len(splits.calibration) == 0:
         raise IndexBuildError("a vote is chosen on the calibration part, and this set has none: train with --calibration N")
+    if not options.quiet:
+        plan = _plan(bundle.manifest, splits, options)
+        Console(stderr=True).print(plan.table(f"{directory}: what its index will be of"))
     contract = bundle.manifest.input
     streamed = StreamedSplits(
         StreamedArrays(splits.train, contract),
@@ -118,24 +121,27 @@ def complete_bundle(
     embed_missing(folder, job_of(bundle, streamed, options), pieces, options.launcher, quiet=options.quiet)
     file = EmbeddingFile(folder.path / ROWS_FILE, bundle.encoder.dim)
     embedded = gather([(folder, pieces)], file)
-    count = len(embedded.labels)
-    next_id = max(count, before.next_id or 0) if (before := bundle.manifest.index) else count
-    rows = IndexRows(
-        file,
-        np.arange(count),
-        embedded.labels,
-        embedded.sources,
-        flags=np.zeros(count, dtype=np.uint8),
-        digests=embedded.digests,
-        next_id=next_id,
-    )
-    finished = finish_set(bundle, bundle.manifest, streamed, rows, embedded.held_out, options=options)
+    finished = finish_set(bundle, bundle.manifest, streamed, _rows(bundle, file, embedded), embedded.held_out, options=options)
     with discarded_on_failure(finished.index):
         record = _commit(directory, finished)
     if options.canary and len(splits.test):
         add_canary(directory, StreamedArrays(splits.test, contract), options.canary, index=finished.index)
     folder.remove()
     return record
+
+
+def _rows(bundle: Bundle, file: EmbeddingFile, embedded: EmbeddedSet) -> IndexRows:
+    """A set's images as exemplars, numbered from 0."""
+    count, before = len(embedded.labels), bundle.manifest.index
+    return IndexRows(
+        file,
+        np.arange(count),
+        embedded.labels,
+        embedded.sources,
+        flags=np.zeros(count, dtype=np.uint8),
+        digests=embedded.digests,
+        next_id=max(count, before.next_id or 0) if before else count,
+    )
 
 
 def open_for(directory: Path, options: IndexOptions) -> Bundle:
@@ -160,6 +166,15 @@ def job_of(bundle: Bundle, splits: StreamedSplits, options: IndexOptions) -> Emb
         half=options.half,
         opened=bundle,
     )
+
+
+def _plan(manifest: Manifest, splits: Splits, options: IndexOptions) -> IndexPlan:
+    """Classes, counts and vote. With `choose_vote` the vote is the one of before."""
+    size = len(manifest.class_names)
+    parts = (splits.train, splits.calibration, splits.test)
+    train, held_out, test = (np.bincount(part.labels, minlength=size) for part in parts)
+    vote = manifest.vote.corrected(train, options.prior_correction)
+    return IndexPlan(manifest.class_names, np.zeros(size, np.int64), train, held_out, test, vote)
 
 
 def _check(manifest: Manifest, splits: Splits) -> None:

@@ -13,10 +13,10 @@ from holdfast.bundle.reader import CALIBRATION, Bundle
 from holdfast.bundle.sources import Sources
 from holdfast.data.streamed import StreamedSplits
 from holdfast.index_build.adapting.classes import ClassChanges
-from holdfast.index_build.adapting.plan import IndexPlan, fitting_k
 from holdfast.index_build.adapting.relabelled import RelabelledSource
 from holdfast.index_build.finish import IndexRows
 from holdfast.index_build.options import IndexBuildError
+from holdfast.index_build.plan import IndexPlan, fitting_k
 from holdfast.index_build.streaming.gather import EmbeddedSet
 from holdfast.index_build.streaming.known import KnownImages
 from holdfast.model.answers import Ints

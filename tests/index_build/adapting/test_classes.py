@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.index_build.adapting.classes import ClassChanges, ClassError, parse_renaming
-from holdfast.index_build.adapting.plan import IndexPlan, fitting_k
+from holdfast.index_build.plan import IndexPlan, fitting_k
 from holdfast.model.vote import VoteParameters
 
 names = st.lists(st.sampled_from("abcdefgh"), unique=True, min_size=1)
