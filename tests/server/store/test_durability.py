@@ -11,6 +11,7 @@ import pytest
 from holdfast.protos.holdfast.admin.v1 import admin_pb2 as pb
 from holdfast.protos.holdfast.admin.v1 import exemplar_pb2 as ex
 from holdfast.server.store.errors import StoreError, StoreFullError
+from holdfast.server.store.journal.database import Database
 from holdfast.server.store.upkeep.compaction import BUNDLES
 from tests.bundles import write_coloured_bundle
 from tests.server.api.admin import Operator
@@ -73,6 +74,13 @@ def test_what_the_disk_does_not_take_is_not_acknowledged(
     process.discard()  # by SIGKILL
     again = served(tiny_bundle, tmp_path, processes)
     assert rows(Operator(again.admin_address, None)) == 66
+
+
+def test_sqlite_is_asked_to_wait_for_each_commit(tmp_path: Path) -> None:
+    database = Database(tmp_path / "journal.sqlite")
+    assert database.read("PRAGMA journal_mode") == [("wal",)]
+    assert database.read("PRAGMA synchronous") == [(2,)]  # FULL
+    database.close()
 
 
 async def test_the_names_of_a_new_journal_reach_the_disk(tmp_path: Path, bundle: Path) -> None:
