@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from holdfast.bundle.exemplars import Flag
 from holdfast.model.answers import Neighbours
-from holdfast.model.retrieval.base import DECIMALS, Bank, Retriever, nearest
+from holdfast.model.retrieval.base import DECIMALS, Retriever, nearest
+from holdfast.model.retrieval.embeddings import Embeddings, ReadableBank
 from holdfast.model.vote import VoteParameters, vote
 
 Floats = NDArray[np.float32]
@@ -39,7 +40,7 @@ class RowNumbers:
         return rows
 
 
-def recall_at_k(index: Retriever, bank: Bank, k: int, *, seed: int = 0, same: float = SAME) -> float:
+def recall_at_k(index: Retriever, bank: ReadableBank, k: int, *, seed: int = 0, same: float = SAME) -> float:
     """Share of the k nearest exemplars that the index finds, by brute force in numpy, over a sample of exemplars.
 
     An exemplar as similar as the true k-th neighbour, within rounding, is as good as that one. A row that names an exemplar
@@ -47,7 +48,7 @@ def recall_at_k(index: Retriever, bank: Bank, k: int, *, seed: int = 0, same: fl
 
     Args:
         index: over `bank`.
-        bank: the exemplars; embeddings may be memory-mapped.
+        bank: the exemplars; embeddings may lie in a file.
         k: neighbours a query, at most M.
         seed: of the sample.
         same: similarities that differ by no more may be the same number.
@@ -55,7 +56,7 @@ def recall_at_k(index: Retriever, bank: Bank, k: int, *, seed: int = 0, same: fl
     """
     embeddings = bank.embeddings
     rows = np.random.default_rng(seed).choice(len(embeddings), min(SAMPLE, len(embeddings)), replace=False)
-    queries = np.asarray(embeddings[rows])
+    queries = embeddings[rows]
     found = RowNumbers(bank.ids).of(nearest(index, queries, k).ids)
     kth = _kth_similarity(queries, embeddings, k)
     right = found >= 0
@@ -65,7 +66,7 @@ def recall_at_k(index: Retriever, bank: Bank, k: int, *, seed: int = 0, same: fl
     return float(np.mean(right & distinct[:, np.newaxis]))
 
 
-def _kth_similarity(queries: Floats, embeddings: Floats, k: int) -> Floats:
+def _kth_similarity(queries: Floats, embeddings: Embeddings, k: int) -> Floats:
     """The similarity of the k-th nearest of `embeddings`, by products of blocks of them. Shape: [n, D], [M, D] -> [n]."""
     best = np.zeros((len(queries), 0), dtype=np.float32)
     for start in range(0, len(embeddings), BRUTE_BLOCK):
@@ -77,7 +78,7 @@ def _kth_similarity(queries: Floats, embeddings: Floats, k: int) -> Floats:
 
 
 def disagreement_flags(
-    index: Retriever, bank: Bank, *, classes: int, k: int, advance: Callable[[int], None]
+    index: Retriever, bank: ReadableBank, *, classes: int, k: int, advance: Callable[[int], None]
 ) -> NDArray[np.uint8]:
     """Flag exemplars whose label is not the plurality of their own k nearest neighbours, themselves left out.
 
@@ -86,7 +87,7 @@ def disagreement_flags(
 
     Args:
         index: over `bank`.
-        bank: the exemplars, at least 2; embeddings may be memory-mapped.
+        bank: the exemplars, at least 2; embeddings may lie in a file.
         classes: number of classes.
         k: neighbours that vote.
         advance: called with the number of exemplars that are done.
@@ -100,7 +101,7 @@ def disagreement_flags(
     voters = min(k, len(embeddings) - 1)
     for start in range(0, len(embeddings), BLOCK):
         rows = np.arange(start, min(start + BLOCK, len(embeddings)))
-        found = nearest(index, np.asarray(embeddings[rows]), voters + 1)
+        found = nearest(index, embeddings[rows], voters + 1)
         found = Neighbours(row_numbers.of(found.ids), found.labels, found.similarities)
         agree = plurality(found, rows, voters, classes)
         flags[rows[agree != labels[rows]]] = Flag.DISAGREES

@@ -6,7 +6,7 @@ import numpy as np
 
 from holdfast.bundle.manifest import IndexRecord, Manifest
 from holdfast.bundle.migrations import FLAT
-from holdfast.bundle.reader import CALIBRATION, CANARY, Bundle
+from holdfast.bundle.reader import CALIBRATION, CANARY, Bundle, read_manifest
 from holdfast.bundle.writer import BundleWriter
 from holdfast.console import Console
 from holdfast.data import Splits, load_recorded
@@ -17,7 +17,8 @@ from holdfast.index_build.finish import FinishedIndex, IndexRows, finish_set, re
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.options import IndexBuildError, IndexOptions
 from holdfast.index_build.streaming.embedding import EmbeddingJob
-from holdfast.index_build.streaming.gather import EmbeddingFile, gather
+from holdfast.index_build.streaming.embedding_file import EmbeddingFile
+from holdfast.index_build.streaming.gather import gather
 from holdfast.index_build.streaming.parts import PartsFolder
 from holdfast.index_build.streaming.run import embed_missing, header_of, pieces_in
 from holdfast.model.credibility import COVERAGE
@@ -118,13 +119,22 @@ def complete_bundle(
     file = EmbeddingFile(folder.path / ROWS_FILE, bundle.encoder.dim)
     embedded = gather([(folder, pieces)], file)
     count = len(embedded.labels)
-    rows = IndexRows(file.mapped(), np.arange(count), embedded.labels, embedded.sources, np.zeros(count, dtype=np.uint8))
+    next_id = max(count, before.next_id or 0) if (before := bundle.manifest.index) else count
+    rows = IndexRows(
+        file,
+        np.arange(count),
+        embedded.labels,
+        embedded.sources,
+        flags=np.zeros(count, dtype=np.uint8),
+        digests=embedded.digests,
+        next_id=next_id,
+    )
     finished = finish_set(bundle, bundle.manifest, streamed, rows, embedded.held_out, options=options)
     with discarded_on_failure(finished.index):
-        record = _commit(directory, bundle.manifest, finished)
-    folder.remove()
+        record = _commit(directory, finished)
     if options.canary and len(splits.test):
-        add_canary(directory, StreamedArrays(splits.test, contract), options.canary)
+        add_canary(directory, StreamedArrays(splits.test, contract), options.canary, index=finished.index)
+    folder.remove()
     return record
 
 
@@ -169,7 +179,7 @@ def _check(manifest: Manifest, splits: Splits) -> None:
     refuse_unvotable(train.labels, manifest.vote.k)
 
 
-def _commit(directory: Path, before: Manifest, finished: FinishedIndex) -> IndexRecord:
+def _commit(directory: Path, finished: FinishedIndex) -> IndexRecord:
     """Write files and manifest; after a failure no file is left that the manifest does not name."""
     writer = BundleWriter.open(directory)
     try:
@@ -179,7 +189,7 @@ def _commit(directory: Path, before: Manifest, finished: FinishedIndex) -> Index
             writer.drop(name)  # of an index of another kind, which this one replaces
         writer.commit(finished.manifest)
     except BaseException:
-        for name in finished.files.keys() - before.files.keys():
+        for name in finished.files.keys() - read_manifest(directory).files.keys():  # which is the new one once it has its name
             (directory / name).unlink(missing_ok=True)
         raise
     return finished.record

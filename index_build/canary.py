@@ -16,13 +16,16 @@ from holdfast.bundle.writer import BundleWriter
 from holdfast.data.streamed import LabelledSource
 from holdfast.index_build.attack import attack
 from holdfast.model.preprocess import Pixels
+from holdfast.model.retrieval.base import Retriever
 
 IMAGES = 32
 FEWEST, MOST_BYTES = 4, 2 * 2**20
 """Of large images so few are enough; and all of them together take at most so much, before they are compressed."""
 
 
-def add_canary(directory: Path, test: LabelledSource, count: int = IMAGES) -> CanarySet | None:
+def add_canary(
+    directory: Path, test: LabelledSource, count: int = IMAGES, *, index: Retriever | None = None
+) -> CanarySet | None:
     """Put a canary into a complete bundle; nothing else of it changes.
 
     Images are taken evenly from the test part, and their attacked copies are made by projected gradient descent within the
@@ -32,6 +35,7 @@ def add_canary(directory: Path, test: LabelledSource, count: int = IMAGES) -> Ca
         directory: of the bundle.
         test: images that are neither exemplars nor held out for calibration.
         count: of the images, at most; 0 takes the canary out that is there.
+        index: of the bundle, where it is open already; else it is read.
 
     Returns:
         What was put in; None where the test part is empty, or none was wanted.
@@ -40,7 +44,7 @@ def add_canary(directory: Path, test: LabelledSource, count: int = IMAGES) -> Ca
         BundleError: the bundle is not complete.
 
     """
-    bundle = Bundle.open(directory)
+    bundle = Bundle.open(directory) if index is None else Bundle.open_encoder(directory)
     count = min(count, len(test), max(FEWEST, MOST_BYTES // int(np.prod(bundle.manifest.input.shape))))
     read = test.read(np.linspace(0, len(test) - 1, count).astype(np.int64)) if count else None
     writer = BundleWriter.open(directory)
@@ -48,34 +52,36 @@ def add_canary(directory: Path, test: LabelledSource, count: int = IMAGES) -> Ca
         writer.drop(CANARY)
         writer.commit(bundle.manifest)
         return None
-    canary = made(bundle, read.images, np.asarray(test.labels[read.rows], dtype=np.int64))
+    canary = made(bundle, read.images, np.asarray(test.labels[read.rows], dtype=np.int64), index)
     writer.add(CANARY, canary.save)
     writer.commit(bundle.manifest)
     return canary
 
 
-def keep_canary(directory: Path, before: CanarySet, labels: NDArray[np.int64]) -> CanarySet:
+def keep_canary(directory: Path, before: CanarySet, labels: NDArray[np.int64], *, index: Retriever | None = None) -> CanarySet:
     """Put the canary of another index over the same encoder into a complete bundle, with the answers of this one.
 
     Args:
         directory: of the bundle.
         before: the other canary.
         labels: int64 [n], the true classes of its images, as this bundle numbers them.
+        index: of the bundle, where it is open already; else it is read.
 
     Raises:
         BundleError: the bundle is not complete.
 
     """
-    bundle, writer = Bundle.open(directory), BundleWriter.open(directory)
-    canary = before.recorded_again(bundle.classifier(), bundle.class_names, labels)
+    bundle = Bundle.open(directory) if index is None else Bundle.open_encoder(directory)
+    writer = BundleWriter.open(directory)
+    canary = before.recorded_again(bundle.classifier(index), bundle.class_names, labels)
     writer.add(CANARY, canary.save)
     writer.commit(bundle.manifest)
     return canary
 
 
-def made(bundle: Bundle, images: Pixels, labels: NDArray[np.int64]) -> CanarySet:
-    """The canary of these images: uint8 [n, H, W, 3] and their labels int64 [n]."""
-    classifier, threat = bundle.classifier(), bundle.manifest.threat_model.model()
+def made(bundle: Bundle, images: Pixels, labels: NDArray[np.int64], index: Retriever | None = None) -> CanarySet:
+    """The canary of these images: uint8 [n, H, W, 3] and their labels int64 [n]; answered by `index`, or the bundle's own."""
+    classifier, threat = bundle.classifier(index), bundle.manifest.threat_model.model()
     attacked: Pixels | None = None
     if classifier.surrogate is not None and GRADIENT in bundle.manifest.files and threat.epsilon > 0:
         attacked = attack(bundle, images, labels, classifier.surrogate, threat, advance=lambda _: None)

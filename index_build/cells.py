@@ -14,6 +14,7 @@ from holdfast.bundle.exemplars import Flag
 from holdfast.index_build.audit import BLOCK, BRUTE_BLOCK, plurality
 from holdfast.model.answers import Neighbours
 from holdfast.model.faiss_library import faiss
+from holdfast.model.retrieval.embeddings import Embeddings
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -40,12 +41,12 @@ class Cells:
     near: Ints
 
     @classmethod
-    def of(cls, embeddings: Floats, size: int, seed: int = 0) -> "Cells":
-        """Cells of about `size` exemplars, of float32 [M, D] embeddings, which may be memory-mapped."""
+    def of(cls, embeddings: Embeddings, size: int, seed: int = 0) -> "Cells":
+        """Cells of about `size` exemplars, of float32 [M, D] embeddings, which may lie in a file."""
         cells = int(np.clip(len(embeddings) // size, 1, MOST_CELLS))
         rows = np.random.default_rng(seed).choice(len(embeddings), min(len(embeddings), SAMPLED * cells), replace=False)
         means = faiss.Kmeans(embeddings.shape[1], cells, niter=8, seed=seed, spherical=True, min_points_per_centroid=1)
-        means.train(np.asarray(embeddings[np.sort(rows)]))
+        means.train(embeddings[np.sort(rows)])
         blocks = range(0, len(embeddings), BRUTE_BLOCK)
         cell_of = np.concatenate([_nearest(embeddings[i : i + BRUTE_BLOCK], means.centroids, 1)[1][:, 0] for i in blocks])
         order = np.argsort(cell_of, kind="stable")
@@ -65,12 +66,12 @@ class Cells:
 
 
 def disagreement_flags_by_cells(
-    embeddings: Floats, labels: Ints, *, classes: int, k: int, advance: Callable[[int], None]
+    embeddings: Embeddings, labels: Ints, *, classes: int, k: int, advance: Callable[[int], None]
 ) -> NDArray[np.uint8]:
     """As `holdfast.index_build.audit.disagreement_flags`, of neighbours among the nearest cells.
 
     Args:
-        embeddings: float32 [M, D], L2-normalised; may be memory-mapped.
+        embeddings: float32 [M, D], L2-normalised; may lie in a file.
         labels: int64 [M].
         classes: number of classes.
         k: neighbours that vote.
@@ -84,7 +85,7 @@ def disagreement_flags_by_cells(
     flags = np.zeros(len(embeddings), dtype=np.uint8)
     for cell in range(len(cells)):
         rows, candidates = cells.rows(cell), cells.around(cell)
-        bank = np.asarray(embeddings[candidates])
+        bank = embeddings[candidates]
         voters = min(k, len(candidates) - 1)
         for start in range(0, len(rows), BLOCK):
             some = rows[start : start + BLOCK]

@@ -22,7 +22,8 @@ from holdfast.index_build.streaming.progress import progress
 from holdfast.intervals import Rate
 from holdfast.model.preprocess import Pixels
 from holdfast.model.reach import reach_of
-from holdfast.model.retrieval.base import Bank, Retriever, nearest
+from holdfast.model.retrieval.base import Retriever, nearest
+from holdfast.model.retrieval.embeddings import ReadableBank
 from holdfast.model.surrogate import SoftKNN
 from holdfast.model.vote import VoteParameters, vote
 
@@ -85,9 +86,10 @@ class HeldOut:
     attacked: tuple[Floats, ...]
 
 
-def surrogates(bank: Bank, classes: int, weights: NDArray[np.float64] | None = None) -> tuple[SoftKNN, ...]:
+def surrogates(bank: ReadableBank, classes: int, weights: NDArray[np.float64] | None = None) -> tuple[SoftKNN, ...]:
     """The soft kNN over the whole bank, at each temperature that is tried; `weights` of the classes as in `VoteParameters`."""
-    soft = (SoftKNN(bank.embeddings, bank.labels, classes, temperature) for temperature in TEMPERATURES)
+    embeddings = np.asarray(bank.embeddings)
+    soft = (SoftKNN(embeddings, bank.labels, classes, temperature) for temperature in TEMPERATURES)
     return tuple(each.reweighed(weights) for each in soft)
 
 
@@ -154,7 +156,7 @@ def candidates(
 
 
 def with_chosen_vote(
-    manifest: Manifest, bundle: Bundle, index: Retriever, bank: Bank, *, images: Pixels, held_out: HeldOut, quiet: bool
+    manifest: Manifest, bundle: Bundle, index: Retriever, bank: ReadableBank, *, images: Pixels, held_out: HeldOut, quiet: bool
 ) -> Manifest:
     """The manifest with the vote that does best on held-out images, clean and attacked.
 

@@ -21,15 +21,15 @@ from holdfast.index_build.choose import ATTACKED, HeldOut, with_chosen_vote
 from holdfast.index_build.harden import read_all
 from holdfast.index_build.options import IndexBuildError, IndexOptions
 from holdfast.index_build.streaming.progress import progress
-from holdfast.model.answers import Floats, Ints, Neighbours
+from holdfast.model.answers import Ints, Neighbours
 from holdfast.model.retrieval.approximate.choice import IndexChoice, choose_index
-from holdfast.model.retrieval.base import Bank
+from holdfast.model.retrieval.embeddings import Embeddings, ReadableBank, StoredBank
 from holdfast.model.retrieval.table import StoredRetriever, build_retriever, discarded_on_failure, retriever_kind, writers_of
 from holdfast.model.vote import vote
 
 BLOCK = 65536  # rows rounded at once
 
-VoteChooser = Callable[[StoredRetriever, Bank, Manifest], Manifest]
+VoteChooser = Callable[[StoredRetriever, ReadableBank, Manifest], Manifest]
 """Gives the manifest the vote that does best."""
 
 
@@ -38,19 +38,23 @@ class IndexRows:
     """Exemplars, before there is an index of them.
 
     Attributes:
-        embeddings: float32 [M, D], L2-normalised; may be memory-mapped, and is rounded in place where that is asked for.
+        embeddings: float32 [M, D], L2-normalised; may lie in a file, and are rounded in place where that is asked for.
         ids: int64 [M], unique.
         labels: int64 [M].
         sources: M names.
         flags: uint8 [M], what is known of them: `Flag.ATTACKED`, for instance.
+        digests: uint8 [M, DIGEST_BYTES], see `Exemplars`.
+        next_id: an id that neither these nor any exemplar of before has or had, nor any larger one.
 
     """
 
-    embeddings: Floats
+    embeddings: Embeddings
     ids: Ints
     labels: Ints
     sources: Sources
     flags: NDArray[np.uint8]
+    digests: NDArray[np.uint8]
+    next_id: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +103,7 @@ def finish_set(
 
     """
     if options.hardening is not None:
-        bank, size = Bank(rows.embeddings, rows.ids, rows.labels), len(splits.train)
+        bank, size = StoredBank(rows.embeddings, rows.ids, rows.labels), len(splits.train)
         if first + size != len(rows.labels):
             raise IndexBuildError("hardening needs every image of the set to be readable: remove those that are not")
         steps = len(options.hardening.rows(size)) * options.hardening.steps
@@ -108,9 +112,11 @@ def finish_set(
     if not options.choose_vote:
         return finish(manifest, rows, held_out, options)
     images = read_all(splits.calibration, np.arange(min(ATTACKED, len(splits.calibration))))
+    if not len(images):
+        raise IndexBuildError("a vote is chosen on images that are held out, and the set has none that are new")
     known = HeldOut(held_out.embeddings, held_out.labels, ())
 
-    def chosen(index: StoredRetriever, bank: Bank, manifest: Manifest) -> Manifest:
+    def chosen(index: StoredRetriever, bank: ReadableBank, manifest: Manifest) -> Manifest:
         return with_chosen_vote(manifest, bundle, index, bank, images=images, held_out=known, quiet=options.quiet)
 
     return finish(manifest, rows, held_out, options, chosen)
@@ -139,16 +145,17 @@ def finish(
         for start in range(0, len(rows.embeddings), BLOCK):
             block = slice(start, start + BLOCK)
             rows.embeddings[block] = rows.embeddings[block].astype(np.float16)
-    bank = Bank(rows.embeddings, rows.ids, rows.labels)
+    bank = StoredBank(rows.embeddings, rows.ids, rows.labels)
     if choose_vote is not None:  # by exact search, for which index fits depends on the vote
         manifest = choose_vote(build_retriever(FLAT, bank), bank, manifest)
     chosen = _chosen_index(manifest, bank, held_out, options)
     index = chosen.index
     with discarded_on_failure(index):
         record, flags = _audited(manifest, chosen, bank, options)
+        record = record.model_copy(update={"next_id": rows.next_id})
         calibration = calibrated(index, manifest, held_out, options.coverage)
     known = rows.flags & ~np.uint8(Flag.DISAGREES)
-    exemplars = Exemplars(rows.ids, rows.labels, rows.sources, flags | known)
+    exemplars = Exemplars(rows.ids, rows.labels, rows.sources, flags | known, rows.digests)
     # What was measured with another index says nothing about this one.
     changes = {"index": record, "calibration": calibration, "uncalibrated": None, "accuracy": None}
     files: dict[str, Callable[[Path], object]] = {**writers_of(index), EXEMPLARS: exemplars.save}
@@ -168,7 +175,7 @@ def refuse_unvotable(labels: Ints, k: int) -> None:
         raise IndexBuildError("all exemplars are of one class: there is nothing to vote on; add images of another")
 
 
-def _chosen_index(manifest: Manifest, bank: Bank, held_out: CalibrationSet, options: IndexOptions) -> IndexChoice:
+def _chosen_index(manifest: Manifest, bank: ReadableBank, held_out: CalibrationSet, options: IndexOptions) -> IndexChoice:
     """The index, tuned by what its vote answers of the held-out images."""
     classes = len(manifest.class_names)
 
@@ -179,7 +186,7 @@ def _chosen_index(manifest: Manifest, bank: Bank, held_out: CalibrationSet, opti
 
 
 def _audited(
-    manifest: Manifest, chosen: IndexChoice, bank: Bank, options: IndexOptions
+    manifest: Manifest, chosen: IndexChoice, bank: ReadableBank, options: IndexOptions
 ) -> tuple[IndexRecord, NDArray[np.uint8]]:
     """What was measured of the index, and the flags of each exemplar: uint8 [M]."""
     index, agreement = chosen.index, chosen.agreement

@@ -17,7 +17,7 @@ from holdfast.data import DataError
 from holdfast.data.sources import LabelledSource
 from holdfast.index_build.attack import attack, embedded
 from holdfast.model.preprocess import Pixels
-from holdfast.model.retrieval.base import Bank
+from holdfast.model.retrieval.embeddings import ReadableBank
 from holdfast.model.surrogate import SoftKNN
 
 Ints = NDArray[np.int64]
@@ -54,13 +54,15 @@ class Hardening:
         """Which of `size` exemplars are attacked: int64, sorted, round(share * size) of them."""
         return (np.arange(round(self.share * size)) / self.share).astype(np.int64)
 
-    def harden(self, bundle: Bundle, exemplars: LabelledSource, bank: Bank, first: int, advance: Callable[[int], None]) -> Ints:
+    def harden(
+        self, bundle: Bundle, exemplars: LabelledSource, bank: ReadableBank, first: int, advance: Callable[[int], None]
+    ) -> Ints:
         """Attack some exemplars, and put what comes out in their place.
 
         Args:
             bundle: has the encoder and its gradient.
             exemplars: n images, whose embeddings are rows `first` to first + n - 1 of the bank.
-            bank: all exemplars; the embeddings of those attacked are changed in place.
+            bank: all exemplars, which are read into memory; the embeddings of those attacked are changed in place.
             first: of the images.
             advance: called with the number of images after each gradient step on them.
 
@@ -72,7 +74,7 @@ class Hardening:
 
         """
         rows = self.rows(len(exemplars))
-        surrogate = SoftKNN(bank.embeddings, bank.labels, int(bank.labels.max()) + 1, TAU)
+        surrogate = SoftKNN(np.asarray(bank.embeddings), bank.labels, int(bank.labels.max()) + 1, TAU)
         for start in range(0, len(rows), READ_AT_ONCE):
             some = rows[start : start + READ_AT_ONCE]
             images, labels = read_all(exemplars, some), bank.labels[first + some]

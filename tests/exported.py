@@ -11,6 +11,7 @@ from holdfast.trainer.encoders import ResNetConfig, build_encoder
 from holdfast.trainer.export import rounding
 from holdfast.trainer.export.graphs import export
 from tests.bundles import add_exemplars, manifest
+from tests.shared import made_once
 
 
 @pytest.fixture(scope="session")
@@ -33,13 +34,14 @@ def encoder(digits):
 
 @pytest.fixture(scope="session")
 def exported(digits, encoder, tmp_path_factory):
-    return complete(tmp_path_factory.mktemp("bundle") / "tiny", encoder, digits)
+    return made_once(tmp_path_factory, "exported", lambda directory: complete(directory, encoder, digits))
 
 
 @pytest.fixture(scope="session")
 def exported_half(digits, encoder, tmp_path_factory):
     """The same with float16 weights, and a graph that computes in float16."""
-    return complete(tmp_path_factory.mktemp("half") / "tiny", rounding.rounded(encoder), digits, half=True)
+    rounded = rounding.rounded(encoder)
+    return made_once(tmp_path_factory, "exported-half", lambda directory: complete(directory, rounded, digits, half=True))
 
 
 def complete(directory, encoder, digits, *, half=False):

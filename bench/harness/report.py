@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
+import numpy as np
 from rich.table import Table
 from rich.text import Text
 
@@ -53,7 +54,7 @@ class Target:
     @property
     def met(self) -> bool:
         """Whether the promise holds."""
-        return self.value >= self.bound if self.at_least else self.value <= self.bound
+        return bool(self.value >= self.bound if self.at_least else self.value <= self.bound)
 
     def __str__(self) -> str:
         sign = ">=" if self.at_least else "<="
@@ -98,7 +99,7 @@ def write_json(
     target: Target | None = None,
     device: Device = "cpu",
 ) -> None:
-    """Writes the numbers of one run with the machine they were measured on; either the whole file or none of it."""
+    """Writes the numbers of one run, numpy's too, with the machine they were measured on; the whole file or none of it."""
     met = {}
     if target is not None:
         met = {
@@ -110,7 +111,13 @@ def write_json(
         }
     result = {"bench": bench, **met, **values, "host": host(device)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(result, indent=2) + "\n").encode())
+    write_atomically(path, (json.dumps(result, indent=2, default=_plain) + "\n").encode())
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is no number that JSON holds")
 
 
 def host(device: Device) -> dict[str, Value]:

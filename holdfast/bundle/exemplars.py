@@ -13,6 +13,9 @@ from holdfast.bundle.npz import mapped_member
 from holdfast.bundle.sources import Sources
 from holdfast.errors import BundleError
 
+DIGEST_BYTES = 16
+"""Of the SHA-256 of an image's pixels, the first so many bytes are kept: enough to tell it from any other."""
+
 
 class Flag(IntFlag):
     """Marks of an exemplar."""
@@ -30,6 +33,8 @@ class Exemplars:
         labels: int64 [M].
         sources: M names of where the images came from: "digits/17", a path. Any sequence of str is taken.
         flags: uint8 [M], bits of Flag.
+        digests: uint8 [M, DIGEST_BYTES], of the pixels of each image as the encoder takes them, before any attack on them;
+            zeros where one is not known. None where no exemplar's is.
 
     """
 
@@ -37,15 +42,22 @@ class Exemplars:
     labels: NDArray[np.int64]
     sources: Sources
     flags: NDArray[np.uint8]
+    digests: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", Sources.of(self.sources))
         lengths = {len(self.ids), len(self.labels), len(self.sources), len(self.flags)}
+        if self.digests is not None:
+            lengths.add(len(self.digests))
         if len(lengths) != 1:
             raise BundleError(f"the exemplars' columns have different lengths: {sorted(lengths)}")
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def known_digests(self) -> NDArray[np.uint8]:
+        """uint8 [M, DIGEST_BYTES], zeros where one is not known."""
+        return np.zeros((len(self), DIGEST_BYTES), dtype=np.uint8) if self.digests is None else np.asarray(self.digests)
 
     def rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Row numbers of ids of any shape. Raises BundleError for an id that is not there."""
@@ -64,17 +76,20 @@ class Exemplars:
         """Write the table as .npz, which holds no pickles, and not compressed: names are then read where they lie."""
         columns = {"ids": self.ids, "labels": self.labels, "flags": self.flags}
         columns |= {"source_text": self.sources.text, "source_ends": self.sources.ends}
+        if self.digests is not None:
+            columns["digests"] = self.digests
         with path.open("wb") as file:
             np.savez(file, **columns)  # type: ignore[arg-type]  # numpy's stub confuses it with allow_pickle
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a table; names stay on disk until they are asked for. Raises BundleError where it is not one."""
+        """Read a table; names and digests stay on disk until they are asked for. Raises BundleError where it is not one."""
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as table:
                 # Tables of holdfast 0.1 have a column of strings, all as wide as the longest.
                 sources = Sources.of(table["sources"].tolist()) if "sources" in table else _mapped_sources(path)
-                return cls(table["ids"], table["labels"], sources, table["flags"])
+                digests = mapped_member(path, "digests.npy") if "digests" in table else None
+                return cls(table["ids"], table["labels"], sources, table["flags"], digests)
         except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
             raise BundleError(f"{path} is not an exemplars' table: {error}; run holdfast index again") from None
 

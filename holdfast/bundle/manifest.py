@@ -68,7 +68,8 @@ class IndexedSet(Record):
 
     `data` is the name of a built-in set, or an absolute path. `calibration` and `seed` say how it was split. `sha256` and
     `test_sha256` are of what was read; see holdfast.data.digest. Of a bundle whose exemplars come from several sets this is
-    the last one, and `merged` is true: its test part is what the bundle is evaluated on.
+    the last one, and `merged` is true: its test part is what the bundle is evaluated on. `already_there` counts its images that
+    were exemplars before, and so were not added.
     """
 
     data: str
@@ -80,6 +81,7 @@ class IndexedSet(Record):
     seed: int
     max_pixels: int = Field(default=MAX_PIXELS, ge=1)
     merged: bool = False
+    already_there: int = Field(default=0, ge=0)
 
 
 class VoteAgreement(Record):
@@ -94,7 +96,8 @@ class IndexRecord(Record):
 
     `kind` is one of holdfast.model.retrieval.table.RETRIEVERS, and `parameters` are what an index of that kind is opened with.
     `data` is what the exemplars are of; without it, the set of the training record. `renamed` gives the bundle's name of each
-    class that the set calls otherwise; several may have become one.
+    class that the set calls otherwise; several may have become one. `next_id` is the id of the next exemplar that is added: one
+    more than the largest that there ever was, of exemplars that are gone as well. Bundles of before do not say it.
     """
 
     kind: str = Field(default=FLAT, min_length=1)
@@ -107,6 +110,7 @@ class IndexRecord(Record):
     reason: str | None = None
     data: IndexedSet | None = None
     renamed: dict[str, str] = Field(default_factory=dict)
+    next_id: int | None = Field(default=None, ge=0)
 
 
 class Accuracy(Record):

@@ -184,6 +184,12 @@ class Bundle:
         self._require(EXEMPLARS, f"run holdfast index {self.directory}")
         return Exemplars.load(self.directory / EXEMPLARS)
 
+    @property
+    def next_id(self) -> int:
+        """The id of the next exemplar that is added: no exemplar ever had it, as far as the bundle says."""
+        recorded = self.manifest.index.next_id if self.manifest.index else None
+        return max(recorded or 0, int(self.exemplars.ids.max(initial=-1)) + 1)
+
     @cached_property
     def calibration_set(self) -> CalibrationSet:
         """The held-out images that credibility rests on, embedded; read when first asked for.
@@ -206,12 +212,17 @@ class Bundle:
         canary.refuse_misfit(self.manifest.input.shape, self.directory / CANARY)
         return canary
 
-    def classifier(self) -> Classifier:
-        """A new classifier over this bundle's parts, which it shares. On a bank of 50,000 making one takes seconds."""
+    def classifier(self, index: Retriever | None = None) -> Classifier:
+        """A new classifier over this bundle's parts, which it shares. On a bank of 50,000 making one takes seconds.
+
+        Args:
+            index: the exemplars, where they are open already; else the bundle's own, which is read.
+
+        """
         manifest = self.manifest
         return Classifier(
             self.encoder,
-            self.index,
+            self.index if index is None else index,
             classes=len(manifest.class_names),
             vote=manifest.vote,
             calibration=manifest.calibration,

@@ -1,5 +1,6 @@
 """Writing bundles. No other package writes one."""
 
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.reader import ENCODER, MANIFEST, inside, read_manifest
 from holdfast.errors import BundleError
 from holdfast.files import make_directory, replace_atomically, sha256_file, sync, write_atomically
+
+log = logging.getLogger(__name__)
 
 
 class BundleWriter:
@@ -69,12 +72,22 @@ class BundleWriter:
             self._dropped.add(name)
 
     def commit(self, manifest: Manifest) -> Manifest:
-        """Write manifest.json with the hash of every file. Returns it as written."""
+        """Write manifest.json with the hash of every file, and then delete those that were dropped.
+
+        The manifest's rename decides: a dropped file that cannot be deleted is left behind, unnamed, and a warning says so.
+
+        Returns:
+            The manifest as written.
+
+        """
         complete = manifest.model_copy(update={"files": dict(sorted(self._files.items()))})
         checked = Manifest.model_validate(complete.model_dump())
         write_atomically(self.directory / MANIFEST, checked.to_json())
         for name in self._dropped:
-            inside(self.directory, name).unlink(missing_ok=True)
+            try:
+                inside(self.directory, name).unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("%s is left behind, though no manifest names it: %s", self.directory / name, error.strerror)
         self._dropped.clear()
         return checked
 

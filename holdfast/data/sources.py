@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,19 @@ class LabelledSource(Protocol):
         """Return the source of these rows alone (int64 [n]), in that order."""
 
 
+@runtime_checkable
+class Stamped(Protocol):
+    """A source of files, which may change between two reads."""
+
+    def stamps(self, rows: Ints) -> Ints:
+        """What tells files that changed from others without reading them.
+
+        Returns:
+            int64 [n, 3]: size in bytes, and when content and file last changed, in nanoseconds; -1 where there is no file.
+
+        """
+
+
 @dataclass(frozen=True, eq=False)
 class StreamedFiles:
     """Image files, decoded when they are asked for.
@@ -122,6 +135,17 @@ class StreamedFiles:
         good = np.array([reason is None for reason in reasons], dtype=bool)
         faults = [ReadFault(int(row), reason) for row, reason in zip(asked, reasons, strict=True) if reason]
         return ReadImages(images[good], asked[good], faults)
+
+    def stamps(self, rows: Ints) -> Ints:
+        """Size and times of the files at `rows`; see `Stamped`."""
+        folder, stamps = os.fsencode(self.root), np.full((len(rows), 3), -1, dtype=np.int64)
+        for place, row in enumerate(rows.tolist()):
+            try:
+                found = os.stat(self.sources.path(folder, row))
+            except OSError:
+                continue
+            stamps[place] = found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        return stamps
 
     def select(self, rows: Ints) -> "StreamedFiles":
         """Return the source of these rows alone, in that order."""

@@ -33,4 +33,4 @@ def describe_resolution(images: int, coverage: float = COVERAGE) -> str | None:
     )
     if images < least:
         said += f"; to tell the strangest {1 - coverage:.0%} from the rest takes at least {least}, so abstention means little"
-    return f"{said}. Hold out more, with holdfast train --calibration N, or add images"
+    return f"{said}. Hold out more with --calibration N when the set is indexed or trained with, or add images"

@@ -7,19 +7,20 @@ from datetime import UTC, datetime
 import numpy as np
 
 from holdfast.bundle.calibration_set import CalibrationSet
-from holdfast.bundle.exemplars import Flag
+from holdfast.bundle.exemplars import DIGEST_BYTES, Flag
 from holdfast.bundle.manifest import IndexedSet, Manifest
 from holdfast.bundle.reader import CALIBRATION, Bundle
 from holdfast.bundle.sources import Sources
-from holdfast.data.sources import LabelledSource, ReadImages
 from holdfast.data.streamed import StreamedSplits
 from holdfast.index_build.adapting.classes import ClassChanges
 from holdfast.index_build.adapting.plan import IndexPlan, fitting_k
+from holdfast.index_build.adapting.relabelled import RelabelledSource
 from holdfast.index_build.finish import IndexRows
 from holdfast.index_build.options import IndexBuildError
 from holdfast.index_build.streaming.gather import EmbeddedSet
-from holdfast.model.answers import Floats, Ints
-from holdfast.model.preprocess import InputContract
+from holdfast.index_build.streaming.known import KnownImages
+from holdfast.model.answers import Ints
+from holdfast.model.retrieval.embeddings import Embeddings
 from holdfast.model.vote import MOST_NEIGHBOURS
 
 
@@ -29,7 +30,7 @@ class IndexChanges:
 
     Attributes:
         classes: renamed, made one, ordered.
-        k: neighbours that vote; by default as many as the bundle's, or fewer where a class is small.
+        k: neighbours that vote; by default as many as the bundle's, of a smaller set the same share (`fitting_k`).
         merge: whether the new exemplars join those that are there, or take their place.
 
     """
@@ -51,36 +52,6 @@ class NewSet:
 
     splits: StreamedSplits
     record: IndexedSet
-
-
-@dataclass(frozen=True, eq=False)
-class RelabelledSource:
-    """A source whose labels are those of other class names: int64 [N] in `labels`."""
-
-    source: LabelledSource
-    labels: Ints
-    class_names: tuple[str, ...]
-
-    @property
-    def sources(self) -> Sequence[str]:
-        """Where each image comes from [N]."""
-        return self.source.sources
-
-    @property
-    def contract(self) -> InputContract:
-        """What the images are fitted to."""
-        return self.source.contract
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def read(self, rows: Ints) -> ReadImages:
-        """Read the images at `rows`; see `LabelledSource`."""
-        return self.source.read(rows)
-
-    def select(self, rows: Ints) -> "RelabelledSource":
-        """Return the source of these rows alone, in that order."""
-        return RelabelledSource(self.source.select(rows), self.labels[rows], self.class_names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,10 +118,16 @@ class Adaptation:
             parts = (self.new.splits.train, self.new.splits.calibration, self.new.splits.test)
             counts = [np.bincount(self.new_labels[part.labels], minlength=size) for part in parts]
         exemplars = present + counts[0]
-        k = self.changes.k or min(fitting_k(self.bundle.manifest.vote.k, exemplars), int(exemplars.sum()))
+        vote, k = self.bundle.manifest.vote, self.k_for(exemplars)
         _refuse_unvotable(self.class_names, exemplars, k)
-        vote = self.bundle.manifest.vote.model_copy(update={"k": k}).corrected(exemplars, prior_correction)
+        vote = vote.model_copy(update={"k": k}).corrected(exemplars, prior_correction)
         return IndexPlan(self.class_names, present, counts[0], kept + counts[1], counts[2], vote)
+
+    def k_for(self, counts: Ints) -> int:
+        """How many neighbours vote, of int64 [C] exemplars of each class."""
+        total, before = int(counts.sum()), self.bundle.manifest.index
+        among = before.exemplars if before else total
+        return self.changes.k or min(fitting_k(self.bundle.manifest.vote.k, among, counts), total)
 
     @property
     def _old_held_out(self) -> CalibrationSet:
@@ -158,27 +135,56 @@ class Adaptation:
             return self.bundle.calibration_set
         return CalibrationSet(np.zeros((0, self.bundle.encoder.dim), np.float32), np.zeros(0, np.int64), ())
 
-    def rows(self, embeddings: Floats, train: EmbeddedSet | None) -> IndexRows:
+    def rows(self, embeddings: Embeddings, train: EmbeddedSet | None) -> IndexRows:
         """The exemplars of the new index: those that are kept, then those of the set.
 
         Args:
-            embeddings: float32 [M, D], theirs, in this order.
+            embeddings: float32 [M, D], theirs, in this order; they may lie in a file.
             train: the set, embedded.
 
         """
         ids, labels = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        sources, flags = [Sources.of(())], [np.zeros(0, np.uint8)]
+        sources, flags, next_id = [Sources.of(())], [np.zeros(0, np.uint8)], 0
+        digests = [np.zeros((0, DIGEST_BYTES), np.uint8)]
         if self.keeps:
             table = self.bundle.exemplars
             ids, labels, sources, flags = [table.ids], [self.old_labels[table.labels]], [table.sources], [table.flags]
+            digests, next_id = [table.known_digests()], self.bundle.next_id
         if train is not None:
-            start = int(ids[0].max()) + 1 if len(ids[0]) else 0
-            ids.append(np.arange(start, start + len(train.labels)))
+            ids.append(np.arange(next_id, next_id + len(train.labels)))
+            next_id += len(train.labels)
             labels.append(self.new_labels[train.labels])
             sources.append(train.sources)
             flags.append(np.zeros(len(train.labels), np.uint8))
+            digests.append(train.digests)
         known = np.concatenate(flags) & ~np.uint8(Flag.DISAGREES)
-        return IndexRows(embeddings, np.concatenate(ids), np.concatenate(labels), Sources.joined(sources), known)
+        return IndexRows(
+            embeddings,
+            np.concatenate(ids),
+            np.concatenate(labels),
+            Sources.joined(sources),
+            flags=known,
+            digests=np.concatenate(digests),
+            next_id=next_id,
+        )
+
+    def known(self, embeddings: Embeddings) -> KnownImages | None:
+        """The images that the bundle has already, by the embeddings float32 [M, D] of its exemplars; None where none stays."""
+        if not self.keeps:
+            return None
+        table = self.bundle.exemplars
+        return KnownImages.of(table, self.old_labels[table.labels], embeddings, self.held_out(None), self.new_labels)
+
+    def splits_added(self, embedded: EmbeddedSet) -> StreamedSplits:
+        """The set without images that were there already, where all of the others could be read."""
+        if self.new is None:
+            raise ValueError("no set comes in")
+        splits, there = self.new.splits, embedded.already_there
+        if embedded.faults:
+            return splits
+        train = np.delete(np.arange(len(splits.train)), there.train)
+        calibration = np.delete(np.arange(len(splits.calibration)), there.calibration)
+        return replace(splits, train=splits.train.select(train), calibration=splits.calibration.select(calibration))
 
     def held_out(self, new: CalibrationSet | None) -> CalibrationSet:
         """What credibility is calibrated on: images of the set that comes in first, then those of before."""
@@ -219,6 +225,7 @@ class Adaptation:
             "test_sha256": embedded.test_sha256,
             "test_images": embedded.test_images,
             "merged": self.changes.merge,
+            "already_there": len(embedded.already_there.train),
         }
         return {
             "data": self.new.record.model_copy(update=read),

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from holdfast.bundle.beside import BundleBeside, adopt_files, bundle_beside, refuse_taken
 from holdfast.bundle.manifest import IndexedSet, IndexRecord, Manifest
 from holdfast.bundle.reader import CALIBRATION, EXEMPLARS, Bundle, read_manifest
@@ -15,17 +17,14 @@ from holdfast.index_build.build import ROWS_FILE, index_files, job_of, open_for
 from holdfast.index_build.canary import add_canary, keep_canary
 from holdfast.index_build.finish import FinishedIndex, finish, finish_set
 from holdfast.index_build.options import IndexBuildError, IndexOptions
-from holdfast.index_build.streaming.gather import (
-    EmbeddedSet,
-    EmbeddingFile,
-    describe_faults,
-    gather,
-    refuse_unreadable,
-)
+from holdfast.index_build.streaming.embedding_file import BLOCK, EmbeddingFile
+from holdfast.index_build.streaming.gather import EmbeddedSet, describe_faults, gather, refuse_unreadable
 from holdfast.index_build.streaming.parts import PartsFolder, RowRange
 from holdfast.index_build.streaming.run import embed_missing, header_of, pieces_in
+from holdfast.index_build.temperature import with_fitted_temperature
 from holdfast.model.preprocess import MAX_PIXELS, InputContract
-from holdfast.model.retrieval.base import bank_of
+from holdfast.model.retrieval.base import Reconstructing, Retriever, bank_of
+from holdfast.model.retrieval.embeddings import StoredBank
 from holdfast.model.retrieval.table import discarded_on_failure
 
 REPORT = "report/"
@@ -139,35 +138,53 @@ def adapt_index(
             if not chosen.skip_unreadable:
                 refuse_unreadable(folder, pieces)
             parts = [(folder, pieces)]
-        return publish(beside, adaptation, parts, plan.vote.k, options)
+        return publish(beside, adaptation, parts, options)
 
 
-def publish(beside: BundleBeside, adaptation: Adaptation, parts: Parts, k: int, options: IndexOptions) -> Manifest:
+def publish(beside: BundleBeside, adaptation: Adaptation, parts: Parts, options: IndexOptions) -> Manifest:
     """From embedded parts to the new bundle.
 
     Args:
         beside: the new bundle's place.
         adaptation: what becomes of the index.
         parts: all parts of the set that comes in; none where there is none.
-        k: neighbours that vote.
         options: of the index.
 
     """
     bundle = adaptation.bundle
     file = EmbeddingFile(beside.work / ROWS_FILE, bundle.encoder.dim)
     if adaptation.keeps:
-        file.append(bank_of(bundle.index).embeddings)
-    embedded = gather(parts, file) if parts else None
-    if embedded is not None and embedded.faults and not options.quiet:
-        Console(stderr=True).print(f"left out: {describe_faults(embedded.faults)}")
-    finished = _finished(adaptation, file, embedded, k, options)
+        _append_kept(file, bundle)
+    embedded = gather(parts, file, adaptation.known(file)) if parts else None
+    if embedded is not None and not options.quiet:
+        _say_what_is_left_out(embedded)
+    finished = _finished(adaptation, file, embedded, options)
     record = finished.record.model_copy(update=adaptation.recorded(embedded))
     with discarded_on_failure(finished.index):
         directory = _write(beside, bundle, finished, record)
-        _give_canary(directory, adaptation, options.canary)
+        _give_canary(directory, adaptation, options.canary, finished.index)
         refuse_taken(beside.out)
     beside.publish()
     return read_manifest(beside.out)
+
+
+def _say_what_is_left_out(embedded: EmbeddedSet) -> None:
+    if embedded.faults:
+        Console(stderr=True).print(f"left out: {describe_faults(embedded.faults)}")
+    if count := len(embedded.already_there.train):
+        otherwise = embedded.already_there.labelled_otherwise
+        more = f", of which {otherwise:,} under another label, which they keep" if otherwise else ""
+        Console(stderr=True).print(f"left out, as they are exemplars already: {count:,} images{more}")
+
+
+def _append_kept(file: EmbeddingFile, bundle: Bundle) -> None:
+    """The embeddings of the exemplars that are there, without a second copy of them in memory where the index can do that."""
+    ids = bundle.exemplars.ids
+    if not isinstance(bundle.index, Reconstructing):
+        file.append(bank_of(bundle.index).embeddings)
+        return
+    for start in range(0, len(ids), BLOCK):
+        file.append(bundle.index.reconstruct(ids[start : start + BLOCK]))
 
 
 def _write(beside: BundleBeside, bundle: Bundle, finished: FinishedIndex, record: IndexRecord) -> Path:
@@ -177,30 +194,33 @@ def _write(beside: BundleBeside, bundle: Bundle, finished: FinishedIndex, record
     adopt_files(writer, bundle, without=replaced)
     for name, write in finished.files.items():
         writer.add(name, write)
-    writer.commit(finished.manifest.model_copy(update={"index": record}))
+    writer.commit(finished.manifest.model_copy(update={"index": record, "name": beside.out.name}))
     return writer.directory
 
 
-def _give_canary(directory: Path, adaptation: Adaptation, count: int) -> None:
+def _give_canary(directory: Path, adaptation: Adaptation, count: int, index: Retriever) -> None:
     """Of the test part of the set that comes in; of the exemplars that are there, the canary that was there."""
     if not count:
         return
     if adaptation.test is not None:
-        add_canary(directory, adaptation.test, count)
+        add_canary(directory, adaptation.test, count, index=index)
     elif (before := adaptation.bundle.canary_set) is not None:
-        keep_canary(directory, before, adaptation.old_labels[before.labels])
+        keep_canary(directory, before, adaptation.old_labels[before.labels], index=index)
 
 
 def _finished(
-    adaptation: Adaptation, file: EmbeddingFile, embedded: EmbeddedSet | None, k: int, options: IndexOptions
+    adaptation: Adaptation, file: EmbeddingFile, embedded: EmbeddedSet | None, options: IndexOptions
 ) -> FinishedIndex:
-    rows = adaptation.rows(file.mapped(), embedded)
+    rows = adaptation.rows(file, embedded)
     held_out = adaptation.held_out(None if embedded is None else embedded.held_out)
-    manifest = adaptation.manifest(k)
+    manifest = adaptation.manifest(adaptation.k_for(np.bincount(rows.labels, minlength=len(adaptation.class_names))))
     if adaptation.new is None or embedded is None or not (options.hardening or options.choose_vote):
-        return finish(manifest, rows, held_out, options)
-    first = len(rows.labels) - len(embedded.labels)
-    return finish_set(adaptation.bundle, manifest, adaptation.new.splits, rows, held_out, options=options, first=first)
+        finished = finish(manifest, rows, held_out, options)
+        if adaptation.new is None and manifest.vote.k == adaptation.bundle.manifest.vote.k:
+            return finished
+        return with_fitted_temperature(finished, StoredBank(rows.embeddings, rows.ids, rows.labels), held_out)
+    first, splits = len(rows.labels) - len(embedded.labels), adaptation.splits_added(embedded)
+    return finish_set(adaptation.bundle, manifest, splits, rows, held_out, options=options, first=first)
 
 
 def open_bundle(directory: Path, options: IndexOptions, *, keeps: bool) -> Bundle:

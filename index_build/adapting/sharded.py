@@ -10,13 +10,15 @@ from holdfast.bundle.beside import bundle_beside
 from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.reader import ENCODER, read_manifest
 from holdfast.console import Console
+from holdfast.data.streamed import StreamedSplits
 from holdfast.index_build.adapting.adaptation import Adaptation, IndexChanges
-from holdfast.index_build.adapting.run import SetOptions, open_bundle, publish
+from holdfast.index_build.adapting.run import Parts, SetOptions, open_bundle, publish
 from holdfast.index_build.build import job_of, open_for
 from holdfast.index_build.options import IndexBuildError, IndexOptions
 from holdfast.index_build.streaming.gather import refuse_unreadable
 from holdfast.index_build.streaming.parts import PartsFolder, RowRange
 from holdfast.index_build.streaming.run import embed_missing, header_of, pieces_in
+from holdfast.index_build.streaming.unchanged import changed_rows
 
 
 def embed_shard(directory: Path, work: Path, chosen: SetOptions, shard: tuple[int, int], options: IndexOptions) -> int:
@@ -63,7 +65,9 @@ def embed_shard(directory: Path, work: Path, chosen: SetOptions, shard: tuple[in
 def merge_shards(
     works: Sequence[Path], out: Path, changes: IndexChanges, options: IndexOptions, *, directory: Path | None = None
 ) -> Manifest:
-    """Write the bundle that shards were embedded for; see `adapt_index`. Of the set, names are read again, and no image.
+    """Write the bundle that shards were embedded for; see `adapt_index`.
+
+    Of the set, names are read again, sizes and times of files, and those images alone of which these differ.
 
     Args:
         works: folders that `embed_shard` wrote; together they hold all shards.
@@ -73,7 +77,8 @@ def merge_shards(
         directory: the old bundle, if not where it was.
 
     Raises:
-        IndexBuildError: shards of several sets or encoders, or a shard that is not there or not finished.
+        IndexBuildError: shards of several sets or encoders, a shard that is not there or not finished, or an image that has
+            changed since it was embedded.
         BundleError, DataError: a bundle or the set cannot be read.
 
     """
@@ -95,11 +100,12 @@ def merge_shards(
             raise IndexBuildError(
                 f"{chosen.data} is no longer the set that the shards are of: names or labels changed; embed the shards again"
             )
+        _refuse_changed(parts, new.splits, header.about["shards"])
         adaptation = Adaptation(bundle, changes, new)
         plan = adaptation.plan(options.prior_correction)
         if not options.quiet:
             Console(stderr=True).print(plan.table(f"{out}: what it will be of"))
-        return publish(beside, adaptation, parts, plan.vote.k, options)
+        return publish(beside, adaptation, parts, options)
 
 
 def _refuse_other(folder: PartsFolder, first: PartsFolder) -> None:
@@ -107,6 +113,19 @@ def _refuse_other(folder: PartsFolder, first: PartsFolder) -> None:
     if differing:
         what = "encoder" if "encoder" in differing else "device" if differing == ["device"] else "set"
         raise IndexBuildError(f"{folder.path} holds a shard of another {what} than {first.path}: merge shards of one")
+
+
+def _refuse_changed(parts: Parts, splits: StreamedSplits, shards: int) -> None:
+    """Raises IndexBuildError where an image is no longer the one that was embedded."""
+    for folder, pieces in parts:
+        for piece, part in zip(pieces, folder.parts(pieces), strict=True):
+            source = splits.part(piece.split)
+            for row in changed_rows(part, piece, source):
+                shard = f"{piece.number % shards + 1}/{shards}"
+                raise IndexBuildError(
+                    f"{source.sources[row]} has changed since shard {shard} was embedded: run holdfast index ... --shard"
+                    f" {shard} for it again, which embeds what has changed"
+                )
 
 
 def _complete(folders: Sequence[PartsFolder]) -> list[tuple[PartsFolder, list[RowRange]]]:

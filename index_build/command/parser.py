@@ -191,7 +191,7 @@ def _add_classes(parser: argparse.ArgumentParser) -> None:
         "--k",
         type=whole_number(1, MOST_NEIGHBOURS),
         metavar="K",
-        help="neighbours that vote (default: as before, or fewer where a class is small)",
+        help="neighbours that vote (default: as before; of a smaller set, or where a class is small, fewer)",
     )
 
 

@@ -45,6 +45,8 @@ def print_summary(directory: Path, manifest: Manifest) -> None:
     table.add_row(*_calibration_row(manifest))
     if record.data is not None:
         merged = "; exemplars of before were kept" if record.data.merged else ""
+        if record.data.already_there:
+            table.add_row("left out", f"{record.data.already_there:,} images that were exemplars already")
         table.add_row("evaluated on", f"the {record.data.test_images:,} test images of {record.data.data}{merged}")
     Console().print(table)
     print_flagged(directory, manifest, exemplars)

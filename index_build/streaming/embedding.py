@@ -13,6 +13,7 @@ from holdfast.bundle.sources import Sources
 from holdfast.data.digest import image_digests
 from holdfast.data.streamed import StreamedSplits
 from holdfast.index_build.streaming.parts import EmbeddedPart, RowRange
+from holdfast.index_build.streaming.unchanged import stamps_of
 from holdfast.model.device_choice import DeviceChoice
 
 Advance = Callable[[int], None]
@@ -65,6 +66,7 @@ class EmbeddingJob:
         source = self.splits.part(piece.split)
         embeddings = [np.zeros((0, self.dim), np.float16 if self.half else np.float32)]
         rows, digests, faults = [np.zeros(0, np.int64)], [image_digests(np.zeros((0, 1), np.uint8))], []
+        stamps = stamps_of(source, np.arange(piece.start, piece.stop))  # before: what changes while it is read has another
         for start in range(piece.start, piece.stop, self.batch_size):
             batch = source.read(np.arange(start, min(start + self.batch_size, piece.stop)))
             digests.append(image_digests(batch.images))
@@ -81,5 +83,7 @@ class EmbeddingJob:
             source.labels[read],
             Sources.of(source.sources[row] for row in read.tolist()),
             np.concatenate(digests),
+            read,
+            stamps,
             tuple(faults),
         )

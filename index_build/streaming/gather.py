@@ -2,42 +2,37 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.bundle.calibration_set import CalibrationSet
+from holdfast.bundle.exemplars import DIGEST_BYTES
 from holdfast.bundle.sources import Sources
 from holdfast.data.digest import PartDigest, set_sha256
-from holdfast.index_build.streaming.parts import SPLITS, PartsError, PartsFolder, RowRange
+from holdfast.index_build.streaming.embedding_file import EmbeddingFile
+from holdfast.index_build.streaming.known import KnownImages
+from holdfast.index_build.streaming.parts import SPLITS, EmbeddedPart, PartsError, PartsFolder, RowRange
 
-Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 NAMED_AT_MOST = 10
-BLOCK = 65536  # rows copied at once
 
 
-class EmbeddingFile:
-    """Embeddings in a file, float32 [M, D], so that memory need not hold them."""
+@dataclass(frozen=True, eq=False)
+class AlreadyThere:
+    """Images of a set that a bundle has already.
 
-    def __init__(self, path: Path, dim: int) -> None:
-        self._path, self._dim = path, dim
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
+    Attributes:
+        train: int64 [n], which of the readable images of the training part.
+        calibration: likewise.
+        labelled_otherwise: of the training part, those that are exemplars under another label.
 
-    def append(self, embeddings: NDArray[np.floating]) -> None:
-        """Write more rows [n, D] at the end."""
-        with self._path.open("ab") as file:
-            for start in range(0, len(embeddings), BLOCK):
-                np.ascontiguousarray(embeddings[start : start + BLOCK], dtype=np.float32).tofile(file)
+    """
 
-    def mapped(self) -> Floats:
-        """All rows; what is changed in them is changed in the file."""
-        if self._path.stat().st_size == 0:
-            return np.zeros((0, self._dim), dtype=np.float32)
-        return np.memmap(self._path, dtype=np.float32, mode="r+").reshape(-1, self._dim)
+    train: Ints
+    calibration: Ints
+    labelled_otherwise: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,31 +42,36 @@ class EmbeddedSet:
     Attributes:
         labels: int64 [M] of the training part.
         sources: M names.
-        digests: uint64 [M], the first 8 bytes of each image's SHA-256.
+        digests: uint8 [M, DIGEST_BYTES], see `holdfast.bundle.exemplars.Exemplars`.
         held_out: the calibration part, n images.
         test_images: how many there are.
         test_sha256: of the test part; see `holdfast.data.digest`.
         sha256: of the whole set.
         faults: "name: reason" of each image that could not be read.
+        already_there: what was left out of it.
 
     """
 
     labels: Ints
     sources: Sources
-    digests: NDArray[np.uint64]
+    digests: NDArray[np.uint8]
     held_out: CalibrationSet
     test_images: int
     test_sha256: str
     sha256: str
     faults: tuple[str, ...]
+    already_there: AlreadyThere
 
 
-def gather(folders: Sequence[tuple[PartsFolder, Sequence[RowRange]]], train: EmbeddingFile) -> EmbeddedSet:
+def gather(
+    folders: Sequence[tuple[PartsFolder, Sequence[RowRange]]], train: EmbeddingFile, known: KnownImages | None = None
+) -> EmbeddedSet:
     """Bring the parts of a set together.
 
     Args:
         folders: where the parts of which pieces lie; together all of the set.
         train: gets the embeddings of the training part.
+        known: images that are left out of training and calibration part, as they are there already.
 
     Raises:
         PartsError: a part is not there, or damaged.
@@ -79,38 +79,57 @@ def gather(folders: Sequence[tuple[PartsFolder, Sequence[RowRange]]], train: Emb
     """
     where = {piece.number: (folder, piece) for folder, pieces in folders for piece in pieces}
     identity = folders[0][0].header.identity
-    digests = {split: PartDigest() for split in SPLITS}
-    labels: dict[str, list[Ints]] = {split: [np.zeros(0, np.int64)] for split in SPLITS}
-    sources: dict[str, list[Sources]] = {split: [] for split in SPLITS}
-    held_out, first_bytes = [np.zeros((0, identity["dim"]), np.float32)], [np.zeros(0, np.uint64)]
+    columns = {split: _Columns(identity["dim"]) for split in SPLITS}
     faults: list[str] = []
+    otherwise = 0
     for _, (folder, piece) in sorted(where.items()):
         part = next(folder.parts([piece]))
-        digests[piece.split].update(part.digests, part.labels)
-        labels[piece.split].append(part.labels)
         faults += part.faults
+        there = np.zeros(len(part.labels), dtype=bool)
+        if known is not None and piece.split != "test":
+            there = known.there(part, piece.split)
+            otherwise += known.labelled_otherwise(part) if piece.split == "train" else 0
+        kept = columns[piece.split].add(part, there)
         if piece.split == "train":
-            train.append(part.embeddings)
-            first_bytes.append(np.ascontiguousarray(part.digests[:, :8]).view(np.uint64).ravel())
+            train.append(kept.embeddings)
         elif piece.split == "calibration":
-            held_out.append(part.embeddings.astype(np.float32))
-        if piece.split != "test":
-            sources[piece.split].append(part.sources)
-    hashes = [digests[split].hexdigest() for split in SPLITS]
+            columns[piece.split].embeddings.append(kept.embeddings.astype(np.float32))
+    first, held, test = (columns[split] for split in SPLITS)
+    hashes = [columns[split].digest.hexdigest() for split in SPLITS]
+    sources = tuple(Sources.joined(held.sources))
     return EmbeddedSet(
-        labels=np.concatenate(labels["train"]),
-        sources=Sources.joined(sources["train"]),
-        digests=np.concatenate(first_bytes),
-        held_out=CalibrationSet(
-            np.concatenate(held_out),
-            np.concatenate(labels["calibration"]),
-            tuple(Sources.joined(sources["calibration"])),
-        ),
-        test_images=sum(map(len, labels["test"])),
+        labels=np.concatenate(first.labels),
+        sources=Sources.joined(first.sources),
+        digests=np.concatenate(first.first_bytes),
+        held_out=CalibrationSet(np.concatenate(held.embeddings), np.concatenate(held.labels), sources),
+        test_images=test.read,
         test_sha256=hashes[2],
         sha256=set_sha256(identity["class_names"], identity["shape"], hashes),
         faults=tuple(faults),
+        already_there=AlreadyThere(np.concatenate(first.left_out), np.concatenate(held.left_out), otherwise),
     )
+
+
+class _Columns:
+    """What is gathered of one split, part after part."""
+
+    def __init__(self, dim: int) -> None:
+        self.digest, self.read = PartDigest(), 0
+        self.labels, self.left_out = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        self.sources: list[Sources] = []
+        self.embeddings = [np.zeros((0, dim), np.float32)]
+        self.first_bytes = [np.zeros((0, DIGEST_BYTES), np.uint8)]
+
+    def add(self, part: EmbeddedPart, there: NDArray[np.bool_]) -> EmbeddedPart:
+        """Take a part without those of its images that are there already, bool [m]. Returns what was taken."""
+        self.digest.update(part.digests, part.labels)  # of all that was read
+        self.left_out.append(self.read + np.flatnonzero(there))
+        self.read += len(part.labels)
+        kept = part.take(np.flatnonzero(~there)) if there.any() else part
+        self.labels.append(kept.labels)
+        self.sources.append(kept.sources)
+        self.first_bytes.append(kept.digests[:, :DIGEST_BYTES].copy())
+        return kept
 
 
 def refuse_unreadable(folder: PartsFolder, pieces: Sequence[RowRange]) -> None:

@@ -3,8 +3,8 @@
 import json
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -65,6 +65,9 @@ class EmbeddedPart:
         labels: int64 [m], theirs.
         sources: m names.
         digests: uint8 [m, 32], SHA-256 of the pixels of each.
+        rows: int64 [m], which row of the split each is.
+        stamps: int64 [n, 3] of all n images of the piece, from before they were read; see `holdfast.data.sources.Stamped`.
+            [0, 3] where the source is not of files.
         faults: "name: reason" of each image that could not be read.
 
     """
@@ -74,7 +77,20 @@ class EmbeddedPart:
     labels: Ints
     sources: Sources
     digests: Digests
+    rows: Ints
+    stamps: Ints
     faults: tuple[str, ...] = ()
+
+    def take(self, rows: Ints) -> Self:
+        """The part of these of its images alone, int64 [n] in 0..m - 1."""
+        return replace(
+            self,
+            embeddings=self.embeddings[rows],
+            labels=self.labels[rows],
+            sources=self.sources.take(rows),
+            digests=self.digests[rows],
+            rows=self.rows[rows],
+        )
 
     def save(self, path: Path) -> None:
         """Write it as .npz, whose members carry checksums."""
@@ -88,6 +104,8 @@ class EmbeddedPart:
                 text=self.sources.text,
                 ends=self.sources.ends,
                 digests=self.digests,
+                rows=self.rows,
+                stamps=self.stamps,
                 fault_text=faults.text,
                 fault_ends=faults.ends,
             )
@@ -103,6 +121,8 @@ class EmbeddedPart:
                     columns["labels"],
                     Sources(columns["text"], columns["ends"]),
                     columns["digests"],
+                    columns["rows"],
+                    columns["stamps"],
                     tuple(Sources(columns["fault_text"], columns["fault_ends"])),
                 )
         except (FileNotFoundError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
@@ -161,13 +181,16 @@ class PartsFolder:
                 f"{path} holds no shard ({error}): name what holdfast index BUNDLE --shard I/N --out wrote"
             ) from None
 
-    def missing(self, pieces: Sequence[RowRange]) -> list[RowRange]:
-        """Those of the pieces that there is no whole part of."""
+    def missing(
+        self, pieces: Sequence[RowRange], still_holds: Callable[[EmbeddedPart, RowRange], bool] = lambda _part, _piece: True
+    ) -> list[RowRange]:
+        """Those of the pieces that there is no whole part of, or one that no longer holds."""
         dim = self.header.identity["dim"]
         absent = []
         for piece in pieces:
             part = EmbeddedPart.load(self._file(piece.number))
-            if part is None or part.number != piece.number or part.embeddings.shape[1:] != (dim,):
+            whole = part is not None and part.number == piece.number and part.embeddings.shape[1:] == (dim,)
+            if part is None or not whole or not still_holds(part, piece):
                 absent.append(piece)
         return absent
 

@@ -15,6 +15,7 @@ from holdfast.index_build.streaming.embedding import EmbeddingJob
 from holdfast.index_build.streaming.launch import Launcher
 from holdfast.index_build.streaming.parts import SPLITS, PartsFolder, PartsHeader, RowRange, pieces_of
 from holdfast.index_build.streaming.progress import progress
+from holdfast.index_build.streaming.unchanged import changed_rows
 
 
 def header_of(
@@ -49,7 +50,7 @@ def header_of(
 def embed_missing(
     folder: PartsFolder, job: EmbeddingJob, pieces: Sequence[RowRange], launcher: Launcher, *, quiet: bool
 ) -> None:
-    """Embed those of the pieces that there are no parts of.
+    """Embed those of the pieces that there are no parts of, or parts of images that have changed since.
 
     Args:
         folder: gets the parts, each as soon as it is done.
@@ -59,7 +60,9 @@ def embed_missing(
         quiet: no progress bar.
 
     """
-    missing = folder.missing(pieces)
+    missing = folder.missing(
+        pieces, lambda part, piece: next(changed_rows(part, piece, job.splits.part(piece.split)), None) is None
+    )
     images = sum(piece.stop - piece.start for piece in pieces)
     left = sum(piece.stop - piece.start for piece in missing)
     with progress("embedding", images, quiet=quiet, done=images - left) as advance:

@@ -37,6 +37,7 @@ class Base:
         soft: the soft kNN of it; None where it cannot hand out its embeddings.
         calibration: of credibility; None where there is none.
         vote: how neighbours vote.
+        next_id: of the next exemplar, as the bundle knows it.
 
     """
 
@@ -46,6 +47,7 @@ class Base:
     soft: SoftKNN | LiveSoftKNN | None
     calibration: Calibration | None
     vote: VoteParameters
+    next_id: int
 
     @classmethod
     def of(cls, bundle: Bundle, soft: Surrogate | None) -> "Base":
@@ -54,7 +56,7 @@ class Base:
         index, table, manifest = bundle.index, bundle.exemplars, bundle.manifest
         if isinstance(index, SharedRetriever):  # what this store adds to it is searched here, exactly and at once
             index = index.up_to(int(table.ids.max(initial=-1)))
-        return cls(index, table, manifest.class_names, soft, manifest.calibration, manifest.vote)
+        return cls(index, table, manifest.class_names, soft, manifest.calibration, manifest.vote, bundle.next_id)
 
 
 class JournalSources:
@@ -123,7 +125,8 @@ def state_of(journal: ChangeJournal, base: Base, stale_above: float, calibrated_
     """
     rows, begun = journal.rows(), journal.labels()
     class_names = class_names_of(base.class_names, begun)
-    known = Catalogue.of(BaseRows(base.table), class_names, rows, journal.largest_id)
+    largest = max(journal.largest_id, base.next_id - 1)
+    known = Catalogue.of(BaseRows(base.table), class_names, rows, largest)
     vectors = journal.vectors(row.id for row in rows)
     change = replay(base.index, rows, vectors, known)
     index, soft = begin(base.index, base.soft, change, len(class_names))

@@ -2,6 +2,7 @@ import json
 import threading
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -350,6 +351,41 @@ def test_nothing_changes_when_writing_fails(build, bundle, digits, monkeypatch, 
     after = {name: content for name, content in files(bundle).items() if not name.startswith(".index_build/")}
     assert after == before
     Bundle.open_encoder(bundle)
+
+
+def test_a_new_index_stays_where_an_old_file_cannot_be_deleted(bundle, digits, monkeypatch):
+    build_index(bundle, digits, kind="ivf", quiet=True)
+    unlink = Path.unlink
+
+    def held(path, *, missing_ok=False):
+        if path.name == "index.ivf":
+            raise PermissionError(1, "Operation not permitted")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", held)
+    build_index(bundle, digits, quiet=True)
+    monkeypatch.undo()
+    opened = Bundle.open(bundle)
+    assert opened.index.kind == opened.manifest.index.kind == "flat"
+    assert (bundle / "index.ivf").exists()
+    build_index(bundle, digits, kind="ivf", quiet=True)
+    assert Bundle.open(bundle).index.kind == "ivf"
+
+
+def test_an_interruption_after_the_manifest_leaves_the_new_index(bundle, digits, monkeypatch):
+    build_index(bundle, digits, kind="ivf", quiet=True)
+    unlink = Path.unlink
+
+    def interrupted(path, *, missing_ok=False):
+        if path.name == "index.ivf":
+            raise KeyboardInterrupt
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build_index(bundle, digits, quiet=True)
+    monkeypatch.undo()
+    assert Bundle.open(bundle).index.kind == "flat"
 
 
 def test_a_vote_is_chosen_on_the_calibration_part(bundle, digits, capsys):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.prototypes import ClassPrototypes
+from holdfast.model.retrieval.embeddings import ReadableBank
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -150,7 +151,7 @@ def bank_of(retriever: Retriever) -> Bank:
     return retriever.export()
 
 
-def check_bank(bank: Bank) -> None:
+def check_bank(bank: ReadableBank) -> None:
     """Refuse a bank that cannot be indexed.
 
     Raises:

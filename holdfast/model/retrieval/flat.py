@@ -1,5 +1,6 @@
 """Exact nearest neighbours among the exemplars."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -10,9 +11,11 @@ from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.faiss_library import faiss
 from holdfast.model.retrieval.base import Bank, check_bank, padded, places_of, refuse_misfit
+from holdfast.model.retrieval.embeddings import Embeddings, ReadableBank
 
 AGAIN = "rebuild it with holdfast index"
-BLOCK = 65_536  # rows that are added at once
+BLOCK = 65_536  # rows that are added or written at once
+OUTER_BYTES = 37  # of what faiss writes of an IndexIDMap2 before the index below it
 
 
 class FlatIndex:
@@ -31,16 +34,10 @@ class FlatIndex:
         self._rows, self._ids, self._labels, self._owner = rows, ids, labels, owner
         # Ids that are 0..M-1 in order, as the index builder writes them, are their own row numbers.
         self._ids_are_rows = np.array_equal(ids, np.arange(len(ids)))
-        # Since faiss 1.14.2 a flat search takes BLAS only where queries x dim >= 128,000, which leaves common batches on
-        # a path 5 to 14 times slower. Four queries are the break-even on this path. The setting is global to the process.
-        faiss.cvar.distance_compute_blas_threshold = 4 * self.dim
-        # The best k are kept in a reservoir, not in a heap, and the database is walked in blocks that stay in cache: 1.7
-        # times the price of the matrix product alone becomes 1.4 (python -m bench.knn).
-        faiss.cvar.distance_compute_min_k_reservoir = 1
-        faiss.cvar.distance_compute_blas_database_bs = 512
+        prepare_exact_search(self.dim)
 
     @classmethod
-    def build(cls, bank: Bank, *, half: bool = False) -> Self:
+    def build(cls, bank: ReadableBank, *, half: bool = False) -> Self:
         """Index a bank. With `half` its embeddings are rounded to float16, which moves a similarity by less than 5e-4.
 
         Raises:
@@ -104,10 +101,7 @@ class FlatIndex:
 
     def save(self, path: Path) -> None:
         """Write the index in faiss's own format. Labels are not in it."""
-        inner = _half_index(self.dim) if self.half else faiss.IndexFlatIP(self.dim)
-        index = faiss.IndexIDMap2(inner)
-        index.add_with_ids(self._embeddings(), self._ids)
-        faiss.write_index(index, str(path))
+        write_flat(path, self._embeddings(), self._ids, half=self.half)
 
     @classmethod
     def load(cls, path: Path, ids: Ints, labels: Ints) -> Self:
@@ -138,5 +132,41 @@ class FlatIndex:
         return cls(inner, ids, labels, owner=index)
 
 
-def _half_index(dim: int) -> Any:
-    return faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+def prepare_exact_search(dim: int) -> None:
+    """Have faiss search exactly in its fast way, for embeddings of `dim` numbers. The settings are global to the process."""
+    # Since faiss 1.14.2 a flat search takes BLAS only where queries x dim >= 128,000, which leaves common batches on
+    # a path 5 to 14 times slower. Four queries are the break-even on this path.
+    faiss.cvar.distance_compute_blas_threshold = 4 * dim
+    # The best k are kept in a reservoir, not in a heap, and the database is walked in blocks that stay in cache: 1.7
+    # times the price of the matrix product alone becomes 1.4 (python -m bench.knn).
+    faiss.cvar.distance_compute_min_k_reservoir = 1
+    faiss.cvar.distance_compute_blas_database_bs = 512
+
+
+def write_flat(path: Path, embeddings: Embeddings, ids: Ints, *, half: bool) -> None:
+    """Write the file of a flat index, byte for byte as faiss does, with a block of it in memory.
+
+    Args:
+        path: of the file.
+        embeddings: float32 [M, D].
+        ids: int64 [M].
+        half: keep them as float16.
+
+    """
+    rows, dim = embeddings.shape
+    inner = (
+        faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+        if half
+        else faiss.IndexFlatIP(dim)
+    )
+    # An empty index ends with two lengths, 0: of the embeddings, in bytes of float16 or in numbers of float32, and of the ids.
+    head = bytearray(faiss.serialize_index(faiss.IndexIDMap2(inner)).tobytes()[:-16])
+    for start in (0, OUTER_BYTES):  # the number of rows follows a name of 4 bytes and the dimension
+        struct.pack_into("<q", head, start + 8, rows)
+    with path.open("wb") as file:
+        file.write(head + struct.pack("<q", rows * dim * (2 if half else 1)))
+        for start in range(0, rows, BLOCK):
+            block = np.ascontiguousarray(embeddings[start : start + BLOCK], dtype="<f2" if half else "<f4")
+            file.write(block.data)
+        file.write(struct.pack("<q", rows))
+        file.write(np.ascontiguousarray(ids, dtype="<i8").data)

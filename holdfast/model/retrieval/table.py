@@ -9,9 +9,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from holdfast.errors import BundleError
 from holdfast.model.answers import Ints
-from holdfast.model.retrieval.base import Bank, Retriever
+from holdfast.model.retrieval.base import Retriever
+from holdfast.model.retrieval.embeddings import ReadableBank
 
 if TYPE_CHECKING:
     from holdfast.model.encoder.device import Device
@@ -68,6 +71,8 @@ class RetrieverKind:
             table says that they hold, int64 [M] each; and what `parameters` of the one that was built said.
         files: its files in a bundle. Every one of them is hashed by the manifest.
         extra: of `pip install 'holdfast[...]'`, what has to be installed for it.
+        built_on_disk: "module:Class" of an index of a bank whose embeddings stay in a file, with the same `build`, files and
+            neighbours; "" where the implementation reads them a block at a time itself.
         on_gpu: "module:Class" over a loaded one, for encoders that run on a GPU; "" where the index stays where it is.
         exact: whether it finds all of the k nearest, or else is not to be served.
         rounds: whether `build` takes `half=True`, which rounds embeddings to float16; others do so always, or never.
@@ -79,6 +84,7 @@ class RetrieverKind:
     implementation: str
     files: tuple[str, ...]
     extra: str
+    built_on_disk: str = ""
     on_gpu: str = ""
     exact: bool = False
     rounds: bool = False
@@ -90,6 +96,7 @@ RETRIEVERS: dict[str, RetrieverKind] = {
         "holdfast.model.retrieval.flat:FlatIndex",
         files=("index.faiss",),
         extra="serve",
+        built_on_disk="holdfast.model.retrieval.flat_on_disk:FlatIndexOnDisk",
         on_gpu="holdfast.model.retrieval.flat_gpu:GpuFlatIndex",
         exact=True,
         rounds=True,
@@ -117,7 +124,7 @@ def retriever_kind(name: str) -> RetrieverKind:
     return RETRIEVERS[name]
 
 
-def build_retriever(name: str, bank: Bank, *, half: bool = False) -> StoredRetriever:
+def build_retriever(name: str, bank: ReadableBank, *, half: bool = False) -> StoredRetriever:
     """Index a bank. With `half`, its embeddings are rounded to float16.
 
     Args:
@@ -135,7 +142,9 @@ def build_retriever(name: str, bank: Bank, *, half: bool = False) -> StoredRetri
     options: dict[str, object] = {"half": True} if half else {}
     if address:
         options["address"] = name
-    built: StoredRetriever = _load(kind, RETRIEVERS[kind].implementation).build(bank, **options)
+    in_memory = isinstance(bank.embeddings, np.ndarray)
+    implementation = RETRIEVERS[kind].implementation if in_memory else RETRIEVERS[kind].built_on_disk
+    built: StoredRetriever = _load(kind, implementation or RETRIEVERS[kind].implementation).build(bank, **options)
     return built
 
 

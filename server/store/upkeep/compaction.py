@@ -11,7 +11,7 @@ import numpy as np
 
 from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.canary_set import CanarySet
-from holdfast.bundle.exemplars import Exemplars
+from holdfast.bundle.exemplars import DIGEST_BYTES, Exemplars
 from holdfast.bundle.manifest import IndexRecord, Manifest
 from holdfast.bundle.reader import CANARY, EXEMPLARS, read_manifest
 from holdfast.bundle.writer import BundleWriter
@@ -46,6 +46,7 @@ class FoldedBase:
         class_names: by label id.
         sequence: of the latest change in it.
         half: whether the index below keeps its embeddings as float16.
+        next_id: of the next exemplar: those that were deleted had smaller ones.
 
     """
 
@@ -55,6 +56,7 @@ class FoldedBase:
     class_names: tuple[str, ...]
     sequence: int
     half: bool
+    next_id: int
 
     @property
     def counts(self) -> Ints:
@@ -62,24 +64,28 @@ class FoldedBase:
         return np.bincount(self.bank.labels, minlength=len(self.class_names))
 
     @classmethod
-    def of(cls, source: Path, served: ServedExemplars, base: BaseRows, rows: Mapping[int, StoredRow]) -> "FoldedBase":
+    def of(
+        cls, source: Path, served: ServedExemplars, base: BaseRows, rows: Mapping[int, StoredRow], next_id: int
+    ) -> "FoldedBase":
         """All exemplars that are served. Raises BundleError where the base cannot hand out its own."""
         bank = bank_of(served.index)
         order = np.argsort(bank.ids)
         bank = Bank(bank.embeddings[order], bank.ids[order], bank.labels[order])
         flags = np.zeros(len(bank.ids), dtype=np.uint8)
         sources: list[str] = []
+        digests, known_digests = np.zeros((len(bank.ids), DIGEST_BYTES), dtype=np.uint8), base.table.known_digests()
         for place, exemplar_id in enumerate(bank.ids.tolist()):
             known, row = rows.get(exemplar_id), base.row_of(exemplar_id)
             if row is None:
                 sources.append("" if known is None else known.source)
             else:
                 sources.append(base.table.sources[row])
+                digests[place] = known_digests[row]
                 flags[place] = base.table.flags[row] if known is None else 0  # a changed one was not audited
-        table = Exemplars(bank.ids, bank.labels, sources, flags)  # type: ignore[arg-type]  # any sequence of names
+        table = Exemplars(bank.ids, bank.labels, sources, flags, digests)  # type: ignore[arg-type]  # any sequence of names
         below = served.index.base
         half = isinstance(below, Rounding) and below.half
-        return cls(source, bank, table, served.class_names, served.sequence, half)
+        return cls(source, bank, table, served.class_names, served.sequence, half, next_id)
 
 
 def clear_leftovers(directory: Path, base: str) -> None:
@@ -172,6 +178,7 @@ def _changed(manifest: Manifest, folded: FoldedBase, index: StoredRetriever, hel
         disagreement_ratio=_disagreement(index, folded.bank, manifest.vote.k),
         command=f"holdfast serve --store, after change {folded.sequence}",
         parameters=dict(index.parameters),
+        next_id=folded.next_id,
     )
     calibration = calibrated(index, manifest.vote, held_out, len(folded.class_names), manifest.calibration)
     changes = {

@@ -170,8 +170,8 @@ class Maintenance:
         state = self._state
         with state.changing:
             served, known = state.served, state.known
-            rows = dict(known.rows)
-        folded = FoldedBase.of(self.ground.source, served, known.base, rows)
+            rows, next_id = dict(known.rows), known.next_id
+        folded = FoldedBase.of(self.ground.source, served, known.base, rows, next_id)
         try:
             self._stand_on(folded)
         except BaseException:

@@ -85,7 +85,7 @@ def _moved(journal: ChangeJournal, to: Destination, names: tuple[str, ...]) -> M
         )
     table = to.bundle.exemplars
     labels, begun = _labels(names, to.bundle.manifest.class_names, rows)
-    ids = _new_ids([row.id for row in added], table, journal.largest_id)
+    ids = _new_ids([row.id for row in added], table, max(journal.largest_id, to.bundle.next_id - 1))
     moved = [replace(row, id=ids[row.id], label=labels[row.label], in_base=False) for row in added]
     vectors = {}
     if added:

@@ -49,7 +49,15 @@ def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], re
     shares = [round(count / k, 4) for count in written["calibration"]["nonconformity"]]
     expected = written | {
         "schema_version": 3,
-        "index": {"kind": "flat", "parameters": {}, "vote_agreement": None, "reason": None, "data": None, "renamed": {}}
+        "index": {
+            "kind": "flat",
+            "parameters": {},
+            "vote_agreement": None,
+            "reason": None,
+            "data": None,
+            "renamed": {},
+            "next_id": None,
+        }
         | written["index"],
         "vote": {"prior_correction": 0, "class_weights": []} | written["vote"],
         "calibration": written["calibration"] | {"nonconformity": shares, "wanted": 0.95},

@@ -1,6 +1,7 @@
 """New bundles beside old ones: other sets, other classes, the exemplars that are there."""
 
 import csv
+import shutil
 import threading
 from typing import ClassVar
 
@@ -23,6 +24,7 @@ from holdfast.model.retrieval.table import RETRIEVERS, RetrieverKind
 from holdfast.model.vote import VoteParameters
 from tests import bundles, kinds
 from tests.bundles import COLOURS, Linear, coloured
+from tests.shared import made_once
 
 SIDE, DIM = 8, 8
 MORE = {"cyan": (60, 200, 200), "magenta": (200, 60, 200)}
@@ -46,17 +48,21 @@ def digits():
 
 
 @pytest.fixture
-def old(tmp_path, digits):
-    """A complete bundle of the digits."""
+def old(tmp_path, tmp_path_factory, digits):
+    """A complete bundle of the digits, a copy for each test."""
+    made = made_once(tmp_path_factory, "digits-indexed", lambda directory: write_indexed(directory, digits))
+    return shutil.copytree(made, tmp_path / "old")
+
+
+def write_indexed(directory, digits):
     record = DataRecord(name="digits", sha256=digits.sha256, calibration=100, seed=0)
     changes = {"data": record, "vote": VoteParameters(k=5)}
-    directory = bundles.write_bundle(tmp_path / "old", Linear.random(SIDE, 16, grey=80 / 255), digits.class_names, **changes)
+    bundles.write_bundle(directory, Linear.random(SIDE, 16, grey=80 / 255), digits.class_names, **changes)
     build_index(directory, digits, quiet=True)
     accuracy = Accuracy(clean=0.9, robust=0.5, norm="linf", epsilon=0.1, attack="none", images=10)
     writer = BundleWriter.open(directory)
     writer.add("report/index.html", lambda path: path.write_text("measured"))
     writer.commit(read_manifest(directory).model_copy(update={"accuracy": accuracy}))
-    return directory
 
 
 @pytest.fixture
@@ -145,6 +151,28 @@ def test_a_set_is_merged_with_what_is_there(old, photos, digits, tmp_path):
     test = load_verified(bundle.manifest).test
     assert test.class_names == bundle.class_names
     assert answered(new, test.images, [bundle.class_names[label] for label in test.labels]) > 0.9
+
+
+def test_ids_of_exemplars_that_are_gone_are_not_given_again(old, photos, tmp_path):
+    manifest = read_manifest(old)
+    assert manifest.index.next_id == 1297
+    BundleWriter.open(old).commit(manifest.model_copy(update={"index": manifest.index.model_copy(update={"next_id": 2000})}))
+    assert run(old, "--k", 3, "--out", tmp_path / "kept") == 0
+    assert read_manifest(tmp_path / "kept").index.next_id == 2000
+    assert run(tmp_path / "kept", "--data", photos, "--merge", "--out", tmp_path / "both") == 0
+    both = Bundle.open(tmp_path / "both")
+    new = len(both.exemplars) - 1297
+    assert both.exemplars.ids[1297:].tolist() == list(range(2000, 2000 + new))
+    assert both.next_id == both.manifest.index.next_id == 2000 + new
+
+
+def test_a_bundle_that_does_not_say_the_next_id_goes_on_after_its_largest(old, photos, tmp_path):
+    manifest = read_manifest(old)
+    BundleWriter.open(old).commit(manifest.model_copy(update={"index": manifest.index.model_copy(update={"next_id": None})}))
+    assert run(old, "--data", photos, "--merge", "--out", tmp_path / "both") == 0
+    both = Bundle.open(tmp_path / "both")
+    assert both.exemplars.ids.tolist() == list(range(len(both.exemplars)))
+    assert both.next_id == len(both.exemplars)
 
 
 def test_more_images_of_known_classes_join_them(old, photos, tmp_path):
@@ -244,9 +272,9 @@ def test_a_run_that_is_cut_short_continues_and_changes_nothing_else(old, photos,
 def same_but_for_command(one, other):
     first, second = read_manifest(one), read_manifest(other)
     assert first.files == second.files
-    unlike = {"created": "", "index": first.index.model_copy(update={"command": ""})}
+    unlike = {"created": "", "name": "", "index": first.index.model_copy(update={"command": ""})}
     assert first.model_copy(update=unlike) == second.model_copy(
-        update={"created": "", "index": second.index.model_copy(update={"command": ""})}
+        update={"created": "", "name": "", "index": second.index.model_copy(update={"command": ""})}
     )
 
 

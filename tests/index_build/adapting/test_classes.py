@@ -58,14 +58,21 @@ def test_renaming_as_it_is_typed(pairs, said):
     assert parse_renaming(["a=b", "c=d=e"]) == {"a": "b", "c": "d=e"}
 
 
-@given(st.lists(st.integers(1, 50), min_size=2, max_size=6), st.integers(1, 60))
-def test_the_smallest_class_can_win_with_the_k_that_is_proposed(counts, wanted):
-    k = fitting_k(wanted, counts)
+@given(st.lists(st.integers(1, 50), min_size=2, max_size=6), st.integers(1, 60), st.integers(1, 5000))
+def test_the_smallest_class_can_win_with_the_k_that_is_proposed(counts, wanted, among):
+    k = fitting_k(wanted, among, counts)
     assert 1 <= k <= wanted
     assert 2 * min(counts) > k
     none = np.zeros(len(counts), np.int64)
     plan = IndexPlan(tuple(map(str, range(len(counts)))), none, np.array(counts), none, none, VoteParameters(k=k))
     assert plan.out_of_reach == ()
+
+
+def test_of_a_smaller_set_the_same_share_votes():
+    assert fitting_k(1000, 49_000, [148] * 10) == 30
+    assert fitting_k(1000, 49_000, [10_000] * 10) == 1000
+    assert fitting_k(1000, 49_000, [9, 9]) == 5
+    assert fitting_k(3, 49_000, [9, 9]) == 3
 
 
 def test_weights_of_a_vote_decide_what_is_out_of_reach():

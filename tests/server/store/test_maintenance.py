@@ -86,6 +86,19 @@ async def test_a_fold_changes_no_answer_and_survives(tmp_path, bundle):
         assert run.ids() == ids
 
 
+async def test_the_ids_of_deleted_exemplars_are_not_given_again_by_a_bundle_of_the_store(tmp_path, bundle):
+    store, folded = tmp_path / "store", tmp_path / "folded"
+    async with running(store, bundle) as run:
+        receipt = await run.store.add(new("red", 2), "add", ANNA)
+        await run.store.delete(list(receipt.ids), "delete", ANNA)
+        await run.store.compact()
+        shutil.copytree(store / BUNDLES / folders(store)[0], folded)
+    assert Bundle.open(folded).exemplars.ids.max() < min(receipt.ids)
+    assert Bundle.open(folded).next_id == max(receipt.ids) + 1
+    async with running(tmp_path / "another", folded) as run:
+        assert (await run.store.add(new("red"), "add", ANNA)).ids == (max(receipt.ids) + 1,)
+
+
 async def test_what_changes_during_a_fold_is_kept(tmp_path, bundle, monkeypatch):
     store, loop = tmp_path / "store", asyncio.get_running_loop()
     async with running(store, bundle) as run:

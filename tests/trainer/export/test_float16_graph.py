@@ -14,35 +14,28 @@ from holdfast.model.encoder.agreement import FLOAT16_TOLERANCE, cosine_distance
 from holdfast.model.encoder.bucketed import BucketedEncoder
 from holdfast.model.encoder.device import find_gpu
 from holdfast.model.encoder.onnx import OnnxEncoder
-from holdfast.model.preprocess import InputContract
-from holdfast.trainer.encoders import AmdimConfig, ImageEncoder, ResNetConfig, build_encoder
-from holdfast.trainer.export import rounding
+from holdfast.trainer.encoders import AmdimConfig, ResNetConfig, build_encoder
 from holdfast.trainer.export.float16_graph import BeyondFloat16Error, in_float16
 from holdfast.trainer.export.graphs import export, write_graphs
 from holdfast.trainer.export.half_weights import halve
 from holdfast.trainer.export.parity import EMULATED, float16_distance
 from holdfast.trainer.export.whitening import Whitened
+from tests.trainer.export.conftest import CONTRACT, warmed
 
-CONTRACT = InputContract(height=32, width=32)
 FILE = "encoder_float16.onnx"
 
 
-def warmed(encoder: ImageEncoder) -> ImageEncoder:
-    with torch.no_grad():
-        for _ in range(5):
-            encoder(torch.rand(8, 3, 32, 32))
-    return rounding.rounded(encoder).eval()
-
-
 ENCODERS = {
-    "small": lambda: warmed(build_encoder(ResNetConfig(12, 1, 40, activation="silu"))),
     "deep": lambda: Whitened(warmed(build_encoder(ResNetConfig(8, 2, 16, activation="mish", stages=4)))).eval(),
     "amdim": lambda: warmed(build_encoder(AmdimConfig(width=16, n_rkhs=40, depth=2))),
 }
 
 
-@pytest.fixture(scope="module", params=["small", *(pytest.param(name, marks=pytest.mark.slow) for name in ("deep", "amdim"))])
-def written(request, tmp_path_factory):
+@pytest.fixture(scope="module", params=["small", *(pytest.param(name, marks=pytest.mark.slow) for name in ENCODERS)])
+def written(request, small_in_half, tmp_path_factory):
+    if request.param == "small":
+        encoder, folder = small_in_half
+        return encoder, folder / "shared"
     torch.manual_seed(0)
     encoder = ENCODERS[request.param]()
     folder = tmp_path_factory.mktemp(request.param)

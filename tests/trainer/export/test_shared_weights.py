@@ -13,15 +13,7 @@ from holdfast.bundle import Bundle
 from holdfast.bundle.__main__ import main
 from holdfast.errors import BundleError, HashMismatchError, MissingFileError
 from holdfast.model.encoder.onnx import OnnxEncoder, OnnxGradient, open_session
-from holdfast.model.preprocess import InputContract
-from holdfast.trainer.encoders import ResNetConfig, build_encoder
-from holdfast.trainer.export import graphs as exporting
-from holdfast.trainer.export import rounding
-from holdfast.trainer.export.graphs import write_graphs
 from holdfast.trainer.export.shared_weights import PAGE, SMALLEST, share_weights
-
-CONTRACT = InputContract(height=32, width=32)
-ENCODER = ResNetConfig(32, 1, 40, activation="silu")
 
 
 def product(*weights: np.ndarray) -> onnx.ModelProto:
@@ -81,20 +73,10 @@ def test_the_hash_of_a_graph_tells_its_weights() -> None:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory):
-    """The graphs of one encoder, standing alone and over one file."""
-    encoder = rounding.rounded(build_encoder(ENCODER)).eval()
-    shared, alone = tmp_path_factory.mktemp("shared"), tmp_path_factory.mktemp("alone")
-
-    def keep_and_share(models, name):
-        for file, model in zip(("encoder.onnx", "gradient.onnx", "encoder_float16.onnx"), models, strict=True):
-            (alone / file).write_bytes(model.SerializeToString())
-        return share_weights(models, name)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporting, "share_weights", keep_and_share)
-        write_graphs(encoder, shared, CONTRACT, half=True)
-    return shared, alone
+def pair(small_in_half):
+    """The graphs of one encoder, over one file and standing alone."""
+    _, folder = small_in_half
+    return folder / "shared", folder / "alone"
 
 
 def test_an_encoders_graphs_compute_bit_for_bit_what_they_do_alone(pair) -> None:
@@ -108,10 +90,11 @@ def test_an_encoders_graphs_compute_bit_for_bit_what_they_do_alone(pair) -> None
     np.testing.assert_array_equal(found, expected)
 
 
-def test_all_graphs_together_take_two_bytes_for_each_weight(pair) -> None:
+def test_all_graphs_together_take_two_bytes_for_each_weight(small_in_half, pair) -> None:
+    encoder, _ = small_in_half
     shared, _ = pair
     names = ("encoder.onnx", "encoder_float16.onnx", "gradient.onnx", "weights.bin")
-    parameters = sum(parameter.numel() for parameter in build_encoder(ENCODER).parameters())
+    parameters = sum(parameter.numel() for parameter in encoder.parameters())
     assert sum((shared / name).stat().st_size for name in names) < 2.1 * parameters + 120_000
 
 

@@ -14,6 +14,7 @@ from holdfast.intervals import Rate
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.retrieval.approximate.float16 import BLOCK
 from holdfast.model.retrieval.base import SPARE, Bank, Retriever, canonical, nearest
+from holdfast.model.retrieval.embeddings import ReadableBank
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.retrieval.table import StoredRetriever, build_retriever, check_buildable, retriever_kind
 from holdfast.model.retrieval.tombstones import merged
@@ -64,7 +65,14 @@ class IndexChoice:
 
 
 def choose_index(
-    bank: Bank, k: int, held_out: Floats, answer: Answer, *, kind: str = AUTO, half: bool = False, target: float = TARGET
+    bank: ReadableBank,
+    k: int,
+    held_out: Floats,
+    answer: Answer,
+    *,
+    kind: str = AUTO,
+    half: bool = False,
+    target: float = TARGET,
 ) -> IndexChoice:
     """Build an index of a kind, or of the kind that fits, and tune it where it can be.
 
@@ -140,7 +148,7 @@ def answers_of(index: Retriever, queries: Floats, k: int, answer: Answer) -> Int
     return np.concatenate(parts or [np.zeros(0, dtype=np.int64)])
 
 
-def exact_neighbours(bank: Bank, queries: Floats, k: int) -> Neighbours:
+def exact_neighbours(bank: ReadableBank, queries: Floats, k: int) -> Neighbours:
     """What an exact index finds that rounds to float16, in canonical order, without more than a block of it in memory.
 
     Approximate kinds round so: what rounding changes is not what an index misses.
@@ -156,7 +164,7 @@ def exact_neighbours(bank: Bank, queries: Floats, k: int) -> Neighbours:
     return canonical(found, k)
 
 
-def _fitting(bank: Bank, k: int, held_out: int) -> tuple[str, str]:
+def _fitting(bank: ReadableBank, k: int, held_out: int) -> tuple[str, str]:
     rows, dim = bank.embeddings.shape
     if rows * dim <= FLAT_PRODUCTS:
         return "flat", f"{rows:,} x {dim} are searched exactly at the price of a small encoder"

@@ -11,6 +11,7 @@ from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.faiss_library import faiss
 from holdfast.model.prototypes import ClassPrototypes
 from holdfast.model.retrieval.base import Bank, padded, places_of, refuse_misfit
+from holdfast.model.retrieval.embeddings import ReadableBank
 
 BLOCK = 65_536
 """Rows that are worked on at once: 32 MB of 128 float32 numbers."""
@@ -79,7 +80,7 @@ def rounded(embeddings: Any) -> Floats:
     return halves
 
 
-def add_in_blocks(index: Any, bank: Bank, advance: Callable[[int], None]) -> None:
+def add_in_blocks(index: Any, bank: ReadableBank, advance: Callable[[int], None]) -> None:
     """Add a bank to a trained faiss index, rounded, a block at a time; `advance` is called with the size of each."""
     for start in range(0, len(bank.ids), BLOCK):
         block = rounded(bank.embeddings[start : start + BLOCK])

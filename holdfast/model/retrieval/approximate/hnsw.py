@@ -14,7 +14,8 @@ from holdfast.model.answers import Ints
 from holdfast.model.faiss_library import faiss, write_index
 from holdfast.model.prototypes import ClassPrototypes
 from holdfast.model.retrieval.approximate.float16 import Float16Index, add_in_blocks, read_index
-from holdfast.model.retrieval.base import Bank, check_bank
+from holdfast.model.retrieval.base import check_bank
+from holdfast.model.retrieval.embeddings import ReadableBank
 
 LINKS = 32
 """Of each exemplar in the graph; twice as many on its lowest level."""
@@ -49,7 +50,7 @@ class HnswIndex(Float16Index):
         self.breadth = breadth
 
     @classmethod
-    def build(cls, bank: Bank, *, advance: Callable[[int], None] = lambda _: None) -> Self:
+    def build(cls, bank: ReadableBank, *, advance: Callable[[int], None] = lambda _: None) -> Self:
         """Link a bank's exemplars, on one thread: the graph depends on the order, and so is the same each time.
 
         Args:

@@ -17,7 +17,8 @@ from holdfast.model.answers import Floats, Ints
 from holdfast.model.faiss_library import faiss, write_index
 from holdfast.model.prototypes import ClassPrototypes
 from holdfast.model.retrieval.approximate.float16 import Float16Index, add_in_blocks, read_index, rounded
-from holdfast.model.retrieval.base import Bank, check_bank
+from holdfast.model.retrieval.base import check_bank
+from holdfast.model.retrieval.embeddings import ReadableBank
 
 PROBES = 64
 """Cells that a query looks at, where nobody has measured how many it takes."""
@@ -57,7 +58,7 @@ class IvfIndex(Float16Index):
         super().__init__(cells, ids, labels, prototypes, faiss.SearchParametersIVF(nprobe=self.probes))
 
     @classmethod
-    def build(cls, bank: Bank, *, seed: int = 0, advance: Callable[[int], None] = lambda _: None) -> Self:
+    def build(cls, bank: ReadableBank, *, seed: int = 0, advance: Callable[[int], None] = lambda _: None) -> Self:
         """Index a bank: cells are trained on a sample, then exemplars are added a block at a time.
 
         Args:
@@ -144,7 +145,7 @@ def _trained(embeddings: Any, cells: int, seed: int) -> Any:
     """An empty index of that many cells, for float32 or float16 [M, D] embeddings."""
     rng, (size, dim) = np.random.default_rng(seed), embeddings.shape
     points = POINTS_A_CELL * cells
-    sample = rounded(embeddings[np.sort(rng.choice(size, points, replace=False))] if points < size else embeddings)
+    sample = rounded(embeddings[np.sort(rng.choice(size, points, replace=False))] if points < size else embeddings[:])
     clustering = faiss.Clustering(dim, cells)
     clustering.niter, clustering.seed, clustering.spherical = ITERATIONS, seed, True
     clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, len(sample)

@@ -13,7 +13,7 @@ from pymilvus import DataType
 
 from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints
-from holdfast.model.retrieval.base import Bank
+from holdfast.model.retrieval.embeddings import Embeddings, ReadableBank
 from holdfast.model.retrieval.milvus.address import CollectionRecord, MilvusTarget, SearchOptions, effective_address
 from holdfast.model.retrieval.milvus.client import Outage, connect, translated
 from holdfast.model.retrieval.shared import SharedState
@@ -62,7 +62,7 @@ class MilvusCollection:
         self.outage = Outage(self.where, record.options.timeout)
 
     @classmethod
-    def create(cls, target: MilvusTarget, bank: Bank, advance: Callable[[int], None] = lambda _: None) -> Self:
+    def create(cls, target: MilvusTarget, bank: ReadableBank, advance: Callable[[int], None] = lambda _: None) -> Self:
         """Make a new collection of a bank, index and load it. What was begun is dropped where it fails.
 
         Args:
@@ -145,7 +145,7 @@ class MilvusCollection:
             )
         return int(found[0]["count(*)"])
 
-    def upsert(self, embeddings: Floats, ids: Ints, labels: Ints, advance: Callable[[int], None] = lambda _: None) -> None:
+    def upsert(self, embeddings: Embeddings, ids: Ints, labels: Ints, advance: Callable[[int], None] = lambda _: None) -> None:
         """Write rows; a row with an id that is there takes its place. Repeating it changes nothing.
 
         Args:

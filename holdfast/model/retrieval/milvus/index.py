@@ -14,6 +14,7 @@ import numpy as np
 from holdfast.errors import ContractMismatchError, RetrieverUnavailableError
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.retrieval.base import Bank, refuse_misfit
+from holdfast.model.retrieval.embeddings import ReadableBank
 from holdfast.model.retrieval.milvus.address import CollectionRecord, parse_target
 from holdfast.model.retrieval.milvus.client import connect, translated
 from holdfast.model.retrieval.milvus.collection import MOST_NEIGHBOURS, MilvusCollection, search_parameters
@@ -50,7 +51,7 @@ class MilvusIndex:
         self._largest_id, self._classes = largest_id, classes
 
     @classmethod
-    def build(cls, bank: Bank, *, address: str, advance: Callable[[int], None] = lambda _: None) -> Self:
+    def build(cls, bank: ReadableBank, *, address: str, advance: Callable[[int], None] = lambda _: None) -> Self:
         """Make a collection of a bank.
 
         Args:
