@@ -1,6 +1,7 @@
 """Changes are folded into a bundle, and credibility follows them."""
 
 import asyncio
+import re
 import shutil
 
 import numpy as np
@@ -11,6 +12,7 @@ from holdfast.bundle.canary_set import CanarySet
 from holdfast.bundle.reader import Bundle, read_manifest
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.bundle.writer import BundleWriter
+from holdfast.errors import BundleError
 from holdfast.model.credibility import calibrate_retriever
 from holdfast.model.retrieval.base import bank_of
 from holdfast.model.retrieval.flat import FlatIndex
@@ -20,7 +22,7 @@ from holdfast.server.store.records import Judgement, State
 from holdfast.server.store.upkeep import maintenance
 from holdfast.server.store.upkeep.compaction import BUNDLES
 from tests.bundles import coloured, of_every_colour, write_coloured_bundle
-from tests.server.store.stores import ANNA, new, running, same_as_anew, until
+from tests.server.store.stores import ANNA, new, opened, running, same_as_anew, until
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +149,24 @@ async def test_a_fold_that_is_cut_short_leaves_the_store_as_it_was(tmp_path, bun
         assert run.ids() == [i for i in ids if i != 8]
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "index.faiss", "encoder.onnx"])
+async def test_a_folded_bundle_of_which_half_is_there_is_refused(tmp_path, bundle, name):
+    store = tmp_path / "store"
+    async with running(store, bundle) as run:
+        await change(run)
+        await run.store.compact()
+        ids = run.ids()
+    file = store / BUNDLES / folders(store)[0] / name
+    whole = file.read_bytes()
+    file.unlink()  # which may be a further name of the given bundle's own file
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BundleError, match=re.escape(str(file.parent))):
+        opened(store, bundle)
+    file.write_bytes(whole)
+    async with running(store, bundle) as run:
+        assert run.ids() == ids
+
+
 async def test_it_folds_by_itself(tmp_path, bundle):
     async with running(tmp_path / "store", bundle, compact_after=10) as run:
         await run.store.add(new("red", 12), "one", ANNA)
@@ -200,20 +220,18 @@ async def test_without_held_out_images_it_says_that_it_is_stale(tmp_path):
 
 async def test_a_fold_keeps_precision_and_share_and_asks_the_canary_again(tmp_path, bundle):
     half = write_coloured_bundle(tmp_path / "half")
-    opened, (images, labels) = Bundle.open(half), of_every_colour(4, 900)
-    bank = bank_of(opened.index)
+    given, (images, labels) = Bundle.open(half), of_every_colour(4, 900)
+    bank = bank_of(given.index)
     held_out = Bundle.open(bundle).calibration_set
     index = FlatIndex.build(bank, half=True)
-    calibration = calibrate_retriever(
-        index, opened.manifest.vote, held_out.embeddings, held_out.labels, classes=3, coverage=0.8
-    )
+    calibration = calibrate_retriever(index, given.manifest.vote, held_out.embeddings, held_out.labels, classes=3, coverage=0.8)
     canary = CanarySet.recorded(
-        opened.classifier(), images, labels, attacked=None, class_names=opened.class_names, threat=ThreatModel("linf", 0.1)
+        given.classifier(), images, labels, attacked=None, class_names=given.class_names, threat=ThreatModel("linf", 0.1)
     )
     writer = BundleWriter.open(half)
     for name, write in {**writers_of(index), "canary.npz": canary.save, "calibration.npz": held_out.save}.items():
         writer.add(name, write)
-    writer.commit(opened.manifest.model_copy(update={"calibration": calibration}))
+    writer.commit(given.manifest.model_copy(update={"calibration": calibration}))
     async with running(tmp_path / "store", half) as run:
         await run.store.add(new("blue", 3, label="navy"), "one", ANNA)
         await run.store.relabel(dict.fromkeys(range(20), "green"), "two", ANNA)  # what was red
