@@ -1,6 +1,5 @@
 """python -m server as a process: starting, signals, and an environment without torch."""
 
-import json
 import os
 import signal
 import subprocess
@@ -17,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
 from tests.refusals import one_line
-from tests.server.running import NOT_SERVING, REPOSITORY, Process, command_of_held_model, free_port, wait_for
+from tests.server.running import NOT_SERVING, REPOSITORY, Process, Served, command_of_held_model, free_port, wait_for
 from tests.server.tiny import coloured, raw
 
 REQUEST = pb.ClassifyRequest(images=[raw(coloured(1, 1, seed=1)[0])])
@@ -128,10 +127,8 @@ def test_a_bundle_that_will_not_do_is_one_line(tmp_path: Path) -> None:
     one_line(result.stderr)
 
 
-def test_a_taken_port_is_one_line(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
-    process = Process(tiny_bundle, tmp_path)
-    processes.append(process)
-    port = json.loads((tmp_path / "ports.json").read_text())["address"].split(":")[1]
+def test_a_taken_port_is_one_line(tiny_bundle: Path, served: Served) -> None:
+    port = served.app.address.split(":")[1]
     command = [sys.executable, "-m", "server", "--bundle", str(tiny_bundle), "--port", port, "--metrics-port", "0"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=30)
     assert result.returncode == 2, result.stderr

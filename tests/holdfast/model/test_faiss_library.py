@@ -26,11 +26,10 @@ def tiny(tmp_path: Path) -> Path:
     return write_bundle(tmp_path / "bundle")
 
 
-@pytest.fixture(params=list(FAILURES))
-def broken(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+def broken(tmp_path: Path, failure: str) -> dict[str, str]:
     """An environment whose faiss fails at its import."""
     (tmp_path / "faiss").mkdir()
-    (tmp_path / "faiss/__init__.py").write_text(FAILURES[request.param])
+    (tmp_path / "faiss/__init__.py").write_text(FAILURES[failure])
     return os.environ | {"PYTHONPATH": str(tmp_path)}
 
 
@@ -39,18 +38,19 @@ def run(module: str, *arguments: str, environment: dict[str, str]) -> subprocess
     return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_server_says_it_in_one_line_on_either_device(broken: dict[str, str], tiny: Path) -> None:
-    for device in ("cpu", "cuda", "auto"):
-        ended = run("server", "--bundle", str(tiny), "--device", device, environment=broken)
-        assert (ended.returncode, ended.stdout) == (2, "")
-        assert one_line(ended.stderr).startswith("holdfast serve: ")
-        assert "faiss cannot be loaded: " in ended.stderr
-        assert "missing" in ended.stderr or "cannot open shared object file" in ended.stderr
-        assert "pip install '.[gpu]' again" in ended.stderr
+@pytest.mark.parametrize(("failure", "device"), list(zip(FAILURES, ("cpu", "cuda", "auto"), strict=True)))
+def test_the_server_says_it_in_one_line_on_either_device(tmp_path: Path, tiny: Path, failure: str, device: str) -> None:
+    ended = run("server", "--bundle", str(tiny), "--device", device, environment=broken(tmp_path, failure))
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert one_line(ended.stderr).startswith("holdfast serve: ")
+    assert "faiss cannot be loaded: " in ended.stderr
+    assert "missing" in ended.stderr or "cannot open shared object file" in ended.stderr
+    assert "pip install '.[gpu]' again" in ended.stderr
 
 
-def test_so_does_who_looks_at_a_bundle(broken: dict[str, str], tiny: Path) -> None:
-    ended = run("holdfast.bundle", "check", str(tiny), environment=broken)
+@pytest.mark.parametrize("failure", FAILURES)
+def test_so_does_who_looks_at_a_bundle(tmp_path: Path, tiny: Path, failure: str) -> None:
+    ended = run("holdfast.bundle", "check", str(tiny), environment=broken(tmp_path, failure))
     assert (ended.returncode, ended.stdout) == (2, "")
     assert one_line(ended.stderr).startswith("holdfast bundle: faiss cannot be loaded: ")
 

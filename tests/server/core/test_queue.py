@@ -79,10 +79,9 @@ def test_a_stream_hears_of_a_full_queue_and_goes_on(busy: tuple[Served, Gate]) -
     assert len(answered.results) == 2
 
 
-@pytest.mark.parametrize("timeout", [0.5, 1.0, 2.5])
-def test_a_deadline_in_the_queue_is_honoured(busy: tuple[Served, Gate], timeout: float) -> None:
+def test_a_deadline_in_the_queue_is_honoured(busy: tuple[Served, Gate]) -> None:
     served, gate = busy
-    late = served.stub.Classify.future(pb.ClassifyRequest(images=[GOOD]), timeout=timeout)
+    late = served.stub.Classify.future(pb.ClassifyRequest(images=[GOOD]), timeout=1.0)
     await_metric(served, "holdfast_admitted_images", 2)  # on a busy machine a caller can give up before it is let in
     assert late.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     await_metric(served, "holdfast_admitted_images", 1)
