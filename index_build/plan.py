@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
+from holdfast.index_build.options import IndexBuildError
 from holdfast.model.reach import reach_of
-from holdfast.model.vote import VoteParameters
+from holdfast.model.vote import MOST_NEIGHBOURS, VoteParameters
 
 Ints = NDArray[np.int64]
 
@@ -85,3 +86,15 @@ def fitting_k(wanted: int, among: int, counts: Sequence[int] | Ints) -> int:
     """
     share = round(wanted * int(np.sum(counts)) / among)
     return int(max(1, min(wanted, max(share, FEWEST_VOTERS), 2 * int(np.min(counts)) - 1)))
+
+
+def refuse_counts(class_names: Sequence[str], counts: Ints, k: int) -> None:
+    """Raises IndexBuildError where so many exemplars of each class cannot vote."""
+    if empty := [name for name, count in zip(class_names, counts, strict=True) if count == 0]:
+        others = f" and {len(empty) - 1} other classes" if len(empty) > 1 else ""
+        raise IndexBuildError(f"no image becomes an exemplar of {empty[0]}{others}: add images, or hold fewer out")
+    if len(counts) < 2:
+        raise IndexBuildError("all exemplars are of one class: there is nothing to vote on; add images of another, or --merge")
+    if not 1 <= k <= min(counts.sum(), MOST_NEIGHBOURS):
+        most = f"{counts.sum()}, the number of exemplars," if counts.sum() < MOST_NEIGHBOURS else str(MOST_NEIGHBOURS)
+        raise IndexBuildError(f"--k {k}: from 1 to {most} can vote")

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ from holdfast.index_build.adapting.run import SetOptions, adapt_index
 from holdfast.index_build.canary import IMAGES
 from holdfast.index_build.options import IndexOptions
 from holdfast.model.answers import Ints
-from holdfast.model.preprocess import InputContract
+from holdfast.model.preprocess import InputContract, Pixels
 
 BOUND_MB = 600
 TINY_DIM = 128
@@ -52,6 +52,12 @@ class Numbered(Sequence[str]):
 
     def __getitem__(self, row: int) -> str:  # type: ignore[override]  # slices are not asked for
         return f"synthetic/{self._rows[row]}"
+
+
+@cache
+def base_images(shape: tuple[int, ...]) -> Pixels:
+    """What all images are made of: uint8 [BASES, H, W, 3]."""
+    return np.random.default_rng(0).integers(0, 256, (BASES, *shape), dtype=np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +83,6 @@ class GeneratedSource:
         """Where each image comes from."""
         return Numbered(self.rows)
 
-    @cached_property
-    def _bases(self) -> np.ndarray:
-        return np.random.default_rng(0).integers(0, 256, (BASES, *self.contract.shape), dtype=np.uint8)
-
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -88,7 +90,7 @@ class GeneratedSource:
         """Make the images at `rows`."""
         numbers = self.rows[rows]
         moved = (numbers // BASES * 7 + numbers % self.classes * 20).astype(np.uint8)
-        return ReadImages(self._bases[numbers % BASES] + moved[:, None, None, None], np.asarray(rows), [])
+        return ReadImages(base_images(self.contract.shape)[numbers % BASES] + moved[:, None, None, None], np.asarray(rows), [])
 
     def select(self, rows: Ints) -> "GeneratedSource":
         """Return the source of these rows alone."""

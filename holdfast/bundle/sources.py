@@ -48,7 +48,9 @@ class Sources(Sequence[str]):
 
     @classmethod
     def joined(cls, parts: Sequence["Sources"]) -> Self:
-        """The names of all parts, one part after the other."""
+        """The names of all parts, one part after the other; a single part is shared."""
+        if len(parts) == 1:
+            return cls(parts[0].text, parts[0].ends)
         offsets = np.cumsum([0, *(len(part.text) for part in parts)])
         ends = [part.ends + offset for part, offset in zip(parts, offsets[:-1], strict=True)]
         return cls(np.concatenate([np.zeros(0, np.uint8), *(part.text for part in parts)]), np.concatenate([_NO_ENDS, *ends]))

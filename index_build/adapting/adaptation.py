@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.exemplars import DIGEST_BYTES, Flag
@@ -15,13 +17,13 @@ from holdfast.data.streamed import StreamedSplits
 from holdfast.index_build.adapting.classes import ClassChanges
 from holdfast.index_build.adapting.relabelled import RelabelledSource
 from holdfast.index_build.finish import IndexRows
-from holdfast.index_build.options import IndexBuildError
-from holdfast.index_build.plan import IndexPlan, fitting_k
+from holdfast.index_build.plan import IndexPlan, fitting_k, refuse_counts
 from holdfast.index_build.streaming.gather import EmbeddedSet
 from holdfast.index_build.streaming.known import KnownImages
 from holdfast.model.answers import Ints
 from holdfast.model.retrieval.embeddings import Embeddings
-from holdfast.model.vote import MOST_NEIGHBOURS
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +121,7 @@ class Adaptation:
             counts = [np.bincount(self.new_labels[part.labels], minlength=size) for part in parts]
         exemplars = present + counts[0]
         vote, k = self.bundle.manifest.vote, self.k_for(exemplars)
-        _refuse_unvotable(self.class_names, exemplars, k)
+        refuse_counts(self.class_names, exemplars, k)
         vote = vote.model_copy(update={"k": k}).corrected(exemplars, prior_correction)
         return IndexPlan(self.class_names, present, counts[0], kept + counts[1], counts[2], vote)
 
@@ -160,11 +162,11 @@ class Adaptation:
         known = np.concatenate(flags) & ~np.uint8(Flag.DISAGREES)
         return IndexRows(
             embeddings,
-            np.concatenate(ids),
-            np.concatenate(labels),
-            Sources.joined(sources),
+            _joined(ids),
+            _joined(labels),
+            Sources.joined([part for part in sources if len(part)]),
             flags=known,
-            digests=np.concatenate(digests),
+            digests=_joined(digests),
             next_id=next_id,
         )
 
@@ -232,13 +234,7 @@ class Adaptation:
         }
 
 
-def _refuse_unvotable(class_names: Sequence[str], counts: Ints, k: int) -> None:
-    """Raises IndexBuildError where so many exemplars of each class cannot vote."""
-    if empty := [name for name, count in zip(class_names, counts, strict=True) if count == 0]:
-        others = f" and {len(empty) - 1} other classes" if len(empty) > 1 else ""
-        raise IndexBuildError(f"no image becomes an exemplar of {empty[0]}{others}: add images, or hold fewer out")
-    if len(counts) < 2:
-        raise IndexBuildError("all exemplars are of one class: there is nothing to vote on; add images of another, or --merge")
-    if not 1 <= k <= min(counts.sum(), MOST_NEIGHBOURS):
-        most = f"{counts.sum()}, the number of exemplars," if counts.sum() < MOST_NEIGHBOURS else str(MOST_NEIGHBOURS)
-        raise IndexBuildError(f"--k {k}: from 1 to {most} can vote")
+def _joined(parts: Sequence[NDArray[Scalar]]) -> NDArray[Scalar]:
+    """Columns one after the other: no copy where all rows are in one."""
+    filled = [part for part in parts if len(part)]
+    return np.concatenate(filled) if len(filled) > 1 else (filled or parts)[0]

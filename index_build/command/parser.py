@@ -22,9 +22,9 @@ Complete a bundle that holdfast train wrote, so that holdfast serve can serve it
 any other labelled set, without training.
 
 Without --data: reads the labelled set that the encoder was trained with (the manifest names it, and its hash is checked),
-embeds the training part through encoder.onnx, and writes the index and exemplars.npz (id, label, source, flags). Verifies the
-index against brute force, flags exemplars that disagree with their own neighbours (flagged.csv), calibrates credibility on the
-part held out for it, and commits all of it to manifest.json at once.
+embeds the training part through encoder.onnx, and writes the index and exemplars.npz (id, label, source, flags, digest).
+Verifies the index against brute force, flags exemplars that disagree with their own neighbours (flagged.csv), calibrates
+credibility on the part held out for it, and commits all of it to manifest.json at once.
 
 With --data: the same of another set, in a new bundle beside the old one, which stays as it is. Classes may be others, and a
 class may have two images. Images stream from disk. With --out and no --data: a new bundle of the exemplars that are there,
@@ -175,7 +175,10 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
 def _add_classes(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("classes and votes of a new bundle")
     group.add_argument(
-        "--merge", action="store_true", help="add to the exemplars that are there, classes united by name, instead of replacing"
+        "--merge",
+        action="store_true",
+        help="add to the exemplars that are there, classes united by name, instead of replacing; an image that is an exemplar"
+        " already is left out",
     )
     group.add_argument(
         "--rename",

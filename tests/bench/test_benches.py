@@ -140,6 +140,16 @@ def test_retrieval_builds_tunes_and_draws(tmp_path):
 
 
 @pytest.mark.slow
+def test_indexing_says_what_it_took_of_all_processes(tmp_path):
+    peaks = []
+    for number, words in enumerate(((), ("--processes", 2))):
+        done = run("bench.indexing.build", "--images", 4000, *words, "--json", tmp_path / f"{number}.json")
+        assert done.returncode == 0, done.stderr
+        peaks.append(json.loads((tmp_path / f"{number}.json").read_text())["peak_mb"])
+    assert 50 < peaks[0] < 600
+    assert peaks[1] > 1.5 * peaks[0]
+
+
 def test_training_prints_a_ratio_of_the_same_passes(tmp_path):
     done = run("bench.training", "--width", 4, "--batch", 16, "--steps", 2, "--pairs", 2, "--json", tmp_path / "r.json")
     result = json.loads((tmp_path / "r.json").read_text())

@@ -1,6 +1,6 @@
 """What the approximate kinds have in common: a faiss index of float16 embeddings, with ids, labels and prototypes beside it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from holdfast.model.prototypes import ClassPrototypes
 from holdfast.model.retrieval.base import Bank, padded, places_of, refuse_misfit
 from holdfast.model.retrieval.embeddings import ReadableBank
 
-BLOCK = 65_536
-"""Rows that are worked on at once: 32 MB of 128 float32 numbers."""
+BLOCK = 16_384
+"""Rows that are worked on at once: 8 MB of 128 float32 numbers."""
 
 EXPORT_BYTES = 4 * 2**30
 """The most that `export` makes of an index, in float32: 8 million rows of 128."""
@@ -80,10 +80,16 @@ def rounded(embeddings: Any) -> Floats:
     return halves
 
 
+def rounded_blocks(bank: ReadableBank) -> Iterator[tuple[slice, Floats]]:
+    """The embeddings of a bank, rounded, a block at a time, and which rows they are."""
+    for start in range(0, len(bank.ids), BLOCK):
+        rows = slice(start, start + BLOCK)
+        yield rows, rounded(bank.embeddings[rows])
+
+
 def add_in_blocks(index: Any, bank: ReadableBank, advance: Callable[[int], None]) -> None:
     """Add a bank to a trained faiss index, rounded, a block at a time; `advance` is called with the size of each."""
-    for start in range(0, len(bank.ids), BLOCK):
-        block = rounded(bank.embeddings[start : start + BLOCK])
+    for _, block in rounded_blocks(bank):
         index.add(block)
         advance(len(block))
 

@@ -73,7 +73,7 @@ class HnswIndex(Float16Index):
             add_in_blocks(graph, bank, advance)
         finally:
             faiss.omp_set_num_threads(threads)
-        ids, labels = bank.ids.astype(np.int64), bank.labels.astype(np.int64)
+        ids, labels = bank.ids.astype(np.int64, copy=False), bank.labels.astype(np.int64, copy=False)
         return cls(graph, ids, labels, ClassPrototypes.of(bank.embeddings, labels))
 
     def looking(self, breadth: int) -> Self:

@@ -16,7 +16,7 @@ import numpy as np
 from holdfast.model.answers import Floats, Ints
 from holdfast.model.faiss_library import faiss, write_index
 from holdfast.model.prototypes import ClassPrototypes
-from holdfast.model.retrieval.approximate.float16 import Float16Index, add_in_blocks, read_index, rounded
+from holdfast.model.retrieval.approximate.float16 import Float16Index, read_index, rounded, rounded_blocks
 from holdfast.model.retrieval.base import check_bank
 from holdfast.model.retrieval.embeddings import ReadableBank
 
@@ -73,8 +73,8 @@ class IvfIndex(Float16Index):
         """
         check_bank(bank)
         cells = _trained(bank.embeddings, cells_of(len(bank.ids)), seed)
-        add_in_blocks(cells, bank, advance)
-        ids, labels = bank.ids.astype(np.int64), bank.labels.astype(np.int64)
+        _add(cells, bank, advance)
+        ids, labels = bank.ids.astype(np.int64, copy=False), bank.labels.astype(np.int64, copy=False)
         return cls(cells, ids, labels, ClassPrototypes.of(bank.embeddings, labels))
 
     def probing(self, probes: int) -> Self:
@@ -139,6 +139,19 @@ class IvfIndex(Float16Index):
 
 def _is_float16(index: Any) -> bool:
     return isinstance(index, faiss.IndexIVFScalarQuantizer) and index.sq.qtype == faiss.ScalarQuantizer.QT_fp16
+
+
+def _add(index: Any, bank: ReadableBank, advance: Callable[[int], None]) -> None:
+    """Add a bank to a trained index. Each cell takes the memory that it needs: grown by and by, it took up to twice as much."""
+    cells = np.zeros(len(bank.ids), dtype=np.int64)
+    for rows, block in rounded_blocks(bank):
+        cells[rows] = index.quantizer.assign(block, 1)[:, 0]
+    for cell, count in enumerate(np.bincount(cells, minlength=index.nlist).tolist()):
+        index.invlists.resize(cell, count)
+        index.invlists.resize(cell, 0)  # which keeps the room
+    for rows, block in rounded_blocks(bank):
+        index.add_core(len(block), faiss.swig_ptr(block), None, faiss.swig_ptr(cells[rows]))
+        advance(len(block))
 
 
 def _trained(embeddings: Any, cells: int, seed: int) -> Any:
