@@ -16,6 +16,9 @@ from holdfast.model.retrieval.embeddings import ReadableBank
 BLOCK = 16_384
 """Rows that are worked on at once: 8 MB of 128 float32 numbers."""
 
+LINKED_AT_ONCE = 65_536
+"""Rows that are added at once to a graph, which depends on how many these are."""
+
 EXPORT_BYTES = 4 * 2**30
 """The most that `export` makes of an index, in float32: 8 million rows of 128."""
 
@@ -80,16 +83,17 @@ def rounded(embeddings: Any) -> Floats:
     return halves
 
 
-def rounded_blocks(bank: ReadableBank) -> Iterator[tuple[slice, Floats]]:
-    """The embeddings of a bank, rounded, a block at a time, and which rows they are."""
-    for start in range(0, len(bank.ids), BLOCK):
-        rows = slice(start, start + BLOCK)
+def rounded_blocks(bank: ReadableBank, size: int | None = None) -> Iterator[tuple[slice, Floats]]:
+    """The embeddings of a bank, rounded, `size` or BLOCK rows at a time, and which rows they are."""
+    size = size or BLOCK
+    for start in range(0, len(bank.ids), size):
+        rows = slice(start, start + size)
         yield rows, rounded(bank.embeddings[rows])
 
 
 def add_in_blocks(index: Any, bank: ReadableBank, advance: Callable[[int], None]) -> None:
     """Add a bank to a trained faiss index, rounded, a block at a time; `advance` is called with the size of each."""
-    for _, block in rounded_blocks(bank):
+    for _, block in rounded_blocks(bank, LINKED_AT_ONCE):
         index.add(block)
         advance(len(block))
 
