@@ -37,8 +37,8 @@ PRESETS: dict[str, tuple[str, TrainConfig]] = {
     ),
     FOLDER: (
         (
-            "TRADES with labels on your own images, --data DIR, sized by their number. 2,059 photographs: 2,973 s of"
-            " two CPU cores that others kept busy; its accuracy is not yet measured."
+            "TRADES with labels on your own images, --data DIR, sized by their number. 2,059 photographs of hands: 431 s of two"
+            " CPU cores. Clean 99.0 %, robust 98.1 % at L-inf 4/255."
         ),
         EXAMPLE,
     ),

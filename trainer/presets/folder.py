@@ -7,7 +7,9 @@ follow the number of images and the smallest class; --help with the same --data 
 Images are 32 x 32. Nothing is mirrored, as letters and signs would become others: for photographs of things,
 --stages.0.objective.augment.flip .5 and the same for stage 1 is worth a try.
 
-2,059 photographs of hands, ten signs, 100 x 100: 2,973 s of training on two cores that eight other programs kept busy.
+2,059 photographs of hands, ten signs, 100 x 100: 431 s of training on two cores that had other work; clean 99.0 %
+[97.5, 99.6], robust at L-inf 4/255 98.1 % [96.2, 99.0] under the quick attack, on 412 images of the same people. 180 of them:
+273 s; 97.2 % [85.8, 99.5] and 91.7 % [78.2, 97.1] on 36.
 """
 
 from dataclasses import dataclass
