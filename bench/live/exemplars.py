@@ -2,7 +2,8 @@
 
 A real server with a new store. Batches are added as fast as they are acknowledged; then single exemplars, one after the other;
 then callers classify in pairs of equal spells, one with a stream of additions beside them and one without, in turn, and their
-99th percentiles are compared pair by pair. Images are noise, embedded as any others are.
+99th percentiles are compared pair by pair. Images are noise, embedded as any others are. With --judge each is judged before it
+counts; noise is often held back, which costs what a change costs.
 
     python -m bench.live.exemplars --bundle DIR [--seconds 3] [--pairs 5] [--rate 200] [--json FILE]
 """
@@ -164,16 +165,18 @@ def main() -> int:
     parser.add_argument("--pairs", type=whole_number(1), default=5, help="of spells (default: %(default)s)")
     parser.add_argument("--rate", type=positive, default=200.0, help="additions a second beside callers (default: %(default)s)")
     parser.add_argument("--callers", type=whole_number(1), default=4, help="who classify at a time (default: %(default)s)")
+    parser.add_argument("--judge", action="store_true", help="judge each exemplar, as a server does by default")
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        store = ("--store", f"{folder}/store", "--admin-insecure", "--admin-port", "0", "--store-rate", "1e6", "--no-judge")
-        with running_server(options.bundle, *store) as server:
+        store = ("--store", f"{folder}/store", "--admin-insecure", "--admin-port", "0", "--store-rate", "1e6")
+        judge = () if options.judge else ("--no-judge",)
+        with running_server(options.bundle, *store, *judge) as server:
             costs = measure(server, server.admin, options.bundle, options)
     rows = [[name.replace("_", " "), f"{value:.3g}"] for name, value in asdict(costs).items()]
     show("Changing exemplars", ("what", "measured"), rows)
     if options.json:
-        asked = {"seconds": options.seconds, "pairs": options.pairs, "rate": options.rate, "callers": options.callers}
+        asked = {name: getattr(options, name) for name in ("seconds", "pairs", "rate", "callers", "judge")}
         write_json(options.json, "exemplars", asked | asdict(costs))
     return 0
 
