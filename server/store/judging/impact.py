@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from holdfast.model.answers import Answers, Floats, Ints
 from holdfast.model.vote import VoteParameters, vote
 
+BLOCK = 64
+"""Answers that are voted on at once: their arrays stay in cache, and are not mapped anew for every vote."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -63,27 +66,37 @@ def impact_of(new: Rows, lately: Rows, recent: Answers, parameters: VoteParamete
         parameters: of the vote.
 
     """
-    ids, labels, similarities = recent.neighbours.ids, recent.neighbours.labels, recent.neighbours.similarities
     guilty = np.zeros(len(new.labels), dtype=np.bool_)
     to_new = recent.embeddings @ new.embeddings.T
-    reached = np.flatnonzero((to_new > similarities[:, -1:]).any(axis=1) & ~recent.abstain)
-    if not len(reached):
-        return Impact(reached, np.zeros(0, dtype=np.bool_), guilty)
-    gone = np.isin(ids[reached], np.concatenate([lately.ids, new.ids]))
-    without = np.where(gone, np.float32(-np.inf), similarities[reached])
-    before = _most_similar(without, np.where(gone, -1, labels[reached]), parameters.k)
+    reached = np.flatnonzero((to_new > recent.neighbours.similarities[:, -1:]).any(axis=1) & ~recent.abstain)
+    changed = np.zeros(len(reached), dtype=np.bool_)
     added = lately.followed_by(new)
-    to_added = np.concatenate([recent.embeddings[reached] @ lately.embeddings.T, to_new[reached]], axis=1)
-    near = (to_added > without.min(axis=1, keepdims=True)).any(axis=0)  # the others are nobody's neighbours
-    columns = np.concatenate([before[0], to_added[:, near]], axis=1)
-    together = np.concatenate([before[1], np.broadcast_to(added.labels[near], (len(reached), near.sum()))], axis=1)
-    after = _most_similar(columns, together, parameters.k)
+    for start in range(0, len(reached), BLOCK):
+        rows = reached[start : start + BLOCK]
+        was, now, farthest = _labels_without_and_with(added, recent, rows, parameters)
+        differ = was != now
+        changed[start : start + BLOCK] = differ
+        inside = to_new[rows[differ]] >= farthest[differ]
+        guilty |= (inside & (new.labels == now[differ][:, np.newaxis])).any(axis=0)
+    return Impact(reached, changed, guilty)
+
+
+def _labels_without_and_with(added: Rows, recent: Answers, rows: Ints, parameters: VoteParameters) -> tuple[Ints, Ints, Floats]:
+    """Of some answers: labels int64 [r] without what was added and with it, and the least similarity [r, 1] that votes then."""
+    near = recent.neighbours
+    gone = np.isin(near.ids[rows], added.ids)
+    similarities = np.where(gone, np.float32(-np.inf), near.similarities[rows])
+    before = _most_similar(similarities, np.where(gone, -1, near.labels[rows]), parameters.k)
+    to_added = recent.embeddings[rows] @ added.embeddings.T
+    voting = (to_added > similarities.min(axis=1, keepdims=True)).any(axis=0)  # the others are nobody's neighbours
+    after = _most_similar(
+        np.concatenate([before[0], to_added[:, voting]], axis=1),
+        np.concatenate([before[1], np.broadcast_to(added.labels[voting], (len(rows), voting.sum()))], axis=1),
+        parameters.k,
+    )
     classes = int(max(before[1].max(), after[1].max())) + 1
     was, now = (vote(*state, classes, parameters).labels for state in (before, after))
-    changed = was != now
-    inside = to_new[reached[changed]] >= after[0][changed].min(axis=1, keepdims=True)
-    guilty = (inside & (new.labels == now[changed][:, np.newaxis])).any(axis=0)
-    return Impact(reached, changed, guilty)
+    return was, now, after[0].min(axis=1, keepdims=True)
 
 
 def _most_similar(similarities: Floats, labels: Ints, k: int) -> tuple[Floats, Ints]:
