@@ -39,9 +39,11 @@ def print_summary(directory: Path, manifest: Manifest) -> None:
     how = vote.weighting if vote.weighting == "uniform" else f"{vote.weighting}, temperature {vote.temperature:g}"
     table.add_row("vote", f"the {vote.k} nearest, {how}")
     table.add_row(f"recall@{manifest.vote.k} against brute force", f"{record.recall_at_k:.4f}")
-    if attacked := int((exemplars.flags & Flag.ATTACKED > 0).sum()):
-        table.add_row("hardened", f"{attacked:,} of the exemplars are attacked images")
-    table.add_row("disagree with their neighbours", f"{record.disagreement_ratio:.2%} (flagged, kept)")
+    led_away = ""
+    if (attacked := exemplars.flags & Flag.ATTACKED > 0).any():
+        table.add_row("hardened", f"{attacked.sum():,} of the exemplars are attacked images")
+        led_away = f"; {(attacked & (exemplars.flags & Flag.DISAGREES > 0)).sum():,} of them were led away on purpose"
+    table.add_row("disagree with their neighbours", f"{record.disagreement_ratio:.2%} (flagged, kept{led_away})")
     table.add_row(*_calibration_row(manifest))
     if record.data is not None:
         merged = "; exemplars of before were kept" if record.data.merged else ""
