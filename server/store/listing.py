@@ -8,14 +8,19 @@ from holdfast.server.store.served import StoreState
 
 
 class Listing:
-    """Reads a store. Any thread may call it."""
+    """Reads a store. Any thread may call it.
+
+    Journal and memory are read under the lock of whoever changes them: between the commit of a fold and its base in memory, the
+    rows that were folded are in neither.
+    """
 
     def __init__(self, journal: ChangeJournal, state: StoreState) -> None:
         self._journal, self._state = journal, state
 
     def labels(self) -> list[LabelRecord]:
         """Every class, by label id."""
-        names, counts = self._state.known.class_names, self._state.known.counts
+        with self._state.changing:
+            names, counts = self._state.known.class_names, self._state.known.counts
         return [LabelRecord(i, name, count) for i, (name, count) in enumerate(zip(names, counts, strict=False))]
 
     def page(self, class_name: str | None, state: State | None, after_id: int, limit: int) -> list[ExemplarRecord]:
@@ -25,20 +30,22 @@ class Listing:
             UnknownLabelError: there is no such class.
 
         """
-        label = None if class_name is None else self._label_id(class_name)
-        found = self._journal.page(label, state, after_id, limit)
-        found += self._changed_in_base(label, state, after_id)
-        if state in {None, State.SERVED}:
-            found += self._unchanged(label, after_id, limit)
-        return self._records(sorted(found, key=lambda row: row.id)[:limit])
+        with self._state.changing:
+            label = None if class_name is None else self._label_id(class_name)
+            found = self._journal.page(label, state, after_id, limit)
+            found += self._changed_in_base(label, state, after_id)
+            if state in {None, State.SERVED}:
+                found += self._unchanged(label, after_id, limit)
+            return self._records(sorted(found, key=lambda row: row.id)[:limit])
 
     def get(self, exemplar_id: int) -> ExemplarRecord:
         """One exemplar, also a deleted one. Raises UnknownExemplarError."""
-        known = self._state.known
-        row = known.rows.get(exemplar_id)
-        if row is None and known.base.row_of(exemplar_id) is None:
-            row = next(iter(self._journal.rows([exemplar_id])), None)
-        return self._records([row if row is not None else known.find(exemplar_id)])[0]
+        with self._state.changing:
+            known = self._state.known
+            row = known.rows.get(exemplar_id)
+            if row is None and known.base.row_of(exemplar_id) is None:
+                row = next(iter(self._journal.rows([exemplar_id])), None)
+            return self._records([row if row is not None else known.find(exemplar_id)])[0]
 
     def thumbnail(self, exemplar_id: int) -> bytes | None:
         """A picture as PNG; None where it was not kept. Raises UnknownExemplarError."""

@@ -48,6 +48,17 @@ def folders(store):
     return sorted(path.name for path in (store / BUNDLES).iterdir())
 
 
+async def test_lists_are_whole_while_changes_are_folded(tmp_path, bundle):
+    async with running(tmp_path / "store", bundle) as run:
+        for turn in range(8):
+            await run.store.add(new("red", 8, seed=turn), f"add {turn}", ANNA)
+            there = [each.id for each in await run.store.list(limit=1000)]
+            folding = asyncio.create_task(run.store.compact())
+            while not folding.done():
+                assert [each.id for each in await run.store.list(limit=1000)] == there
+            await folding
+
+
 async def test_a_fold_changes_no_answer_and_survives(tmp_path, bundle):
     store = tmp_path / "store"
     queries = np.concatenate([coloured(label, 4, seed=77) for label in range(3)])
