@@ -89,6 +89,9 @@ def _answers(address: str) -> bool:
     from pymilvus import MilvusClient  # noqa: PLC0415 - slow to import, and only here
     from pymilvus.exceptions import MilvusException  # noqa: PLC0415
 
+    # gRPC shares what it knows of an address: attempts while nobody listens make later ones wait ever longer.
+    if _is_free(int(address.rpartition(":")[2])):
+        return False
     try:
         client = MilvusClient(f"http://{address}", timeout=2, dedicated=True)
         client.list_collections(timeout=2)
