@@ -22,12 +22,20 @@ logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 RETRY_EVERY_S = 0.25
 """While the server does not answer, one search in this time finds out whether it does again; the others fail at once."""
 
+LONGEST_BACKOFF_MS = 1000
+"""Between two attempts to connect. Without it gRPC waits up to two minutes after a long outage, though the server is back."""
+
 
 def connect(record: CollectionRecord, timeout: float) -> Any:
     """A client of the server that holds a collection. Raises as `translated` does."""
     with translated(record):
         return MilvusClient(
-            uri=effective_address(record.address), token=token(), db_name=record.database, timeout=timeout, dedicated=True
+            uri=effective_address(record.address),
+            token=token(),
+            db_name=record.database,
+            timeout=timeout,
+            dedicated=True,
+            grpc_options={"grpc.max_reconnect_backoff_ms": LONGEST_BACKOFF_MS},
         )
 
 
