@@ -10,8 +10,8 @@ from holdfast.server.store.served import StoreState
 class Listing:
     """Reads a store. Any thread may call it.
 
-    Journal and memory are read under the lock of whoever changes them: between the commit of a fold and its base in memory, the
-    rows that were folded are in neither.
+    Journal and memory are read under the lock that a fold holds from its commit to its base in memory: in between the rows that
+    were folded are in neither. It is not that of all changes, which wait for the disk, and for a reload that embeds pictures.
     """
 
     def __init__(self, journal: ChangeJournal, state: StoreState) -> None:
@@ -19,8 +19,8 @@ class Listing:
 
     def labels(self) -> list[LabelRecord]:
         """Every class, by label id."""
-        with self._state.changing:
-            names, counts = self._state.known.class_names, self._state.known.counts
+        known = self._state.known
+        names, counts = known.class_names, known.counts
         return [LabelRecord(i, name, count) for i, (name, count) in enumerate(zip(names, counts, strict=False))]
 
     def page(self, class_name: str | None, state: State | None, after_id: int, limit: int) -> list[ExemplarRecord]:
@@ -30,7 +30,7 @@ class Listing:
             UnknownLabelError: there is no such class.
 
         """
-        with self._state.changing:
+        with self._state.folding:
             label = None if class_name is None else self._label_id(class_name)
             found = self._journal.page(label, state, after_id, limit)
             found += self._changed_in_base(label, state, after_id)
@@ -40,7 +40,7 @@ class Listing:
 
     def get(self, exemplar_id: int) -> ExemplarRecord:
         """One exemplar, also a deleted one. Raises UnknownExemplarError."""
-        with self._state.changing:
+        with self._state.folding:
             known = self._state.known
             row = known.rows.get(exemplar_id)
             if row is None and known.base.row_of(exemplar_id) is None:

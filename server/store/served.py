@@ -108,6 +108,7 @@ class StoreState:
 
     Attributes:
         changing: held by whoever changes the others.
+        folding: held, within `changing`, while folded rows are neither in the journal nor in the base that is known.
         known: exemplars and classes.
         served: index, soft kNN and class names.
 
@@ -116,6 +117,7 @@ class StoreState:
     known: Catalogue
     served: ServedExemplars
     changing: threading.RLock = field(default_factory=threading.RLock)
+    folding: threading.RLock = field(default_factory=threading.RLock)
 
     def show(self, metrics: ExemplarMetrics, disk_bytes: int) -> None:
         """Tell the metrics; `disk_bytes` is the size of the journal."""

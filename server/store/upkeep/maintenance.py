@@ -190,13 +190,14 @@ class Maintenance:
         standing = self._journal.standing()
         assert standing is not None  # noqa: S101 - an open store stands on something
         with state.changing:
-            self._journal.fold(
-                replace(standing, base=name, folded=folded.sequence, class_names=folded.class_names),
-                folded.bank.ids,
-                folded.sequence,
-            )
-            fresh = state_of(self._journal, base, self._options.stale_above, folded.sequence)
-            state.known, state.served = fresh.known, fresh.served
+            with state.folding:
+                self._journal.fold(
+                    replace(standing, base=name, folded=folded.sequence, class_names=folded.class_names),
+                    folded.bank.ids,
+                    folded.sequence,
+                )
+                fresh = state_of(self._journal, base, self._options.stale_above, folded.sequence)
+                state.known, state.served = fresh.known, fresh.served
             self._holder.publish_next(state.served.placed_in)
             self._show()
         clear_leftovers(self._journal.directory, name)
