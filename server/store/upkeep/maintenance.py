@@ -143,7 +143,7 @@ class Maintenance:
             self._compact()
         except Exception as error:
             # It may fail again, and cost as much again.
-            pause = min(LONGEST_PAUSE_S, self._options.fold_again_s * 2**self._failures)
+            pause = min(LONGEST_PAUSE_S, self._options.fold_again_s * 2 ** min(self._failures, 32))
             self._failures, self._fold_again_at = self._failures + 1, time.monotonic() + pause
             self._metrics.compactions.labels("failed").inc()
             unforeseen = None if isinstance(error, HoldfastError) else error
