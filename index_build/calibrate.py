@@ -9,7 +9,7 @@ from holdfast.bundle.writer import BundleWriter
 from holdfast.data import load_verified
 from holdfast.errors import BundleError
 from holdfast.index_build.attack import embedded
-from holdfast.model.credibility import COVERAGE, Calibration, calibrate_retriever
+from holdfast.model.credibility import Calibration, calibrate_retriever, wanted_coverage
 from holdfast.model.retrieval.base import Retriever
 
 
@@ -21,7 +21,7 @@ def calibrated(index: Retriever, manifest: Manifest, held_out: CalibrationSet, c
     if len(held_out) == 0:
         return None
     if coverage is None:
-        coverage = manifest.calibration.wanted if manifest.calibration else COVERAGE
+        coverage = wanted_coverage(manifest.calibration)
     classes = len(manifest.class_names)
     return calibrate_retriever(index, manifest.vote, held_out.embeddings, held_out.labels, classes=classes, coverage=coverage)
 

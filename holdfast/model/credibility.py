@@ -61,6 +61,11 @@ class Calibration(BaseModel):
         return values
 
 
+def wanted_coverage(before: Calibration | None) -> float:
+    """What share is to be answered where nobody says: what was asked `before`, else COVERAGE."""
+    return COVERAGE if before is None else before.wanted
+
+
 def nonconformity(shares: NDArray[np.float64]) -> NDArray[np.float64]:
     """1 - share, rounded to DECIMALS: in [0, 1], of any shape. Shares as in `holdfast.model.vote.Vote`."""
     rounded: NDArray[np.float64] = np.round(1 - shares, DECIMALS)

@@ -18,7 +18,7 @@ from holdfast.bundle.writer import BundleWriter
 from holdfast.files import sync
 from holdfast.model.answers import Ints, Neighbours
 from holdfast.model.classifier import Classifier
-from holdfast.model.credibility import COVERAGE, Calibration, calibrate_retriever
+from holdfast.model.credibility import Calibration, calibrate_retriever, wanted_coverage
 from holdfast.model.retrieval.approximate.choice import choose_index
 from holdfast.model.retrieval.base import Bank, Retriever, Rounding, bank_of, nearest
 from holdfast.model.retrieval.flat import FlatIndex
@@ -134,7 +134,7 @@ def calibrated(
     """
     if held_out is None or not len(held_out):
         return None
-    coverage = COVERAGE if before is None else before.wanted
+    coverage = wanted_coverage(before)
     return calibrate_retriever(index, parameters, held_out.embeddings, held_out.labels, classes=classes, coverage=coverage)
 
 
