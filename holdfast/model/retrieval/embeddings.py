@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from holdfast.model.answers import Floats, Ints
 
 
@@ -45,3 +47,9 @@ class StoredBank:
     embeddings: Embeddings
     ids: Ints
     labels: Ints
+
+
+def rounded(embeddings: Floats) -> Floats:
+    """As float16 holds them, float32 [n, D]. Faiss rounds otherwise where a number lies between two of float16."""
+    halves: Floats = embeddings.astype(np.float16).astype(np.float32)
+    return halves

@@ -11,7 +11,7 @@ from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.faiss_library import faiss
 from holdfast.model.prototypes import ClassPrototypes
 from holdfast.model.retrieval.base import check_bank, padded, places_of, refuse_misfit
-from holdfast.model.retrieval.embeddings import ReadableBank
+from holdfast.model.retrieval.embeddings import ReadableBank, rounded
 from holdfast.model.retrieval.flat import prepare_exact_search, write_flat
 from holdfast.model.retrieval.tombstones import merged
 
@@ -87,13 +87,13 @@ class FlatIndexOnDisk:
         for start in range(0, self.size, rows):
             block = self._bank.embeddings[start : start + rows]
             if self.half:
-                block = block.astype(np.float16).astype(np.float32)
+                block = rounded(block)
             yield start, np.ascontiguousarray(block)
 
     def reconstruct(self, ids: Ints) -> Floats:
         """The embeddings of exemplars float32 [n, D], by their ids int64 [n]. Raises BundleError for an id of none."""
         found = self._bank.embeddings[places_of(ids, self._bank.ids)]
-        return found.astype(np.float16).astype(np.float32) if self.half else found
+        return rounded(found) if self.half else found
 
     def writers(self) -> tuple[Callable[[Path], None]]:
         """Of its one file."""

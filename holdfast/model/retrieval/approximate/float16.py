@@ -11,7 +11,7 @@ from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.faiss_library import faiss
 from holdfast.model.prototypes import ClassPrototypes
 from holdfast.model.retrieval.base import Bank, padded, places_of, refuse_misfit
-from holdfast.model.retrieval.embeddings import ReadableBank
+from holdfast.model.retrieval.embeddings import ReadableBank, rounded
 
 BLOCK = 16_384
 """Rows that are worked on at once: 8 MB of 128 float32 numbers."""
@@ -75,12 +75,6 @@ class Float16Index:
         """The embeddings of some exemplars float32 [n, D], by their ids int64 [n]. Raises BundleError for an id of none."""
         embeddings: Floats = self._index.reconstruct_batch(places_of(ids, self._ids))
         return embeddings
-
-
-def rounded(embeddings: Any) -> Floats:
-    """As float16 holds them. Faiss rounds otherwise where a number lies between two of float16."""
-    halves: Floats = embeddings.astype(np.float16).astype(np.float32)
-    return halves
 
 
 def rounded_blocks(bank: ReadableBank, size: int | None = None) -> Iterator[tuple[slice, Floats]]:

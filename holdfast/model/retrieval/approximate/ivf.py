@@ -16,9 +16,9 @@ import numpy as np
 from holdfast.model.answers import Floats, Ints
 from holdfast.model.faiss_library import faiss, write_index
 from holdfast.model.prototypes import ClassPrototypes
-from holdfast.model.retrieval.approximate.float16 import Float16Index, read_index, rounded, rounded_blocks
+from holdfast.model.retrieval.approximate.float16 import Float16Index, read_index, rounded_blocks
 from holdfast.model.retrieval.base import check_bank
-from holdfast.model.retrieval.embeddings import ReadableBank
+from holdfast.model.retrieval.embeddings import ReadableBank, rounded
 
 PROBES = 64
 """Cells that a query looks at, where nobody has measured how many it takes."""
