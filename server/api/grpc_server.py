@@ -46,7 +46,7 @@ class GrpcServer:
         names = [api.name for api in apis]
         self._health = Health(backend, names, interval=settings.canary_interval, timeout=settings.canary_timeout)
         self._server = grpc.aio.server(
-            interceptors=(Measure(metrics), Translate(), Admit(self._core.drain, names)),
+            interceptors=(Translate(), Measure(metrics), Admit(self._core.drain, names)),
             options=channel_options(settings, shares_port=shares_port),
         )
         for api in apis:

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from holdfast.server.api.status import to_status, trailing_metadata
+from holdfast.server.api.status import code_of, to_status, trailing_metadata
 from holdfast.server.core.admission import Drain
 from holdfast.server.metrics.metrics import Metrics
 
@@ -71,7 +71,11 @@ class Around(grpc.aio.ServerInterceptor, ABC):
 
 
 class Measure(Around):
-    """Counts and times every call, by method and status code."""
+    """Counts and times every call, by method and status code.
+
+    It stands inside of Translate: an error is counted before its status is sent, so a caller that has heard of it finds it
+    in the metrics.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         super().__init__()
@@ -94,6 +98,9 @@ class Measure(Around):
                 raise
             except grpc.aio.AbortError:
                 code = _code_name(context, "UNKNOWN")
+                raise
+            except Exception as error:
+                code = code_of(error).name
                 raise
             finally:
                 call.handled(code).inc()

@@ -64,13 +64,17 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
 }
 
 
+def code_of(error: Exception) -> grpc.StatusCode:
+    """The status code of an error; INTERNAL of what is not in the table."""
+    return CODES.get(type(error), grpc.StatusCode.INTERNAL)
+
+
 def to_status(error: Exception) -> status_pb2.Status:
     """The error as google.rpc.Status. What is not in the table is INTERNAL, logged here, and its text kept from the caller."""
-    code = CODES.get(type(error))
-    if code is None:
+    if type(error) not in CODES:
         log.error("an unforeseen error in a call", exc_info=error)
-        return _status(grpc.StatusCode.INTERNAL, "an unforeseen error; the server's log says more")
-    return _status(code, str(error), _details(error))
+        return _status(code_of(error), "an unforeseen error; the server's log says more")
+    return _status(code_of(error), str(error), _details(error))
 
 
 def trailing_metadata(error: Exception, status: status_pb2.Status) -> Metadata:

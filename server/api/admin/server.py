@@ -45,7 +45,7 @@ class AdminServer:
     ) -> None:
         self._host, self._wanted = settings.admin_host, settings.admin_port
         self._drain, self._grace = Drain(), settings.drain_grace
-        guards = (Measure(metrics), Translate(), Authenticate(_tokens_of(settings)), Admit(self._drain, [NAME]))
+        guards = (Translate(), Measure(metrics), Authenticate(_tokens_of(settings)), Admit(self._drain, [NAME]))
         self._server = grpc.aio.server(interceptors=guards, options=channel_options(settings, shares_port=False))
         self._service = AdminService(settings, holder, metrics, store, versions)
         add_AdminServiceServicer_to_server(self._service, self._server)

@@ -89,7 +89,7 @@ def test_a_deadline_in_the_queue_is_honoured(busy: tuple[Served, Gate]) -> None:
     served.stub.Classify(pb.ClassifyRequest(images=[GOOD]))
     assert gate.batches == [1, 1]  # the late image never reached the model
     labels = {"grpc_method": "Classify", "grpc_code": "DEADLINE_EXCEEDED"}
-    assert served.metric("grpc_server_handled_total", **labels) == 1
+    await_metric(served, "grpc_server_handled_total", 1, **labels)
 
 
 def test_a_cancelled_call_is_dropped(busy: tuple[Served, Gate]) -> None:
@@ -102,7 +102,7 @@ def test_a_cancelled_call_is_dropped(busy: tuple[Served, Gate]) -> None:
     served.stub.Classify(pb.ClassifyRequest(images=[GOOD]))
     assert gate.batches == [1, 1]
     assert served.metric("holdfast_cancelled_images_total") == 2
-    assert served.metric("grpc_server_handled_total", grpc_method="Classify", grpc_code="CANCELLED") == 1
+    await_metric(served, "grpc_server_handled_total", 1, grpc_method="Classify", grpc_code="CANCELLED")
 
 
 def test_a_model_that_fails_fails_its_batch_alone(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
