@@ -97,7 +97,8 @@ def bare_loop(bundle: "Bundle", images: Any) -> Callable[[], object]:
 def _bound(session: Any, images: Any, dim: int) -> Callable[[], Any]:
     """The graph on a GPU, with its batch in one buffer and its result in another."""
     import numpy as np  # noqa: PLC0415
-    import onnxruntime as ort  # noqa: PLC0415
+
+    from holdfast.model.encoder.onnx_runtime import onnxruntime as ort  # noqa: PLC0415
 
     source = ort.OrtValue.ortvalue_from_numpy(images, "cuda", 0)
     result = ort.OrtValue.ortvalue_from_shape_and_type((len(images), dim), np.float32, "cuda", 0)

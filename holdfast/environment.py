@@ -13,11 +13,19 @@ CPUINFO = Path("/proc/cpuinfo")
 # a pool each, and beside each other on few cores they cost a second where 20 ms do.
 SLEEP_WHILE_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 
+# ONNX Runtime looks up a host at each start, to report to, and keeps a number of the machine under the home directory.
+NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}
+
 AVX512 = {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"}
 
 
 def prepare_computing(environment: MutableMapping[str, str]) -> None:
-    """Set what training, indexing and evaluating need, where it is not set already: OpenMP threads that sleep while idle."""
+    """Set what training, indexing and evaluating need, where it is not set already.
+
+    - OpenMP threads sleep when idle.
+    - Nobody is told of it.
+    """
+    disable_telemetry(environment)
     for name, value in SLEEP_WHILE_WAITING.items():
         environment.setdefault(name, value)
 
@@ -28,12 +36,20 @@ def prepare_libraries(environment: MutableMapping[str, str], cpuinfo: Path = CPU
     - OpenMP threads of faiss sleep when idle.
     - One thread per search: the server's parallelism is its batches.
     - OpenBLAS does not know CPUs younger than itself and falls back to kernels several times slower: their name is set.
+    - Nobody is told of it.
     """
+    disable_telemetry(environment)
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     environment.setdefault("OMP_NUM_THREADS", "1")
     core = _openblas_core(cpu_flags(cpuinfo))
     if core is not None:
         environment.setdefault("OPENBLAS_CORETYPE", core)
+
+
+def disable_telemetry(environment: MutableMapping[str, str]) -> None:
+    """Have libraries report to nobody and leave nothing under the home directory, where nothing is set for it already."""
+    for name, value in NO_TELEMETRY.items():
+        environment.setdefault(name, value)
 
 
 def cpu_flags(cpuinfo: Path = CPUINFO) -> frozenset[str]:

@@ -32,7 +32,7 @@ def python(*arguments):
 @pytest.fixture
 def environment(monkeypatch):
     """What commands set for their libraries is taken back."""
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS", "OPENBLAS_CORETYPE"):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS", "OPENBLAS_CORETYPE", "ORT_DISABLE_TELEMETRY"):
         monkeypatch.setenv(name, os.environ.get(name, ""))
 
 
@@ -174,7 +174,7 @@ def test_the_programs_of_the_checkout_are_the_same_commands(module, name):
 def test_what_the_operator_has_set_stays(tmp_path):
     environment = {"OMP_WAIT_POLICY": "ACTIVE"}
     prepare_computing(environment)
-    assert environment == {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "0"}
+    assert environment == {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "0", "ORT_DISABLE_TELEMETRY": "1"}
     environment = {}
     prepare_libraries(environment, tmp_path / "absent")
     assert environment["OMP_NUM_THREADS"] == "1"

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from holdfast.errors import DeviceError
 from holdfast.model.encoder.device import Device
 from holdfast.model.encoder.onnx import Floats, OnnxEncoder
+from holdfast.model.encoder.onnx_runtime import onnxruntime as ort
 from holdfast.model.preprocess import InputContract, Pixels
 
 

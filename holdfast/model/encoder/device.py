@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal, TypeVar
 
-import onnxruntime as ort
-
 from holdfast.errors import DeviceError
 from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.encoder.nvidia import read_driver
+from holdfast.model.encoder.onnx_runtime import onnxruntime as ort
 from holdfast.model.faiss_library import Unloadable, faiss
 
 T = TypeVar("T")

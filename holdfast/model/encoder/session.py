@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import onnxruntime as ort
-
 from holdfast.errors import BundleError, DeviceError
 from holdfast.model.encoder.device import CUDA_PROVIDER, Device, load_cuda_libraries
+from holdfast.model.encoder.onnx_runtime import onnxruntime as ort
 
 # The GPU is to answer as the CPU does, whose answers were evaluated, and to answer the same after every start.
 CUDA_OPTIONS = {

@@ -122,7 +122,7 @@ def test_the_emulation_rounds_the_result_of_each_operator(written) -> None:
 
 
 def onnx_session(model: onnx.ModelProto):
-    import onnxruntime as ort
+    from holdfast.model.encoder.onnx_runtime import onnxruntime as ort
 
     return ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 

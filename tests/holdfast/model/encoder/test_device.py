@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import onnxruntime as ort
 import pytest
 
 from holdfast.errors import BundleError, DeviceError
@@ -15,6 +14,7 @@ from holdfast.model.encoder import device, session
 from holdfast.model.encoder.device import CPU, Placement, find_gpu, place
 from holdfast.model.encoder.nvidia import Driver, read_driver
 from holdfast.model.encoder.onnx import OnnxEncoder
+from holdfast.model.encoder.onnx_runtime import onnxruntime as ort
 from holdfast.model.faiss_library import Unloadable
 from tests.holdfast.bundle.tiny import write_encoder
 
