@@ -1,5 +1,6 @@
 """Everything an operator can set: flags first, then HOLDFAST_* environment variables, then the defaults here."""
 
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,10 @@ from holdfast.errors import HoldfastError
 from holdfast.exit_status import explain_statuses
 from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.preprocess import MAX_PIXELS
+from holdfast.server.service_links import WithoutServiceLinks, is_service_link
 from holdfast.server.store_settings import StoreSettings
+
+log = logging.getLogger(__name__)
 
 PREFIX = "HOLDFAST_"
 
@@ -46,13 +50,13 @@ examples:
   HOLDFAST_BUNDLE=runs/digits holdfast serve --host 0.0.0.0            every flag is a variable, too
 
 Every flag can also be an environment variable: --max-batch is HOLDFAST_MAX_BATCH. A flag wins over its variable.
-Unknown flags and unknown HOLDFAST_ variables are refused.
+Unknown flags and unknown HOLDFAST_ variables are refused; links that Kubernetes makes to its Services are left alone.
 
 {explain_statuses(0, 1, 2)}
 """
 
 
-class Settings(StoreSettings):
+class Settings(StoreSettings, WithoutServiceLinks):
     """What a server can be told, by flags or by the environment."""
 
     __doc__ = DESCRIPTION  # which --help shows
@@ -223,7 +227,11 @@ def load_settings(arguments: Sequence[str], environment: Mapping[str, str] = os.
 
     """
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields} | CLIENT_VARIABLES
-    unknown = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
+    ours = [name for name in environment if name.upper().startswith(PREFIX)]
+    links = sorted(name for name in ours if is_service_link(name, environment[name]))
+    if links:
+        log.info("no settings, but Kubernetes' links to Services called holdfast: %s", ", ".join(links))
+    unknown = sorted(name for name in ours if name not in links and name.upper() not in known)
     if unknown:
         raise ConfigurationError(
             f"unknown environment variables: {', '.join(unknown)}; holdfast serve --help lists what there is"

@@ -31,6 +31,50 @@ def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         load_settings(["--bundle", "x"])
 
 
+SERVICE_LINKS = {
+    "HOLDFAST_PORT": "tcp://10.96.0.1:50051",
+    "HOLDFAST_SERVICE_HOST": "10.96.0.1",
+    "HOLDFAST_SERVICE_PORT": "50051",
+    "HOLDFAST_SERVICE_PORT_GRPC": "50051",
+    "HOLDFAST_PORT_50051_TCP": "tcp://10.96.0.1:50051",
+    "HOLDFAST_PORT_50051_TCP_PROTO": "tcp",
+    "HOLDFAST_PORT_50051_TCP_PORT": "50051",
+    "HOLDFAST_PORT_50051_TCP_ADDR": "10.96.0.1",
+    "HOLDFAST_METRICS_PORT": "tcp://[fd00:10:96::1]:9464",
+    "HOLDFAST_METRICS_SERVICE_HOST": "fd00:10:96::1",
+    "HOLDFAST_ADMIN_PORT": "udp://10.96.0.2:50052",
+    "HOLDFAST_CIFAR_10_SERVICE_PORT_HTTP_METRICS": "9464",
+}
+"""What Kubernetes puts into a container's environment beside Services holdfast, holdfast-metrics and so on."""
+
+
+def test_links_of_kubernetes_are_no_settings(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    for name, value in SERVICE_LINKS.items():
+        monkeypatch.setenv(name, value)
+    with caplog.at_level("INFO"):
+        settings = load_settings(["--bundle", "x", "--admin-port", "7"])
+    assert (settings.port, settings.metrics_port, settings.admin_port) == (50051, 9464, 7)
+    assert all(name in caplog.text for name in SERVICE_LINKS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HOLDFAST_PORT", "tcp://somewhere:50051"),
+        ("HOLDFAST_PORT", "http://10.96.0.1:50051"),
+        ("HOLDFAST_SERVICE_HOST", "holdfast.example"),
+        ("HOLDFAST_SERVICE_PORT", "grpc"),
+        ("HOLDFAST_HOST_PORT", "50051"),
+        ("HOLDFAST_PORT_50051_TCP_PROTO", "http"),
+        ("HOLDFAST_PORT_TCP", "tcp://10.96.0.1:50051"),
+    ],
+)
+def test_what_is_nearly_a_link_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError):
+        load_settings(["--bundle", "x"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
