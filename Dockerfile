@@ -6,7 +6,7 @@
 #   docker run --rm --gpus all ... holdfast --workers 4    (four processes that feed the GPU, on as many cores)
 #   docker run --rm --gpus all ... holdfast          (GPU; without one in sight it ends and says so: --device auto does not)
 #
-# docker stop drains: give it more seconds than HOLDFAST_DRAIN_GRACE (docker stop -t 30).
+# docker stop drains: give it six seconds more than HOLDFAST_DRAIN_NOTICE and HOLDFAST_DRAIN_GRACE together (docker stop -t 31).
 ARG VARIANT=cpu
 
 FROM python:3.11-slim-bookworm AS base-cpu
@@ -36,7 +36,8 @@ COPY --from=build /opt/holdfast /opt/holdfast
 ENV PATH=/opt/holdfast/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HOLDFAST_BUNDLE=/bundle \
-    HOLDFAST_HOST=0.0.0.0
+    HOLDFAST_HOST=0.0.0.0 \
+    HOLDFAST_DRAIN_NOTICE=5
 USER holdfast
 WORKDIR /
 EXPOSE 50051 9464

@@ -157,7 +157,8 @@ class App(ServedApp):
         await asyncio.Event().wait()
 
     async def drain(self) -> bool:
-        """Go down: NOT_SERVING, refuse new calls, finish those in flight, close. Returns whether all were finished."""
+        """Go down: give notice, refuse new calls, finish those in flight, close. Returns whether all were finished."""
+        await self._server.announce_end()
         await self._stop_versions()
         changed, finished = await asyncio.gather(self._drain_admin(), self._server.drain())
         self._engine.stop()

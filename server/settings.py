@@ -183,9 +183,15 @@ class Settings(StoreSettings, WithoutServiceLinks):
     keepalive: float = Field(60.0, ge=10, description="Seconds of silence after which a connection is pinged.")
 
     drain_notice: float = Field(
-        0.5, ge=0, description="Seconds between NOT_SERVING in health checks and closing, after SIGTERM."
+        0.5,
+        ge=0,
+        le=3600,
+        description="Seconds after SIGTERM in which health checks say NOT_SERVING and calls are still taken, so that a balancer"
+        " can send them elsewhere. 5 or more behind Kubernetes.",
     )
-    drain_grace: float = Field(20.0, ge=0, description="Seconds that calls in flight get to finish, after SIGTERM.")
+    drain_grace: float = Field(
+        20.0, ge=0, le=3600, description="Seconds after the notice that calls in flight get to finish; new ones are refused."
+    )
     canary_interval: float = Field(
         5.0, gt=0, description="Seconds between canaries: images that go through the real batch path, for health."
     )

@@ -80,13 +80,19 @@ class GrpcServer:
         await self._server.start()
         await self._health.warm(self._settings.max_batch)
 
-    async def drain(self) -> bool:
-        """Go down: NOT_SERVING, refuse new calls, finish those in flight, close. Returns whether all were finished."""
+    async def announce_end(self) -> None:
+        """NOT_SERVING in health checks from now on; returns after the notice, in which calls are taken as ever.
+
+        Whoever sends calls here needs a moment to see it and to send them elsewhere. A server that never was SERVING gives no
+        notice.
+        """
+        was_serving = self._health.is_serving
         await self._health.drain()
-        # Long enough for health checks to see it, even where nothing is in flight.
-        finished, _ = await asyncio.gather(
-            self._core.drain.finished(self._settings.drain_grace), asyncio.sleep(self._settings.drain_notice)
-        )
+        await asyncio.sleep(self._settings.drain_notice if was_serving else 0)
+
+    async def drain(self) -> bool:
+        """Refuse new calls, finish those in flight, close. Returns whether all were finished."""
+        finished = await self._core.drain.finished(self._settings.drain_grace)
         await self.close()
         return finished
 

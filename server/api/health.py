@@ -29,6 +29,11 @@ class Health:
         self._watch: asyncio.Task[None] | None = None
         self._status = NOT_SERVING
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether checks say SERVING now."""
+        return bool(self._status == SERVING)
+
     async def start(self) -> None:
         """NOT_SERVING until `warm` has returned."""
         await self._set(NOT_SERVING)

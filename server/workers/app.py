@@ -79,10 +79,14 @@ class WorkersApp(ServedApp):
         await self._workers.watch()
 
     async def drain(self) -> bool:
-        """Go down: the workers finish their calls and end, then the engine. Returns whether all calls were finished."""
+        """Go down: the workers give notice, finish their calls and end, then the engine. Returns whether all were finished."""
+        settings = self.settings
+        timeout = settings.drain_notice + settings.drain_grace + CLOSE_GRACE_S + END_MARGIN_S
+        ending = asyncio.create_task(self._workers.drain(timeout))
+        # Operators are served until then, too; where all workers have ended before, nobody waits for it.
+        await asyncio.wait({ending}, timeout=settings.drain_notice)
         await self._stop_versions()
-        timeout = max(self.settings.drain_notice, self.settings.drain_grace) + CLOSE_GRACE_S + END_MARGIN_S
-        changed, finished = await asyncio.gather(self._drain_admin(), self._workers.drain(timeout))
+        changed, finished = await asyncio.gather(self._drain_admin(), ending)
         self._engine.stop()
         if self._endpoint is not None:
             await asyncio.to_thread(self._endpoint.close)  # a scrape under way needs this loop

@@ -74,6 +74,7 @@ class Worker:
                 return await self._end(server, backend, status=1)
         if stopping.result() == LOST or server is None:
             return await self._end(server, backend, status=1)
+        await server.announce_end()
         self._control.send(encode(drained=await server.drain()))
         return await self._end(server, backend, status=0)
 

@@ -5,9 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import venv
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -48,36 +46,6 @@ def test_it_starts_says_where_it_is_and_ends(tiny_bundle: Path, tmp_path: Path, 
         assert part in output
     assert process.metrics_url in output
     assert "Traceback" not in output
-
-
-def test_sigterm_finishes_what_is_in_flight(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
-    # One image waits a second for company that never comes: it is in flight when the signal arrives.
-    process = Process(tiny_bundle, tmp_path, None, "--max-wait", "1", "--drain-notice", "1.5")
-    processes.append(process)
-    held = process.stub.Classify.future(REQUEST)
-    stream_open = threading.Event()
-
-    def requests() -> Iterator[pb.ClassifyStreamRequest]:
-        yield pb.ClassifyStreamRequest(sequence=5, images=REQUEST.images)
-        stream_open.wait(20)
-
-    replies = process.stub.ClassifyStream(requests())
-    process.await_images(2)
-    process.popen.send_signal(signal.SIGTERM)
-    wait_for(lambda: process.health() == NOT_SERVING)
-    with pytest.raises(grpc.RpcError) as refused:
-        process.stub.Classify(REQUEST)
-    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
-    assert "draining" in (refused.value.details() or "")
-    assert held.result(5).results[0].answer.label.name == "green"
-    assert next(replies).sequence == 5
-    with pytest.raises(grpc.RpcError) as ended:
-        next(replies)
-    assert ended.value.code() == grpc.StatusCode.UNAVAILABLE
-    stream_open.set()
-    output, _ = process.popen.communicate(timeout=10)
-    assert process.popen.returncode == 0, output
-    assert "drained" in output
 
 
 def test_a_signal_may_come_as_soon_as_the_ports_are_told(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -29,7 +28,6 @@ from holdfast.server.workers.app import WorkersApp
 from holdfast.server.workers.port import Port
 from tests.refusals import one_line
 from tests.server.running import (
-    NOT_SERVING,
     REPOSITORY,
     LoopThread,
     Process,
@@ -271,37 +269,6 @@ def test_workers_do_not_outlive_their_engine(tiny_bundle: Path, tmp_path: Path, 
     process.popen.communicate()
     wait_for(lambda: all(map(gone, workers)))
     assert held.code() == grpc.StatusCode.UNAVAILABLE
-
-
-def test_what_is_in_flight_is_finished(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
-    process = Process(tiny_bundle, tmp_path, None, "--workers", "2", "--max-wait", "1", "--drain-notice", "1.5")
-    processes.append(process)
-    workers = workers_of(process.popen.pid)
-    channels = connections(process, 6)
-    held = [HoldfastServiceStub(channel).Classify.future(REQUEST) for channel in channels]
-    stream_open = threading.Event()
-
-    def requests() -> Iterator[pb.ClassifyStreamRequest]:
-        yield pb.ClassifyStreamRequest(sequence=5, images=REQUEST.images)
-        stream_open.wait(20)
-
-    replies = process.stub.ClassifyStream(requests())
-    process.await_images(len(held) + 1)
-    process.popen.terminate()
-    wait_for(lambda: process.health() == NOT_SERVING)
-    with pytest.raises(grpc.RpcError) as refused:
-        process.stub.Classify(REQUEST)
-    assert "draining" in (refused.value.details() or "")
-    assert [call.result(5).results[0].answer.label.name for call in held] == ["green"] * len(held)
-    assert next(replies).sequence == 5
-    stream_open.set()
-    output, _ = process.popen.communicate(timeout=15)
-    for channel in channels:
-        channel.close()
-    assert process.popen.returncode == 0, output
-    assert output.endswith("drained\n")
-    assert "Traceback" not in output
-    assert all(map(gone, workers))
 
 
 def test_calls_beyond_the_grace_are_cut_off(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
