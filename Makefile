@@ -23,7 +23,7 @@ demo: .venv/.demo  ## train, export, index, serve, attack and scrape a small rob
 serve: .venv/.serve  ## serve the pre-trained CIFAR-10 bundle; BUNDLE=runs/demo/ssat serves what the demo built
 	$(BIN)/holdfast serve --bundle $(BUNDLE)
 
-test: .venv/.dev  ## lint, types, import contracts and the fast tests
+test: .venv/.dev .venv/.node  ## lint, types, import contracts and the fast tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -62,6 +62,11 @@ clean:  ## remove the environment and everything that was built
 .venv/.demo: pyproject.toml requirements.lock | .venv/bin/python
 	$(BIN)/python deploy/install.py train,serve
 	touch $@ .venv/.serve
+
+# The packages of the Node client in the tests. Without npm, or where it reaches no registry, its tests skip and say so.
+.venv/.node: tests/server/api/node/package-lock.json | .venv/bin/python
+	if command -v npm > /dev/null; then npm ci --ignore-scripts --no-audit --no-fund --prefix tests/server/api/node || true; fi
+	touch $@
 
 .venv/.dev: pyproject.toml requirements.lock | .venv/bin/python
 	$(BIN)/python deploy/install.py train,serve,eval,dev

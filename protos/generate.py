@@ -2,7 +2,8 @@
 
 protoc names what it generates after the path inside the import root (`holdfast/v1/image_pb2.py`); here the root is the
 package `holdfast.protos`, so imports between stubs get that prefix. Descriptors keep their canonical names
-(`holdfast/v1/image.proto`), which is what reflection shows and what other languages compile.
+(`holdfast/v1/image.proto`), which is what reflection shows and what other languages compile. What ours import of google.rpc
+is written beside them, as .proto files alone.
 """
 
 import re
@@ -12,6 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet, ServiceDescriptorProto
+
+from holdfast.protos import imported
 
 ROOT = Path(__file__).parent
 PACKAGES = (Path("holdfast/v1"), Path("holdfast/admin/v1"))
@@ -27,13 +30,13 @@ class GenerationError(Exception):
 
 
 def generate(destination: Path = ROOT) -> list[Path]:
-    """Write every stub below `destination`, in the same layout as here. Returns the paths relative to it.
+    """Write every stub and every imported file below `destination`, in the same layout as here. Returns the relative paths.
 
     Raises:
         GenerationError: a .proto file does not compile.
 
     """
-    written = []
+    written = imported.write(destination)
     with TemporaryDirectory() as scratch:
         _protoc(Path(scratch))
         for package in PACKAGES:
@@ -55,14 +58,9 @@ def _protoc(destination: Path) -> None:
     outputs = [f"--{kind}_out={destination}" for kind in ("python", "pyi", "grpc_python")]
     outputs.append(f"--descriptor_set_out={destination / DESCRIPTORS}")
     sources = [str(path) for package in PACKAGES for path in sorted((ROOT / package).glob("*.proto"))]
-    includes = [f"-I{folder}" for folder in (ROOT, third_party(), well_known)]
+    includes = [f"-I{folder}" for folder in (ROOT, well_known)]
     if protoc.main(["protoc", *includes, *outputs, *sources]) != 0:
         raise GenerationError("the .proto files do not compile")
-
-
-def third_party() -> Path:
-    """The folder below which the installed googleapis-common-protos keeps google/rpc/*.proto."""
-    return Path(import_module("google.rpc.status_pb2").__file__ or "").parents[2]
 
 
 def _write(destination: Path, relative: Path, text: str) -> Path:

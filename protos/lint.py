@@ -4,37 +4,33 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from holdfast.protos.generate import PACKAGES, ROOT, third_party
+from holdfast.protos.generate import ROOT
 
 
-def lint() -> str:
-    """What `buf lint` has to say with the rules of buf.yaml; empty where all is well.
-
-    buf resolves imports inside its workspace only, so one is laid out for it: our files, and the google.rpc ones of the
-    installed googleapis-common-protos as a second, unlinted module.
+def find_buf() -> Path:
+    """The program buf.
 
     Raises:
-        FileNotFoundError: buf is not installed; it comes with the 'dev' extra.
+        FileNotFoundError: it is not installed; it comes with the 'dev' extra.
 
     """
     beside = Path(sys.executable).with_name("buf")
-    buf = str(beside) if beside.exists() else shutil.which("buf")
-    if buf is None:
+    found = str(beside) if beside.exists() else shutil.which("buf")
+    if found is None:
         raise FileNotFoundError("buf is not installed; it comes with the 'dev' extra: pip install 'holdfast[dev]'")
-    with TemporaryDirectory() as folder:
-        workspace = Path(folder)
-        rules = (ROOT.resolve().parent / "buf.yaml").read_text()  # a link leads here from holdfast/
-        second = "  - path: protos\n  - path: google\n    lint:\n      ignore: [google]\n"
-        (workspace / "buf.yaml").write_text(rules.replace("  - path: protos\n", second))
-        ours = shutil.ignore_patterns("*.py*", "__pycache__")
-        for package in PACKAGES:
-            shutil.copytree(ROOT / package, workspace / "protos" / package, ignore=ours, dirs_exist_ok=True)
-        rpc = Path("google/rpc")
-        (workspace / "google" / rpc).mkdir(parents=True)
-        shutil.copy(third_party() / rpc / "status.proto", workspace / "google" / rpc)
-        result = subprocess.run([buf, "lint"], cwd=workspace, capture_output=True, text=True, check=False)  # noqa: S603
+    return Path(found)
+
+
+def lint() -> str:
+    """What `buf lint` has to say of this checkout, with the rules of its buf.yaml; empty where all is well.
+
+    Raises:
+        FileNotFoundError: buf is not installed.
+
+    """
+    checkout = ROOT.resolve().parent  # a link leads here from holdfast/
+    result = subprocess.run([find_buf(), "lint"], cwd=checkout, capture_output=True, text=True, check=False)  # noqa: S603
     return "" if result.returncode == 0 else result.stdout + result.stderr
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.protos.lint import find_buf
+
 ROOT = Path(__file__).parents[1]
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "deploy", "holdfast", "protos", "server", "trainer", "index_build")
 TOY_PACKAGES = ("server", "data", "protos", "client")
@@ -124,6 +126,7 @@ def test_the_wheel_is_one_package_and_three_modules_that_lead_to_it(wheel):
     assert {name.split("/")[0] for name in names} == {"holdfast", "server.py", "trainer.py", "index_build.py"}
     proto = {f"holdfast/protos/holdfast/v1/{name}.proto" for name in ("answer", "holdfast", "image", "model")}
     proto |= {f"holdfast/protos/holdfast/admin/v1/{name}.proto" for name in ("admin", "exemplar", "version")}
+    proto |= {f"holdfast/protos/google/rpc/{name}.proto" for name in ("status", "error_details")}
     report = {"holdfast/evaluation/report/page.html.j2", "holdfast/evaluation/report/page.css"}
     stubs = {f"holdfast/protos/holdfast/{name}_pb2_grpc.pyi" for name in ("v1/holdfast", "admin/v1/admin")}
     programs = {f"holdfast/{name}/__main__.py" for name in ("trainer", "index_build", "server")}
@@ -142,6 +145,16 @@ def test_a_wheel_made_from_the_source_archive_is_the_same(source, wheel, tmp_pat
     (unpacked,) = (path for path in tmp_path.iterdir() if path.is_dir())
     (tmp_path / "wheel").mkdir()
     assert names_in(build_wheel(unpacked, tmp_path / "wheel")) == names_in(wheel)
+
+
+def test_compilers_find_all_that_its_proto_files_import(installed, tmp_path):
+    code = "import holdfast.protos; print(*holdfast.protos.__path__)"
+    root = Path(succeed(installed.python, "-c", code, cwd=tmp_path).strip())
+    assert root.is_relative_to(installed.folder)
+    sources = [path.relative_to(root) for path in root.rglob("*.proto")]
+    compiler = (sys.executable, "-m", "grpc_tools.protoc", f"-I{root}", f"--descriptor_set_out={tmp_path / 'all'}")
+    succeed(*compiler, *sources, cwd=tmp_path)
+    succeed(find_buf(), "build", root, "--output", tmp_path / "all.binpb", cwd=tmp_path)
 
 
 @pytest.mark.parametrize("order", ["holdfast first", "toy first"])

@@ -1,6 +1,12 @@
+import subprocess
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
+from google.rpc import error_details_pb2, status_pb2
 
 from holdfast.protos.generate import PACKAGES, ROOT, generate
 from holdfast.protos.holdfast.admin.v1 import admin_pb2, exemplar_pb2, version_pb2
@@ -16,6 +22,7 @@ def test_regenerating_changes_nothing(tmp_path: Path) -> None:
     written = generate(tmp_path)
     stubs = [path for package in PACKAGES for path in (ROOT / package).glob("*_pb2*")]
     committed = {path.relative_to(ROOT) for path in stubs if path.suffix in {".py", ".pyi"}}
+    committed |= {path.relative_to(ROOT) for path in ROOT.glob("google/**/*.proto")}
     assert set(written) == committed
     for relative in written:
         assert (tmp_path / relative).read_text() == (ROOT / relative).read_text(), f"{relative}: run python -m protos"
@@ -23,6 +30,42 @@ def test_regenerating_changes_nothing(tmp_path: Path) -> None:
 
 def test_buf_lint_is_clean() -> None:
     assert lint() == ""
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FileDescriptorProto]:
+    """Every .proto file below protos/ with all that it imports, found below protos/ and in the compiler alone."""
+    out = tmp_path_factory.mktemp("compiled") / "all.binpb"
+    sources = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*.proto")]
+    compiler = [sys.executable, "-m", "grpc_tools.protoc", f"-I{ROOT}", "--include_imports", f"--descriptor_set_out={out}"]
+    done = subprocess.run([*compiler, *sources], cwd=out.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {file.name: file for file in FileDescriptorSet.FromString(out.read_bytes()).file}
+
+
+def test_all_that_is_imported_is_there(compiled: dict[str, FileDescriptorProto]) -> None:
+    imported = {name for file in compiled.values() for name in file.dependency}
+    assert {"google/rpc/status.proto", "holdfast/v1/image.proto"} <= imported
+    assert {name for name in imported if not (ROOT / name).is_file()} == {
+        f"google/protobuf/{name}.proto" for name in ("any", "duration", "timestamp")
+    }
+
+
+def without_json_names(messages: Iterable[DescriptorProto]) -> None:
+    """protoc derives them from the names, and Python's descriptors leave them out."""
+    for message in messages:
+        for field in message.field:
+            field.ClearField("json_name")
+        without_json_names(message.nested_type)
+
+
+@pytest.mark.parametrize("module", [status_pb2, error_details_pb2])
+def test_what_is_imported_declares_what_python_uses(module: object, compiled: dict[str, FileDescriptorProto]) -> None:
+    used = FileDescriptorProto()
+    module.DESCRIPTOR.CopyToProto(used)  # type: ignore[attr-defined]
+    shipped = compiled[used.name]
+    without_json_names(shipped.message_type)
+    assert shipped == used
 
 
 def test_enums_start_unspecified() -> None:
