@@ -117,7 +117,7 @@ def test_every_command_has_help():
 
 
 def test_knn_prints_a_ratio_and_writes_it(tmp_path):
-    done = run("bench.knn", "--rows", 2000, "--dim", 32, "--batch", 16, "--k", 5, "--pairs", 3, "--json", tmp_path / "r.json")
+    done = run("bench.knn", "--rows", 2000, "--dim", 32, "--batch", 16, "--k", 5, "--rounds", 3, "--json", tmp_path / "r.json")
     result = json.loads((tmp_path / "r.json").read_text())
     assert done.returncode == (0 if result["met"] else 1), done.stderr
     assert result["ratio_low"] <= result["ratio"] <= result["ratio_high"]

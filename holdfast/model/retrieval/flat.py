@@ -11,6 +11,7 @@ from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.faiss_library import faiss
 from holdfast.model.retrieval.base import Bank, check_bank, padded, places_of, refuse_misfit
+from holdfast.model.retrieval.blockwise import BlockwiseSearch
 from holdfast.model.retrieval.embeddings import Embeddings, ReadableBank
 
 AGAIN = "rebuild it with holdfast index"
@@ -35,6 +36,7 @@ class FlatIndex:
         # Ids that are 0..M-1 in order, as the index builder writes them, are their own row numbers.
         self._ids_are_rows = np.array_equal(ids, np.arange(len(ids)))
         prepare_exact_search(self.dim)
+        self._blockwise = BlockwiseSearch(self._embeddings())
 
     @classmethod
     def build(cls, bank: ReadableBank, *, half: bool = False) -> Self:
@@ -69,7 +71,14 @@ class FlatIndex:
     def search(self, queries: Floats, k: int) -> Neighbours:
         """The k nearest exemplars of float32 [N, D] queries; see `Retriever.search`."""
         refuse_misfit(self.dim, queries, k)
-        similarities, rows = self._rows.search(np.ascontiguousarray(queries, dtype=np.float32), min(k, self.size))
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        # With several threads faiss divides the queries among them.
+        if self._blockwise.worth(len(queries), k) and faiss.omp_get_max_threads() == 1:
+            similarities, rows, answered = self._blockwise.search(queries, k)
+            if not answered.all():
+                similarities[~answered], rows[~answered] = self._rows.search(queries[~answered], k)
+        else:
+            similarities, rows = self._rows.search(queries, min(k, self.size))
         return padded(self.named(rows, similarities), k)
 
     def named(self, rows: Ints, similarities: Floats) -> Neighbours:
