@@ -17,6 +17,7 @@ from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.preprocess import MAX_PIXELS
 from holdfast.server.service_links import WithoutServiceLinks, is_service_link
 from holdfast.server.store_settings import StoreSettings
+from holdfast.server.worker_settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ Unknown flags and unknown HOLDFAST_ variables are refused; links that Kubernetes
 """
 
 
-class Settings(StoreSettings, WithoutServiceLinks):
+class Settings(StoreSettings, WorkerSettings, WithoutServiceLinks):
     """What a server can be told, by flags or by the environment."""
 
     __doc__ = DESCRIPTION  # which --help shows
@@ -132,16 +133,6 @@ class Settings(StoreSettings, WithoutServiceLinks):
         description="What a GPU computes the encoder in: float32, as the CPU, or float16, several times as fast on paper, where"
         " the bundle has a graph for it (holdfast train --half); labels that change are few, and an evaluation can use the"
         " same (holdfast evaluate --serve-in).",
-    )
-
-    workers: int = Field(
-        0,
-        ge=0,
-        le=256,
-        description="Processes that take calls, decode images and write replies for the one that runs the model; 0: that one"
-        " does it all. Worth it where the model is faster than one Python process can feed it, as on a GPU, and there is an"
-        " idle core for each: begin with 2 to 4. Not on two cores, nor where the model itself takes the CPU's time. Connections"
-        " are spread over them, not calls: a client with one connection is served by one worker. Linux only.",
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 or [::] for every interface.")

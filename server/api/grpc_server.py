@@ -80,6 +80,10 @@ class GrpcServer:
         await self._server.start()
         await self._health.warm(self._settings.max_batch)
 
+    def look_at_health(self) -> None:
+        """Look at once whether the engine answers, and not only when the next look is due."""
+        self._health.look()
+
     async def announce_end(self) -> None:
         """NOT_SERVING in health checks from now on; returns after the notice, in which calls are taken as ever.
 

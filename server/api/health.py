@@ -4,13 +4,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health_aio
 
 from holdfast.model.preprocess import Pixels
-from holdfast.server.core.errors import IndexUnavailableError, QueueFullError
+from holdfast.server.core.errors import EngineSilentError, IndexUnavailableError, QueueFullError
 from holdfast.server.core.request import CANARY, NO_DEADLINE, InferenceBackend
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ class Health:
         self._backend, self._names = backend, ("", *services)
         self._interval, self._timeout = interval, timeout
         self._watch: asyncio.Task[None] | None = None
+        self._due = asyncio.Event()
         self._status = NOT_SERVING
 
     @property
@@ -50,6 +52,10 @@ class Health:
         await self._set(SERVING)
         self._watch = asyncio.create_task(self._watch_engine())
 
+    def look(self) -> None:
+        """Look at once whether the engine answers."""
+        self._due.set()
+
     async def drain(self) -> None:
         """NOT_SERVING from now on."""
         if self._watch is not None:
@@ -59,13 +65,18 @@ class Health:
 
     async def _watch_engine(self) -> None:
         while True:
-            await asyncio.sleep(self._interval)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):
+                    await self._due.wait()
+            self._due.clear()
             status = SERVING if await self._engine_answers() else NOT_SERVING
             if status != self._status:
                 log.warning("health is now %s", health_pb2.HealthCheckResponse.ServingStatus.Name(status))
                 await self._set(status)
 
     async def _engine_answers(self) -> bool:
+        if not self._backend.alive():
+            return False
         if time.monotonic() - self._backend.last_success < self._interval:
             return True  # traffic has proved it
         try:
@@ -74,7 +85,7 @@ class Health:
                     await self._backend.submit([self._canary()], NO_DEADLINE, CANARY)
         except QueueFullError:
             return self._backend.alive()  # busy is not ill
-        except IndexUnavailableError:  # the engine has logged it
+        except (IndexUnavailableError, EngineSilentError):  # which is logged where it was found
             return False
         except Exception:  # a late canary, or a model that fails: either way it does not answer
             log.exception("the canary was not answered")

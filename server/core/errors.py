@@ -77,6 +77,13 @@ class EngineGoneError(Exception):
         super().__init__("the server has lost its engine; try another one")
 
 
+class EngineSilentError(Exception):
+    """The process that runs the model is stopped or hangs: nothing was heard of it for some seconds."""
+
+    def __init__(self) -> None:
+        super().__init__("the server's engine does not answer now; try another server, or again in a moment")
+
+
 def image_error_at(position: int, error: ImageError) -> ImageError:
     """The same error, its field named from the request down: "encoded" becomes "images[3].encoded"."""
     return ImageError(f"images[{position}].{error.field}", error.reason)

@@ -43,7 +43,8 @@ class Core:
 
         Raises:
             RequestError: no images, or more than settings.max_images.
-            QueueFullError, DeadlineError, EngineError, DrainingError, EngineGoneError: the call as a whole fails.
+            QueueFullError, DeadlineError, EngineError, DrainingError, EngineGoneError, EngineSilentError: the call as a whole
+                fails.
 
         """
         count, most = len(request.images), self.settings.max_images

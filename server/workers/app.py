@@ -13,6 +13,7 @@ from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.observers import MakeObserver
 from holdfast.server.metrics.endpoint import MetricsEndpoint
 from holdfast.server.metrics.metrics import Metrics
+from holdfast.server.metrics.workers import WorkerMetrics
 from holdfast.server.monitor.table import OBSERVERS
 from holdfast.server.settings import Settings
 from holdfast.server.store.store import ExemplarStore
@@ -48,7 +49,7 @@ class WorkersApp(ServedApp):
     ) -> None:
         super().__init__(settings, holder, Metrics(calls=settings.offers_admin), first, store)
         self._engine = Engine(settings, holder, self.metrics, self._observers(observers))
-        self._workers = WorkerPool(settings.workers, self._make_worker)
+        self._workers = WorkerPool(settings.workers, self._make_worker, WorkerMetrics(self.metrics.registry))
         self._port: Port | None = None
 
     @property

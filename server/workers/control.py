@@ -2,6 +2,7 @@
 
 engine -> worker: {"begin": name and settings}, first; {"scrape": number}; {"drain": true}.
 worker -> engine: {"ready": true} or {"failed": why}; {"samples": families, "number": number}; {"drained": whether all ended}.
+both: {"beat": true}, several times in Settings.worker_timeout.
 """
 
 import json

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from holdfast.errors import HoldfastError
+from holdfast.server.metrics.workers import WorkerMetrics
 from holdfast.server.workers.samples import Samples
 from holdfast.server.workers.worker_process import WorkerProcess
 
@@ -25,11 +26,12 @@ class WorkerPool:
     Args:
         count: how many.
         make: a worker of that name that is not started.
+        metrics: count those that are replaced.
 
     """
 
-    def __init__(self, count: int, make: Callable[[str], WorkerProcess]) -> None:
-        self._make = make
+    def __init__(self, count: int, make: Callable[[str], WorkerProcess], metrics: WorkerMetrics) -> None:
+        self._make, self._metrics = make, metrics
         self._names = [f"worker-{number}" for number in range(count)]
         self._processes: dict[str, WorkerProcess] = {}
         self._keepers: list[asyncio.Task[None]] = []
@@ -109,6 +111,7 @@ class WorkerPool:
                 raise HoldfastError(f"{name} ended {ATTEMPTS} times before it was ready: {why}")
             if time.monotonic() - process.began > STABLE_AFTER_S:
                 pause = FIRST_PAUSE_S
+            self._metrics.replaced("silent" if process.silent else "ended")
             log.warning("%s ended (%s); another takes its place in %.1f s", name, process.failure or end, pause)
             await self._sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_S)

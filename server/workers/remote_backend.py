@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.server.core.admission import Admission
 from holdfast.server.core.description import ModelDescription
-from holdfast.server.core.errors import EngineGoneError
+from holdfast.server.core.errors import EngineGoneError, EngineSilentError
 from holdfast.server.core.request import LABELS, NO_DEADLINE, BatchSlice, Images, Want
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.workers.frames import MOST_FRAME_BYTES, Link
@@ -34,7 +34,7 @@ class RemoteBackend:
     def __init__(self, most: int, metrics: Metrics, lost: Callable[[], None]) -> None:
         self._call_lost = lost
         self._admission = Admission(most, metrics, lambda: self._pause)
-        self._pause = 0.0
+        self._pause, self._engine_is_silent = 0.0, False
         self._numbers = count()
         self._open: dict[int, asyncio.Future[AnsweredBatch]] = {}
         self._models, self._described = KnownModels(), asyncio.Event()
@@ -64,15 +64,29 @@ class RemoteBackend:
         return self._models.latest
 
     def alive(self) -> bool:
-        """Whether the engine process is there."""
-        return self._link.is_open
+        """Whether the engine process is there, and not silent."""
+        return self._link.is_open and not self._engine_is_silent
+
+    def engine_silence(self, silent: bool) -> None:
+        """The engine is stopped or hangs, or goes on: while it is silent every call fails at once, those under way too."""
+        self._engine_is_silent = silent
+        if silent:
+            self._fail(EngineSilentError())
 
     def idle(self) -> bool:
         """Whether no image is under way. Any thread may call it."""
         return self._admission.admitted == 0
 
     def admit(self, images: int, deadline: float = NO_DEADLINE) -> AbstractContextManager[None]:
-        """Hold room for a call's images, from before they are decoded until they are answered. Raises as Admission does."""
+        """Hold room for a call's images, from before they are decoded until they are answered.
+
+        Raises:
+            EngineSilentError: the engine does not answer now.
+            DeadlineError, QueueFullError: as Admission does.
+
+        """
+        if self._engine_is_silent:
+            raise EngineSilentError
         return self._admission.hold(images, deadline)
 
     async def submit(
@@ -85,12 +99,15 @@ class RemoteBackend:
             EngineError: the model failed on a batch of theirs.
             QueueFullError, DrainingError: the engine had no room, or was going down.
             EngineGoneError: it is not there any more.
+            EngineSilentError: it does not answer now.
 
         """
         if not len(images):
             return []
         if not self._link.is_open:
             raise EngineGoneError
+        if self._engine_is_silent:
+            raise EngineSilentError
         number, future = next(self._numbers), asyncio.get_running_loop().create_future()
         self._open[number] = future
         self._link.send(encode_request(number, want, deadline, caller, images))
@@ -119,9 +136,12 @@ class RemoteBackend:
         if future is not None and not future.done():
             future.set_result(message.outcome)
 
-    def _lost(self) -> None:
+    def _fail(self, error: Exception) -> None:
         for future in self._open.values():
             if not future.done():
-                future.set_exception(EngineGoneError())
+                future.set_exception(error)
+
+    def _lost(self) -> None:
+        self._fail(EngineGoneError())
         self._described.set()
         self._call_lost()

@@ -10,11 +10,12 @@ from typing import Any
 
 from holdfast.errors import HoldfastError
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S, GrpcServer
-from holdfast.server.core.errors import DrainingError, EngineError, EngineGoneError
+from holdfast.server.core.errors import DrainingError, EngineError, EngineGoneError, EngineSilentError
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.process import loop_factory, quiet_collector, run_unless, stop_signal
 from holdfast.server.workers.control import MOST_BYTES, Begin, decode, encode, receive_begin
 from holdfast.server.workers.frames import Link
+from holdfast.server.workers.heartbeat import Heartbeat
 from holdfast.server.workers.remote_backend import RemoteBackend
 from holdfast.server.workers.samples import samples_of
 
@@ -51,45 +52,61 @@ class Worker:
         self._begin = begin
         self._metrics = Metrics(engine=False)
         self._control = Link("the control link to the engine", MOST_BYTES, self._receive, self._lost)
+        self._heartbeat = Heartbeat(begin.settings.worker_timeout, self._beat, self._engine_silence)
+        self._backend = RemoteBackend(begin.settings.queue_images, self._metrics, self._lost)
+        self._server: GrpcServer | None = None
         self._stopping: asyncio.Future[str] | None = None
 
     async def serve(self, data: socket.socket, control: socket.socket) -> int:
         """Start, be ready, drain. Returns the exit status: 0 unless it could not start or has lost the engine."""
         self._stopping = stopping = stop_signal(signal.SIGTERM)
         settings = self._begin.settings
-        backend = RemoteBackend(settings.queue_images, self._metrics, self._lost)
-        server: GrpcServer | None = None
         try:
             await self._control.open(control)
-            await backend.open(data)
-            server = GrpcServer(settings, backend, self._metrics, shares_port=True)
-            server.listen()
-            if await run_unless(stopping, server.start()):
+            self._heartbeat.start()
+            await self._backend.open(data)
+            self._server = GrpcServer(settings, self._backend, self._metrics, shares_port=True)
+            self._server.listen()
+            if await run_unless(stopping, self._server.start()):
                 quiet_collector()
                 self._control.send(encode(ready=True))
                 await stopping
-        except (HoldfastError, EngineError, EngineGoneError, DrainingError) as error:
+        except (HoldfastError, EngineError, EngineGoneError, EngineSilentError, DrainingError) as error:
             if not stopping.done():
                 self._control.send(encode(failed=str(error)))
-                return await self._end(server, backend, status=1)
-        if stopping.result() == LOST or server is None:
-            return await self._end(server, backend, status=1)
-        await server.announce_end()
-        self._control.send(encode(drained=await server.drain()))
-        return await self._end(server, backend, status=0)
+                return await self._end(status=1)
+        if stopping.result() == LOST or self._server is None:
+            return await self._end(status=1)
+        await self._server.announce_end()
+        self._control.send(encode(drained=await self._server.drain()))
+        return await self._end(status=0)
 
-    async def _end(self, server: GrpcServer | None, backend: RemoteBackend, status: int) -> int:
+    async def _end(self, status: int) -> int:
+        self._heartbeat.stop()
         with suppress(TimeoutError):
             async with asyncio.timeout(4 * CLOSE_GRACE_S):
                 self._control.close()
                 await self._control.closed.wait()  # once what was written last is sent
-                backend.close()
-                if status and server is not None:
-                    await server.close()
+                self._backend.close()
+                if status and self._server is not None:
+                    await self._server.close()
         return status
+
+    def _beat(self) -> None:
+        self._control.send(encode(beat=True))
+
+    def _engine_silence(self, silent: bool) -> None:
+        if silent:
+            log.error("the engine has been silent for %g s, stopped or hanging", self._begin.settings.worker_timeout)
+        else:
+            log.info("the engine is heard again")
+        self._backend.engine_silence(silent)
+        if self._server is not None:
+            self._server.look_at_health()
 
     def _receive(self, body: memoryview) -> None:
         message: dict[str, Any] = decode(body)
+        self._heartbeat.heard()
         if "scrape" in message:
             self._control.send(encode(samples=samples_of(self._metrics.registry), number=message["scrape"]))
         elif "drain" in message:

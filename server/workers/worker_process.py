@@ -1,6 +1,7 @@
 """One worker process, as the engine sees it."""
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -15,8 +16,11 @@ from typing import Any
 import holdfast
 from holdfast.server.workers.control import MOST_BYTES, Begin, decode, encode
 from holdfast.server.workers.frames import Link
+from holdfast.server.workers.heartbeat import Heartbeat
 from holdfast.server.workers.samples import Samples
 from holdfast.server.workers.worker_connection import WorkerConnection
+
+log = logging.getLogger(__name__)
 
 EXIT_TIMEOUT_S = 5.0
 """Seconds that a process has to end once its control link is closed."""
@@ -29,18 +33,21 @@ class WorkerProcess:
         ready: set once it is warm; a result of False: it never will be.
         failure: why it could not become ready, as it reported it; "" where it reported nothing.
         finished: whether it ended after a drain with all its calls answered.
+        silent: whether it was killed because nothing was heard of it.
 
     """
 
     def __init__(self, begin: Begin, connection: WorkerConnection) -> None:
         self.name, self._begin, self._connection = begin.name, begin, connection
         self._control = Link(f"the control link of {self.name}", MOST_BYTES, self._receive, self._lost)
+        self._heartbeat = Heartbeat(begin.settings.worker_timeout, self._beat, self._silence)
+        self._starting: asyncio.TimerHandle | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._scrapes: dict[int, asyncio.Future[Samples]] = {}
         self._numbers = count()
         self.ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.over = asyncio.Event()
-        self.failure, self.finished = "", False
+        self.failure, self.finished, self.silent = "", False, False
         self.began = time.monotonic()
 
     async def start(self) -> None:
@@ -59,6 +66,9 @@ class WorkerProcess:
         await self._connection.open(data)
         await self._control.open(control)
         self._control.send(self._begin.encode())
+        # It hears and says nothing before its modules are loaded.
+        patience = self._begin.settings.worker_start_timeout
+        self._starting = asyncio.get_running_loop().call_later(patience, self._end_silent, f"for {patience:g} s of its start")
 
     @property
     def pid(self) -> int:
@@ -109,8 +119,24 @@ class WorkerProcess:
         if self._process is not None:
             self._process.kill()
 
+    def _beat(self) -> None:
+        self._control.send(encode(beat=True))
+
+    def _silence(self, silent: bool) -> None:
+        if silent:
+            self._end_silent(f"for {self._begin.settings.worker_timeout:g} s")
+
+    def _end_silent(self, how_long: str) -> None:
+        self.failure, self.silent = f"it was silent {how_long}", True
+        log.error("%s (process %d) is killed: %s, stopped or hanging", self.name, self.pid, self.failure)
+        self.kill()
+
     def _receive(self, body: memoryview) -> None:
         message: dict[str, Any] = decode(body)
+        if self._starting is not None:
+            self._starting.cancel()
+        self._heartbeat.start()
+        self._heartbeat.heard()
         if "ready" in message and not self.ready.done():
             self.ready.set_result(True)
         elif "failed" in message:
@@ -123,6 +149,9 @@ class WorkerProcess:
             self.finished = bool(message["drained"])
 
     def _lost(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+        self._heartbeat.stop()
         self._connection.close()
         if not self.ready.done():
             self.ready.set_result(False)
