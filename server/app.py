@@ -161,7 +161,7 @@ class App(ServedApp):
         await self._server.announce_end()
         await self._stop_versions()
         changed, finished = await asyncio.gather(self._drain_admin(), self._server.drain())
-        self._engine.stop()
+        ended = await asyncio.to_thread(self._engine.stop)
         if self._endpoint is not None:
             self._endpoint.close()
-        return changed and finished
+        return changed and finished and ended

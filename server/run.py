@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import os
 import signal
+import sys
 from typing import Any
 
 from holdfast.errors import HoldfastError
@@ -29,7 +31,12 @@ def run(settings: Settings) -> int:
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # before there is anything to reload
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_serve(settings, load_first(settings)))
+        status = runner.run(_serve(settings, load_first(settings)))
+    if status:
+        # Threads that still decode or compute would hold the process back, and nobody waits for what they do.
+        sys.stdout.flush()
+        os._exit(status)
+    return status
 
 
 async def _serve(settings: Settings, first: LoadedVersion) -> int:
@@ -40,8 +47,7 @@ async def _serve(settings: Settings, first: LoadedVersion) -> int:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.request_reload)
     if not await run_unless(stopping, app.start()):
         print(f"ending on {stopping.result()}, while it was warming up", flush=True)
-        await app.drain()
-        return 0
+        return 0 if await app.drain() else 1
     quiet_collector()
     _print_start(app)
     try:

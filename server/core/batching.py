@@ -29,6 +29,9 @@ from holdfast.server.metrics.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+STOP_TIMEOUT_S = 2.0
+"""Seconds that the engine gets to end once no call waits for it."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -96,14 +99,16 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """Let the engine finish what is queued, and end."""
+    def stop(self) -> bool:
+        """Let the engine finish what is queued, and end. Returns whether it has: a model that hangs is not waited for."""
         with self._condition:
             self._stopping = True
             self._condition.notify()
+        give_up = time.monotonic() + STOP_TIMEOUT_S
         for thread in self._threads:
             if thread.ident is not None:
-                thread.join()
+                thread.join(max(0.0, give_up - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     @property
     def description(self) -> ModelDescription:

@@ -1,5 +1,6 @@
 """What runs the model: the batcher that feeds it, and the observers of its answers."""
 
+import logging
 from collections.abc import Sequence
 
 from holdfast.server.core.batching import Batcher, Limits
@@ -7,6 +8,8 @@ from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.observers import MakeObserver, ObserverContext, Observers
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
+
+log = logging.getLogger(__name__)
 
 FINISHERS = 2
 """Threads that decide, where a device retrieves."""
@@ -34,10 +37,13 @@ class Engine:
         self._observers.start()
         self.batcher.start()
 
-    def stop(self) -> None:
-        """Finish what is queued, and end all threads."""
-        self.batcher.stop()
+    def stop(self) -> bool:
+        """Finish what is queued, and end all threads. Returns whether they have ended."""
+        ended = self.batcher.stop()
         self._observers.stop()
+        if not ended:
+            log.error("the model hangs, and is left to itself")
+        return ended
 
 
 def batcher_of(holder: ModelHolder, limits: Limits, metrics: Metrics, observers: Observers | None = None) -> Batcher:

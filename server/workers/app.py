@@ -88,12 +88,12 @@ class WorkersApp(ServedApp):
         await asyncio.wait({ending}, timeout=settings.drain_notice)
         await self._stop_versions()
         changed, finished = await asyncio.gather(self._drain_admin(), ending)
-        self._engine.stop()
+        ended = await asyncio.to_thread(self._engine.stop)
         if self._endpoint is not None:
             await asyncio.to_thread(self._endpoint.close)  # a scrape under way needs this loop
         if self._port is not None:
             self._port.close()
-        return changed and finished
+        return changed and finished and ended
 
     def _make_worker(self, name: str) -> WorkerProcess:
         assert self._port is not None  # noqa: S101 - taken before any worker is made

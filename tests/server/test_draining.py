@@ -130,3 +130,19 @@ def test_what_is_in_flight_is_finished_and_nothing_new_is_taken(
     assert output.endswith("drained\n")
     assert "Traceback" not in output
     assert not children & workers_of(process.popen.pid)
+
+
+def test_a_model_that_hangs_holds_up_no_end(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
+    go = tmp_path / "go"
+    go.touch()
+    flags = "--drain-notice", "0", "--drain-grace", "0.1"
+    process = Process(tiny_bundle, tmp_path, command_of_held_model(go), *flags)
+    processes.append(process)
+    go.unlink()
+    held = process.stub.Classify.future(REQUEST)
+    process.await_images(1)
+    status, output = process.end()
+    assert status == 1, output
+    assert held.code() is not grpc.StatusCode.OK
+    assert "hangs" in output
+    assert "Traceback" not in output
