@@ -219,3 +219,14 @@ def test_the_mixture_has_every_kind_of_call(bundle):
     assert {call.images[0].WhichOneof("source") for call in calls} == {"encoded", "raw"}
     assert {call.neighbours for call in calls} == {0, 1, 2}
     assert len(set(raw_requests((32, 32, 3), count=10))) == 10
+
+
+def test_soak_lets_strangers_come_and_go(bundle, tmp_path):
+    done = run(
+        "bench.exposed.soak", "--bundle", bundle.directory, "--minutes", 0.05, "--callers", 4, "--json", tmp_path / "r.json"
+    )
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["unforeseen"] == 0, done.stdout
+    assert result["ended"]["OK"] > 0
+    assert len(result["resident_mib"]) == len(result["files"])
+    assert done.returncode == (0 if result["met"] else 1)
