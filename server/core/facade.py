@@ -1,6 +1,7 @@
 """What an API gets of the server: it sends requests here, and knows neither queue nor model nor process."""
 
 import asyncio
+from collections.abc import Sequence
 from itertools import chain
 
 from holdfast.errors import ImageError
@@ -14,8 +15,8 @@ from holdfast.server.core.result import Result
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
 
-YIELD_EVERY = 16
-"""Images of one call decoded in a row before other calls get their turn."""
+SLICE_SECONDS = 2e-3
+"""Expected seconds of decoding in a row before other calls get their turn."""
 
 
 class Core:
@@ -51,7 +52,7 @@ class Core:
         if not 1 <= count <= most:
             raise RequestError("images", f"has {count} images; send 1 to {most}")
         with self._backend.admit(count, request.deadline):
-            decoded = [await self._decode(position, source) for position, source in enumerate(request.images)]
+            decoded = await self._decode(request.images)
             good = [image for image in decoded if not isinstance(image, ImageError)]
             slices = await self._backend.submit(good, request.deadline, request.want, request.caller)
         model = slices[0].batch.model if slices else self.description
@@ -62,11 +63,19 @@ class Core:
         """End the decoder's threads."""
         self._decoder.close()
 
-    async def _decode(self, position: int, source: Source) -> Pixels | ImageError:
-        if position % YIELD_EVERY == YIELD_EVERY - 1:
-            await asyncio.sleep(0)
-        try:
-            return await self._decoder.decode(source)
-        except ImageError as error:
-            self._metrics.image_rejected(error.field)
-            return image_error_at(position, error)
+    async def _decode(self, images: Sequence[Source]) -> list[Pixels | ImageError]:
+        """Decode the images of one call; each may be refused, and the others are not."""
+        decoded: list[Pixels | ImageError] = []
+        spent = 0.0
+        for position, source in enumerate(images):
+            plan = self._decoder.plan(source)
+            spent += plan.seconds
+            if spent > SLICE_SECONDS:
+                spent = plan.seconds
+                await asyncio.sleep(0)
+            try:
+                decoded.append(await self._decoder.decode(plan))
+            except ImageError as error:
+                self._metrics.image_rejected(error.field)
+                decoded.append(image_error_at(position, error))
+        return decoded

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from holdfast.errors import ImageError
 from holdfast.model.preprocess import InputContract
-from holdfast.server.core.decoding import CHEAP_PIXELS, Decoder, RawImage, is_cheap, raw_pixels
+from holdfast.server.core.decoding import Decoder, RawImage, raw_pixels
 from tests.server.tiny import png
 
 CONTRACT = InputContract(height=8, width=8)
@@ -33,19 +33,23 @@ def test_raw_pixels_are_an_array_or_an_image_error(shape: list[int], length: int
 
 @given(st.binary(max_size=200), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF"]))
 def test_any_bytes_can_be_placed_and_refused(tail: bytes, head: bytes) -> None:
-    is_cheap(head + tail)
     decoder = Decoder(CONTRACT, max_pixels=10_000, threads=1)
+    assert 0 < decoder.price(head + tail) < 1
     with pytest.raises(ImageError):
         decoder.decode_here(head + tail)
     decoder.close()
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_the_place_follows_the_size(kind: str) -> None:
-    side = int(CHEAP_PIXELS**0.5)
-    assert is_cheap(flat(side, kind))
-    assert not is_cheap(flat(side + 1, kind))
-    assert not is_cheap(flat(16, kind) + bytes(100_000))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_the_price_follows_the_size(kind: str) -> None:
+    decoder = Decoder(CONTRACT, max_pixels=2**24, threads=1)
+    prices = [decoder.price(flat(side, kind)) for side in (16, 128, 1024, 4096)]
+    raw = decoder.price(RawImage(bytes(3 * 512 * 512), (512, 512, 3), "uint8"))
+    decoder.close()
+    assert prices == sorted(prices)
+    assert prices[-1] > 5 * prices[1]
+    assert raw > decoder.price(RawImage(bytes(192), (8, 8, 3), "uint8"))
+    assert decoder.price(None) < 1e-3
 
 
 async def test_large_images_leave_the_event_loop_alone(monkeypatch: pytest.MonkeyPatch) -> None:
