@@ -100,6 +100,13 @@ COMMANDS = {
         "serve",
         ("grpc", "grpc_status"),
     ),
+    "token": Command(
+        "make, list and take back the tokens that a server asks its callers for",
+        "holdfast token add olga --scope classify --file tokens.json",
+        "holdfast.server.access.commands",
+        "serve",
+        (),
+    ),
     "bundle": Command(
         "verify a bundle and say what it is, or copy it",
         "holdfast bundle check runs/digits",

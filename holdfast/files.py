@@ -15,10 +15,11 @@ def sha256_file(path: Path) -> str:
 
 
 @contextmanager
-def replace_atomically(path: Path) -> Iterator[Path]:
+def replace_atomically(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on a clean exit fsync it and rename it to `path`, otherwise remove it.
 
-    The temporary name keeps the suffix of `path`, for writers that go by it.
+    The temporary name keeps the suffix of `path`, for writers that go by it. The file gets the permissions of `mode`, and until
+    then nobody else may read it.
     """
     make_directory(path.parent)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
@@ -27,7 +28,7 @@ def replace_atomically(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         sync(temporary)
-        temporary.chmod(0o644)  # mkstemp's 0600 would lock out the server's own, non-root user
+        temporary.chmod(mode)  # by default not mkstemp's 0600, which would lock out the server's own, non-root user
         temporary.replace(path)
         sync(path.parent)
     finally:

@@ -83,10 +83,11 @@ def _print_start(app: App | WorkersApp) -> None:
     print(f"  on {model.placement.text}")
     if app.store is not None:
         print(f"  store    {app.settings.store}, {app.store.sequence} changes so far")
-    print(f"  gRPC     {app.address}{by}")
+    tokens = app.settings.token_file
+    print(f"  gRPC     {app.address}{by}{f', tokens of {tokens}' if tokens else ''}")
     print(f"  metrics  {app.metrics_url}", flush=True)
     if app.admin_address:
-        tokens = app.settings.admin_token_file
+        tokens = app.settings.admin_tokens
         print(
             f"  admin    {app.admin_address}, {f'tokens of {tokens}' if tokens else 'without tokens: to try out'}", flush=True
         )

@@ -15,6 +15,7 @@ from holdfast.errors import HoldfastError
 from holdfast.exit_status import explain_statuses
 from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.preprocess import MAX_PIXELS
+from holdfast.server.access_settings import AccessSettings
 from holdfast.server.service_links import WithoutServiceLinks, is_service_link
 from holdfast.server.store_settings import StoreSettings
 from holdfast.server.worker_settings import WorkerSettings
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 PREFIX = "HOLDFAST_"
 
-CLIENT_VARIABLES = {"HOLDFAST_ADMIN_TOKEN"}
+CLIENT_VARIABLES = {"HOLDFAST_TOKEN", "HOLDFAST_ADMIN_TOKEN"}
 """Variables that the commands of the client read, and that may be there where a server is started."""
 
 
@@ -57,7 +58,7 @@ Unknown flags and unknown HOLDFAST_ variables are refused; links that Kubernetes
 """
 
 
-class Settings(StoreSettings, WorkerSettings, WithoutServiceLinks):
+class Settings(AccessSettings, StoreSettings, WorkerSettings, WithoutServiceLinks):
     """What a server can be told, by flags or by the environment."""
 
     __doc__ = DESCRIPTION  # which --help shows
@@ -110,16 +111,7 @@ class Settings(StoreSettings, WorkerSettings, WithoutServiceLinks):
         ge=0,
         le=65535,
         description="Port of the admin service, which changes exemplars and versions; 0 takes a free one and prints it. It is"
-        " offered where a store or one of the next two is given.",
-    )
-    admin_token_file: Path | None = Field(
-        None,
-        description="File of the tokens that the admin service takes, a line each: NAME:TOKEN, or NAME:TOKEN:read for one that"
-        " changes nothing. The audit trail keeps the name. Only its owner and group may read the file; it is read again"
-        " whenever it changes.",
-    )
-    admin_insecure: bool = Field(
-        False, description="Offer the admin service without tokens, to everybody on this machine: to try it out."
+        " offered where --store, --admin-token-file or --admin-insecure is given.",
     )
 
     device: DeviceChoice = Field(
@@ -200,6 +192,11 @@ class Settings(StoreSettings, WorkerSettings, WithoutServiceLinks):
         """Whether the admin service is wanted."""
         return self.admin_token_file is not None or self.admin_insecure or self.store is not None
 
+    @property
+    def admin_tokens(self) -> Path | None:
+        """The file of the tokens that the admin service takes; None where it asks for none."""
+        return self.admin_token_file or self.token_file
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if (self.bundle is None) == (self.bundle_versions is None):
@@ -207,6 +204,10 @@ class Settings(StoreSettings, WorkerSettings, WithoutServiceLinks):
         if self.queue_images < self.max_images:
             raise ValueError(
                 f"queue_images ({self.queue_images}) must hold at least one call of max_images ({self.max_images})"
+            )
+        if self.admin_insecure and self.admin_tokens is not None:
+            raise ValueError(
+                "admin_insecure is for an admin service without tokens, and a file of tokens is given: leave one out"
             )
         if self.workers and sys.platform != "linux":
             raise ValueError("workers need Linux, where processes can share a port; leave them at 0 here")

@@ -15,7 +15,7 @@ from holdfast.exit_status import STATUSES, exit_status, explain_statuses
 from holdfast.interrupts import Terminated, TimeUpError
 
 ROOT = Path(__file__).parents[1]
-PROGRAMS = ("train", "index", "evaluate", "serve", "classify", "exemplars", "versions", "bundle")
+PROGRAMS = ("train", "index", "evaluate", "serve", "classify", "exemplars", "versions", "token", "bundle")
 REFUSED_ARGUMENTS = {
     "train": ["digits", "--resume", "--out", "{absent}"],
     "index": ["{absent}"],

@@ -1,12 +1,14 @@
 """What an API is: a gRPC service over the core. Each is a module here and one line in table.py."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
+from holdfast.server.access.scopes import Requirement
+from holdfast.server.api.authentication import ANYBODY, principal
 from holdfast.server.core.facade import Core
 from holdfast.server.core.request import NO_DEADLINE
 
@@ -22,11 +24,19 @@ class Api:
         name: "package.Service", as methods begin with it; health, metrics and reflection know the service by it.
         register: adds the service to a server that does not listen yet. Its methods may raise the errors of core.errors:
             they become statuses, calls are counted and timed, and a draining server refuses them.
+        scopes: what each method needs of its caller, by the method's name. Where tokens are asked for, nobody may call a
+            method that is not here.
 
     """
 
     name: str
     register: Callable[[grpc.aio.Server, Core], None]
+    scopes: Mapping[str, Requirement] = field(default_factory=dict)
+
+    @property
+    def requirements(self) -> dict[str, Requirement]:
+        """The same by "/package.Service/Method"."""
+        return {f"/{self.name}/{method}": needs for method, needs in self.scopes.items()}
 
 
 def deadline_of(context: "ServicerContext[Any, Any]") -> float:
@@ -36,7 +46,13 @@ def deadline_of(context: "ServicerContext[Any, Any]") -> float:
 
 
 def caller_of(context: "ServicerContext[Any, Any]") -> str:
-    """The peer's address without its port, of "ipv4:10.0.0.7:51234" or "ipv6:%5B::1%5D:51234"; "unix" for a Unix socket."""
+    """Who makes a call: the name of its token or, without tokens, of its certificate, as "cert:NAME"; else its peer's address.
+
+    The address is without its port, of "ipv4:10.0.0.7:51234" or "ipv6:%5B::1%5D:51234"; "unix" for a Unix socket.
+    """
+    who = principal()
+    if who is not ANYBODY:
+        return who.name
     kind, _, address = context.peer().partition(":")
     if kind == "ipv4":
         return address.rpartition(":")[0]

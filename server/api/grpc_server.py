@@ -8,7 +8,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from holdfast.errors import HoldfastError
+from holdfast.server.access.gate import Gate
+from holdfast.server.access.scopes import Needs, Requirement
 from holdfast.server.api.api import Api
+from holdfast.server.api.authentication import Authenticate
 from holdfast.server.api.health import Health
 from holdfast.server.api.interceptors import Admit, Measure, Translate
 from holdfast.server.api.table import APIS
@@ -16,6 +19,16 @@ from holdfast.server.core.facade import Core
 from holdfast.server.core.request import InferenceBackend
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
+
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+
+OPEN_SERVICES: dict[str, Requirement] = {
+    f"/{HEALTH}/Check": Needs.NOTHING,  # whoever probes a server bears no token
+    f"/{HEALTH}/Watch": Needs.NOTHING,
+    f"/{HEALTH}/List": Needs.NOTHING,
+    f"/{reflection.SERVICE_NAME}/ServerReflectionInfo": Needs.ANY_TOKEN,
+}
+"""What the services need that are no API."""
 
 CLOSE_GRACE_S = 0.25
 """Seconds that connections get to close once every call has ended."""
@@ -31,6 +44,9 @@ class GrpcServer:
         apis: that are offered.
         shares_port: whether other processes listen on the same port.
 
+    Raises:
+        HoldfastError: a file of tokens that cannot be used.
+
     """
 
     def __init__(
@@ -45,16 +61,18 @@ class GrpcServer:
         self._settings, self._core = settings, Core(settings, backend, metrics)
         names = [api.name for api in apis]
         self._health = Health(backend, names, interval=settings.canary_interval, timeout=settings.canary_timeout)
+        self._gate = Gate("public", metrics.access, settings.token_file)
+        requirements = OPEN_SERVICES | {method: needs for api in apis for method, needs in api.requirements.items()}
+        guards = [Authenticate(self._gate, requirements)] if self._gate.asks else []
         self._server = grpc.aio.server(
-            interceptors=(Translate(), Measure(metrics), Admit(self._core.drain, names)),
+            interceptors=(Translate(), Measure(metrics), *guards, Admit(self._core.drain, names)),
             options=channel_options(settings, shares_port=shares_port),
         )
         for api in apis:
             api.register(self._server, self._core)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
         if settings.reflection:
-            health = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-            reflection.enable_server_reflection((*names, health, reflection.SERVICE_NAME), self._server)
+            reflection.enable_server_reflection((*names, HEALTH, reflection.SERVICE_NAME), self._server)
         self.port = 0
 
     def listen(self) -> None:
@@ -77,6 +95,7 @@ class GrpcServer:
 
         """
         await self._health.start()
+        self._gate.start()
         await self._server.start()
         await self._health.warm(self._settings.max_batch)
 
@@ -104,6 +123,7 @@ class GrpcServer:
         """Close connections and end the decoder's threads."""
         # What is still open now are health watches, which never end by themselves, and calls beyond their grace.
         await self._server.stop(CLOSE_GRACE_S)
+        await self._gate.stop()
         self._core.close()
 
 

@@ -9,7 +9,9 @@ import grpc.aio
 from holdfast.errors import ImageError
 from holdfast.protos.holdfast.v1 import answer_pb2, holdfast_pb2
 from holdfast.protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceServicer, add_HoldfastServiceServicer_to_server
+from holdfast.server.access.scopes import Needs, Requirement, Scope
 from holdfast.server.api.api import Api, caller_of, deadline_of
+from holdfast.server.api.authentication import require
 from holdfast.server.api.holdfast_v1_messages import Labels, classify_results, embed_results, model_info, sources_of
 from holdfast.server.api.status import to_status
 from holdfast.server.core.errors import DrainingError
@@ -82,6 +84,8 @@ class HoldfastService(HoldfastServiceServicer):
         request: holdfast_pb2.ClassifyRequest | holdfast_pb2.ClassifyStreamRequest,
         context: "ServicerContext[Any, Any]",
     ) -> Result:
+        if request.neighbours:
+            require(Scope.EMBED, "neighbours")
         want = Want(CallKind.CLASSIFY, request.neighbours, self._core.settings.reveal_sources)
         return await self._core.answer(Request(sources_of(request.images), want, deadline_of(context), caller_of(context)))
 
@@ -131,4 +135,11 @@ def _register(server: grpc.aio.Server, core: Core) -> None:
     add_HoldfastServiceServicer_to_server(HoldfastService(core), server)
 
 
-API = Api(NAME, _register)
+SCOPES: dict[str, Requirement] = {
+    "Classify": Scope.CLASSIFY,  # and Scope.EMBED, where it asks for neighbours
+    "ClassifyStream": Scope.CLASSIFY,
+    "Embed": Scope.EMBED,
+    "GetModelInfo": Needs.ANY_TOKEN,
+}
+
+API = Api(NAME, _register, SCOPES)

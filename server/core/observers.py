@@ -39,7 +39,7 @@ class ObservedBatch:
         snapshot: the model that answered.
         images: uint8 [N, H, W, C], as the encoder saw them.
         answers: of N rows, embeddings included.
-        callers: N of them, the address of the peer that sent each image.
+        callers: N of them, who sent each image, as Request has it.
 
     """
 

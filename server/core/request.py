@@ -65,7 +65,8 @@ class Request:
         images: as they were sent.
         want: what has to be in the answers.
         deadline: on time.monotonic()'s clock.
-        caller: the address of the peer, without its port; "" where it is not known.
+        caller: the name of the caller's token or certificate, else the address of the peer, without its port; "" where it is
+            not known.
 
     """
 

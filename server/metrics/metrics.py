@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, PlatformCollector, ProcessCollector
 
+from holdfast.server.metrics.access import AccessMetrics
 from holdfast.server.metrics.weighted import WeightedHistogram
 
 if TYPE_CHECKING:  # probes bring faiss and onnxruntime, which a worker process does without
@@ -61,6 +62,7 @@ class Metrics:
         self._make_admission()
         self._shown = self.registry if calls else None
         self._make_calls()
+        self.access = AccessMetrics(self._shown)
         self._shown = self.registry if engine else None
         self._make_batching()
         self._make_model()

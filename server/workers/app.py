@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 
+from holdfast.server.access.checks import check_access
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S
 from holdfast.server.app import ServedApp
 from holdfast.server.core.engine import Engine
@@ -47,6 +48,7 @@ class WorkersApp(ServedApp):
         store: ExemplarStore | None = None,
         observers: Sequence[MakeObserver] = OBSERVERS,
     ) -> None:
+        check_access(settings)
         super().__init__(settings, holder, Metrics(calls=settings.offers_admin), first, store)
         self._engine = Engine(settings, holder, self.metrics, self._observers(observers))
         self._workers = WorkerPool(settings.workers, self._make_worker, WorkerMetrics(self.metrics.registry))

@@ -16,7 +16,7 @@ from holdfast.cli import main
 from holdfast.client import Client
 from holdfast.client.admin import AdminClient, LabelledImage
 from holdfast.client.errors import ClientError, ImageRefusedError
-from tests.server.api.admin import OPERATOR, READER, token_file
+from tests.server.api.admin import OPERATOR, READER
 from tests.server.api.test_admin_exemplars import start_with_store, violet
 from tests.server.running import LoopThread, Served
 from tests.server.tiny import coloured, png
@@ -47,6 +47,11 @@ def write(folder: Path, images: Any) -> Path:
     for number, image in enumerate(images):
         (folder / f"{number}.png").write_bytes(png(image))
     return folder
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
 
 
 def answer(server: Served, image: Any) -> str:
@@ -175,10 +180,10 @@ def test_versions_are_listed_and_reloaded(run: Run) -> None:
 def test_who_may_not_is_told_what_to_do(
     run: Run, server: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, _, err = run("rm", 1, "--token-file", token_file(tmp_path / "reader", f"rita:{READER}:read\n"))
+    status, _, err = run("rm", 1, "--token-file", written(tmp_path / "reader", f"rita:{READER}:read\n"))
     assert status == 2
-    assert "read" in err
-    assert run("labels", "--token-file", token_file(tmp_path / "bare", f"{READER}\n"))[0] == 0
+    assert "scope" in err
+    assert run("labels", "--token-file", written(tmp_path / "bare", f"{READER}\n"))[0] == 0
     monkeypatch.delenv("HOLDFAST_ADMIN_TOKEN")
     status, _, err = run("labels")
     assert status == 2

@@ -8,8 +8,9 @@ from holdfast.errors import ImageError
 from holdfast.protos.holdfast.admin.v1 import admin_pb2 as pb
 from holdfast.protos.holdfast.admin.v1 import exemplar_pb2
 from holdfast.protos.holdfast.admin.v1.admin_pb2_grpc import AdminServiceServicer
+from holdfast.server.access.scopes import Scope
 from holdfast.server.api.admin import messages
-from holdfast.server.api.admin.authentication import principal
+from holdfast.server.api.authentication import principal
 from holdfast.server.api.holdfast_v1_messages import source_of
 from holdfast.server.api.status import to_status
 from holdfast.server.core.decoding import Decoder
@@ -29,6 +30,22 @@ _Reply = TypeVar("_Reply", pb.DeleteExemplarsResponse, pb.ApproveExemplarsRespon
 _ChangeOfIds = Callable[[Sequence[int], str, Author], Awaitable[ChangeReceipt]]
 
 NAME = pb.DESCRIPTOR.services_by_name["AdminService"].full_name
+
+SCOPES = {
+    "AddExemplars": Scope.ADMIN,
+    "UpdateExemplars": Scope.ADMIN,
+    "DeleteExemplars": Scope.ADMIN,
+    "ApproveExemplars": Scope.ADMIN,
+    "DropExemplars": Scope.ADMIN,
+    "ListExemplars": Scope.ADMIN_READ,
+    "ListLabels": Scope.ADMIN_READ,
+    "GetExemplar": Scope.ADMIN_READ,
+    "ExportExemplars": Scope.ADMIN_READ,
+    "Reload": Scope.ADMIN,
+    "Rollback": Scope.ADMIN,
+    "ListVersions": Scope.ADMIN_READ,
+    "GetStatus": Scope.ADMIN_READ,
+}
 
 PAGE, LARGEST_PAGE = 100, 1000
 LONGEST_ID = 128

@@ -7,13 +7,18 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 
 from holdfast.protos.holdfast.admin.v1.admin_pb2_grpc import AdminServiceStub
+from holdfast.server.access.editing import add_token
+from holdfast.server.access.scopes import Scope
+from holdfast.server.access.tokens import record_of
 
 OPERATOR, READER = "an-operators-token-1", "a-readers-token-0001"
 
 
-def token_file(path: Path, text: str = f"# tokens\nolga:{OPERATOR}\n\nrita:{READER}:read\n", mode: int = 0o600) -> Path:
-    path.write_text(text)
-    path.chmod(mode)
+def token_file(path: Path) -> Path:
+    """Two tokens: olga's, who may change exemplars, and rita's, who may look at them."""
+    path.unlink(missing_ok=True)
+    add_token(path, record_of(OPERATOR, "olga", frozenset({Scope.ADMIN}), None))
+    add_token(path, record_of(READER, "rita", frozenset({Scope.ADMIN_READ}), None))
     return path
 
 

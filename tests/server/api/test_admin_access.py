@@ -1,6 +1,5 @@
 """Who reaches the admin service, and who does not."""
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from holdfast.protos.holdfast.admin.v1 import admin_pb2 as pb
 from holdfast.protos.holdfast.admin.v1.admin_pb2_grpc import AdminServiceStub
 from holdfast.protos.holdfast.v1 import holdfast_pb2
 from holdfast.protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceStub
-from holdfast.server.api.admin.tokens import TokenFile, TokenFileError
 from tests.server.api.admin import OPERATOR, READER, Operator, bearing, token_file
 from tests.server.running import LoopThread, Serve, Served, refusal, start
 
@@ -74,14 +72,6 @@ def test_a_token_that_may_only_read_changes_nothing(guarded: Served, method: str
     assert reader.GetStatus(STATUS).name == "tiny"
 
 
-def test_every_method_that_changes_something_is_known_by_its_name() -> None:
-    methods = {m.name for m in pb.DESCRIPTOR.services_by_name["AdminService"].methods}
-    reading = {name for name in methods if name.startswith(("Get", "List", "Export"))}
-    assert methods - reading == {
-        *("AddExemplars", "UpdateExemplars", "DeleteExemplars", "ApproveExemplars", "DropExemplars", "Reload", "Rollback"),
-    }
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_neither_port_offers_what_the_other_does(serve: Serve, tmp_path: Path, workers: int) -> None:
     server = serve(admin_port=0, admin_token_file=token_file(tmp_path / "tokens"), workers=workers, reflection=True)
@@ -99,51 +89,10 @@ def test_without_a_store_nothing_can_be_changed_and_the_remedy_is_told(guarded: 
     assert "--store" in error.details()
 
 
-def test_a_file_that_changes_is_read_again_and_a_broken_one_changes_nothing(tmp_path: Path) -> None:
-    path = token_file(tmp_path / "tokens")
-    tokens = TokenFile(path)
-    assert tokens.holder_of(OPERATOR).name == "olga"
-    assert not tokens.holder_of(READER).may_change
-    for broken in ("olga", "", "olga:short", "olga:with spaces in the token", f"olga:{OPERATOR}:admin"):
-        token_file(path, broken)
-        assert tokens.holder_of(OPERATOR).name == "olga"
-    path.unlink()
-    assert tokens.holder_of(OPERATOR).name == "olga"
-    token_file(path, "oleg:another-operators-token\n")
-    assert tokens.holder_of(OPERATOR) is None
-    assert tokens.holder_of("another-operators-token").name == "oleg"
-
-
-@pytest.mark.parametrize(
-    ("text", "mode", "word"),
-    [
-        (f"olga:{OPERATOR}", 0o604, "chmod"),
-        (f"olga:{OPERATOR}", 0o602, "chmod"),
-        ("# nothing\n", 0o600, "no token"),
-        ("olga:short", 0o600, "5 characters"),
-        (f"olga {OPERATOR}", 0o600, "line 1"),
-        (f"olga:{OPERATOR}\noleg:{OPERATOR}", 0o600, "same token"),
-        (f"olga:{OPERATOR}\nolga:{READER}", 0o600, "same name"),
-    ],
-)
-def test_a_file_that_will_not_do_is_refused(tmp_path: Path, text: str, mode: int, word: str) -> None:
-    with pytest.raises(TokenFileError, match=word) as caught:
-        TokenFile(token_file(tmp_path / "tokens", text, mode))
-    assert OPERATOR not in str(caught.value)
-
-
-def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TokenFileError, match="absent"):
-        TokenFile(tmp_path / "absent")
-    if os.geteuid():
-        with pytest.raises(TokenFileError, match="Permission"):
-            TokenFile(token_file(tmp_path / "closed", mode=0))
-
-
 def test_without_tokens_it_is_for_this_machine_alone(serve: Serve) -> None:
     server = serve(admin_port=0, admin_insecure=True)
     assert Operator(server.app.admin_address, None).GetStatus(STATUS).name == "tiny"
-    with pytest.raises(HoldfastError, match="--admin-token-file"):
+    with pytest.raises(HoldfastError, match="file of tokens"):
         serve(admin_port=0, admin_insecure=True, admin_host="0.0.0.0")  # noqa: S104
 
 
