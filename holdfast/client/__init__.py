@@ -6,10 +6,13 @@
         answer = holdfast.classify(Path("cat.png"))
         print(answer.label, answer.credibility, "do not rely on it" if answer.abstain else "")
 
-`AsyncClient` has the same methods, awaited.
+`AsyncClient` has the same methods, awaited. A server that asks for TLS and a token:
+
+    Client("host:50051", tls=Tls(ca=Path("ca.pem")), token=os.environ["HOLDFAST_TOKEN"])
 """
 
 from holdfast.client.aio import AsyncClient
+from holdfast.client.channel import CredentialError, Tls
 from holdfast.client.errors import (
     ClientError,
     ImageRefusedError,
@@ -28,12 +31,14 @@ __all__ = [
     "AsyncClient",
     "Client",
     "ClientError",
+    "CredentialError",
     "ImageRefusedError",
     "MessageTooLargeError",
     "ModelInfo",
     "Neighbour",
     "OverloadedError",
     "RefusedError",
+    "Tls",
     "TooLateError",
     "UnreachableError",
 ]

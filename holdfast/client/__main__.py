@@ -9,6 +9,7 @@ from pathlib import Path
 from holdfast.client.channel import ADDRESS, PER_CALL
 from holdfast.client.errors import ClientError, ImageRefusedError, MessageTooLargeError
 from holdfast.client.health import serving_status
+from holdfast.client.options import add_access_options, connection_of
 from holdfast.client.sync import Client
 from holdfast.client.tables import answer_as_json, answers_view, model_as_json, model_table
 from holdfast.console import Console, track
@@ -25,6 +26,9 @@ examples:
   holdfast classify *.png --json                         the same for a program
   python -m holdfast.client info                         what is served: classes, threat model, measured accuracy
   python -m holdfast.client health                       status 0 if the server takes calls, else 1
+  holdfast classify cat.png --address host:50051 --ca ca.pem --token-file mine.token      encrypted, with a token
+
+A token is read from the file that --token-file names, or from HOLDFAST_TOKEN.
 """
 
 
@@ -51,7 +55,7 @@ def classify(options: argparse.Namespace) -> int:
     paths: list[Path] = options.images
     calls = [paths[i : i + PER_CALL] for i in range(0, len(paths), PER_CALL)]
     bar = Console(stderr=True)
-    with Client(options.address, timeout=options.timeout) as client:
+    with Client(options.address, timeout=options.timeout, **connection_of(options)) as client:
         outcomes = [
             outcome
             for call in track(calls, "classifying", console=bar, disable=len(calls) < 2, transient=True)
@@ -68,7 +72,7 @@ def classify(options: argparse.Namespace) -> int:
 
 def info(options: argparse.Namespace) -> int:
     """Prints what is served."""
-    with Client(options.address, timeout=options.timeout) as client:
+    with Client(options.address, timeout=options.timeout, **connection_of(options)) as client:
         model = client.model_info()
     if options.json:
         print(json.dumps(model_as_json(model), indent=2))
@@ -79,7 +83,7 @@ def info(options: argparse.Namespace) -> int:
 
 def health(options: argparse.Namespace) -> int:
     """Prints the server's health; 0 only if it is SERVING."""
-    status = serving_status(options.address, options.timeout)
+    status = serving_status(options.address, options.timeout, connection_of(options)["tls"])
     print(json.dumps({"status": status}) if options.json else status)
     return DONE if status == "SERVING" else FAILED
 
@@ -91,6 +95,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "--timeout", type=positive, metavar="SECONDS", default=10.0, help="seconds a call may take (default: %(default)s)"
     )
     common.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_access_options(common)
     statuses, plain = explain_statuses(0, 1, 2, 130, 143), argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog=program, description=ABOUT, epilog=statuses, formatter_class=plain)
     commands = parser.add_subparsers(dest="command", required=True)

@@ -86,13 +86,29 @@ def _readable(code: grpc.StatusCode, message: str, status: status_pb2.Status, ad
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return TooLateError(f"no answer from {address} in time; give it more with a longer timeout", code)
         case grpc.StatusCode.UNAVAILABLE:
-            return UnreachableError(
-                f"no holdfast server takes calls at {address} ({message}); start one with"
-                " holdfast serve --bundle DIR, or give its address",
-                code,
-            )
+            return UnreachableError(_unreachable(message, address), code)
         case _:
-            return RefusedError(f"{address} answered {code.name}: {message}", code)
+            more = "; give a token by --token-file or HOLDFAST_TOKEN" if code is grpc.StatusCode.UNAUTHENTICATED else ""
+            return RefusedError(f"{address} answered {code.name}: {message}{more}", code)
+
+
+_HANDSHAKES = {
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not signed by one that this client trusts: --ca FILE names another",
+    "Hostname Verification": "its certificate is for another name: connect by that name, or give it by --server-name",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS: leave --tls out",
+    "Socket closed": "it has closed the connection: it may ask for TLS (--tls), or for a certificate (--cert and --key)",
+}
+"""What gRPC says of a connection that did not come to be, and what that means."""
+
+
+def _unreachable(message: str, address: str) -> str:
+    for sign, meaning in _HANDSHAKES.items():
+        if sign in message:
+            return f"no connection to {address}: {meaning}"
+    return (
+        f"no holdfast server takes calls at {address} ({message}); start one with holdfast serve --bundle DIR, or give its"
+        " address"
+    )
 
 
 _TOO_LARGE = re.compile(

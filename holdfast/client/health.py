@@ -3,13 +3,13 @@
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from holdfast.client.channel import OPTIONS
+from holdfast.client.channel import Tls, open_channel
 from holdfast.client.errors import from_call
 
 
-def serving_status(address: str, timeout: float) -> str:
+def serving_status(address: str, timeout: float, tls: Tls | None = None) -> str:
     """The server's status: "SERVING", "NOT_SERVING" (warming up or draining), ... Raises ClientError."""
-    with grpc.insecure_channel(address, options=OPTIONS) as channel:
+    with open_channel(address, tls) as channel:
         try:
             reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout)
         except grpc.RpcError as error:

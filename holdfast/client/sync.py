@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.client.channel import ADDRESS, IN_FLIGHT, OPTIONS, PER_CALL
+from holdfast.client.channel import ADDRESS, IN_FLIGHT, PER_CALL, Tls, metadata_of, open_channel
 from holdfast.client.errors import ClientError, ImageRefusedError, MessageTooLargeError, from_call, from_status
 from holdfast.client.messages import (
     ImageLike,
@@ -32,12 +32,27 @@ class Client:
     Args:
         address: host:port.
         timeout: seconds that one call may take; a stream as a whole has none.
+        tls: how the connection is encrypted; None: not at all.
+        token: goes with every call; None where the server asks for none.
+        plaintext_token: whether the token may go to another machine without TLS.
+
+    Raises:
+        CredentialError: the token or a file of `tls` cannot be used, or others on the way could read the token.
 
     """
 
-    def __init__(self, address: str = ADDRESS, *, timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        address: str = ADDRESS,
+        *,
+        timeout: float = 10.0,
+        tls: Tls | None = None,
+        token: str | None = None,
+        plaintext_token: bool = False,
+    ) -> None:
         self.address, self.timeout = address, timeout
-        self._channel = grpc.insecure_channel(address, options=OPTIONS)
+        self._metadata = metadata_of(token, address, tls, plaintext_token=plaintext_token)
+        self._channel = open_channel(address, tls)
         self._stub = HoldfastServiceStub(self._channel)
 
     def __enter__(self) -> Self:
@@ -87,7 +102,7 @@ class Client:
             except (OSError, TypeError) as error:  # gRPC would log it and end the call without an error
                 unreadable.append(error)
 
-        call = self._stub.ClassifyStream(requests())
+        call = self._stub.ClassifyStream(requests(), metadata=self._metadata)
         try:
             for reply in call:
                 room.release()
@@ -110,7 +125,7 @@ class Client:
         parts = []
         for call in in_calls(images, per_call):
             try:
-                response = self._stub.Embed(pb.EmbedRequest(images=call), timeout=self.timeout)
+                response = self._stub.Embed(pb.EmbedRequest(images=call), timeout=self.timeout, metadata=self._metadata)
             except grpc.RpcError as error:
                 raise from_call(error, self.address) from None
             parts.append(to_embeddings(response, self.address))
@@ -119,14 +134,15 @@ class Client:
     def model_info(self) -> ModelInfo:
         """What is served."""
         try:
-            return to_model_info(self._stub.GetModelInfo(pb.GetModelInfoRequest(), timeout=self.timeout))
+            request = pb.GetModelInfoRequest()
+            return to_model_info(self._stub.GetModelInfo(request, timeout=self.timeout, metadata=self._metadata))
         except grpc.RpcError as error:
             raise from_call(error, self.address) from None
 
     def _classify(self, images: list[image_pb2.Image], neighbours: int) -> list[Outcome]:
         try:
             request = pb.ClassifyRequest(images=images, neighbours=number_of_neighbours(neighbours))
-            response = self._stub.Classify(request, timeout=self.timeout)
+            response = self._stub.Classify(request, timeout=self.timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise from_call(error, self.address) from None
         return to_outcomes(response.results, self.address)

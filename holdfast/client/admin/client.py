@@ -20,7 +20,7 @@ from holdfast.client.admin.records import (
     to_exemplar,
     to_version,
 )
-from holdfast.client.channel import OPTIONS
+from holdfast.client.channel import Tls, metadata_of, open_channel
 from holdfast.client.errors import ClientError, ImageRefusedError, OverloadedError, from_call, from_status
 from holdfast.client.messages import to_image
 from holdfast.protos.holdfast.admin.v1 import admin_pb2 as pb
@@ -39,19 +39,30 @@ LONGEST_PAUSE_S = 60.0
 class AdminClient:
     """A connection to one server's admin service; safe to share between threads. Every method raises ClientError.
 
-    The connection is not encrypted: over a network, let a tunnel or a proxy with TLS carry it.
-
     Args:
         address: host:port.
-        token: as it stands in the server's file of tokens, without its name; None where the server asks for none.
+        token: goes with every call; None where the server asks for none.
         timeout: seconds that one call may take.
+        tls: how the connection is encrypted; None: not at all.
+        plaintext_token: whether the token may go to another machine without TLS.
+
+    Raises:
+        CredentialError: the token or a file of `tls` cannot be used, or others on the way could read the token.
 
     """
 
-    def __init__(self, address: str = ADMIN_ADDRESS, token: str | None = None, *, timeout: float = 60.0) -> None:
+    def __init__(
+        self,
+        address: str = ADMIN_ADDRESS,
+        token: str | None = None,
+        *,
+        timeout: float = 60.0,
+        tls: Tls | None = None,
+        plaintext_token: bool = False,
+    ) -> None:
         self.address, self.timeout = address, timeout
-        self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
-        self._channel = grpc.insecure_channel(address, options=OPTIONS)
+        self._metadata = metadata_of(token, address, tls, plaintext_token=plaintext_token)
+        self._channel = open_channel(address, tls)
         self._stub = AdminServiceStub(self._channel)
 
     def __enter__(self) -> Self:
@@ -198,10 +209,10 @@ def _readable(error: grpc.RpcError, address: str) -> ClientError:
         faults = "; ".join(f"{field}: {reason}" if field else reason for field, reason in readable.violations)
         return ImageRefusedError(f"the server refused it: {faults or error.details()}", readable.code, readable.violations)
     if readable.code is grpc.StatusCode.UNAVAILABLE:
-        advice = "start the server with --store DIR and --admin-token-file FILE, or give the address of its admin service"
+        advice = "start the server with --store DIR and --token-file FILE, or give the address of its admin service"
         return type(readable)(f"no admin service takes calls at {address} ({error.details()}): {advice}", readable.code)
     if readable.code in _PLAIN:
-        more = "; give one by --token-file or HOLDFAST_ADMIN_TOKEN" if readable.code is grpc.StatusCode.UNAUTHENTICATED else ""
+        more = "; give one by --token-file or HOLDFAST_TOKEN" if readable.code is grpc.StatusCode.UNAUTHENTICATED else ""
         return type(readable)(f"{error.details()}{more}", readable.code)
     return readable
 

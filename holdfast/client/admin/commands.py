@@ -22,7 +22,7 @@ from holdfast.flags import whole_number
 ABOUT = """\
 Add, look at and take out the labelled images that a running server answers by.
 
-The server is started with --store DIR and --admin-token-file FILE, and answers meanwhile: what is acknowledged here is on its
+The server is started with --store DIR and --token-file FILE, and answers meanwhile: what is acknowledged here is on its
 disk, and is seen by every call that begins afterwards. New exemplars are judged before they vote. Doubtful ones wait in
 quarantine, where `list --state quarantined` shows them with the reason, until they are approved or dropped.
 
@@ -34,7 +34,7 @@ examples:
   holdfast exemplars relabel 50012 --label bobcat
   holdfast exemplars export kept/                      pictures by class, and a table that holdfast index takes
 
-The token is read from the file that --token-file names, or from HOLDFAST_ADMIN_TOKEN.
+The token is read from the file that --token-file names, or from HOLDFAST_ADMIN_TOKEN or HOLDFAST_TOKEN.
 """
 
 CHANGED_AT_ONCE = 200

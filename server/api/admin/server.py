@@ -3,8 +3,8 @@
 import grpc.aio
 from grpc_reflection.v1alpha import reflection
 
+from holdfast.client.loopback import is_loopback
 from holdfast.errors import HoldfastError
-from holdfast.loopback import is_loopback
 from holdfast.protos.holdfast.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server
 from holdfast.server.access.gate import Gate
 from holdfast.server.api.admin.service import NAME, SCOPES, AdminService

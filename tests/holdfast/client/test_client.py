@@ -304,8 +304,7 @@ def test_a_message_above_the_limit_is_told_from_a_full_server(connect, address):
 
 
 def test_an_answer_above_the_limit_is_no_call_above_it(connect, address, monkeypatch):
-    monkeypatch.setattr("holdfast.client.sync.OPTIONS", [("grpc.max_receive_message_length", 1000)])
-    monkeypatch.setattr("holdfast.client.aio.OPTIONS", [("grpc.max_receive_message_length", 1000)])
+    monkeypatch.setattr("holdfast.client.channel.OPTIONS", [("grpc.max_receive_message_length", 1000)])
     with connect(address) as c:
         assert c.classify(b"12", neighbours=1).label == "2 bytes"
         with pytest.raises(holdfast.MessageTooLargeError, match="neighbours") as refused:
