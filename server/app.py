@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from holdfast.files import write_atomically
 from holdfast.server.api.admin.server import AdminServer
 from holdfast.server.api.api import Api
@@ -97,6 +99,18 @@ class ServedApp:
             await asyncio.to_thread(self._follower.stop)
         return finished
 
+    def _metrics_of(self, registry: CollectorRegistry) -> MetricsEndpoint:
+        """A page of that registry. Raises HoldfastError where the port is taken."""
+        settings = self.settings
+        return MetricsEndpoint(
+            registry,
+            settings.host,
+            settings.metrics_port,
+            own=self.metrics.registry,
+            connections=settings.metrics_connections,
+            timeout=settings.metrics_timeout,
+        )
+
     def _write_ports(self, address: str) -> None:
         """Write for scripts where the server is: {"address": "host:port", "metrics": "http://...", "admin": "host:port"}."""
         if self.settings.port_file is not None:
@@ -144,7 +158,7 @@ class App(ServedApp):
 
         """
         self._server.listen()
-        self._endpoint = MetricsEndpoint(self.metrics.registry, self.settings.host, self.settings.metrics_port)
+        self._endpoint = self._metrics_of(self.metrics.registry)
         self._engine.start()
         with waiting(log, "warming up every size of batch"):
             await self._server.start()
@@ -163,5 +177,5 @@ class App(ServedApp):
         changed, finished = await asyncio.gather(self._drain_admin(), self._server.drain())
         ended = await asyncio.to_thread(self._engine.stop)
         if self._endpoint is not None:
-            self._endpoint.close()
+            await asyncio.to_thread(self._endpoint.close)
         return changed and finished and ended

@@ -16,6 +16,7 @@ from holdfast.exit_status import explain_statuses
 from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.preprocess import MAX_PIXELS
 from holdfast.server.access_settings import AccessSettings
+from holdfast.server.metrics_settings import MetricsSettings
 from holdfast.server.service_links import WithoutServiceLinks, is_service_link
 from holdfast.server.store_settings import StoreSettings
 from holdfast.server.worker_settings import WorkerSettings
@@ -58,7 +59,7 @@ Unknown flags and unknown HOLDFAST_ variables are refused; links that Kubernetes
 """
 
 
-class Settings(AccessSettings, StoreSettings, WorkerSettings, WithoutServiceLinks):
+class Settings(AccessSettings, StoreSettings, WorkerSettings, MetricsSettings, WithoutServiceLinks):
     """What a server can be told, by flags or by the environment."""
 
     __doc__ = DESCRIPTION  # which --help shows
@@ -129,7 +130,6 @@ class Settings(AccessSettings, StoreSettings, WorkerSettings, WithoutServiceLink
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 or [::] for every interface.")
     port: int = Field(50051, ge=0, le=65535, description="Port of gRPC; 0 takes a free one and prints it.")
-    metrics_port: int = Field(9464, ge=0, le=65535, description="Port of http://HOST:PORT/metrics; 0 takes a free one.")
     port_file: Path | None = Field(
         None,
         description='File to write {"address": ..., "metrics": ..., "admin": ...} to, as JSON, once the server is warm.',

@@ -74,7 +74,8 @@ class WeightedHistogram(Collector):
         family = HistogramMetricFamily(self._name, self._text)
         for bound, count in zip((*map(str, self._bounds[:-1]), "+Inf"), counts, strict=True):
             family.add_sample(f"{self._name}_bucket", {"le": bound}, count)
-        family.add_sample(f"{self._name}_count", {}, counts[-1])
-        if self._bounds[0] >= 0:  # a sum that can fall is no counter
+        # A sum that can fall is no counter. OpenMetrics then has no count either: it is the last bucket.
+        if self._bounds[0] >= 0:
+            family.add_sample(f"{self._name}_count", {}, counts[-1])
             family.add_sample(f"{self._name}_sum", {}, total)
         yield family

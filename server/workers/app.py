@@ -12,7 +12,6 @@ from holdfast.server.app import ServedApp
 from holdfast.server.core.engine import Engine
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.observers import MakeObserver
-from holdfast.server.metrics.endpoint import MetricsEndpoint
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.metrics.workers import WorkerMetrics
 from holdfast.server.monitor.table import OBSERVERS
@@ -69,7 +68,7 @@ class WorkersApp(ServedApp):
         self._port = Port.take(self.settings.host, self.settings.port)
         every = CollectorRegistry()
         every.register(EveryProcess(self.metrics.registry, self._workers.scrape, asyncio.get_running_loop()))
-        self._endpoint = MetricsEndpoint(every, self.settings.host, self.settings.metrics_port)
+        self._endpoint = self._metrics_of(every)
         self._engine.start()
         with waiting(log, f"starting {self.settings.workers} worker processes"):
             await self._workers.start()

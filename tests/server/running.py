@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import socket
-import socketserver
 import subprocess
 import sys
 import textwrap
@@ -35,9 +34,6 @@ from holdfast.server.workers.app import WorkersApp
 T = TypeVar("T")
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 REPOSITORY = Path(__file__).parents[2]
-
-# Seconds between two looks of a metrics server at whether it is to end. With half a second, most of a short test is its end.
-socketserver.BaseServer.serve_forever.__defaults__ = (0.02,)
 
 
 def scrape(url: str) -> str:

@@ -67,7 +67,7 @@ def test_every_metric_has_help_and_the_promised_ones_move(serve: Serve) -> None:
         ("grpc_server_handled_total", unary | {"grpc_code": "OK"}, 1),
         ("grpc_server_handling_seconds_count", unary, 1),
         ("grpc_server_handled_total", {"grpc_type": "bidi_stream", "grpc_code": "OK"}, 1),
-        ("holdfast_soft_margin_count", {}, 3),
+        ("holdfast_soft_margin_bucket", {"le": "+Inf"}, 3),
         ("holdfast_kth_neighbour_distance_count", {}, 3),
         ("holdfast_credibility_count", {}, 3),
         ("holdfast_rejected_images_total", {"field": "encoded"}, 1),

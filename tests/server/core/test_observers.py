@@ -100,7 +100,11 @@ def test_an_observer_sees_every_classified_image_once_with_its_answer_and_caller
         assert batch.answers.embeddings.shape == (len(batch), DIM)
         assert batch.answers.neighbours.ids.shape == (len(batch), K)
         assert batch.images.shape[1:] == (SIDE, SIDE, 3)
-    assert recorder.images == served.metric("holdfast_soft_margin_count") == served.metric("holdfast_credibility_count")
+    assert (
+        recorder.images
+        == served.metric("holdfast_soft_margin_bucket", le="+Inf")
+        == served.metric("holdfast_credibility_count")
+    )
 
 
 def test_an_observer_that_raises_is_logged_once_counted_and_harms_nobody(
@@ -184,6 +188,6 @@ def test_counts_are_whole_whichever_threads_count(snapshot: ModelSnapshot) -> No
         thread.start()
     for thread in threads:
         thread.join()
-    for name in ("holdfast_soft_margin", "holdfast_kth_neighbour_distance", "holdfast_credibility"):
+    for name in ("holdfast_kth_neighbour_distance", "holdfast_credibility"):
         assert metric(metrics, f"{name}_count") == 4 * 200 * 9
     assert metric(metrics, "holdfast_abstain_total") == 4 * 200 * int(batch.answers.abstain.sum())

@@ -40,5 +40,8 @@ def test_arrays_are_as_many_single_observations_without_what_is_not_finite(batch
         ours.observe_all(values)
         for value in values[np.isfinite(values)].tolist():
             theirs.observe(value)
-    assert generate_latest(weighted) == generate_latest(single)
+    # Where a value may be negative there is no sum, and then, by OpenMetrics, no count either.
+    assert generate_latest(weighted).splitlines() == [
+        line for line in generate_latest(single).splitlines() if not line.startswith(b"lead_count")
+    ]
     enable_created_metrics()

@@ -27,6 +27,7 @@ from holdfast.server.workers import worker_process
 from holdfast.server.workers.app import WorkersApp
 from holdfast.server.workers.port import Port
 from tests.refusals import one_line
+from tests.server.pages import check_formats
 from tests.server.running import (
     REPOSITORY,
     LoopThread,
@@ -177,10 +178,14 @@ def test_every_series_says_of_which_process_it_is(with_workers: Process) -> None
         assert whose[name] == {"engine"}, name
     for name in ("holdfast_soft_margin", "holdfast_credibility", "holdfast_abstain"):
         assert whose[name] == {"engine"}, name
-    answered = samples(with_workers, "holdfast_soft_margin_count")
+    answered = samples(with_workers, "holdfast_credibility_count")
     assert sum(answered.values()) >= 16
     # Twice two canaries, of 1 and of a full batch, and what was answered.
     assert sum(samples(with_workers, "holdfast_batch_images_sum").values()) >= 2 * (1 + 64) + sum(answered.values())
+
+
+def test_metrics_of_several_processes_are_valid(with_workers: Process) -> None:
+    check_formats(with_workers.metrics_url)
 
 
 def test_a_worker_has_loaded_neither_model_nor_index(with_workers: Process) -> None:
