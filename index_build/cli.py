@@ -17,11 +17,11 @@ from holdfast.index_build.adapting.run import SetOptions, adapt_index
 from holdfast.index_build.adapting.sharded import embed_shard, merge_shards
 from holdfast.index_build.build import complete_bundle
 from holdfast.index_build.calibrate import recalibrate
+from holdfast.index_build.command.idle import refuse_idle
 from holdfast.index_build.command.parser import index_parser, merge_parser
 from holdfast.index_build.command.summary import print_calibration, print_summary
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.options import IndexBuildError, IndexOptions
-from holdfast.model.preprocess import MAX_PIXELS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,8 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if typed[:1] == ["merge"]:
         merging = merge_parser().parse_args(typed[1:])
         return exit_status("holdfast index merge", lambda: run_merge(merging, command), again=GOES_ON)
-    options = index_parser().parse_args(typed)
-    return exit_status("holdfast index", lambda: run(options, command), again=GOES_ON)
+    parser = index_parser()
+    options = parser.parse_args(typed)
+
+    def run_index() -> None:
+        refuse_idle(options, parser)
+        run(options, command)
+
+    return exit_status("holdfast index", run_index, again=GOES_ON)
 
 
 def run(options: argparse.Namespace, command: str) -> None:
@@ -49,7 +55,6 @@ def run(options: argparse.Namespace, command: str) -> None:
         return
     how = _index_options(options, command, options.bundle)
     chosen, changes = _set_options(options), _changes(options)
-    _refuse_idle(options, chosen)
     if options.shard is not None:
         if chosen is None or options.out is None:
             raise IndexBuildError("--shard embeds a part of a set into a folder: name them by --data and --out")
@@ -109,19 +114,6 @@ def _set_options(options: argparse.Namespace) -> SetOptions | None:
 def _changes(options: argparse.Namespace) -> IndexChanges:
     order = tuple(next(csv.reader([options.order], skipinitialspace=True), [])) if options.order else ()
     return IndexChanges(classes=ClassChanges(parse_renaming(options.rename), order), k=options.k, merge=options.merge)
-
-
-def _refuse_idle(options: argparse.Namespace, chosen: SetOptions | None) -> None:
-    """Raises IndexBuildError for options that would do nothing."""
-    idle = {
-        "--merge": options.merge,
-        "--calibration": options.calibration is not None,
-        "--skip-unreadable": options.skip_unreadable,
-        "--seed": options.seed != 0,
-        "--max-pixels": options.max_pixels != MAX_PIXELS,
-    }
-    if chosen is None and (said := [flag for flag, given in idle.items() if given]):
-        raise IndexBuildError(f"{said[0]} does nothing without --data SET")
 
 
 def _hardening(options: argparse.Namespace, bundle: Path | None) -> Hardening | None:

@@ -338,6 +338,13 @@ def test_a_vote_is_chosen_and_exemplars_hardened_on_another_set(old, photos, tmp
         (["--merge"], "--data"),
         (["--out", "x", "--harden", "0.5"], "--data"),
         (["--data", "PHOTOS", "--shard", "1/2"], "--out"),
+        (["--recalibrate", "--data", "PHOTOS"], "--data does nothing"),
+        (["--recalibrate", "--k", "3"], "--k does nothing"),
+        (["--recalibrate", "--out", "x"], "--out does nothing"),
+        (["--recalibrate", "--rename", "1=one"], "--rename does nothing"),
+        (["--data", "PHOTOS", "--shard", "1/2", "--out", "x", "--k", "3"], "--k does nothing"),
+        (["--data", "PHOTOS", "--shard", "1/2", "--out", "x", "--merge"], "--merge does nothing"),
+        (["--data-dir", "PHOTOS", "--out", "x"], "--data-dir does nothing"),
     ],
 )
 def test_what_makes_no_bundle_is_refused_in_a_sentence(old, photos, words, said, capsys):
