@@ -12,13 +12,15 @@ export GOMP_SPINCOUNT ?= 0
 # Byte code is kept: it is made when a module is first imported, and torch has thousands of them.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo serve test lint bench protos lock clean
+.PHONY: help install demo serve test lint bench protos lock clean
 
 help:  ## what one can type here
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
 demo: .venv/.demo  ## train, export, index, serve, attack and scrape a small robust classifier (about five minutes on two cores)
 	$(BIN)/python -m demo --out $(RUN)
+
+install: .venv/.demo  ## install what training, indexing, evaluation and serving need
 
 serve: .venv/.serve  ## serve the pre-trained CIFAR-10 bundle; BUNDLE=runs/demo/ssat serves what the demo built
 	$(BIN)/holdfast serve --bundle $(BUNDLE)

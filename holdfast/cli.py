@@ -12,6 +12,7 @@ from importlib import import_module, metadata, util
 from typing import Any
 
 from holdfast.environment import prepare_computing, prepare_libraries
+from holdfast.errors import install_command
 from holdfast.exit_status import DONE, REFUSED, explain_statuses
 
 
@@ -131,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(f"holdfast: there is no command {typed[0]!r}{_alike(typed[0])}; holdfast --help lists them")
     absent = [name for name in command.needs if util.find_spec(name) is None]
     if absent:
-        install = f"pip install 'holdfast[{command.extra}]'"
+        install = install_command(command.extra)
         return _refuse(f"holdfast {typed[0]}: needs {', '.join(absent)}, not installed here; {install} brings it")
     command.prepare(os.environ)
     run: Callable[..., int] = import_module(command.module).main

@@ -1,5 +1,10 @@
 """Every error that a user is meant to read. Each message says what is wrong and what to do about it."""
 
+import shlex
+import sys
+from importlib import metadata
+from pathlib import Path
+
 
 class HoldfastError(Exception):
     """The root of holdfast's own errors: programs print its message and exit with 2, without a traceback."""
@@ -46,3 +51,17 @@ class ImageError(HoldfastError):
 
 class RetrieverUnavailableError(HoldfastError):
     """An index on another machine that does not answer now, and may answer again: worth another try."""
+
+
+def install_command(extra: str) -> str:
+    """Return the command line that installs an extra for the Python that runs this, such as "train".
+
+    It names that Python, since the `pip` on a user's path may be of an environment that has no holdfast, and would fetch a
+    package of the same name that is none of ours. Where this runs from a folder without having been installed, it names that.
+    """
+    try:
+        metadata.version("holdfast")
+        package = "holdfast"
+    except metadata.PackageNotFoundError:
+        package = str(Path(__file__).parents[1])
+    return shlex.join([sys.executable, "-m", "pip", "install", f"{package}[{extra}]"])

@@ -18,7 +18,7 @@ def find_buf() -> Path:
     beside = Path(sys.executable).with_name("buf")
     found = str(beside) if beside.exists() else shutil.which("buf")
     if found is None:
-        raise FileNotFoundError("buf is not installed; it comes with the 'dev' extra: pip install 'holdfast[dev]'")
+        raise FileNotFoundError("buf is not installed; it comes with the 'dev' extra: make .venv/.dev")
     return Path(found)
 
 

@@ -2,15 +2,17 @@
 
 import importlib
 import os
+import shlex
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from holdfast import cli
 from holdfast.environment import AVX512, cpu_flags, prepare_computing, prepare_libraries
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, install_command
 from holdfast.exit_status import STATUSES, exit_status, explain_statuses
 from holdfast.interrupts import Terminated, TimeUpError
 
@@ -76,6 +78,16 @@ def test_a_command_whose_extra_is_not_installed_names_it(monkeypatch, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert "torch" in line
     assert "holdfast[train]" in line
+    assert sys.executable in line  # another environment's pip would fetch a package of the same name that is none of ours
+
+
+def test_an_extra_is_installed_from_the_checkout_where_nothing_is_installed(monkeypatch):
+    def absent(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    *_, what = shlex.split(install_command("train"))
+    assert what.removesuffix("[train]") == str(Path(cli.__file__).parents[1])
 
 
 def test_help_and_a_refused_command_load_no_library():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, install_command
 from holdfast.index_build.streaming.embedding import Advance, EmbeddingJob
 from holdfast.index_build.streaming.parts import EmbeddedPart, RowRange
 
@@ -74,7 +74,7 @@ def _ray(count: int, threads: int, *, local: bool) -> Iterator[ModuleType]:
     try:
         import ray  # noqa: PLC0415 - an extra of those who have a cluster
     except ImportError:
-        raise HoldfastError("--launcher ray needs Ray, which is not installed: pip install 'holdfast[ray]'") from None
+        raise HoldfastError(f"--launcher ray needs Ray, which is not installed: {install_command('ray')}") from None
     if ray.is_initialized():
         yield ray
         return

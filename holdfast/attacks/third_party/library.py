@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, install_command
 
 NORMS = {"linf": "Linf", "l2": "L2"}
 """What pyautoattack calls them."""
@@ -33,7 +33,7 @@ def load(module: str) -> Any:
     except ModuleNotFoundError as error:
         raise HoldfastError(
             f"{module.partition('.')[0]} cannot be used without {error.name}, which is not installed: third-party attacks"
-            " come with pip install 'holdfast[eval]'; leave these attacks out to go without them"
+            f" come with {install_command('eval')}; leave these attacks out to go without them"
         ) from error
 
 

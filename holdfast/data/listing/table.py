@@ -14,6 +14,7 @@ from holdfast.data.listing.formats import IMAGE, OTHER_FORMAT, kind_of
 from holdfast.data.listing.names import printable
 from holdfast.data.listing.parts import Part, fold, part_named
 from holdfast.data.listing.rows import ImageRows
+from holdfast.errors import install_command
 
 COLUMNS = {
     "path": ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "img_path"),
@@ -22,7 +23,6 @@ COLUMNS = {
 }
 DELIMITERS = ",;\t"
 NAMED = 10
-PYARROW = "reading Parquet needs pyarrow: pip install 'holdfast[parquet]', or save the table as .csv"
 
 Row = tuple[int, str, str, str | None]
 """Line or row number, path, label, split."""
@@ -139,7 +139,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     try:
         from pyarrow import ArrowException, parquet  # noqa: PLC0415 - only Parquet needs it
     except ImportError as error:
-        raise DataError(PYARROW) from error
+        raise DataError(f"reading Parquet needs pyarrow: {install_command('parquet')}, or save the table as .csv") from error
     try:
         file = parquet.ParquetFile(path)
         header = file.schema_arrow.names

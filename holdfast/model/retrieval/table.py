@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from holdfast.errors import BundleError
+from holdfast.errors import BundleError, install_command
 from holdfast.model.answers import Ints
 from holdfast.model.retrieval.base import Retriever
 from holdfast.model.retrieval.embeddings import ReadableBank
@@ -216,5 +216,5 @@ def _load(name: str, path: str) -> Any:
     except ImportError as error:
         raise BundleError(
             f"an index of kind {name!r} needs {error.name or error}, which is not installed:"
-            f" pip install 'holdfast[{RETRIEVERS[name].extra}]'"
+            f" {install_command(RETRIEVERS[name].extra)}"
         ) from None
