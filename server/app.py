@@ -9,6 +9,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from holdfast.files import write_atomically
+from holdfast.server.address import joined
 from holdfast.server.api.admin.server import AdminServer
 from holdfast.server.api.api import Api
 from holdfast.server.api.grpc_server import GrpcServer
@@ -147,7 +148,7 @@ class App(ServedApp):
     @property
     def address(self) -> str:
         """host:port of gRPC, once started."""
-        return f"{self.settings.host}:{self._server.port}"
+        return joined(self.settings.host, self._server.port)
 
     async def start(self) -> None:
         """Listen, warm up, and only then be healthy.

@@ -106,7 +106,7 @@ class Settings(AccessSettings, StoreSettings, WorkerSettings, MetricsSettings, W
         " Without, it is opened again from where it lay.",
     )
 
-    admin_host: str = Field("127.0.0.1", description="Address of the admin service.")
+    admin_host: str = Field("127.0.0.1", min_length=1, description="Address of the admin service.")
     admin_port: int = Field(
         50052,
         ge=0,
@@ -128,7 +128,11 @@ class Settings(AccessSettings, StoreSettings, WorkerSettings, MetricsSettings, W
         " same (holdfast evaluate --serve-in).",
     )
 
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 or [::] for every interface.")
+    host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="Address to listen on, IPv4 or IPv6, or a name; 0.0.0.0 or :: for every interface.",
+    )
     port: int = Field(50051, ge=0, le=65535, description="Port of gRPC; 0 takes a free one and prints it.")
     port_file: Path | None = Field(
         None,

@@ -7,9 +7,9 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from holdfast.errors import HoldfastError
 from holdfast.server.access.gate import Gate
 from holdfast.server.access.scopes import Needs, Requirement
+from holdfast.server.address import take_port
 from holdfast.server.api.api import Api
 from holdfast.server.api.authentication import Authenticate
 from holdfast.server.api.health import Health
@@ -58,7 +58,7 @@ class GrpcServer:
         *,
         shares_port: bool = False,
     ) -> None:
-        self._settings, self._core = settings, Core(settings, backend, metrics)
+        self._settings, self._core, self._shares_port = settings, Core(settings, backend, metrics), shares_port
         names = [api.name for api in apis]
         self._health = Health(backend, names, interval=settings.canary_interval, timeout=settings.canary_timeout)
         self._gate = Gate("public", metrics.access, settings.token_file)
@@ -82,10 +82,8 @@ class GrpcServer:
             HoldfastError: it is taken.
 
         """
-        try:
-            self.port = self._server.add_insecure_port(f"{self._settings.host}:{self._settings.port}")
-        except (RuntimeError, OSError) as error:
-            raise HoldfastError(f"cannot listen on {self._settings.host}: {error}") from None
+        host, port = self._settings.host, self._settings.port
+        self.port = take_port(self._server.add_insecure_port, host, port, "--port", shared=self._shares_port)
 
     async def start(self) -> None:
         """Serve, warm up, and only then be healthy.

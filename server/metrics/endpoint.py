@@ -45,7 +45,7 @@ class MetricsEndpoint:
         connections: int = 64,
         timeout: float = 10.0,
     ) -> None:
-        self._listener = listen(host, port)
+        self._listener = listen(host, port, "--metrics-port")
         self._host = host
         self._app = make_wsgi_app(registry)
         dropped = Counter(

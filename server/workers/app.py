@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry
 
 from holdfast.server.access.checks import check_access
+from holdfast.server.address import joined
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S
 from holdfast.server.app import ServedApp
 from holdfast.server.core.engine import Engine
@@ -56,7 +57,7 @@ class WorkersApp(ServedApp):
     @property
     def address(self) -> str:
         """host:port of gRPC, once started."""
-        return f"{self.settings.host}:{self._port.number if self._port else 0}"
+        return joined(self.settings.host, self._port.number if self._port else 0)
 
     async def start(self) -> None:
         """Take the ports, start the workers, and wait until each has had its canaries answered.

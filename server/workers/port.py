@@ -3,9 +3,7 @@
 import socket
 from typing import Self
 
-from holdfast.errors import HoldfastError
-
-BoundAddress = tuple[socket.AddressFamily, tuple[str | int, ...]]
+from holdfast.server.address import BoundAddress, addresses_of, cannot_listen, refuse_taken
 
 
 class Port:
@@ -29,31 +27,22 @@ class Port:
         """
         held: list[socket.socket] = []
         try:
-            addresses = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            for family, _, _, _, address in dict.fromkeys(addresses):
+            for family, address in addresses_of(host, port):
                 # The second address of a host gets the number that the first was given.
                 number = held[0].getsockname()[1] if held else port
                 bound: BoundAddress = family, (address[0], number, *address[2:])
-                _raise_if_taken(bound)
+                refuse_taken(bound)
                 held.append(_hold(bound))
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             for taken in held:
                 taken.close()
-            raise HoldfastError(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+            raise cannot_listen(host, port, "--port", error) from None
         return cls(held)
 
     def close(self) -> None:
         """Give it back."""
         for each in self._sockets:
             each.close()
-
-
-def _raise_if_taken(bound: BoundAddress) -> None:
-    """Raise OSError where anybody listens there or holds it. Connections that linger since a restart are no hindrance."""
-    with socket.socket(bound[0], socket.SOCK_STREAM) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        trial.bind(bound[1])
-        trial.listen(1)
 
 
 def _hold(bound: BoundAddress) -> socket.socket:

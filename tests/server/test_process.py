@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
 from tests.refusals import one_line
-from tests.server.running import NOT_SERVING, REPOSITORY, Process, Served, command_of_held_model, free_port, wait_for
+from tests.server.running import NOT_SERVING, REPOSITORY, Process, command_of_held_model, free_port, wait_for
 from tests.server.tiny import coloured, raw
 
 REQUEST = pb.ClassifyRequest(images=[raw(coloured(1, 1, seed=1)[0])])
@@ -93,15 +93,6 @@ def test_a_bundle_that_will_not_do_is_one_line(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "nowhere" in result.stderr
     one_line(result.stderr)
-
-
-def test_a_taken_port_is_one_line(tiny_bundle: Path, served: Served) -> None:
-    port = served.app.address.split(":")[1]
-    command = [sys.executable, "-m", "server", "--bundle", str(tiny_bundle), "--port", port, "--metrics-port", "0"]
-    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=30)
-    assert result.returncode == 2, result.stderr
-    assert "cannot listen" in result.stderr
-    assert "Traceback" not in result.stderr
 
 
 def test_it_serves_without_torch(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:

@@ -7,6 +7,7 @@ from holdfast.client.loopback import is_loopback
 from holdfast.errors import HoldfastError
 from holdfast.protos.holdfast.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server
 from holdfast.server.access.gate import Gate
+from holdfast.server.address import joined, take_port
 from holdfast.server.api.admin.service import NAME, SCOPES, AdminService
 from holdfast.server.api.authentication import Authenticate
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S, OPEN_SERVICES, channel_options
@@ -58,14 +59,11 @@ class AdminServer:
     @property
     def address(self) -> str:
         """host:port, once started."""
-        return f"{self._host}:{self._port}"
+        return joined(self._host, self._port)
 
     async def start(self) -> None:
         """Listen and serve. Raises HoldfastError where the port is taken."""
-        try:
-            self._port = self._server.add_insecure_port(f"{self._host}:{self._wanted}")
-        except (RuntimeError, OSError) as error:
-            raise HoldfastError(f"the admin service cannot listen on {self._host}: {error}") from None
+        self._port = take_port(self._server.add_insecure_port, self._host, self._wanted, "--admin-port")
         self._gate.start()
         await self._server.start()
 
