@@ -40,6 +40,10 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 DETAILS_KEY = "grpc-status-details-bin"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
+MESSAGE_BYTES = 1500
+"""Of a message, and of the faults that are named beside it: gRPC's clients take 8 KiB of metadata, which carries the message
+twice, the second time in base64, and give another error in the place of one that is longer."""
+
 CODES: dict[type[Exception], grpc.StatusCode] = {
     ImageError: grpc.StatusCode.INVALID_ARGUMENT,
     RequestError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -76,7 +80,7 @@ def to_status(error: Exception) -> status_pb2.Status:
     if type(error) not in CODES:
         log.error("an unforeseen error in a call", exc_info=error)
         return _status(code_of(error), "an unforeseen error; the server's log says more")
-    return _status(code_of(error), str(error), _details(error))
+    return _status(code_of(error), _within(str(error)), _details(error))
 
 
 def trailing_metadata(error: Exception, status: status_pb2.Status) -> Metadata:
@@ -90,14 +94,34 @@ def trailing_metadata(error: Exception, status: status_pb2.Status) -> Metadata:
 def _details(error: Exception) -> Sequence[Message]:
     faults = _faults(error)
     if faults:
-        violation = error_details_pb2.BadRequest.FieldViolation
-        violations = [violation(field=field, description=reason) for field, reason in faults]
-        return (error_details_pb2.BadRequest(field_violations=violations),)
+        return (_bad_request(faults),)
     if (wait := _retry_after(error)) is not None:
         delay = Duration()
         delay.FromMilliseconds(round(wait * 1000))
         return (error_details_pb2.RetryInfo(retry_delay=delay),)
     return ()
+
+
+def _bad_request(faults: Sequence[tuple[str, str]]) -> error_details_pb2.BadRequest:
+    """As many faults as MESSAGE_BYTES take, one at least, and how many more there are."""
+    named = error_details_pb2.BadRequest()
+    for place, (field, reason) in enumerate(faults):
+        more = error_details_pb2.BadRequest.FieldViolation(field=field, description=_within(reason))
+        if place and named.ByteSize() + more.ByteSize() > MESSAGE_BYTES:
+            named.field_violations.add(description=f"and {len(faults) - place:,} more")
+            break
+        named.field_violations.append(more)
+    return named
+
+
+def _within(message: str) -> str:
+    """The message, cut where it has more than MESSAGE_BYTES as gRPC writes it: three for each byte that is not plain ASCII."""
+    room = MESSAGE_BYTES
+    for place, letter in enumerate(message):
+        room -= 1 if " " <= letter <= "~" and letter != "%" else 3 * len(letter.encode("utf-8", "replace"))
+        if room < 0:
+            return f"{message[:place]} ..."
+    return message
 
 
 def _faults(error: Exception) -> Sequence[tuple[str, str]]:

@@ -156,13 +156,13 @@ class ExemplarStore:
     async def add(self, exemplars: Sequence[NewExemplar], request_id: str, author: Author) -> ChangeReceipt:
         """Embed, judge, store and serve new exemplars, all of them or none; doubtful ones go into quarantine."""
         check_request(request_id, exemplars)
-        check_new(exemplars)
+        check_new(exemplars, self._state.served.class_names)
         return await self._make(AddRequest(tuple(exemplars)), len(exemplars), request_id, author)
 
     async def relabel(self, labels: Mapping[int, str], request_id: str, author: Author) -> ChangeReceipt:
         """Give exemplars other class names; doubtful ones go into quarantine. Raises UnknownExemplarError."""
         check_request(request_id, list(labels))
-        check_names(labels.values())
+        check_names(labels.values(), self._state.served.class_names)
         return await self._make(RelabelRequest(dict(labels)), len(labels), request_id, author)
 
     async def delete(self, ids: Sequence[int], request_id: str, author: Author) -> ChangeReceipt:

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from holdfast.bundle.printable import printable
 from holdfast.data.labelled import DataError
 from holdfast.data.listing.layout import find_layout
 from holdfast.data.listing.left_out import LeftOut
 from holdfast.data.listing.listing import ImageListing, default_calibration
-from holdfast.data.listing.names import PackedNames, printable
+from holdfast.data.listing.names import PackedNames
 from holdfast.data.listing.rows import ImageRows
 from holdfast.data.listing.table import read_table
 from holdfast.data.listing.tree import read_tree

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from holdfast.bundle.printable import printable
 from holdfast.data.labelled import DataError
 from holdfast.data.listing.left_out import LeftOut
-from holdfast.data.listing.names import printable
 from holdfast.data.listing.parts import Part, fold, part_named, parts_among
 from holdfast.data.listing.tree import Folder
 

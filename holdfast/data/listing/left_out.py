@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from holdfast.data.listing.names import printable
+from holdfast.bundle.printable import printable
 
 EXAMPLES = 3
 

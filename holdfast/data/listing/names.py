@@ -1,21 +1,9 @@
-"""The names of files: any bytes can be one, and what is shown of it can be printed."""
+"""The names of files, packed."""
 
 import os
 
+from holdfast.bundle.printable import printable
 from holdfast.bundle.sources import Sources
-
-
-def printable(name: str | bytes) -> str:
-    r"""Return the name as text that can be printed and stored: what is no UTF-8, and control characters, as \\xNN.
-
-    A file's name may hold any bytes. JSON, protobuf and most terminals take only text.
-    """
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return text if text.isprintable() else "".join(c if _shown(c) else f"\\x{ord(c):02x}" for c in text)
-
-
-def _shown(character: str) -> bool:
-    return not (ord(character) < 32 or 127 <= ord(character) < 160)
 
 
 class PackedNames(Sources):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from holdfast.bundle.printable import printable
 from holdfast.data.labelled import DataError
 from holdfast.data.listing.formats import IMAGE, OTHER_FORMAT, kind_of
-from holdfast.data.listing.names import printable
 from holdfast.data.listing.parts import Part, fold, part_named
 from holdfast.data.listing.rows import ImageRows
 from holdfast.errors import install_command

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from holdfast.bundle.printable import printable
 from holdfast.data.labelled import DataError
 from holdfast.data.listing.formats import IMAGE, OTHER_FORMAT, kind_of
 from holdfast.data.listing.left_out import LeftOut
-from holdfast.data.listing.names import printable
 
 SYSTEM_FILES = {b".ds_store", b"thumbs.db", b"ehthumbs.db", b"desktop.ini", b"icon\r"}
 SYSTEM_FOLDERS = {

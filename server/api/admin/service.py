@@ -18,6 +18,7 @@ from holdfast.server.core.errors import InvalidRequestError, UnavailableFeatureE
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
+from holdfast.server.store.checks import fault_of_name, fault_of_source
 from holdfast.server.store.records import Author, ChangeReceipt, NewExemplar, State
 from holdfast.server.store.store import ExemplarStore
 from holdfast.server.versions.manager import VersionManager
@@ -90,6 +91,7 @@ class AdminService(AdminServiceServicer):
         """Decode, then let the store judge, write and serve."""
         del context
         self._check("exemplars", request.exemplars, request.request_id)
+        self._check_names("exemplars", [each.label for each in request.exemplars], [each.source for each in request.exemplars])
         decoded = [await self._decode(place, each.image) for place, each in enumerate(request.exemplars)]
         bad = [image for image in decoded if isinstance(image, ImageError)]
         if bad and request.on_bad_image != exemplar_pb2.ON_BAD_IMAGE_KEEP_REST:
@@ -110,6 +112,7 @@ class AdminService(AdminServiceServicer):
         labels = {update.id: update.label for update in request.updates}
         if len(labels) < len(request.updates):
             raise InvalidRequestError([("updates", "names an exemplar twice")])
+        self._check_names("updates", [each.label for each in request.updates])
         receipt = await self._store.relabel(labels, request.request_id, _author())
         states = messages.states_of(receipt)
         return pb.UpdateExemplarsResponse(sequence=receipt.sequence, already_applied=receipt.repeated, states=states)
@@ -226,6 +229,14 @@ class AdminService(AdminServiceServicer):
             faults.append(("request_id", f"has {len(request_id)} characters; give the change a name of 1 to {LONGEST_ID}"))
         if faults:
             raise InvalidRequestError(faults)
+
+    def _check_names(self, field: str, labels: Sequence[str], sources: Sequence[str] = ()) -> None:
+        """Refuse what can be no class name or source, and say of which entry it is."""
+        known = self._holder.current.description.class_names
+        faults = [(f"{field}[{place}].label", fault_of_name(label, known)) for place, label in enumerate(labels)]
+        faults += [(f"{field}[{place}].source", fault_of_source(source)) for place, source in enumerate(sources)]
+        if found := [(where, fault) for where, fault in faults if fault]:
+            raise InvalidRequestError(found)
 
     async def _change(self, change: _ChangeOfIds, request: _OfIds, reply: type[_Reply]) -> _Reply:
         """Make a change that exemplars are named for and nothing else."""

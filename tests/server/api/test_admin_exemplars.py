@@ -206,6 +206,13 @@ def test_bad_images_are_named_and_the_caller_says_what_becomes_of_the_rest(singl
     assert all(r.WhichOneof("outcome") == "error" for r in none.results)
 
 
+@pytest.mark.parametrize("name", ["\u0645\u06cc\u200c\u062e", "\U0001f468\u200d\U0001f469", "\N{SNOWMAN} & co."])
+def test_names_of_any_script_are_class_names(single: Served, name: str) -> None:
+    reply = add(single, new(violet(1), name, "\N{SNOWMAN}" * 300))
+    found = operator(single).GetExemplar(pb.GetExemplarRequest(id=reply.results[0].added.id)).exemplar
+    assert (found.label, found.source) == (name, "\N{SNOWMAN}" * 300 + "/0")
+
+
 LONG = "x" * 1000
 REFUSED: dict[str, tuple[str, Any, grpc.StatusCode, str]] = {
     "empty add": ("AddExemplars", pb.AddExemplarsRequest(request_id="r"), grpc.StatusCode.INVALID_ARGUMENT, "exemplars"),
@@ -226,15 +233,39 @@ REFUSED: dict[str, tuple[str, Any, grpc.StatusCode, str]] = {
     ),
     "no class name": (
         "AddExemplars",
-        pb.AddExemplarsRequest(exemplars=new(violet(1), ""), request_id="r"),
+        pb.AddExemplarsRequest(exemplars=[*new(violet(1), "violet"), *new(violet(1), "")], request_id="r"),
         grpc.StatusCode.INVALID_ARGUMENT,
-        "",
+        "exemplars[1].label",
+    ),
+    "class name that turns the text around": (
+        "UpdateExemplars",
+        pb.UpdateExemplarsRequest(updates=[ex.ExemplarUpdate(id=1, label="\u202eder")], request_id="r"),
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "updates[0].label",
+    ),
+    "long source": (
+        "AddExemplars",
+        pb.AddExemplarsRequest(exemplars=new(violet(1), "violet", "x" * 5000), request_id="r"),
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "exemplars[0].source",
+    ),
+    "more bad images than an error has room for": (
+        "AddExemplars",
+        pb.AddExemplarsRequest(exemplars=[ex.NewExemplar(label="violet")] * 256, request_id="r"),
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "exemplars[9].image.source",
+    ),
+    "many long class names": (
+        "AddExemplars",
+        pb.AddExemplarsRequest(exemplars=new(violet(200), "\N{SNOWMAN}" * 300), request_id="r"),
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "exemplars[0].label",
     ),
     "long class name": (
         "AddExemplars",
         pb.AddExemplarsRequest(exemplars=new(violet(1), LONG), request_id="r"),
         grpc.StatusCode.INVALID_ARGUMENT,
-        "",
+        "exemplars[0].label",
     ),
     "twice": (
         "UpdateExemplars",
