@@ -176,7 +176,7 @@ class Deletion:
         """What it makes of a catalogue, which is changed. Raises UnknownExemplarError."""
         del vectors
         was = [_in_quarantine(known, each) if self.quarantined else known.find(each) for each in self.ids]
-        rows = [moment.stamped(row, state=State.DELETED, reason="") for row in was]
+        rows = [moment.stamped(row, state=State.DELETED) for row in was]
         for row in rows:
             known.put(row)
         ids, of = _ids_and_labels([row for row in was if row.state == State.SERVED])
@@ -192,7 +192,7 @@ class Approval:
 
     def plan(self, known: Catalogue, moment: Moment, vectors: Vectors) -> Planned:
         """What it makes of a catalogue, which is changed. Raises UnknownExemplarError."""
-        rows = [moment.stamped(_in_quarantine(known, each), state=State.SERVED, reason="") for each in self.ids]
+        rows = [moment.stamped(_in_quarantine(known, each), state=State.SERVED) for each in self.ids]
         for row in rows:
             known.put(row)
         ids, of = _ids_and_labels(rows)

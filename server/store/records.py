@@ -74,7 +74,7 @@ class ExemplarRecord:
         source: where it came from.
         state: whether it votes.
         flags: bits of holdfast.bundle.exemplars.Flag, for those of the bundle; else 0.
-        reason: why it is quarantined; "" where it is not.
+        reason: why it is, or was, quarantined; "" where it never was.
         author: who changed it last; "" for an exemplar of the bundle that nobody has touched.
         time: when that was, seconds since 1970; 0.0 likewise.
         revision: sequence of that change; 0 likewise.

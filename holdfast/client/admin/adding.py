@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -10,8 +11,13 @@ from dataclasses import dataclass, field
 from holdfast.client.admin.client import AdminClient, new_request_id
 from holdfast.client.admin.files import FileBatch, LabelledFile, batches_of, files_of
 from holdfast.client.admin.records import AddedImage, AddOutcome, LabelledImage
+from holdfast.client.admin.tables import counted
+from holdfast.client.errors import ClientError, ImageRefusedError
 from holdfast.console import Console, Progress
 from holdfast.exit_status import DONE, REFUSED
+
+ENTRY = re.compile(r"exemplars\[(\d+)\](?:\.image\.(?:encoded|source))?")
+"""How the server names an image of a call."""
 
 SHOWN = 10
 """Files that are named for each kind of outcome."""
@@ -40,7 +46,7 @@ class AddSummary:
         """Count one call in."""
         for file, image in zip(batch.files, outcome.images, strict=True):
             if not isinstance(image, AddedImage):
-                self.refused.append((str(file.path), str(image)))
+                self.refused.append((str(file.path), _reason(image)))
             elif outcome.repeated:
                 self.repeated += 1
             elif image.state == "quarantined":
@@ -50,7 +56,7 @@ class AddSummary:
 
     def lines(self) -> list[str]:
         """For a person."""
-        lines = [f"added {self.added:,} exemplars"]
+        lines = [f"added {counted(self.added, 'exemplar')}"]
         lines += [f"{self.there:,} were there already, by class and name: --again adds them once more"] * bool(self.there)
         lines += [f"{self.repeated:,} were sent before and have not been there since: --again adds them"] * bool(self.repeated)
         if self.quarantined:
@@ -84,18 +90,36 @@ def add(admin: AdminClient, options: argparse.Namespace) -> int:
     files, per_call = list(found.files), min(options.batch, admin.status().images_per_call)
     if not options.again:
         files = _missing(admin, files, summary)
-    with Progress(console=console, transient=True, disable=len(files) <= per_call) as progress:
-        task = progress.add_task("adding", total=len(files))
-        for batch in batches_of(files, per_call, new_request_id() if options.again else ""):
-            images = [
-                LabelledImage(image, file.label, file.source) for file, image in zip(batch.files, batch.images, strict=True)
-            ]
-            summary.take(batch, admin.add(images, request_id=batch.request_id, keep_rest=not options.all_or_nothing))
-            progress.advance(task, len(images))
-    print(json.dumps(summary.as_json(), indent=2) if options.json else "\n".join(summary.lines()))
+    try:
+        with Progress(console=console, transient=True, disable=len(files) <= per_call) as progress:
+            task = progress.add_task("adding", total=len(files))
+            for batch in batches_of(files, per_call, new_request_id() if options.again else ""):
+                summary.take(batch, _send(admin, batch, keep_rest=not options.all_or_nothing))
+                progress.advance(task, len(batch.files))
+    finally:  # what was added before a failure stays
+        print(json.dumps(summary.as_json(), indent=2) if options.json else "\n".join(summary.lines()))
     if not found.files:
         print("no image files were found", file=sys.stderr)
     return REFUSED if summary.refused or not found.files else DONE
+
+
+def _send(admin: AdminClient, batch: FileBatch, *, keep_rest: bool) -> AddOutcome:
+    """One call. What is wrong with an entry of it is said of the file."""
+    images = [LabelledImage(image, file.label, file.source) for file, image in zip(batch.files, batch.images, strict=True)]
+    try:
+        return admin.add(images, request_id=batch.request_id, keep_rest=keep_rest)
+    except ImageRefusedError as error:
+        raise ImageRefusedError(_by_file(str(error), batch), error.code, error.violations) from None
+
+
+def _reason(error: ClientError) -> str:
+    """What is wrong with one image, without its position in the call."""
+    return "; ".join(reason for _, reason in getattr(error, "violations", ())) or str(error)
+
+
+def _by_file(message: str, batch: FileBatch) -> str:
+    """A message of the server with the files' names in the place of their positions in the call."""
+    return ENTRY.sub(lambda entry: str(batch.files[int(entry[1])].path), message)
 
 
 def _missing(admin: AdminClient, files: Iterable[LabelledFile], summary: AddSummary) -> list[LabelledFile]:

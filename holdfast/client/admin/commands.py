@@ -12,7 +12,15 @@ from holdfast.client.admin.adding import add
 from holdfast.client.admin.client import AdminClient
 from holdfast.client.admin.exporting import export
 from holdfast.client.admin.options import connect, connection_options, run_command
-from holdfast.client.admin.tables import exemplar_as_json, exemplar_table, exemplars_table, labels_table, status_table
+from holdfast.client.admin.tables import (
+    counted,
+    exemplar_as_json,
+    exemplar_table,
+    exemplars_table,
+    labels_table,
+    reason_lines,
+    status_table,
+)
 from holdfast.console import Console
 from holdfast.errors import HoldfastError
 from holdfast.exit_status import DONE, explain_statuses
@@ -58,8 +66,9 @@ def list_exemplars(admin: AdminClient, options: argparse.Namespace) -> int:
     shown = listed[: options.limit]
     if options.json:
         print(json.dumps([exemplar_as_json(each) for each in shown], indent=2))
-        return DONE
-    Console().print(exemplars_table(shown))
+    else:
+        Console().print(exemplars_table(shown))
+        print(*reason_lines(shown), sep="\n", end="\n" * bool(reason_lines(shown)))
     if len(listed) > len(shown):
         print(f"there are more than {options.limit:,}: --limit shows more, --label and --state fewer", file=sys.stderr)
     return DONE
@@ -91,11 +100,14 @@ def show(admin: AdminClient, options: argparse.Namespace) -> int:
 
 def relabel(admin: AdminClient, options: argparse.Namespace) -> int:
     """Gives exemplars another class."""
-    held = []
-    for part in _parts(options.ids):
+    held, ids = [], _once(options.ids)
+    for part in _parts(ids):
         states = admin.relabel(dict.fromkeys(part, options.label))
         held += [number for number, state in states.items() if state == "quarantined"]
-    print(f"relabelled {len(options.ids):,} exemplars as {options.label}")
+    if options.json:
+        print(json.dumps({"relabelled": ids, "label": options.label, "quarantined": held}, indent=2))
+        return DONE
+    print(f"relabelled {counted(len(ids), 'exemplar')} as {options.label}")
     if held:
         print(f"{len(held):,} of them wait in quarantine: {' '.join(map(str, held))}")
     return DONE
@@ -103,17 +115,17 @@ def relabel(admin: AdminClient, options: argparse.Namespace) -> int:
 
 def remove(admin: AdminClient, options: argparse.Namespace) -> int:
     """Takes exemplars out of the vote."""
-    return _change(admin.delete, options.ids, "deleted")
+    return _change(admin.delete, options.ids, "deleted", options)
 
 
 def approve(admin: AdminClient, options: argparse.Namespace) -> int:
     """Lets exemplars in quarantine vote."""
-    return _change(admin.approve, _waiting(admin, options), "approved")
+    return _change(admin.approve, _waiting(admin, options), "approved", options)
 
 
 def drop(admin: AdminClient, options: argparse.Namespace) -> int:
     """Throws exemplars in quarantine away."""
-    return _change(admin.drop, _waiting(admin, options), "dropped")
+    return _change(admin.drop, _waiting(admin, options), "dropped", options)
 
 
 def status(admin: AdminClient, options: argparse.Namespace) -> int:
@@ -126,11 +138,16 @@ def status(admin: AdminClient, options: argparse.Namespace) -> int:
     return DONE
 
 
-def _change(change: Callable[[Sequence[int]], int], ids: Sequence[int], done: str) -> int:
+def _change(change: Callable[[Sequence[int]], int], named: Sequence[int], done: str, options: argparse.Namespace) -> int:
+    ids = _once(named)
     for part in _parts(ids):
         change(part)
-    print(f"{done} {len(ids):,} exemplars")
+    print(json.dumps({done: ids}, indent=2) if options.json else f"{done} {counted(len(ids), 'exemplar')}")
     return DONE
+
+
+def _once(ids: Sequence[int]) -> list[int]:
+    return list(dict.fromkeys(ids))
 
 
 def _waiting(admin: AdminClient, options: argparse.Namespace) -> Sequence[int]:

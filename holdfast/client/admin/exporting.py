@@ -3,6 +3,7 @@
 import argparse
 import csv
 import io
+import json
 import re
 import sys
 from pathlib import Path
@@ -32,6 +33,9 @@ def export(admin: AdminClient, options: argparse.Namespace) -> int:
         (pictured if picture else bare).add(path, exemplar)
     for table in (pictured, bare):
         table.write()
+    if options.json:
+        print(json.dumps({"pictures": pictured.rows, "without_pictures": bare.rows, "directory": str(directory)}, indent=2))
+        return DONE
     print(f"wrote {pictured.rows:,} pictures, listed in {pictured.path}" if pictured.rows else "no exemplar has a picture")
     if bare.rows:
         print(f"{bare.rows:,} without a picture, listed in {bare.path}:", file=sys.stderr)

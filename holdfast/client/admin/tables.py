@@ -11,15 +11,29 @@ from holdfast.client.admin.records import ExemplarInfo, LabelCount, ServerStatus
 
 
 def exemplars_table(exemplars: Sequence[ExemplarInfo]) -> Table:
-    """A row each."""
+    """A row each; reasons are sentences, which `reason_lines` has."""
     table = Table()
     table.add_column("id", justify="right", no_wrap=True)
-    for name in ("class", "state", "source", "by", "reason"):
+    for name in ("class", "state", "source", "by"):
         table.add_column(name, overflow="fold")
     for each in exemplars:
         state = Text(each.state, style="yellow" if each.state == "quarantined" else "")
-        table.add_row(str(each.id), Text(each.label), state, Text(each.source), Text(each.author), Text(each.reason))
+        table.add_row(str(each.id), Text(each.label), state, Text(each.source), Text(each.author))
     return table
+
+
+def reason_lines(exemplars: Sequence[ExemplarInfo]) -> list[str]:
+    """Why exemplars that do not vote came into quarantine: each reason once, with the ids that `approve` and `drop` take."""
+    ids: dict[str, list[str]] = {}
+    for each in exemplars:
+        if each.reason and each.state != "served":
+            ids.setdefault(each.reason, []).append(str(each.id))
+    return [f"{reason}: {' '.join(of)}" for reason, of in ids.items()]
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, such as "1 exemplar" and "1,204 exemplars"."""
+    return f"{number:,} {noun}" + "s" * (number != 1)
 
 
 def exemplar_table(exemplar: ExemplarInfo, *, kept: bool) -> Table:
@@ -61,7 +75,9 @@ def versions_table(versions: Sequence[VersionInfo]) -> Table:
 
 def status_table(status: ServerStatus) -> Table:
     """A property a row."""
-    store = f"{status.sequence:,} changes so far" if status.keeps_store else "none: the server was started without --store"
+    store = (
+        f"{counted(status.sequence, 'change')} so far" if status.keeps_store else "none: the server was started without --store"
+    )
     return _properties(
         {
             "model": f"{status.name}, number {status.model_version}",

@@ -125,8 +125,9 @@ def test_what_is_doubtful_waits_for_approval_and_is_never_lost(single: Served) -
     operator(single).DropExemplars(pb.DropExemplarsRequest(ids=[second], request_id="three"))
     status = operator(single).GetStatus(pb.GetStatusRequest())
     assert (status.exemplars, status.quarantined) == (61, 0)
-    states = [operator(single).GetExemplar(pb.GetExemplarRequest(id=n)).exemplar.state for n in (first, second)]
-    assert states == [SERVED, DELETED]
+    after = [operator(single).GetExemplar(pb.GetExemplarRequest(id=n)).exemplar for n in (first, second)]
+    assert [each.state for each in after] == [SERVED, DELETED]
+    assert [each.reason for each in after] == [r.added.reason for r in reply.results]  # why they were in quarantine stays
     for call, request in (("ApproveExemplars", pb.ApproveExemplarsRequest), ("DropExemplars", pb.DropExemplarsRequest)):
         error = refusal(
             lambda call=call, request=request: getattr(operator(single), call)(request(ids=[first], request_id=call))
