@@ -65,7 +65,8 @@ def parse_epsilon(text: str) -> float:
 def format_epsilon(epsilon: float) -> str:
     """The radius as people write it: 8/255, or 0.03 where it is no whole number of grey levels."""
     levels = epsilon * 255
-    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{epsilon:g}"
+    whole = round(levels)
+    return f"{whole}/255" if abs(levels - whole) < 1e-6 and (whole or not epsilon) else f"{epsilon:g}"
 
 
 def ball(text: str) -> ThreatModel:
