@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from rich import console as rich_console
 from rich import progress as rich_progress
 from rich.status import Status
+from rich.table import Table
 from rich.text import Text
 
 Item = TypeVar("Item")
@@ -53,6 +54,19 @@ class Progress(rich_progress.Progress):  # noqa: TID251 - the one place
             rich_progress.TaskProgressColumn(),
             rich_progress.TimeRemainingColumn(),
         )
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number and what there is so many of: "1 file", "1,204 files"."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def property_table(title: str | None = None) -> Table:
+    """A table of names and values, a property a row; a value that is too long is broken, and nothing of it is left out."""
+    table = Table(title=title, show_header=False, title_justify="left")
+    for _ in range(2):
+        table.add_column(overflow="fold")
+    return table
 
 
 def track(

@@ -2,7 +2,7 @@
 
 - 0: done.
 - 1: a failure: a bug, calls that were cut off when a server drained, a server that does not answer, a missed target.
-- 2: wrong usage, or input that was refused (every HoldfastError, and a path that is not there or not allowed).
+- 2: wrong usage, or input that was refused (every other HoldfastError, and a path that is not there or not allowed).
 - 3: an evaluation failed its own sanity checks, so that its numbers mean little.
 - 75: paused, as --minutes are over; the same command goes on.
 - 130: interrupted by ctrl-c. 143: ended by SIGTERM.
@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, RetrieverUnavailableError
 from holdfast.interrupts import INTERRUPTED, TERMINATED, TIME_UP, TimeUpError, sigterm_interrupts, status_of
 
 WRONG_PATHS = FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError
@@ -62,7 +62,7 @@ def exit_status(program: str, run: Callable[[], int | None], *, again: str = "")
         return PAUSED
     except HoldfastError as error:
         _print(program, str(error))
-        return REFUSED
+        return FAILED if isinstance(error, RetrieverUnavailableError) else REFUSED
     except OSError as error:
         if error.filename is None and not isinstance(error, ConnectionError):
             raise  # of no file, a bug as likely as not

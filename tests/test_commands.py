@@ -12,7 +12,7 @@ import pytest
 
 from holdfast import cli
 from holdfast.environment import AVX512, cpu_flags, prepare_computing, prepare_libraries
-from holdfast.errors import HoldfastError, install_command
+from holdfast.errors import HoldfastError, RetrieverUnavailableError, install_command
 from holdfast.exit_status import STATUSES, exit_status, explain_statuses
 from holdfast.interrupts import Terminated, TimeUpError
 
@@ -24,6 +24,7 @@ REFUSED_ARGUMENTS = {
     "evaluate": ["{absent}"],
     "serve": ["--bundle", "{absent}"],
     "bundle": ["check", "{absent}"],
+    "classify": ["{absent}"],
 }
 
 
@@ -144,6 +145,7 @@ def test_a_server_that_does_not_answer_is_a_failure_and_no_wrong_usage(environme
     ("raised", "status"),
     [
         (HoldfastError("no good"), 2),
+        (RetrieverUnavailableError("Milvus does not answer"), 1),
         (TimeUpError("2 minutes are over"), 75),
         (KeyboardInterrupt(), 130),
         (Terminated(), 143),
@@ -156,7 +158,7 @@ def test_every_way_to_end_has_its_status_and_one_line(raised, status, capsys):
     assert exit_status("holdfast test", fail, again="type it again") == status
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("holdfast test: ")
-    assert ("type it again" in line) == (status != 2)
+    assert ("type it again" in line) == (status not in {1, 2})
     assert status in STATUSES
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from holdfast.bundle.reader import CANARY, Bundle
 from holdfast.bundle.writer import BundleWriter
-from holdfast.console import Console
+from holdfast.console import Console, property_table
 from holdfast.errors import BundleError
 from holdfast.exit_status import exit_status, explain_statuses
 
@@ -77,7 +77,7 @@ def copy(bundle: Bundle, to: Path, *, without: Collection[str] = ()) -> None:
 def table(bundle: Bundle, directory: Path) -> Table:
     """What a bundle is, for a person."""
     manifest = bundle.manifest
-    shown = Table(title=str(directory), show_header=False, title_justify="left")
+    shown = property_table(str(directory))
     shown.add_row("name", manifest.name)
     shown.add_row("classes", ", ".join(manifest.class_names))
     shown.add_row("images", f"{manifest.input.height} x {manifest.input.width}")

@@ -13,6 +13,7 @@ from holdfast.client.options import add_access_options, connection_of
 from holdfast.client.sync import Client
 from holdfast.client.tables import answer_as_json, answers_view, model_as_json, model_table
 from holdfast.console import Console, track
+from holdfast.errors import HoldfastError
 from holdfast.exit_status import DONE, FAILED, REFUSED, exit_status, explain_statuses
 from holdfast.flags import positive, whole_number
 
@@ -34,10 +35,7 @@ A token is read from the file that --token-file names, or from HOLDFAST_TOKEN.
 
 def main(arguments: Sequence[str] | None = None, *, program: str = "python -m holdfast.client") -> int:
     """Run one command; returns the exit status. `program` is what --help calls it."""
-    parser = _parser(program)
-    options = parser.parse_args(arguments)
-    if options.command == "classify":
-        _check_files(parser, options.images)
+    options = _parser(program).parse_args(arguments)
     command = {"classify": classify, "info": info, "health": health}[options.command]
 
     def ask() -> int:
@@ -53,6 +51,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "python -m ho
 def classify(options: argparse.Namespace) -> int:
     """Classifies files, many in one call, and prints a row for each."""
     paths: list[Path] = options.images
+    _check_files(paths)
     calls = [paths[i : i + PER_CALL] for i in range(0, len(paths), PER_CALL)]
     bar = Console(stderr=True)
     with Client(options.address, timeout=options.timeout, **connection_of(options)) as client:
@@ -114,11 +113,11 @@ def _parser(program: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _check_files(parser: argparse.ArgumentParser, paths: Sequence[Path]) -> None:
-    """Ends with usage before anything is sent, where a path is no file."""
+def _check_files(paths: Sequence[Path]) -> None:
+    """Raises HoldfastError before anything is sent, where a path is no file."""
     missing = [str(p) for p in paths if not p.is_file()]
     if missing:
-        parser.error(f"not a file: {', '.join(missing)}; give the paths of PNG, JPEG or WebP files")
+        raise HoldfastError(f"not a file: {', '.join(missing)}; give the paths of PNG, JPEG or WebP files")
 
 
 if __name__ == "__main__":

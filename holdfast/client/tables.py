@@ -13,6 +13,7 @@ from rich.text import Text
 from holdfast.client.errors import ClientError
 from holdfast.client.messages import Outcome
 from holdfast.client.results import Answer, ModelInfo, Neighbour
+from holdfast.console import property_table
 
 
 def answers_view(paths: Sequence[Path], outcomes: Sequence[Outcome], *, neighbours: bool) -> Group:
@@ -61,7 +62,7 @@ def model_table(info: ModelInfo) -> Table:
         "accuracy": measured,
         "one call": f"{info.images_per_call} images, {info.message_bytes:,} bytes, {info.pixels_per_image:,} pixels an image",
     }
-    table = Table(show_header=False)
+    table = property_table()
     for name, value in rows.items():
         table.add_row(Text(name, style="bold"), Text(value))
     return table

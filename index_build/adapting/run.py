@@ -129,7 +129,7 @@ def adapt_index(
         adaptation = Adaptation(bundle, changes, new)
         plan = adaptation.plan(options.prior_correction)
         if not options.quiet:
-            Console(stderr=True).print(plan.table(f"{out}: what it will be of"))
+            Console(stderr=True).print(plan.table(f"{out}: what goes into it"))
         parts: Parts = ()
         if new is not None and chosen is not None:
             folder = PartsFolder.begin(beside.work / "parts", header_of(bundle, new.splits, half=options.half))

@@ -104,7 +104,7 @@ def merge_shards(
         adaptation = Adaptation(bundle, changes, new)
         plan = adaptation.plan(options.prior_correction)
         if not options.quiet:
-            Console(stderr=True).print(plan.table(f"{out}: what it will be of"))
+            Console(stderr=True).print(plan.table(f"{out}: what goes into it"))
         return publish(beside, adaptation, parts, options)
 
 

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.table import Table
 
 from holdfast.bundle.exemplars import Exemplars, Flag
 from holdfast.bundle.manifest import IndexRecord, Manifest
 from holdfast.bundle.reader import EXEMPLARS
-from holdfast.console import Console
+from holdfast.console import Console, counted, property_table
 from holdfast.files import write_atomically
 from holdfast.intervals import Rate
 from holdfast.model.resolution import describe_resolution
@@ -27,7 +26,7 @@ def print_summary(directory: Path, manifest: Manifest) -> None:
     """Print what the bundle's index is, and some of the exemplars that their neighbours contradict."""
     record = recorded(manifest)
     exemplars = Exemplars.load(directory / EXEMPLARS)
-    table = Table(title=f"{directory}: ready to serve", show_header=False, title_justify="left")
+    table = property_table(f"{directory}: ready to serve")
     parameters = ", ".join(f"{name} {value}" for name, value in record.parameters.items())
     table.add_row("index", f"{record.kind}: {parameters}" if parameters else record.kind)
     if record.reason:
@@ -58,7 +57,7 @@ def print_summary(directory: Path, manifest: Manifest) -> None:
 
 def print_calibration(directory: Path, manifest: Manifest) -> None:
     """Print what a calibration came to."""
-    table = Table(title=f"{directory}: credibility is calibrated again", show_header=False, title_justify="left")
+    table = property_table(f"{directory}: credibility is calibrated again")
     table.add_row(*_calibration_row(manifest))
     Console().print(table)
 
@@ -106,7 +105,7 @@ def _calibration_row(manifest: Manifest) -> tuple[str, str]:
     if calibration is None:
         return "credibility", "not calibrated: the set has no calibration part"
     images = len(calibration.nonconformity)
-    covered = f"{calibration.coverage:.1%} of {images} held-out images"
+    covered = f"{calibration.coverage:.1%} of {counted(images, 'held-out image')}"
     warning = describe_resolution(images, calibration.wanted)
     said = f"{calibration.abstain_below:.3f} (answers {covered})" + (f"\nwarning: {warning}" if warning else "")
     return "abstains below credibility", said

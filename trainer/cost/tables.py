@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from holdfast.console import property_table
 from holdfast.data import Splits
 from holdfast.model.resolution import describe_resolution
 from holdfast.trainer.config import TrainConfig
@@ -19,7 +20,7 @@ def describe_run(config: TrainConfig, splits: Splits) -> Table:
     """What is going to happen, and how large it is."""
     device = device_of(config)
     precision = str(compute_dtype(precision_of(config, device))).removeprefix("torch.")
-    table = Table("", show_header=False)
+    table = property_table()
     table.add_row("data", f"{config.data}: {len(splits.train):,} images of {len(splits.train.class_names)} classes")
     table.add_row("held out", _describe_held_out(splits))
     table.add_row("encoder", f"{config.encoder}\n{encoder_cost(build_encoder(config.encoder))}")

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from holdfast.client.admin.client import AdminClient, new_request_id
 from holdfast.client.admin.files import FileBatch, LabelledFile, batches_of, files_of
 from holdfast.client.admin.records import AddedImage, AddOutcome, LabelledImage
-from holdfast.client.admin.tables import counted
 from holdfast.client.errors import ClientError, ImageRefusedError
-from holdfast.console import Console, Progress
+from holdfast.console import Console, Progress, counted
 from holdfast.exit_status import DONE, REFUSED
 
 ENTRY = re.compile(r"exemplars\[(\d+)\](?:\.image\.(?:encoded|source))?")

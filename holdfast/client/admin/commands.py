@@ -13,7 +13,6 @@ from holdfast.client.admin.client import AdminClient
 from holdfast.client.admin.exporting import export
 from holdfast.client.admin.options import connect, connection_options, run_command
 from holdfast.client.admin.tables import (
-    counted,
     exemplar_as_json,
     exemplar_table,
     exemplars_table,
@@ -21,7 +20,7 @@ from holdfast.client.admin.tables import (
     reason_lines,
     status_table,
 )
-from holdfast.console import Console
+from holdfast.console import Console, counted
 from holdfast.errors import HoldfastError
 from holdfast.exit_status import DONE, explain_statuses
 from holdfast.files import write_atomically

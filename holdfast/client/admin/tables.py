@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from holdfast.client.admin.records import ExemplarInfo, LabelCount, ServerStatus, VersionInfo
+from holdfast.console import counted, property_table
 
 
 def exemplars_table(exemplars: Sequence[ExemplarInfo]) -> Table:
@@ -29,11 +30,6 @@ def reason_lines(exemplars: Sequence[ExemplarInfo]) -> list[str]:
         if each.reason and each.state != "served":
             ids.setdefault(each.reason, []).append(str(each.id))
     return [f"{reason}: {' '.join(of)}" for reason, of in ids.items()]
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun, such as "1 exemplar" and "1,204 exemplars"."""
-    return f"{number:,} {noun}" + "s" * (number != 1)
 
 
 def exemplar_table(exemplar: ExemplarInfo, *, kept: bool) -> Table:
@@ -96,7 +92,7 @@ def exemplar_as_json(exemplar: ExemplarInfo) -> dict[str, Any]:
 
 
 def _properties(rows: dict[str, str]) -> Table:
-    table = Table(show_header=False)
+    table = property_table()
     for name, value in rows.items():
         table.add_row(Text(name, style="bold"), Text(value))
     return table

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from holdfast.bundle.printable import printable
+from holdfast.console import counted
 from holdfast.data.labelled import DataError
 from holdfast.data.listing.layout import find_layout
 from holdfast.data.listing.left_out import LeftOut
@@ -43,12 +44,12 @@ def list_images(path: Path, *, skip_unusable: bool = False, least_classes: int =
     elif path.is_file():
         raise DataError(f"{title} is a file: unpack it if it is an archive, and name a folder or a .csv table")
     else:
-        raise DataError(f"there is no {title}: name a folder of class folders (--data-dir), or a .csv table")
+        raise DataError(f"there is no {title}: name a folder of class folders, or a .csv table")
     if unusable and not skip_unusable:
         named = [f"{printable(name)} {reason}" for name, reason in unusable[:NAMED]]
         more = [f"and {len(unusable) - NAMED:,} more"] if len(unusable) > NAMED else []
         raise DataError(
-            "\n  ".join([f"{title}: {len(unusable):,} files cannot be read as images:", *named, *more])
+            "\n  ".join([f"{title}: {counted(len(unusable), 'file')} cannot be read as images:", *named, *more])
             + "\nRemove or convert them, or leave them out by --skip-unreadable."
         )
     for name, _ in unusable:

@@ -7,7 +7,7 @@ from holdfast.bundle.printable import printable
 from holdfast.data.labelled import DataError
 from holdfast.data.listing.left_out import LeftOut
 from holdfast.data.listing.parts import Part, fold, part_named, parts_among
-from holdfast.data.listing.tree import Folder
+from holdfast.data.listing.tree import Folder, join
 
 NAMED = 5
 
@@ -40,7 +40,7 @@ def find_layout(title: str, top: Folder, left_out: LeftOut, least_classes: int =
     root = _unwrapped(top)
     where = f"{title.rstrip('/')}/{printable(root.path)}" if root.path else title
     if root.images:
-        left_out.add("images that lie outside of all class folders", join_name(root), len(root.images))
+        _leave_outside(root, left_out)
     _leave_empty(root, left_out)
     parts = _parts(where, root, left_out)
     layout = _of_parts(where, parts, left_out) if parts else _of_classes(where, root)
@@ -101,7 +101,7 @@ def _of_parts(where: str, parts: dict[Part, Folder], left_out: LeftOut) -> Layou
         folder = outer if any(_label(labels, below.name) is not None for below in outer.filled) else _unwrapped(outer)
         _leave_empty(folder, left_out)
         if folder.images:
-            left_out.add("images that lie outside of all class folders", join_name(folder), len(folder.images))
+            _leave_outside(folder, left_out)
         found = [(_label(labels, below.name), below) for below in folder.filled]
         if unknown := [below for label, below in found if label is None]:
             raise DataError(
@@ -136,6 +136,11 @@ def _of_classes(where: str, root: Folder) -> Layout:
             raise DataError(f"{where}: the class folder {names[label]}/ has parts, but no train/ among them")
         held += [(part, label, folder) for folder, part in parts.items() if part is not None]
     return Layout("class folders, each with its own parts", held, names)
+
+
+def _leave_outside(folder: Folder, left_out: LeftOut) -> None:
+    for image in folder.images:
+        left_out.add("images that lie outside of all class folders", join(folder.path, image))
 
 
 def _leave_empty(folder: Folder, left_out: LeftOut) -> None:

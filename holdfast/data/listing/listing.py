@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.console import counted
 from holdfast.data.labelled import DataError, draw
 from holdfast.data.listing.duplicates import same_contents, unique_rows
 from holdfast.data.listing.left_out import LeftOut
@@ -105,7 +106,7 @@ class ImageListing:
         absent = len(self.class_names) - len(np.unique(self.labels[split[Part.TEST]]))
         lines = [f"{self.title}: {self.how}: {len(self.class_names):,} classes, {len(self):,} images: {', '.join(parts)}"]
         if absent:
-            lines.append(f"the test part has no images of {absent:,} classes")
+            lines.append(f"the test part has no images of {counted(absent, 'class', 'classes')}")
         return lines + self.left_out.lines()
 
     def _drawn(self, rows: Rows, count: int, seed: int) -> tuple[Rows, Rows]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from holdfast.bundle.printable import printable
+from holdfast.console import counted
 from holdfast.data.labelled import DataError
 from holdfast.data.listing.formats import IMAGE, OTHER_FORMAT, kind_of
 from holdfast.data.listing.parts import Part, fold, part_named
@@ -24,8 +25,8 @@ COLUMNS = {
 DELIMITERS = ",;\t"
 NAMED = 10
 
-Row = tuple[int, str, str, str | None]
-"""Line or row number, path, label, split."""
+Row = tuple[int, str, str, str | None, str]
+"""Line or row number, path, label, split, and what is wrong with the row: "" if nothing is that can be seen by itself."""
 
 
 @dataclass(eq=False)
@@ -50,25 +51,29 @@ def read_table(path: Path) -> Table:
 
     def usable() -> Iterator[tuple[bytes, int, Part]]:
         folder = os.fsencode(path.parent)
-        for number, name, label, split in _parquet_rows(path) if path.suffix.lower() == ".parquet" else _csv_rows(path):
+        for number, name, label, split, fault in _parquet_rows(path) if path.suffix.lower() == ".parquet" else _csv_rows(path):
             part = Part.TRAIN if split is None else part_named(split)
-            if not name or not label or part is None:
-                faults.append(f"row {number}: " + ("no path" if not name else "no label" if not label else _unknown(split)))
+            if fault or not name or not label or part is None:
+                said = fault or ("no path" if not name else "no label" if not label else _unknown(split))
+                faults.append(f"row {number}: {said}")
                 continue
-            raw, fault = _look(folder, name)
-            if fault:
-                unusable.append((raw, fault))
+            raw, no_image = _look(folder, name)
+            if no_image:
+                unusable.append((raw, no_image))
             else:
                 yield raw, labels.setdefault(label, len(labels)), part
 
     rows = ImageRows.pack(usable())
     if faults:
         raise DataError(
-            "\n  ".join([f"{printable(str(path))}: {len(faults):,} rows cannot be used:", *faults[:NAMED], *_more(faults)])
+            "\n  ".join(
+                [f"{printable(str(path))}: {counted(len(faults), 'row')} cannot be used:", *faults[:NAMED], *_more(faults)]
+            )
         )
     if len(labels) < 2:
         raise DataError(
-            f"{printable(str(path))} has {len(labels)} classes in its column of labels: a classifier needs at least two"
+            f"{printable(str(path))} has {counted(len(labels), 'class', 'classes')} in its column of labels:"
+            " a classifier needs at least two"
         )
     names = sorted(labels)
     place = np.argsort([labels[name] for name in names])
@@ -109,8 +114,11 @@ def _columns(path: Path, header: Sequence[str]) -> tuple[int, int, int | None]:
     path_at, label_at, split_at = (
         next((names.index(name) for name in known if name in names), None) for known in COLUMNS.values()
     )
+    used = [names[at] for at in (path_at, label_at, split_at) if at is not None]
+    if twice := [name for name in used if names.count(name) > 1]:
+        raise DataError(f"{printable(str(path))}: more than one column is named {twice[0]}: rename or remove the others")
     if path_at is None or label_at is None:
-        shown = printable(", ".join(header)[:200])
+        shown = printable(", ".join(header)[:200]) or "nothing"
         raise DataError(
             f"{printable(str(path))}: the first line must name the columns path and label (and maybe split), not {shown}"
         )
@@ -125,12 +133,16 @@ def _csv_rows(path: Path) -> Iterator[Row]:
         delimiter = max(DELIMITERS, key=first.count)
         reader = csv.reader(file, delimiter=delimiter, strict=True)
         try:
-            path_at, label_at, split_at = _columns(path, next(reader, []))
+            header = next(reader, [])
+            path_at, label_at, split_at = _columns(path, header)
             for row in reader:
                 if not any(cell.strip() for cell in row):
                     continue
                 cells = [row[at].strip() if at is not None and at < len(row) else "" for at in (path_at, label_at, split_at)]
-                yield reader.line_num, cells[0], cells[1], None if split_at is None else cells[2]
+                fault = ""
+                if any(cell.strip() for cell in row[len(header) :]):
+                    fault = f"{len(row)} values for {len(header)} columns; what holds a {delimiter!r} has to be quoted"
+                yield reader.line_num, cells[0], cells[1], None if split_at is None else cells[2], fault
         except csv.Error as error:
             raise DataError(f"{printable(str(path))}, line {reader.line_num}: {error}") from error
 
@@ -149,7 +161,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
             for cells in zip(*(batch.column(name).to_pylist() for name in wanted), strict=True):
                 number += 1
                 texts = [_text(cell) for cell in cells]
-                yield number, texts[0], texts[1], texts[2] if len(texts) == 3 else None
+                yield number, texts[0], texts[1], texts[2] if len(texts) == 3 else None, ""
     except (ArrowException, OSError) as error:
         raise DataError(f"{printable(str(path))} is no Parquet table that can be read: {error}") from error
 

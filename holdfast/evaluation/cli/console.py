@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from holdfast.bundle.threat_model import ThreatModel
-from holdfast.console import Console
+from holdfast.console import Console, property_table
 from holdfast.evaluation.report.results import Report
 from holdfast.evaluation.result import Evaluation
 from holdfast.evaluation.sanity.checks import format_share
@@ -11,7 +11,7 @@ from holdfast.evaluation.sanity.checks import format_share
 
 def quick_table(name: str, evaluation: Evaluation) -> Table:
     """One attack within one ball."""
-    shown = Table(title=f"{name} under {evaluation.threat}", show_header=False, title_justify="left")
+    shown = property_table(f"{name} under {evaluation.threat}")
     shown.add_row("clean accuracy", str(evaluation.clean))
     shown.add_row("robust accuracy", str(evaluation.robust))
     shown.add_row("DSR", str(evaluation.dsr))

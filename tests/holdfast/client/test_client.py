@@ -385,10 +385,9 @@ def test_an_image_above_the_servers_limit_is_refused_input(address, tmp_path, ca
 
 
 def test_exit_codes_of_what_goes_wrong(capsys, tmp_path):
-    with pytest.raises(SystemExit) as usage:
-        main(["classify", str(tmp_path / "absent.png")])
-    assert usage.value.code == 2
-    assert "absent.png" in capsys.readouterr().err
+    code, _, err = run(capsys, "classify", tmp_path / "absent.png")
+    assert code == 2
+    assert "absent.png" in err
     code, _, err = run(capsys, "info", "--address", "127.0.0.1:1")
     assert code == 1
     assert "127.0.0.1:1" in err

@@ -59,7 +59,7 @@ def test_unreadable_files_are_named_counted_and_refused_unless_asked(tmp_path, c
     assert sum(len(part) for part in (splits.train, splits.calibration, splits.test)) == 12
     said = capsys.readouterr().err
     assert "skipped: 2 of 14 files" in said
-    assert "1 files that are not images (a/notes.txt)" in said
+    assert "1 file that is not an image (a/notes.txt)" in said
 
 
 def test_many_unreadable_files_are_not_all_named(tmp_path):
@@ -73,7 +73,7 @@ def test_many_unreadable_files_are_not_all_named(tmp_path):
 def test_folders_that_make_no_classifier(tmp_path):
     with pytest.raises(DataError, match="--data-dir"):
         data.load("folder")
-    with pytest.raises(DataError, match="--data-dir"):
+    with pytest.raises(DataError, match="nowhere"):
         data.load("folder", directory=tmp_path / "nowhere")
     fill(tmp_path / "one", ["only"], 5)
     with pytest.raises(DataError, match="at least two"):
@@ -111,7 +111,7 @@ def test_how_a_folder_was_read_is_said_in_a_line(tmp_path, capsys):
         f"{tmp_path}: Test/ and Training/ of class folders: 2 classes, 44 images: 36 train, 4 calibration (drawn), 4 test"
         in said
     )
-    assert "the test part has no images of 1 classes" in said
+    assert "the test part has no images of 1 class" in said
 
 
 def test_a_class_whose_images_are_all_damaged_is_named(tmp_path):

@@ -115,7 +115,7 @@ def test_what_systems_leave_behind_is_no_part_of_the_set(tmp_path):
         "4 system and hidden folders",
         "5 system and hidden files",
         "2 files that are not images",
-        "1 folders without images (empty/)",
+        "1 folder without images (empty/)",
     ):
         assert line in said(listing)
 
@@ -142,10 +142,10 @@ def test_linked_folders_are_followed_once_and_links_back_are_refused(tmp_path):
     listing = list_images(tmp_path / "set")
     assert counts(listing) == {"cat": (6, 0, 0), "dog": (3, 0, 0)}
     for line in (
-        "1 links to folders that are read already (again)",
-        "1 links that lead nowhere",
-        "1 sockets, pipes",
-        "1 copies of an image",
+        "1 link to a folder that is read already (again)",
+        "1 link that leads nowhere",
+        "1 socket, pipe",
+        "1 copy of an image",
     ):
         assert line in said(listing)
     for target in (".", "..", "/"):
@@ -185,10 +185,10 @@ def test_an_image_stays_in_the_part_that_is_held_out_the_furthest(tmp_path):
     listing = list_images(tmp_path)
     assert counts(listing) == {"cat": (7, 1, 1), "dog": (6, 0, 0)}
     for line in (
-        "1 copies of an image of the same class (train/cat/once.png)",
-        "1 training images that the test part has too (train/cat/t.png)",
-        "1 calibration images that the test part has too (val/cat/t.png)",
-        "1 training images that the calibration part has too (train/cat/v.png)",
+        "1 copy of an image of the same class (train/cat/once.png)",
+        "1 training image that the test part has too (train/cat/t.png)",
+        "1 calibration image that the test part has too (val/cat/t.png)",
+        "1 training image that the calibration part has too (train/cat/v.png)",
     ):
         assert line in said(listing)
 

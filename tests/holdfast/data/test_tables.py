@@ -46,6 +46,11 @@ def test_a_table_of_paths_and_labels(pictures, header, delimiter, encoding):
     assert listing.labels.tolist() == [0, 1] * 3
 
 
+def test_delimiters_at_the_end_of_a_row_are_no_values(pictures):
+    listing = list_images(write(pictures / "set.csv", "path,label,,", "images/0.png,a,,", "images/1.png,b,,,,"))
+    assert counts(listing) == {"a": (1, 0, 0), "b": (1, 0, 0)}
+
+
 def test_other_columns_are_passed_over_and_a_split_is_kept(pictures):
     parts = ["Train", "train", "training", "val", "test", "TEST"]
     rows = [f"{i},{part},images/{i}.png,{'ab'[i % 2]}" for i, part in enumerate(parts)]
@@ -77,7 +82,7 @@ def test_a_path_that_is_listed_twice_counts_once_and_not_at_all_under_two_labels
     rows = ["images/0.png,a", "images/0.png,a", "images/1.png,a", "images/1.png,b", "images/2.png,b"]
     listing = list_images(write(pictures / "set.csv", "path,label", *rows))
     assert counts(listing) == {"a": (1, 0, 0), "b": (1, 0, 0)}
-    assert "1 copies" in said(listing)
+    assert "1 copy of" in said(listing)
     assert "2 files whose image has two labels" in said(listing)
 
 
@@ -98,8 +103,11 @@ def test_files_that_are_not_there_are_refused_or_left_out(pictures):
         (["path,label", "images/0.png,a", ",b", "images/1.png,"], r"(?s)2 rows.*row 3: no path.*row 4: no label"),
         (["path,label,split", "images/0.png,a,train", "images/1.png,b,later"], "row 3: split 'later'"),
         (["path,label,split", "images/0.png,a,", "images/1.png,b,test"], "row 2: split ''"),
-        (["path,label", "images/0.png,a"], "has 1 classes"),
+        (["path,label", "images/0.png,a"], "has 1 class in"),
         (["path,label", '"images/0.png,a'], "line 2"),
+        (["path,label", "images/0.png,a", "images/1.png,fish, dried"], "row 3: 3 values for 2 columns"),
+        (["path,label,label", "images/0.png,a,x", "images/1.png,b,y"], "more than one column is named label"),
+        (["path,Label,label ", "images/0.png,a,x", "images/1.png,b,y"], "more than one column is named label"),
     ],
 )
 def test_tables_that_cannot_be_used_say_which_row(pictures, lines, reason):

@@ -339,6 +339,7 @@ def test_a_vote_is_chosen_and_exemplars_hardened_on_another_set(old, photos, tmp
         (["--out", "x", "--harden", "0.5"], "--data"),
         (["--data", "PHOTOS", "--shard", "1/2"], "--out"),
         (["--recalibrate", "--data", "PHOTOS"], "--data does nothing"),
+        (["--data", "PHOTOS", "--index", "nsw"], "auto, flat, hnsw, ivf, milvus"),
         (["--recalibrate", "--k", "3"], "--k does nothing"),
         (["--recalibrate", "--out", "x"], "--out does nothing"),
         (["--recalibrate", "--rename", "1=one"], "--rename does nothing"),

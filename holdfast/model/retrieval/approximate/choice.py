@@ -10,13 +10,14 @@ from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
+from holdfast.errors import BundleError
 from holdfast.intervals import Rate
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.retrieval.approximate.float16 import BLOCK
 from holdfast.model.retrieval.base import SPARE, Bank, Retriever, canonical, nearest
 from holdfast.model.retrieval.embeddings import ReadableBank
 from holdfast.model.retrieval.flat import FlatIndex
-from holdfast.model.retrieval.table import StoredRetriever, build_retriever, check_buildable, retriever_kind
+from holdfast.model.retrieval.table import RETRIEVERS, StoredRetriever, build_retriever, check_buildable, retriever_kind
 from holdfast.model.retrieval.tombstones import merged
 
 AUTO = "auto"
@@ -109,6 +110,9 @@ def choose_index(
 
 def check_kind(kind: str, *, half: bool = False) -> None:
     """Find out, before anything is embedded, whether such an index can be built. Raises as `build_retriever`."""
+    name = kind.partition("://")[0]
+    if name not in {AUTO, *RETRIEVERS}:
+        raise BundleError(f"there is no index of kind {name!r}: choose one of {', '.join(sorted([AUTO, *RETRIEVERS]))}")
     if kind != AUTO:
         check_buildable(kind, half=half)
 
