@@ -16,6 +16,7 @@ from holdfast.exit_status import explain_statuses
 from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.preprocess import MAX_PIXELS
 from holdfast.server.access_settings import AccessSettings
+from holdfast.server.decode_settings import DecodeSettings
 from holdfast.server.metrics_settings import MetricsSettings
 from holdfast.server.service_links import WithoutServiceLinks, is_service_link
 from holdfast.server.store_settings import StoreSettings
@@ -59,7 +60,7 @@ Unknown flags and unknown HOLDFAST_ variables are refused; links that Kubernetes
 """
 
 
-class Settings(AccessSettings, StoreSettings, WorkerSettings, MetricsSettings, WithoutServiceLinks):
+class Settings(AccessSettings, StoreSettings, DecodeSettings, WorkerSettings, MetricsSettings, WithoutServiceLinks):
     """What a server can be told, by flags or by the environment."""
 
     __doc__ = DESCRIPTION  # which --help shows
@@ -148,9 +149,6 @@ class Settings(AccessSettings, StoreSettings, WorkerSettings, MetricsSettings, W
         1024, ge=1, description="Most images admitted and not yet answered, over all workers; more are refused."
     )
     threads: int = Field(1, ge=1, description="Threads of the encoder. On small encoders one is the fastest.")
-    decode_threads: int = Field(
-        1, ge=1, description="Threads that decode images too large to decode in passing; in each worker."
-    )
 
     reveal_sources: bool = Field(
         False,

@@ -118,7 +118,7 @@ class GrpcServer:
         return finished
 
     async def close(self) -> None:
-        """Close connections and end the decoder's threads."""
+        """Close connections and end the decoder's processes."""
         # What is still open now are health watches, which never end by themselves, and calls beyond their grace.
         await self._server.stop(CLOSE_GRACE_S)
         await self._gate.stop()

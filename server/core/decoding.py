@@ -2,11 +2,12 @@
 
 The decoding itself is holdfast.model.images's, so that what was evaluated is what is served. Here is what only a server has to
 think of: raw pixels that nobody has checked, what an image will cost, and where the work is done. Handing an image to another
-thread costs several times what decoding a small one does; decoding a costly one on the event loop holds up all other calls.
+process costs several times what decoding a small one does; decoding a costly one on the event loop holds up all other calls.
 """
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +18,29 @@ from holdfast.model.images.fitting import fit
 from holdfast.model.images.pixels import MOST_SIDE, Header, Pixels
 from holdfast.model.images.price import BASE, fit_price, machine_factor, price
 from holdfast.model.preprocess import InputContract
+from holdfast.server.core.errors import QueueFullError, RequestError
 from holdfast.server.core.request import RawImage, Source
+from holdfast.server.decode_settings import DecodeSettings
+from holdfast.server.decoding.budget import BudgetLimits, DecodeBudget, NoRoomError
+from holdfast.server.decoding.pool import DecoderPool, DecoderUnavailableError
+from holdfast.server.decoding.process import DecoderConfig
+from holdfast.server.decoding.turns import LoopTurns
+from holdfast.server.decoding.wire import DecodeTask
+from holdfast.server.metrics.decoding import DecodingMetrics
 
-INLINE_SECONDS = 1e-3
-"""Up to this price an image is decoded on the event loop."""
+PASSING_S = 2e-3
+"""Expected seconds of one call's images that are decoded in passing; the rest goes to the processes, many at a time."""
+
+JOB_S = 10e-3
+"""Expected seconds of cheap images that go to a process together."""
+
+LOOK_S = 2e-3
+"""Seconds of looking at headers before other calls get their turn."""
+
+UNSURE = 2.0
+"""By so much may a price be too high: only above so many times the limit is an image refused by its price alone."""
+
+Outcomes = list[Pixels | ImageError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +62,29 @@ class DecodePlan:
 
 
 class Decoder:
-    """Says what images will cost, and decodes them: cheap ones where it is called, others on threads of its own."""
+    """Says what images will cost, and decodes them: cheap ones in passing, others in processes. Belongs to one event loop."""
 
-    def __init__(self, contract: InputContract, *, max_pixels: int, threads: int) -> None:
-        self._size, self._max_pixels = contract.size, max_pixels
-        self._factor = machine_factor()
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    def __init__(self, contract: InputContract, settings: DecodeSettings, max_pixels: int, metrics: DecodingMetrics) -> None:
+        self._settings, self._size, self._max_pixels, self._metrics = settings, contract.size, max_pixels, metrics
+        self._factor, self._turns = machine_factor(), LoopTurns()
+        limits = BudgetLimits(settings.decode_caller_queue, settings.decode_queue, settings.decode_queue_bytes)
+        self._budget = DecodeBudget(limits, metrics)
+        config = DecoderConfig(contract.size, max_pixels, settings.decode_memory)
+        processes = settings.decode_processes
+        self._pool = DecoderPool(config, processes, settings.decode_limit, metrics) if processes else None
+
+    @property
+    def backlog_seconds(self) -> float:
+        """Expected seconds of decoding that wait for a process or are under way in one."""
+        return self._budget.seconds
 
     def close(self) -> None:
-        """End the threads; what they have not begun is dropped."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """End the processes at once."""
+        if self._pool is not None:
+            self._pool.close()
 
     def plan(self, source: Source) -> DecodePlan:
-        """Look at an image's header: a few microseconds as a rule, a millisecond at most.
+        """Look at an image's header: a few microseconds as a rule, a millisecond or two at most.
 
         Raises nothing: what is wrong with an image comes out where it is decoded.
         """
@@ -74,27 +104,124 @@ class Decoder:
         """Expected seconds of this machine to decode an image, by its header alone."""
         return self.plan(source).seconds
 
-    async def decode(self, source: Source | DecodePlan) -> Pixels:
+    async def plans(self, sources: Sequence[Source]) -> list[DecodePlan]:
+        """Look at the headers of a call's images; long ones do not hold up other calls."""
+        planned, began = [], time.perf_counter()
+        for source in sources:
+            planned.append(self.plan(source))
+            if time.perf_counter() - began > LOOK_S:
+                await asyncio.sleep(0)
+                began = time.perf_counter()
+        return planned
+
+    async def decode(self, source: Source, caller: str = "") -> Pixels:
         """uint8 [H, W, 3] as the encoder takes it.
 
         Raises:
             ImageError: `field` is "source", "encoded", "raw.shape", "raw.dtype" or "raw.data".
+            QueueFullError, RequestError: as `decode_all`.
 
         """
-        plan = source if isinstance(source, DecodePlan) else self.plan(source)
-        if plan.error is not None or plan.seconds <= INLINE_SECONDS:
-            return self.decode_here(plan)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self.decode_here, plan)
+        (outcome,) = await self.decode_all([self.plan(source)], caller)
+        if isinstance(outcome, ImageError):
+            raise outcome
+        return outcome
 
-    def decode_here(self, source: Source | DecodePlan) -> Pixels:
-        """The same, on the calling thread."""
-        plan = source if isinstance(source, DecodePlan) else self.plan(source)
-        if plan.error is not None:
-            raise plan.error
-        if isinstance(plan.source, bytes) and plan.header is not None:
-            return fit(pixels.decode(plan.source, plan.header, self._size, self._max_pixels), self._size)
-        assert isinstance(plan.source, RawImage)  # noqa: S101 - all else has an error
-        return fit(raw_pixels(plan.source, self._max_pixels), self._size)
+    async def decode_all(self, plans: Sequence[DecodePlan], caller: str) -> Outcomes:
+        """The images of one call in their order: uint8 [H, W, 3] as the encoder takes it, or what is wrong with it.
+
+        Cancelling it ends the decoding.
+
+        Raises:
+            QueueFullError: too much decoding waits, of this caller or of all.
+            RequestError: the call's images take too long together.
+
+        """
+        outcomes: dict[int, Pixels | ImageError] = {}
+        costly: list[int] = []
+        left = PASSING_S
+        for place, plan in enumerate(plans):
+            if plan.error is not None:
+                outcomes[place] = plan.error
+            elif self._pool is None or (self._is_cheap(plan) and plan.seconds <= left):
+                left -= plan.seconds
+                await self._turns.take(caller, plan.seconds)
+                outcomes[place] = self.decode_here(plan)
+            elif plan.seconds > UNSURE * self._settings.decode_limit:
+                outcomes[place] = self._refuse(plan)
+            else:
+                costly.append(place)
+        if costly:
+            outcomes.update(zip(costly, await self._decode_there([plans[place] for place in costly], caller), strict=True))
+        return [outcomes[place] for place in range(len(plans))]
+
+    def decode_here(self, plan: DecodePlan) -> Pixels | ImageError:
+        """Decode on the calling thread, now."""
+        try:
+            if plan.error is not None:
+                return plan.error
+            if isinstance(plan.source, bytes) and plan.header is not None:
+                return fit(pixels.decode(plan.source, plan.header, self._size, self._max_pixels), self._size)
+            assert isinstance(plan.source, RawImage)  # noqa: S101 - all else has an error
+            return fit(raw_pixels(plan.source, self._max_pixels), self._size)
+        except ImageError as error:
+            return error
+
+    def _is_cheap(self, plan: DecodePlan) -> bool:
+        if isinstance(plan.source, RawImage):  # no codec sees it
+            return plan.seconds <= PASSING_S
+        return plan.seconds <= self._settings.decode_inline
+
+    def _refuse(self, plan: DecodePlan) -> ImageError:
+        self._metrics.refused("image", 1)
+        limit = self._settings.decode_limit
+        return ImageError("encoded", f"is expected to take {plan.seconds:.1f} s to decode; the limit is {limit:g} s")
+
+    async def _decode_there(self, plans: Sequence[DecodePlan], caller: str) -> Outcomes:
+        """Decode in the processes."""
+        assert self._pool is not None  # noqa: S101 - without it nothing is costly
+        seconds, most = sum(plan.seconds for plan in plans), self._settings.decode_call_limit
+        if seconds > most:
+            self._metrics.refused("call", len(plans))
+            raise RequestError("images", f"are expected to take {seconds:.1f} s to decode together; the limit is {most:g} s")
+        size = sum(len(_bytes_of(plan.source)) for plan in plans)
+        try:
+            with self._budget.hold(caller, len(plans), seconds, size):
+                jobs = [_submit(self._pool, job, caller) for job in _jobs(plans)]
+                try:
+                    return [outcome for outcomes in await asyncio.gather(*jobs) for outcome in outcomes]
+                finally:
+                    for job in jobs:
+                        job.cancel()
+        except NoRoomError as error:
+            raise QueueFullError(error.retry_after) from None
+        except DecoderUnavailableError:
+            raise QueueFullError(1.0) from None
+
+
+def _submit(pool: DecoderPool, job: Sequence[DecodePlan], caller: str) -> "asyncio.Future[Outcomes]":
+    return pool.submit([_task(plan) for plan in job], caller, sum(plan.seconds for plan in job))
+
+
+def _jobs(plans: Sequence[DecodePlan]) -> Iterator[list[DecodePlan]]:
+    """Images that go to a process together: cheap ones many at a time, so that the way there costs little."""
+    job: list[DecodePlan] = []
+    seconds = 0.0
+    for plan in plans:
+        if job and seconds + plan.seconds > JOB_S:
+            yield job
+            job, seconds = [], 0.0
+        job.append(plan)
+        seconds += plan.seconds
+    yield job
+
+
+def _bytes_of(source: Source) -> bytes:
+    return source.data if isinstance(source, RawImage) else source or b""
+
+
+def _task(plan: DecodePlan) -> DecodeTask:
+    return DecodeTask(_bytes_of(plan.source), plan.source.shape if isinstance(plan.source, RawImage) else ())
 
 
 def raw_pixels(raw: RawImage, max_pixels: int) -> Pixels:

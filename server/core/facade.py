@@ -1,7 +1,5 @@
 """What an API gets of the server: it sends requests here, and knows neither queue nor model nor process."""
 
-import asyncio
-from collections.abc import Sequence
 from itertools import chain
 
 from holdfast.errors import ImageError
@@ -10,13 +8,10 @@ from holdfast.server.core.admission import Drain
 from holdfast.server.core.decoding import Decoder
 from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.errors import RequestError, image_error_at
-from holdfast.server.core.request import InferenceBackend, Request, Source
+from holdfast.server.core.request import InferenceBackend, Request
 from holdfast.server.core.result import Result
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
-
-SLICE_SECONDS = 2e-3
-"""Expected seconds of decoding in a row before other calls get their turn."""
 
 
 class Core:
@@ -32,7 +27,7 @@ class Core:
         self.settings, self.drain = settings, Drain()
         self._backend, self._metrics = backend, metrics
         contract = backend.description.contract  # which no publish changes
-        self._decoder = Decoder(contract, max_pixels=settings.max_pixels, threads=settings.decode_threads)
+        self._decoder = Decoder(contract, settings, settings.max_pixels, metrics.decoding)
 
     @property
     def description(self) -> ModelDescription:
@@ -52,7 +47,7 @@ class Core:
         if not 1 <= count <= most:
             raise RequestError("images", f"has {count} images; send 1 to {most}")
         with self._backend.admit(count, request.deadline):
-            decoded = await self._decode(request.images)
+            decoded = await self._decode(request)
             good = [image for image in decoded if not isinstance(image, ImageError)]
             slices = await self._backend.submit(good, request.deadline, request.want, request.caller)
         model = slices[0].batch.model if slices else self.description
@@ -60,22 +55,15 @@ class Core:
         return Result(model, [image if isinstance(image, ImageError) else next(answers) for image in decoded])
 
     def close(self) -> None:
-        """End the decoder's threads."""
+        """End the decoder's processes."""
         self._decoder.close()
 
-    async def _decode(self, images: Sequence[Source]) -> list[Pixels | ImageError]:
-        """Decode the images of one call; each may be refused, and the others are not."""
-        decoded: list[Pixels | ImageError] = []
-        spent = 0.0
-        for position, source in enumerate(images):
-            plan = self._decoder.plan(source)
-            spent += plan.seconds
-            if spent > SLICE_SECONDS:
-                spent = plan.seconds
-                await asyncio.sleep(0)
-            try:
-                decoded.append(await self._decoder.decode(plan))
-            except ImageError as error:
-                self._metrics.image_rejected(error.field)
-                decoded.append(image_error_at(position, error))
+    async def _decode(self, request: Request) -> list[Pixels | ImageError]:
+        """The images of one call; each may be refused, and the others are not."""
+        plans = await self._decoder.plans(request.images)
+        decoded = await self._decoder.decode_all(plans, request.caller)
+        for position, outcome in enumerate(decoded):
+            if isinstance(outcome, ImageError):
+                self._metrics.image_rejected(outcome.field)
+                decoded[position] = image_error_at(position, outcome)
         return decoded

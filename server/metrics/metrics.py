@@ -9,6 +9,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, PlatformCollector, ProcessCollector
 
 from holdfast.server.metrics.access import AccessMetrics
+from holdfast.server.metrics.decoding import DecodingMetrics
 from holdfast.server.metrics.weighted import WeightedHistogram
 
 if TYPE_CHECKING:  # probes bring faiss and onnxruntime, which a worker process does without
@@ -92,6 +93,7 @@ class Metrics:
         self._rejected = self._counter(
             "holdfast_rejected_images_total", "Images refused as bad, by the field at fault.", ("field",)
         )
+        self.decoding = DecodingMetrics(self._shown)
 
     def _make_batching(self) -> None:
         self.batch_images = self._histogram("holdfast_batch_images", "Images per batch.", POWERS_OF_TWO)

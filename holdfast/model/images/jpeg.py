@@ -20,8 +20,8 @@ CODES = bytes.fromhex("b52c96d35a3369ca") * 32  # of some pixels, whatever the t
 MODES = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK;I")}
 """Pillow's names of pixels as they are kept and as they come, by components. Print comes inverted, as Adobe writes it."""
 
-MOST_SEGMENTS = 1024
-"""Before the picture. Profiles and extended XMP take one for every 64 KiB."""
+MOST_SEGMENTS, BYTES_A_SEGMENT = 256, 16_384
+"""So many may stand before the picture, and one more for so many bytes. Profiles and extended XMP take one for every 64 KiB."""
 
 MOST_EXIF_BYTES = 2**17
 """Of several segments together, that are kept: what is looked for stands near the begin."""
@@ -29,7 +29,7 @@ MOST_EXIF_BYTES = 2**17
 MOST_SCANS = 64
 """Of one picture; each costs a pass over all of it. Encoders write about ten."""
 
-_FILL = re.compile(rb"\xff+")
+_FILL = re.compile(rb"\xff{1,1024}")
 
 
 @dataclass(slots=True)
@@ -70,14 +70,15 @@ def read_header(encoded: bytes) -> JpegHeader:
 
     """
     header, position = JpegHeader(), 2
-    for header.segments in range(1, MOST_SEGMENTS + 1):
+    most = MOST_SEGMENTS + len(encoded) // BYTES_A_SEGMENT
+    for header.segments in range(1, most + 1):
         position = encoded.find(b"\xff", position)  # what else stands between segments is passed over
         fill = _FILL.match(encoded, position) if position >= 0 else None
         if fill is None or fill.end() + 3 > len(encoded):
             break
         marker, start = encoded[fill.end()], fill.end() - 1
-        if marker in LENGTHLESS:
-            position = start + 2
+        if marker == 0xFF or marker in LENGTHLESS:  # of more fill bytes, the rest
+            position = start + (2 if marker < 0xFF else 1)
             continue
         stop = start + 2 + int.from_bytes(encoded[start + 2 : start + 4])
         if stop > len(encoded) or stop < start + 4:
@@ -90,7 +91,7 @@ def read_header(encoded: bytes) -> JpegHeader:
             return header
         position = stop
     else:
-        raise ImageError("encoded", f"is a JPEG of more than {MOST_SEGMENTS} segments before its picture")
+        raise ImageError("encoded", f"is a JPEG of more than {most} segments before its picture")
     raise ImageError("encoded", "cannot be decoded: the JPEG's headers lead to no picture")
 
 

@@ -94,6 +94,8 @@ def read_header(encoded: bytes) -> PngHeader:
         start, stop = position + 8, position + 8 + length
         header.chunks += 1
         if header.chunks > most:
+            if header.pixels and name != b"IDAT":
+                break  # what is left are texts, or frames of an animation
             raise ImageError("encoded", f"is a PNG of more than {most} chunks")
         if name == b"IDAT":
             header.pixels.append((start, min(stop, len(encoded))))

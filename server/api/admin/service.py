@@ -1,6 +1,5 @@
 """holdfast.admin.v1 over gRPC: messages to the store and to the manager of versions, and back."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,9 +51,6 @@ PAGE, LARGEST_PAGE = 100, 1000
 LONGEST_ID = 128
 """Characters of the longest request id."""
 
-YIELD_EVERY = 16
-"""Images of one call decoded in a row before calls that classify get their turn."""
-
 
 class AdminService(AdminServiceServicer):
     """holdfast.admin.v1.AdminService.
@@ -79,10 +75,10 @@ class AdminService(AdminServiceServicer):
         self._settings, self._holder, self._metrics = settings, holder, metrics
         self._kept, self._versions = store, versions
         contract = holder.current.description.contract  # which no publish changes
-        self._decoder = Decoder(contract, max_pixels=settings.max_pixels, threads=settings.decode_threads)
+        self._decoder = Decoder(contract, settings, settings.max_pixels, metrics.decoding)
 
     def close(self) -> None:
-        """End the decoder's threads."""
+        """End the decoder's processes."""
         self._decoder.close()
 
     async def AddExemplars(  # noqa: N802 - gRPC's names
@@ -245,10 +241,8 @@ class AdminService(AdminServiceServicer):
         return reply(sequence=receipt.sequence, already_applied=receipt.repeated)
 
     async def _decode(self, place: int, image: Any) -> Any:
-        if place % YIELD_EVERY == YIELD_EVERY - 1:
-            await asyncio.sleep(0)
         try:
-            return await self._decoder.decode(source_of(image))
+            return await self._decoder.decode(source_of(image), principal().name)
         except ImageError as error:
             self._metrics.image_rejected(error.field)
             return ImageError(f"exemplars[{place}].image.{error.field}", error.reason)

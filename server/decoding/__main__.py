@@ -1,0 +1,93 @@
+"""python -m holdfast.server.decoding HEIGHT WIDTH MAX_PIXELS MEMORY: decodes images that come over standard input, a socket.
+
+A codec that crashes, or that an image keeps busy for too long, ends this process and no other. It holds no model, no
+credential and no connection of a caller, writes no file, and ends when its socket does.
+"""
+
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+
+import numpy as np
+from PIL import JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401 - loaded now, and not with the first image
+
+from holdfast.errors import ImageError
+from holdfast.model.images import pixels
+from holdfast.model.images.fitting import fit
+from holdfast.server.decoding.wire import PIXELS, READY, REFUSED, REPLY, REQUEST, shape_of
+
+NICENESS = 10
+"""Behind the server's own threads, which answer all other callers."""
+
+
+def main() -> int:
+    """Exit status: 0 once the server has closed the socket."""
+    height, width, max_pixels, memory = map(int, sys.argv[1:])
+    end = socket.socket(fileno=os.dup(0))
+    _confine(memory)
+    try:
+        end.sendall(REPLY.pack(READY, 0.0, 0))
+        while request := _receive(end, REQUEST.size):
+            limit, length, *sides = REQUEST.unpack(request)
+            data = _receive(end, length)
+            kind, seconds, body = _answer(bytes(data), shape_of(*sides), (height, width), max_pixels, limit)
+            end.sendall(REPLY.pack(kind, seconds, len(body)))
+            end.sendall(body)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the server is gone, or does not wait any longer
+    return 0
+
+
+def _confine(memory: int) -> None:
+    """Take what a faulty codec could do harm with: `memory` is of bytes beyond what the process has now."""
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)  # meant for the server, which decides when this process ends
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # ends it, whatever it is at
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.nice(NICENESS)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold a caller's image
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    if sys.platform == "linux":
+        with open("/proc/self/statm") as statm:  # noqa: PTH123 - pathlib is not loaded here
+            most = int(statm.read().split()[0]) * resource.getpagesize() + memory
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def _receive(end: socket.socket, length: int) -> bytearray:
+    """So many bytes; none where the socket has ended before."""
+    data = bytearray(length)
+    view, got = memoryview(data), 0
+    while got < length:
+        more = end.recv_into(view[got:])
+        if not more:
+            return bytearray()
+        got += more
+    return data
+
+
+def _answer(
+    data: bytes, shape: tuple[int, ...], size: tuple[int, int], max_pixels: int, limit: float
+) -> tuple[int, float, bytes]:
+    """Kind, CPU seconds and body of the reply. Does not return where it takes more than `limit` of them."""
+    began = time.process_time()
+    signal.setitimer(signal.ITIMER_PROF, limit)
+    try:
+        if shape:
+            image = np.frombuffer(data, dtype=np.uint8).reshape(shape)
+        else:
+            image = pixels.decode(data, pixels.read_header(data), size, max_pixels)
+        fitted = fit(image, size).tobytes()
+    except ImageError as error:
+        return REFUSED, time.process_time() - began, f"{error.field}\n{error.reason}".encode(errors="replace")
+    except MemoryError:
+        return REFUSED, time.process_time() - began, b"encoded\ntakes more memory to decode than there is"
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    return PIXELS, time.process_time() - began, fitted
+
+
+if __name__ == "__main__":
+    sys.exit(main())
