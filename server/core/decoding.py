@@ -62,11 +62,28 @@ class DecodePlan:
 
 
 class Decoder:
-    """Says what images will cost, and decodes them: cheap ones in passing, others in processes. Belongs to one event loop."""
+    """Says what images will cost, and decodes them: cheap ones in passing, others in processes. Belongs to one event loop.
 
-    def __init__(self, contract: InputContract, settings: DecodeSettings, max_pixels: int, metrics: DecodingMetrics) -> None:
+    Args:
+        contract: the encoder's input contract.
+        settings: limits, and how many processes.
+        max_pixels: as `decode_image` takes it.
+        metrics: of this process.
+        factor: how many times as long as where the figures of prices are of decoding takes here; None: to be measured.
+
+    """
+
+    def __init__(
+        self,
+        contract: InputContract,
+        settings: DecodeSettings,
+        max_pixels: int,
+        metrics: DecodingMetrics,
+        *,
+        factor: float | None = None,
+    ) -> None:
         self._settings, self._size, self._max_pixels, self._metrics = settings, contract.size, max_pixels, metrics
-        self._factor, self._turns = machine_factor(), LoopTurns()
+        self._factor, self._turns = factor or machine_factor(), LoopTurns()
         limits = BudgetLimits(settings.decode_caller_queue, settings.decode_queue, settings.decode_queue_bytes)
         self._budget = DecodeBudget(limits, metrics)
         config = DecoderConfig(contract.size, max_pixels, settings.decode_memory)
