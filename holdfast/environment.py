@@ -16,6 +16,9 @@ SLEEP_WHILE_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 # ONNX Runtime looks up a host at each start, to report to, and keeps a number of the machine under the home directory.
 NO_TELEMETRY = {"ORT_DISABLE_TELEMETRY": "1"}
 
+# gRPC tells of each failed handshake on stderr, past the log: strangers could fill a disk with that.
+GRPC_ERRORS_ONLY = {"GRPC_VERBOSITY": "ERROR"}
+
 AVX512 = {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"}
 
 
@@ -24,9 +27,10 @@ def prepare_computing(environment: MutableMapping[str, str]) -> None:
 
     - OpenMP threads sleep when idle.
     - Nobody is told of it.
+    - gRPC tells of errors alone.
     """
     disable_telemetry(environment)
-    for name, value in SLEEP_WHILE_WAITING.items():
+    for name, value in (SLEEP_WHILE_WAITING | GRPC_ERRORS_ONLY).items():
         environment.setdefault(name, value)
 
 
@@ -37,8 +41,11 @@ def prepare_libraries(environment: MutableMapping[str, str], cpuinfo: Path = CPU
     - One thread per search: the server's parallelism is its batches.
     - OpenBLAS does not know CPUs younger than itself and falls back to kernels several times slower: their name is set.
     - Nobody is told of it.
+    - gRPC tells of errors alone.
     """
     disable_telemetry(environment)
+    for name, value in GRPC_ERRORS_ONLY.items():
+        environment.setdefault(name, value)
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     environment.setdefault("OMP_NUM_THREADS", "1")
     core = _openblas_core(cpu_flags(cpuinfo))

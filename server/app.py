@@ -105,7 +105,7 @@ class ServedApp:
         settings = self.settings
         return MetricsEndpoint(
             registry,
-            settings.host,
+            settings.metrics_at,
             settings.metrics_port,
             own=self.metrics.registry,
             connections=settings.metrics_connections,

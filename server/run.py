@@ -8,8 +8,10 @@ import sys
 from typing import Any
 
 from holdfast.errors import HoldfastError
+from holdfast.server.access.files import ListenerAccess
 from holdfast.server.app import App
 from holdfast.server.core.holder import ModelHolder
+from holdfast.server.exposure import exposures
 from holdfast.server.process import loop_factory, quiet_collector, run_unless, stop_signal
 from holdfast.server.settings import Settings
 from holdfast.server.store.options import StoreOptions
@@ -17,6 +19,8 @@ from holdfast.server.store.store import ExemplarStore
 from holdfast.server.versions.background import keep_large_blocks_apart
 from holdfast.server.versions.loading import LoadedVersion, load_first
 from holdfast.server.workers.app import WorkersApp
+
+log = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> int:
@@ -83,11 +87,20 @@ def _print_start(app: App | WorkersApp) -> None:
     print(f"  on {model.placement.text}")
     if app.store is not None:
         print(f"  store    {app.settings.store}, {app.store.sequence} changes so far")
-    tokens = app.settings.token_file
-    print(f"  gRPC     {app.address}{by}{f', tokens of {tokens}' if tokens else ''}")
+    print(f"  gRPC     {app.address}{by}{_describe_access(app.settings.public_access)}")
     print(f"  metrics  {app.metrics_url}", flush=True)
     if app.admin_address:
-        tokens = app.settings.admin_tokens
-        print(
-            f"  admin    {app.admin_address}, {f'tokens of {tokens}' if tokens else 'without tokens: to try out'}", flush=True
-        )
+        access = app.settings.admin_access
+        print(f"  admin    {app.admin_address}{_describe_access(access) or ', without tokens: to try out'}", flush=True)
+    for sentence in exposures(app.settings):
+        log.warning("%s", sentence)
+
+
+def _describe_access(access: ListenerAccess) -> str:
+    files = access.certificate
+    asked = {
+        "TLS": files is not None,
+        "certificates of clients": files is not None and files.client_ca is not None,
+        f"tokens of {access.token_file}": access.token_file is not None,
+    }
+    return "".join(f", {each}" for each, so in asked.items() if so)

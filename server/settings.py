@@ -190,14 +190,14 @@ class Settings(AccessSettings, StoreSettings, DecodeSettings, WorkerSettings, Me
     probe_steps: int = Field(10, ge=1, description="Gradient steps of one PGD probe.")
 
     @property
+    def metrics_at(self) -> str:
+        """The address of the metrics."""
+        return self.metrics_host or self.host
+
+    @property
     def offers_admin(self) -> bool:
         """Whether the admin service is wanted."""
         return self.admin_token_file is not None or self.admin_insecure or self.store is not None
-
-    @property
-    def admin_tokens(self) -> Path | None:
-        """The file of the tokens that the admin service takes; None where it asks for none."""
-        return self.admin_token_file or self.token_file
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -206,10 +206,6 @@ class Settings(AccessSettings, StoreSettings, DecodeSettings, WorkerSettings, Me
         if self.queue_images < self.max_images:
             raise ValueError(
                 f"queue_images ({self.queue_images}) must hold at least one call of max_images ({self.max_images})"
-            )
-        if self.admin_insecure and self.admin_tokens is not None:
-            raise ValueError(
-                "admin_insecure is for an admin service without tokens, and a file of tokens is given: leave one out"
             )
         if self.workers and sys.platform != "linux":
             raise ValueError("workers need Linux, where processes can share a port; leave them at 0 here")

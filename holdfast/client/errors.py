@@ -93,7 +93,9 @@ def _readable(code: grpc.StatusCode, message: str, status: status_pb2.Status, ad
 
 
 _HANDSHAKES = {
+    "certificate has expired": "its certificate has expired",
     "CERTIFICATE_VERIFY_FAILED": "its certificate is not signed by one that this client trusts: --ca FILE names another",
+    "BAD_SIGNATURE": "its certificate is signed by a namesake of one that this client trusts: --ca FILE names another",
     "Hostname Verification": "its certificate is for another name: connect by that name, or give it by --server-name",
     "WRONG_VERSION_NUMBER": "it does not speak TLS: leave --tls out",
     "Socket closed": "it has closed the connection: it may ask for TLS (--tls), or for a certificate (--cert and --key)",

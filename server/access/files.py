@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -19,6 +21,43 @@ def fingerprint(path: Path) -> tuple[int, ...]:
     except OSError:
         return ()
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev
+
+
+@dataclass(frozen=True)
+class CertificateFiles:
+    """Where they lie, all as PEM.
+
+    Attributes:
+        chain: the server's certificate, followed by those between it and its signer.
+        key: the private key of the first, without a passphrase.
+        client_ca: certificates of those who sign clients' certificates, which are then asked for; None: they are not.
+
+    """
+
+    chain: Path
+    key: Path
+    client_ca: Path | None = None
+
+    @property
+    def fingerprint(self) -> tuple[tuple[int, ...], ...]:
+        """What changes whenever one of them is written or replaced."""
+        return tuple(fingerprint(path) for path in (self.chain, self.key, self.client_ca) if path is not None)
+
+
+@dataclass(frozen=True)
+class ListenerAccess:
+    """What is set for one listener.
+
+    Attributes:
+        token_file: whose tokens are asked for; None: nobody is asked for one.
+        certificate: None: connections are not encrypted.
+        warn_within: how long before the certificate expires the log begins to say so.
+
+    """
+
+    token_file: Path | None
+    certificate: CertificateFiles | None = None
+    warn_within: timedelta = timedelta(days=21)
 
 
 class FileFollower:

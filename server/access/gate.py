@@ -1,17 +1,20 @@
-"""What one listener asks of its callers: the tokens it knows, and streams that end when their token does."""
+"""What one listener asks of its callers, what it shows them, and streams that end when their token does."""
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from holdfast.server.access.files import FileFollower
+from holdfast.server.access.files import FileFollower, ListenerAccess
 from holdfast.server.access.refusals import Refusals
 from holdfast.server.access.token_file import TokenFile
 from holdfast.server.access.tokens import TokenRecord
 from holdfast.server.metrics.access import AccessMetrics, FileKind, Listener, RefusalReason
+
+if TYPE_CHECKING:  # brings cryptography, which takes a tenth of a second and is for servers with TLS
+    from holdfast.server.access.certificates import ServedCertificate
 
 
 class Gate:
@@ -20,34 +23,36 @@ class Gate:
     Args:
         listener: which one, for metrics.
         metrics: of this process.
-        token_file: whose tokens are asked for; None: nobody is asked for one.
+        access: what its operator has set.
 
     Attributes:
         tokens: those of the file; None where no tokens are asked for.
+        certificate: the one in use; None where connections are not encrypted.
+        asks_for_certificates: whether clients have to show one.
 
     Raises:
-        TokenFileError: the file cannot be used.
+        HoldfastError: a file cannot be used.
 
     """
 
-    def __init__(self, listener: Listener, metrics: AccessMetrics, token_file: Path | None) -> None:
+    def __init__(self, listener: Listener, metrics: AccessMetrics, access: ListenerAccess) -> None:
+        self._listener: Listener = listener
+        self._metrics = metrics
         self._refusals = Refusals(listener, metrics)
         self._streams: defaultdict[TokenRecord, set[asyncio.Future[None]]] = defaultdict(set)
-        self.tokens: TokenFile | None = None
-        if token_file is not None:
-            self.tokens = TokenFile(token_file, partial(_report, metrics, listener))
-            metrics.asks_for_tokens(listener)
-            metrics.follows(listener, FileKind.TOKENS)
-        self._follower = FileFollower(self._look, self._end_streams)
+        self.tokens = self._read_tokens(access)
+        self.certificate = self._read_certificate(access)
+        self.asks_for_certificates = access.certificate is not None and access.certificate.client_ca is not None
+        self._follower = FileFollower(self._look, self._act)
 
     @property
     def asks(self) -> bool:
         """Whether callers show anything that says who they are."""
-        return self.tokens is not None
+        return self.tokens is not None or self.asks_for_certificates
 
     def start(self) -> None:
         """Follow the files from now on."""
-        if self.tokens is not None:
+        if self.tokens is not None or self.certificate is not None:
             self._follower.start()
 
     async def stop(self) -> None:
@@ -74,18 +79,41 @@ class Gate:
             if not self._streams[record]:
                 del self._streams[record]
 
+    def _read_tokens(self, access: ListenerAccess) -> TokenFile | None:
+        if access.token_file is None:
+            return None
+        tokens = TokenFile(access.token_file, partial(self._report, FileKind.TOKENS))
+        self._metrics.asks_for_tokens(self._listener)
+        self._metrics.follows(self._listener, FileKind.TOKENS)
+        return tokens
+
+    def _read_certificate(self, access: ListenerAccess) -> "ServedCertificate | None":
+        if access.certificate is None:
+            return None
+        from holdfast.server.access.certificates import ServedCertificate  # noqa: PLC0415 - see above
+
+        report = partial(self._report, FileKind.CERTIFICATE)
+        certificate = ServedCertificate(access.certificate, access.warn_within, report)
+        self._metrics.follows(self._listener, FileKind.CERTIFICATE)
+        self._metrics.certificate_expires(self._listener, certificate.current.expires)
+        return certificate
+
+    def _report(self, file: FileKind, usable: bool) -> None:
+        self._metrics.read_again(self._listener, file, usable=usable)
+
     def _look(self) -> None:
         if self.tokens is not None:
             self.tokens.look()
+        if self.certificate is not None:
+            self.certificate.look()
 
-    def _end_streams(self) -> None:
-        if self.tokens is None:
+    def _act(self) -> None:
+        if self.certificate is not None:
+            self._metrics.certificate_expires(self._listener, self.certificate.current.expires)
+        tokens = self.tokens
+        if tokens is None:
             return
-        for record in [each for each in self._streams if not self.tokens.valid(each)]:
+        for record in [each for each in self._streams if not tokens.valid(each)]:
             for revoked in self._streams[record]:
                 if not revoked.done():
                     revoked.set_result(None)
-
-
-def _report(metrics: AccessMetrics, listener: Listener, usable: bool) -> None:
-    metrics.read_again(listener, FileKind.TOKENS, usable=usable)

@@ -14,6 +14,7 @@ from holdfast.server.api.api import Api
 from holdfast.server.api.authentication import Authenticate
 from holdfast.server.api.health import Health
 from holdfast.server.api.interceptors import Admit, Measure, Translate
+from holdfast.server.api.listening import opener
 from holdfast.server.api.table import APIS
 from holdfast.server.core.facade import Core
 from holdfast.server.core.request import InferenceBackend
@@ -45,7 +46,7 @@ class GrpcServer:
         shares_port: whether other processes listen on the same port.
 
     Raises:
-        HoldfastError: a file of tokens that cannot be used.
+        HoldfastError: a file of tokens or certificates that cannot be used.
 
     """
 
@@ -61,7 +62,7 @@ class GrpcServer:
         self._settings, self._core, self._shares_port = settings, Core(settings, backend, metrics), shares_port
         names = [api.name for api in apis]
         self._health = Health(backend, names, interval=settings.canary_interval, timeout=settings.canary_timeout)
-        self._gate = Gate("public", metrics.access, settings.token_file)
+        self._gate = Gate("public", metrics.access, settings.public_access)
         requirements = OPEN_SERVICES | {method: needs for api in apis for method, needs in api.requirements.items()}
         guards = [Authenticate(self._gate, requirements)] if self._gate.asks else []
         self._server = grpc.aio.server(
@@ -82,8 +83,8 @@ class GrpcServer:
             HoldfastError: it is taken.
 
         """
-        host, port = self._settings.host, self._settings.port
-        self.port = take_port(self._server.add_insecure_port, host, port, "--port", shared=self._shares_port)
+        add, host, port = opener(self._server, self._gate), self._settings.host, self._settings.port
+        self.port = take_port(add, host, port, "--port", shared=self._shares_port)
 
     async def start(self) -> None:
         """Serve, warm up, and only then be healthy.
@@ -135,6 +136,7 @@ def channel_options(settings: Settings, *, shares_port: bool) -> list[tuple[str,
         ("grpc.keepalive_time_ms", milliseconds),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.server_handshake_timeout_ms", int(settings.handshake_timeout * 1000)),
         # Clients may ping as often as every ten seconds before they are sent away.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         # A second server on the same port is an error; it does not quietly share connections.

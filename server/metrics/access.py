@@ -1,7 +1,7 @@
 """Metrics of who is let in: calls that are refused, and the files of tokens and certificates that this rests on."""
 
+from datetime import datetime
 from enum import StrEnum
-from math import nan
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -80,6 +80,6 @@ class AccessMetrics:
         self._reads.labels(listener, file, "read" if usable else "refused").inc()
         self._current.labels(listener, file).set(usable)
 
-    def certificate_expires(self, listener: Listener, timestamp: float = nan) -> None:
-        """The certificate in use, and until when."""
-        self._expiry.labels(listener).set(timestamp)
+    def certificate_expires(self, listener: Listener, moment: datetime) -> None:
+        """Until when the certificate in use is valid."""
+        self._expiry.labels(listener).set(moment.timestamp())

@@ -48,7 +48,7 @@ class WorkersApp(ServedApp):
         store: ExemplarStore | None = None,
         observers: Sequence[MakeObserver] = OBSERVERS,
     ) -> None:
-        check_access(settings)
+        check_access(settings.public_access)
         super().__init__(settings, holder, Metrics(calls=settings.offers_admin), first, store)
         self._engine = Engine(settings, holder, self.metrics, self._observers(observers))
         self._workers = WorkerPool(settings.workers, self._make_worker, WorkerMetrics(self.metrics.registry))

@@ -130,4 +130,9 @@ def test_openblas_is_told_the_core(tmp_path, flags: str, core: str | None) -> No
 def test_what_the_operator_has_set_stays(tmp_path) -> None:
     environment = {"OMP_NUM_THREADS": "4", "ORT_DISABLE_TELEMETRY": "0"}
     prepare_libraries(environment, tmp_path / "absent")
-    assert environment == {"OMP_NUM_THREADS": "4", "OMP_WAIT_POLICY": "PASSIVE", "ORT_DISABLE_TELEMETRY": "0"}
+    assert environment == {
+        "OMP_NUM_THREADS": "4",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "ORT_DISABLE_TELEMETRY": "0",
+        "GRPC_VERBOSITY": "ERROR",
+    }

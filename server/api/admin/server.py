@@ -12,6 +12,7 @@ from holdfast.server.api.admin.service import NAME, SCOPES, AdminService
 from holdfast.server.api.authentication import Authenticate
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S, OPEN_SERVICES, channel_options
 from holdfast.server.api.interceptors import Admit, Measure, Translate
+from holdfast.server.api.listening import opener
 from holdfast.server.core.admission import Drain
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.metrics.metrics import Metrics
@@ -46,7 +47,7 @@ class AdminServer:
         self._host, self._wanted = settings.admin_host, settings.admin_port
         self._drain, self._grace = Drain(), settings.drain_grace
         _check(settings)
-        self._gate = Gate("admin", metrics.access, settings.admin_tokens)
+        self._gate = Gate("admin", metrics.access, settings.admin_access)
         requirements = OPEN_SERVICES | {f"/{NAME}/{method}": scope for method, scope in SCOPES.items()}
         guards = (Translate(), Measure(metrics), Authenticate(self._gate, requirements), Admit(self._drain, [NAME]))
         self._server = grpc.aio.server(interceptors=guards, options=channel_options(settings, shares_port=False))
@@ -63,7 +64,7 @@ class AdminServer:
 
     async def start(self) -> None:
         """Listen and serve. Raises HoldfastError where the port is taken."""
-        self._port = take_port(self._server.add_insecure_port, self._host, self._wanted, "--admin-port")
+        self._port = take_port(opener(self._server, self._gate), self._host, self._wanted, "--admin-port")
         self._gate.start()
         await self._server.start()
 
@@ -78,7 +79,7 @@ class AdminServer:
 
 def _check(settings: Settings) -> None:
     """Refuse to offer the service to everybody."""
-    if settings.admin_tokens is None and not settings.admin_insecure:
+    if settings.admin_access.token_file is None and not settings.admin_insecure:
         raise HoldfastError(
             "the admin service changes what is served, and asks for tokens: make one with holdfast token add operator"
             " --scope admin --file tokens.json, and give --token-file tokens.json; to try it out on this machine alone, give"

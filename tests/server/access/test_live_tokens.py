@@ -17,6 +17,7 @@ from holdfast.client.admin import AdminClient
 from holdfast.client.errors import RefusedError
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
 from holdfast.server.access.editing import remove_token
+from holdfast.server.access.files import ListenerAccess
 from holdfast.server.access.gate import Gate
 from holdfast.server.access.scopes import Scope
 from holdfast.server.metrics.metrics import Metrics
@@ -93,7 +94,7 @@ def test_a_token_comes_and_goes_without_a_restart(serve: Serve, tmp_path: Path, 
 
 async def test_a_token_expires_under_an_open_stream(tmp_path: Path) -> None:
     brief = add(tmp_path / "tokens", "brief", expires=datetime.now(UTC) + timedelta(seconds=0.2))
-    gate = Gate("public", Metrics().access, tmp_path / "tokens")
+    gate = Gate("public", Metrics().access, ListenerAccess(tmp_path / "tokens"))
     record = gate.find(brief)
     assert record is not None
     gate.start()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.server.access.editing import add_token, migrate_tokens, remove_token
@@ -217,6 +217,7 @@ SCOPES = st.frozensets(st.sampled_from(Scope), min_size=1)
 MOMENTS = st.none() | st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 
 
+@settings(max_examples=30)
 @given(
     st.dictionaries(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,9}", fullmatch=True), st.tuples(SCOPES, MOMENTS), max_size=5)
 )
