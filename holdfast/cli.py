@@ -62,6 +62,13 @@ COMMANDS = {
         "serve",
         ("onnxruntime", "faiss"),
     ),
+    "quantise": Command(
+        "make a bundle whose encoder computes in int8, for CPUs",
+        "holdfast quantise runs/cifar10 runs/cifar10-int8",
+        "holdfast.trainer.export.quantise",
+        "train",
+        ("torch", "onnx", "onnxruntime", "faiss"),
+    ),
     "evaluate": Command(
         "attack a bundle and say how accurate and how robust it is",
         "holdfast evaluate runs/digits --images 400",

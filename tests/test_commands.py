@@ -17,7 +17,7 @@ from holdfast.exit_status import STATUSES, exit_status, explain_statuses
 from holdfast.interrupts import Terminated, TimeUpError
 
 ROOT = Path(__file__).parents[1]
-PROGRAMS = ("train", "index", "evaluate", "serve", "classify", "exemplars", "versions", "token", "bundle")
+PROGRAMS = ("train", "index", "quantise", "evaluate", "serve", "classify", "exemplars", "versions", "token", "bundle")
 REFUSED_ARGUMENTS = {
     "train": ["digits", "--resume", "--out", "{absent}"],
     "index": ["{absent}"],
@@ -25,6 +25,7 @@ REFUSED_ARGUMENTS = {
     "serve": ["--bundle", "{absent}"],
     "bundle": ["check", "{absent}"],
     "classify": ["{absent}"],
+    "quantise": ["{absent}", "{absent}-int8"],
 }
 
 
