@@ -7,13 +7,17 @@
 #   docker run --rm --gpus all ... holdfast          (GPU; without one in sight it ends and says so: --device auto does not)
 #
 # docker stop drains: give it six seconds more than HOLDFAST_DRAIN_NOTICE and HOLDFAST_DRAIN_GRACE together (docker stop -t 31).
+# The root may be read-only (--read-only): the server writes to its store alone, where it has one.
 ARG VARIANT=cpu
+ARG CPU_IMAGE=python:3.11-slim-bookworm
+ARG GPU_IMAGE=nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04
 
-FROM python:3.11-slim-bookworm AS base-cpu
+# Any image with Python 3.11 or newer and its venv module; deploy/image.py makes one of Debian's packages.
+FROM ${CPU_IMAGE} AS base-cpu
 ENV EXTRA=serve
 
 # onnxruntime-gpu needs CUDA 13 and cuDNN 9; the image has both, and Ubuntu's Python 3.12.
-FROM nvidia/cuda:13.0.1-cudnn-runtime-ubuntu24.04 AS base-gpu
+FROM ${GPU_IMAGE} AS base-gpu
 ENV EXTRA=gpu
 ENV HOLDFAST_DEVICE=cuda
 RUN apt-get update && apt-get install --yes --no-install-recommends python3 python3-venv && rm -rf /var/lib/apt/lists/*
@@ -28,7 +32,9 @@ COPY deploy/top_level deploy/top_level
 COPY holdfast holdfast
 COPY protos protos
 COPY server server
-RUN /opt/holdfast/bin/pip install --no-cache-dir --constraint requirements.lock ".[${EXTRA}]"
+RUN /opt/holdfast/bin/pip install --no-cache-dir --constraint requirements.lock ".[${EXTRA}]" \
+    && /opt/holdfast/bin/pip uninstall --yes pip setuptools \
+    && find /opt/holdfast/lib -type d -name tests -prune -exec rm -r {} +
 
 FROM base-${VARIANT} AS serve
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin holdfast

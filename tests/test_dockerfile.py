@@ -58,6 +58,31 @@ def test_the_last_stage_is_slim(steps):
     assert not any("pip" in rest for rest in values_of(last, "RUN"))
 
 
+def test_what_built_it_is_not_in_it(steps):
+    (install,) = [rest for rest in values_of(steps, "RUN") if "pip install" in rest]
+    assert "--no-cache-dir" in install
+    assert "uninstall --yes pip setuptools" in install
+
+
+def test_its_base_is_a_choice(steps):
+    chosen = {rest.split(" AS ")[1]: rest.split()[0] for rest in values_of(steps, "FROM")}
+    arguments = {rest.split("=")[0] for rest in values_of(steps, "ARG")}
+    assert (chosen["base-cpu"], chosen["base-gpu"]) == ("${CPU_IMAGE}", "${GPU_IMAGE}")
+    assert {"CPU_IMAGE", "GPU_IMAGE", "VARIANT"} <= arguments
+
+
+@pytest.mark.slow
+def test_the_image_is_built_and_serves():
+    """By buildah, in a chroot: see deploy/image.py."""
+    if os.geteuid() != 0 or not all(map(shutil.which, ("buildah", "mmdebstrap"))):
+        pytest.skip("building needs root, and Debian's packages buildah and mmdebstrap")
+    command = [sys.executable, ROOT / "deploy" / "image.py"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_it_runs_as_nobody_special_and_ends_by_draining(steps):
     (user,) = values_of(steps, "USER")
     assert user not in {"root", "0"}
