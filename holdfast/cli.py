@@ -8,12 +8,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module, metadata, util
+from importlib import import_module, util
 from typing import Any
 
 from holdfast.environment import prepare_computing, prepare_libraries
 from holdfast.errors import install_command
-from holdfast.exit_status import DONE, REFUSED, explain_statuses
+from holdfast.exit_status import DONE, REFUSED, exit_status, explain_statuses, run_main
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,10 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    typed = list(sys.argv[1:] if arguments is None else arguments)
+    return exit_status("holdfast", lambda: _main(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _main(typed: list[str]) -> int:
     if not typed or typed[0] in {"-h", "--help"}:
         print(explain())
         return DONE if typed else REFUSED
@@ -142,8 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         install = install_command(command.extra)
         return _refuse(f"holdfast {typed[0]}: needs {', '.join(absent)}, not installed here; {install} brings it")
     command.prepare(os.environ)
-    run: Callable[..., int] = import_module(command.module).main
-    return run([*command.before, *typed[1:]], **dict(command.options))
+    return run_main(f"holdfast {typed[0]}", command.module, [*command.before, *typed[1:]], **dict(command.options))
 
 
 def explain() -> str:
@@ -166,6 +168,8 @@ def explain() -> str:
 
 def version() -> str:
     """Of the installed package; "unknown" where it runs from a folder without having been installed."""
+    from importlib import metadata  # noqa: PLC0415 - takes longer than all else that --help needs
+
     try:
         return metadata.version("holdfast")
     except metadata.PackageNotFoundError:

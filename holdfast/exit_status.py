@@ -8,16 +8,25 @@
 - 130: interrupted by ctrl-c. 143: ended by SIGTERM.
 """
 
+import errno
 import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
 
 from holdfast.errors import HoldfastError, RetrieverUnavailableError
-from holdfast.interrupts import INTERRUPTED, TERMINATED, TIME_UP, TimeUpError, sigterm_interrupts, status_of
+from holdfast.interrupts import INTERRUPTED, TERMINATED, TIME_UP, TimeUpError, interrupts_held, sigterm_interrupts, status_of
 
 WRONG_PATHS = FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError
 """What is wrong with a path that somebody has typed, or with what lies there; other errors of files are failures."""
+
+WANTS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
+)
+"""What a machine may have no more of, whatever asked for it: room on a disk, open files, memory, processes."""
 
 DONE, FAILED, REFUSED, CHECKS_FAILED, PAUSED = 0, 1, 2, 3, TIME_UP
 
@@ -56,7 +65,9 @@ def exit_status(program: str, run: Callable[[], int | None], *, again: str = "")
             stream.reconfigure(errors="backslashreplace")
     try:
         with sigterm_interrupts():
-            return run() or DONE
+            status = run() or DONE
+            sys.stdout.flush()
+            return status
     except TimeUpError as error:
         _print(program, f"{error}; {again or GOES_ON}")
         return PAUSED
@@ -64,13 +75,37 @@ def exit_status(program: str, run: Callable[[], int | None], *, again: str = "")
         _print(program, str(error))
         return FAILED if isinstance(error, RetrieverUnavailableError) else REFUSED
     except OSError as error:
-        if error.filename is None and not isinstance(error, ConnectionError):
+        if error.filename is None and not isinstance(error, ConnectionError) and error.errno not in WANTS:
             raise  # of no file, a bug as likely as not
+        settle_output()  # which may be what failed
         _print(program, describe_os_error(error))
         return REFUSED if isinstance(error, WRONG_PATHS) else FAILED
+    except MemoryError:
+        _print(program, "there is not enough memory here")
+        return FAILED
     except KeyboardInterrupt as interruption:
         _print(program, f"interrupted; {again}" if again else "interrupted")
         return status_of(interruption)
+
+
+def run_main(program: str, module: str, /, *arguments: Any, **options: Any) -> int:
+    """Import `module` and call its `main`; to be interrupted while libraries are loaded is one line, too.
+
+    Args:
+        program: as for `exit_status`.
+        module: of whose `main` the status is returned.
+        arguments: of `main`.
+        options: of `main`, by name.
+
+    """
+
+    def run() -> int:
+        with interrupts_held():
+            main = import_module(module).main
+        status: int = main(*arguments, **options)
+        return status
+
+    return exit_status(program, run)
 
 
 def describe_os_error(error: OSError) -> str:
@@ -82,3 +117,24 @@ def describe_os_error(error: OSError) -> str:
 
 def _print(program: str, message: str) -> None:
     print(f"{program}: {message}", file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    """Print a line that a program can do without. Where it cannot be printed, nothing more is, and the program goes on."""
+    with suppress(OSError):
+        print(text)
+    settle_output()
+
+
+def settle_output() -> None:
+    """Print what waits to be printed. Where that cannot be, it goes nowhere, as does all that follows.
+
+    Otherwise the interpreter would try once more at its end, and complain.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError):  # a standard output that is no file
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())
+            os.close(nowhere)

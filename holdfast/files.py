@@ -1,5 +1,6 @@
 """Writing files so that a crash leaves the old one or the new one, never half of either."""
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -20,7 +21,14 @@ def replace_atomically(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
 
     The temporary name keeps the suffix of `path`, for writers that go by it. The file gets the permissions of `mode`, and until
     then nobody else may read it.
+
+    Raises:
+        FileExistsError: `path` is something else than a file, such as /dev/null.
+        OSError: of `path`, where it cannot be written.
+
     """
+    if path.exists() and not path.is_file():
+        raise FileExistsError(errno.EEXIST, "is no file, and is not replaced by one", str(path))
     make_directory(path.parent)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
     os.close(descriptor)
@@ -31,6 +39,10 @@ def replace_atomically(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
         temporary.chmod(mode)  # by default not mkstemp's 0600, which would lock out the server's own, non-root user
         temporary.replace(path)
         sync(path.parent)
+    except OSError as error:
+        if error.filename is None:  # a write to a disk that is full
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -26,6 +26,19 @@ def status_of(interruption: KeyboardInterrupt) -> int:
 
 
 @contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Hold ctrl-c and SIGTERM back until the end: native libraries end the process where one comes while they are loaded."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def sigterm_interrupts() -> Iterator[None]:
     """Let SIGTERM end what is done inside as ctrl-c does, by an exception, so that what is done is kept and time is counted.
 

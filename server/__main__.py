@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from holdfast.environment import prepare_libraries
 from holdfast.exit_status import exit_status
+from holdfast.interrupts import interrupts_held
 from holdfast.waiting import waiting
 
 log = logging.getLogger(__name__)
@@ -21,11 +22,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells which of its builds it tries, as if that were a fault
     # Everything else is imported after this: numpy, faiss and onnxruntime read the environment while they are loaded.
     prepare_libraries(os.environ)
-    with waiting(log, "loading the libraries"):
+    return exit_status("holdfast serve", lambda: _serve(typed))
+
+
+def _serve(typed: list[str]) -> int:
+    with interrupts_held(), waiting(log, "loading the libraries"):
         from holdfast.server.run import run  # noqa: PLC0415
         from holdfast.server.settings import load_settings  # noqa: PLC0415
 
-    return exit_status("holdfast serve", lambda: run(load_settings(typed)))
+    return run(load_settings(typed))
 
 
 if __name__ == "__main__":

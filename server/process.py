@@ -19,13 +19,14 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def stop_signal(*signals: signal.Signals) -> "asyncio.Future[str]":
-    """Resolves with the signal's name. The second signal ends the process as it always does."""
+    """Resolves with the signal's name. The second signal ends the process at once, wherever it is, and says nothing."""
     loop = asyncio.get_running_loop()
     stopping: asyncio.Future[str] = loop.create_future()
 
     def receive(received: signal.Signals) -> None:
         for each in signals:
             loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)  # an exception out of ctrl-c would come in the midst of the loop
         if not stopping.done():
             stopping.set_result(received.name)
 

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from holdfast.errors import HoldfastError
+from holdfast.exit_status import say
 from holdfast.server.access.files import ListenerAccess
 from holdfast.server.app import App
 from holdfast.server.core.holder import ModelHolder
@@ -50,7 +51,7 @@ async def _serve(settings: Settings, first: LoadedVersion) -> int:
     if hasattr(signal, "SIGHUP"):
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.request_reload)
     if not await run_unless(stopping, app.start()):
-        print(f"ending on {stopping.result()}, while it was warming up", flush=True)
+        say(f"ending on {stopping.result()}, while it was warming up")
         return 0 if await app.drain() else 1
     quiet_collector()
     _print_start(app)
@@ -59,9 +60,9 @@ async def _serve(settings: Settings, first: LoadedVersion) -> int:
     except HoldfastError:
         await app.drain()
         raise
-    print(f"draining on {stopping.result()}", flush=True)
+    say(f"draining on {stopping.result()}")
     finished = await app.drain()
-    print("drained" if finished else "calls were cut off after the grace period", flush=True)
+    say("drained" if finished else "calls were cut off after the grace period")
     return 0 if finished else 1
 
 
@@ -83,15 +84,15 @@ def open_store(settings: Settings, first: LoadedVersion) -> ExemplarStore | None
 def _print_start(app: App | WorkersApp) -> None:
     model, workers = app.holder.current.description, app.settings.workers
     by = f", by {workers} worker process{'es' * (workers > 1)}" if workers else ""
-    print(f"holdfast serves {model.name}: {len(model.class_names)} classes, {model.exemplars} exemplars")
-    print(f"  on {model.placement.text}")
+    say(f"holdfast serves {model.name}: {len(model.class_names)} classes, {model.exemplars} exemplars")
+    say(f"  on {model.placement.text}")
     if app.store is not None:
-        print(f"  store    {app.settings.store}, {app.store.sequence} changes so far")
-    print(f"  gRPC     {app.address}{by}{_describe_access(app.settings.public_access)}")
-    print(f"  metrics  {app.metrics_url}", flush=True)
+        say(f"  store    {app.settings.store}, {app.store.sequence} changes so far")
+    say(f"  gRPC     {app.address}{by}{_describe_access(app.settings.public_access)}")
+    say(f"  metrics  {app.metrics_url}")
     if app.admin_address:
         access = app.settings.admin_access
-        print(f"  admin    {app.admin_address}{_describe_access(access) or ', without tokens: to try out'}", flush=True)
+        say(f"  admin    {app.admin_address}{_describe_access(access) or ', without tokens: to try out'}")
     for sentence in exposures(app.settings):
         log.warning("%s", sentence)
 

@@ -1,13 +1,23 @@
 """Every program ends with the same status for the same kind of fault, and says it in a line without a traceback."""
 
+import errno
 import importlib
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from holdfast.exit_status import DONE, FAILED, REFUSED, describe_os_error, exit_status
 from holdfast.flags import positive, whole_number
+from holdfast.interrupts import INTERRUPTED
+from tests.refusals import one_line
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = dict(os.environ)
+"""Of processes: as it was before tests changed theirs."""
 
 PROGRAMS = {
     "holdfast train": "holdfast.trainer.cli",
@@ -129,6 +139,58 @@ def test_an_error_of_a_file_is_one_line(error, status, capfd):
     (line,) = capfd.readouterr().err.splitlines()
     assert line == f"holdfast test: {describe_os_error(error)}".encode(errors="backslashreplace").decode()
     assert error.strerror in line
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EMFILE, "Too many open files"), MemoryError()]
+)
+def test_what_a_machine_has_no_more_of_is_one_line(error, capfd):
+    def fail():
+        raise error
+
+    assert exit_status("holdfast test", fail) == FAILED
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("holdfast test: ")
+
+
+INTERRUPTED_IMPORT = """
+import os, signal, sys, time
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[-1]:
+            sys.argv.pop()
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+import runpy
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+"""Runs a module, and interrupts it as soon as it imports another."""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "imported"),
+    [
+        ("holdfast", ["train", "digits"], "torch"),
+        ("holdfast", ["index", "runs/x"], "onnxruntime"),
+        ("server", ["runs/x"], "faiss"),
+    ],
+)
+def test_ctrl_c_while_libraries_are_loaded_is_one_line(module, arguments, imported):
+    command = [sys.executable, "-c", INTERRUPTED_IMPORT, module, *arguments, imported]
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == INTERRUPTED, done.stderr
+    assert one_line(done.stderr).endswith(": interrupted")
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["bundle", "check", "bundles/cifar10-small"]])
+def test_a_standard_output_that_takes_nothing_is_one_line(arguments):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "holdfast", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == FAILED
+    assert "No space left" in one_line(done.stderr)
 
 
 def test_an_error_of_the_system_that_is_of_no_file_is_a_bug():

@@ -3,8 +3,11 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from holdfast.bundle.writer import BundleWriter
 from holdfast.files import make_directory, write_atomically
+from tests.small_disk import small_disk
 from tests.tracing import synced, tracing
 
 
@@ -34,3 +37,25 @@ def test_an_adopted_file_is_named_on_the_disk(tmp_path: Path) -> None:
     with tracing(os.getpid(), tmp_path / "log", "-e", "trace=fsync"):
         writer.adopt("report/old.bin", tmp_path / "old.bin")
     assert {str(tmp_path / "bundle"), str(tmp_path / "bundle" / "report")} <= set(synced(tmp_path / "log"))
+
+
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path(os.devnull), tmp_path / "pipe", tmp_path):
+        with pytest.raises(FileExistsError) as refused:
+            write_atomically(path, b"text")
+        assert refused.value.filename == str(path)
+    assert (tmp_path / "pipe").is_fifo()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_full_disk_is_told_by_the_name_of_the_file(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        target = disk.path / "file.bin"
+        write_atomically(target, b"old")
+        disk.fill()
+        with pytest.raises(OSError, match="No space left") as full:
+            write_atomically(target, bytes(2**20))
+        assert full.value.filename == str(target)
+        assert target.read_bytes() == b"old"
+        assert {path.name for path in disk.path.iterdir()} == {"file.bin", "filler"}

@@ -1,5 +1,7 @@
 """SIGTERM as callers see it: a notice in which nothing fails, then the end of what is in flight."""
 
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -15,7 +17,8 @@ from holdfast.protos.holdfast.admin.v1 import admin_pb2
 from holdfast.protos.holdfast.admin.v1.admin_pb2_grpc import AdminServiceStub
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
 from holdfast.protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceStub
-from tests.server.running import NOT_SERVING, Process, command_of_held_model, wait_for, workers_of
+from tests.refusals import one_line
+from tests.server.running import NOT_SERVING, REPOSITORY, Process, command_of_held_model, wait_for, workers_of
 from tests.server.tiny import coloured, raw
 
 REQUEST = pb.ClassifyRequest(images=[raw(coloured(1, 1, seed=1)[0])])
@@ -146,3 +149,36 @@ def test_a_model_that_hangs_holds_up_no_end(tiny_bundle: Path, tmp_path: Path, p
     assert held.code() is not grpc.StatusCode.OK
     assert "hangs" in output
     assert "Traceback" not in output
+
+
+def test_a_second_ctrl_c_ends_it_at_once_without_a_word(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
+    process = Process(tiny_bundle, tmp_path, None, "--drain-notice", "3600")
+    processes.append(process)
+    process.popen.send_signal(signal.SIGINT)
+    wait_for(lambda: process.health() == NOT_SERVING)
+    status, output = process.end(signal.SIGINT)
+    assert status == -signal.SIGINT
+    assert output.endswith("draining on SIGINT\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no /dev/full here")
+def test_it_serves_and_drains_though_nothing_can_be_printed(
+    tiny_bundle: Path, tmp_path: Path, processes: list[Process]
+) -> None:
+    shell = ["sh", "-c", 'exec "$@" >/dev/full', "sh", sys.executable, "-m", "server"]
+    process = Process(tiny_bundle, tmp_path, shell, "--drain-notice", "0")
+    processes.append(process)
+    assert process.stub.Classify(REQUEST).results[0].answer.label.name == "green"
+    status, output = process.end()
+    assert status == 0, output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("port_file", ["/proc/nowhere/ports.json", "/dev/null"])
+def test_a_port_file_that_cannot_be_written_is_one_line(tiny_bundle: Path, port_file: str) -> None:
+    flags = ["--bundle", str(tiny_bundle), "--port", "0", "--metrics-port", "0", "--port-file", port_file]
+    result = subprocess.run(
+        [sys.executable, "-m", "server", *flags], cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert result.returncode == 2, result.stderr
+    assert port_file.rpartition("/")[0] in one_line(result.stderr)
