@@ -31,6 +31,10 @@ class HoldfastServiceStub:
     Errors are google.rpc.Status with details: INVALID_ARGUMENT carries BadRequest (the field, and what is wrong with it),
     RESOURCE_EXHAUSTED carries RetryInfo and the trailing metadata grpc-retry-pushback-ms, UNAVAILABLE means that the server
     is draining, DEADLINE_EXCEEDED that the caller's deadline passed before the image was looked at.
+
+    Where the server asks for tokens, each call carries the metadata "authorization": "Bearer TOKEN". UNAUTHENTICATED means that
+    there is none, or one that is not known any more; PERMISSION_DENIED names the scope that the token lacks: "classify" for Classify
+    and ClassifyStream, "embed" for Embed and for neighbours. GetModelInfo takes any token.
     """
 
     def __init__(self, channel):
@@ -67,6 +71,10 @@ class HoldfastServiceServicer:
     Errors are google.rpc.Status with details: INVALID_ARGUMENT carries BadRequest (the field, and what is wrong with it),
     RESOURCE_EXHAUSTED carries RetryInfo and the trailing metadata grpc-retry-pushback-ms, UNAVAILABLE means that the server
     is draining, DEADLINE_EXCEEDED that the caller's deadline passed before the image was looked at.
+
+    Where the server asks for tokens, each call carries the metadata "authorization": "Bearer TOKEN". UNAUTHENTICATED means that
+    there is none, or one that is not known any more; PERMISSION_DENIED names the scope that the token lacks: "classify" for Classify
+    and ClassifyStream, "embed" for Embed and for neighbours. GetModelInfo takes any token.
     """
 
     def Classify(self, request, context):
@@ -136,6 +144,10 @@ class HoldfastService:
     Errors are google.rpc.Status with details: INVALID_ARGUMENT carries BadRequest (the field, and what is wrong with it),
     RESOURCE_EXHAUSTED carries RetryInfo and the trailing metadata grpc-retry-pushback-ms, UNAVAILABLE means that the server
     is draining, DEADLINE_EXCEEDED that the caller's deadline passed before the image was looked at.
+
+    Where the server asks for tokens, each call carries the metadata "authorization": "Bearer TOKEN". UNAUTHENTICATED means that
+    there is none, or one that is not known any more; PERMISSION_DENIED names the scope that the token lacks: "classify" for Classify
+    and ClassifyStream, "embed" for Embed and for neighbours. GetModelInfo takes any token.
     """
 
     @staticmethod
