@@ -44,6 +44,7 @@ def measure(
     from holdfast.server.core.batching import Limits  # noqa: PLC0415
     from holdfast.server.core.engine import batcher_of  # noqa: PLC0415
     from holdfast.server.core.holder import ModelHolder  # noqa: PLC0415
+    from holdfast.server.core.scheduling.admission import AdmissionLimits  # noqa: PLC0415
     from holdfast.server.core.snapshot import ModelSnapshot  # noqa: PLC0415
     from holdfast.server.metrics.metrics import Metrics  # noqa: PLC0415
 
@@ -54,7 +55,7 @@ def measure(
     theirs: list[float] = []
     with asyncio.Runner() as runner:
         holder = ModelHolder(ModelSnapshot.of(bundle, version=1))
-        engine = batcher_of(holder, Limits(batch, 0.0, CALLS * batch), Metrics())
+        engine = batcher_of(holder, Limits(batch, 0.0, AdmissionLimits(CALLS * batch)), Metrics())
         turns: list[tuple[Callable[[], float], list[float]]] = [
             (lambda: runner.run(_answers(engine, images, seconds)), ours),
             (lambda: times_a_second(bare, seconds), theirs),

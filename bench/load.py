@@ -100,12 +100,17 @@ async def drive(
     return Load(len(latencies), failures.total(), spent, used, float(p50), float(p99))
 
 
-async def _measure(address: str, options: argparse.Namespace) -> Load:
+async def input_shape(address: str) -> tuple[int, int, int]:
+    """Height, width and channels of what the served model looks at."""
     async with grpc.aio.insecure_channel(address) as channel:
         info: Any = channel.unary_unary(INFO)
         reply = await info(b"")
     shape = holdfast_pb2.GetModelInfoResponse.FromString(reply).input
-    requests = raw_requests((shape.height, shape.width, shape.channels), images=options.images)
+    return shape.height, shape.width, shape.channels
+
+
+async def _measure(address: str, options: argparse.Namespace) -> Load:
+    requests = raw_requests(await input_shape(address), images=options.images)
     crowd = {"callers": options.callers, "connections": options.connections}
     await drive(address, requests, **crowd, seconds=WARM_SECONDS)
     return await drive(address, requests, **crowd, seconds=options.seconds)

@@ -16,6 +16,7 @@ from holdfast.exit_status import explain_statuses
 from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.preprocess import MAX_PIXELS
 from holdfast.server.access_settings import AccessSettings
+from holdfast.server.admission_settings import AdmissionSettings
 from holdfast.server.decode_settings import DecodeSettings
 from holdfast.server.metrics_settings import MetricsSettings
 from holdfast.server.service_links import WithoutServiceLinks, is_service_link
@@ -60,7 +61,15 @@ Unknown flags and unknown HOLDFAST_ variables are refused; links that Kubernetes
 """
 
 
-class Settings(AccessSettings, StoreSettings, DecodeSettings, WorkerSettings, MetricsSettings, WithoutServiceLinks):
+class Settings(
+    AccessSettings,
+    AdmissionSettings,
+    StoreSettings,
+    DecodeSettings,
+    WorkerSettings,
+    MetricsSettings,
+    WithoutServiceLinks,
+):
     """What a server can be told, by flags or by the environment."""
 
     __doc__ = DESCRIPTION  # which --help shows

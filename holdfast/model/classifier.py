@@ -32,6 +32,11 @@ class Retrieval:
     embeddings: Floats
     neighbours: Neighbours
 
+    def take(self, rows: NDArray[np.intp]) -> "Retrieval":
+        """Some of the images, by their numbers."""
+        near = self.neighbours
+        return Retrieval(self.embeddings[rows], Neighbours(near.ids[rows], near.labels[rows], near.similarities[rows]))
+
 
 class Classifier:
     """Classifies batches by the vote of the nearest exemplars. `Bundle.classifier()` makes one of a bundle's parts.

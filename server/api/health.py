@@ -13,6 +13,7 @@ from grpc_health.v1.health import aio as health_aio
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.errors import EngineSilentError, IndexUnavailableError, QueueFullError
 from holdfast.server.core.request import CANARY, NO_DEADLINE, InferenceBackend
+from holdfast.server.core.scheduling.admission import Demand
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Health:
             return True  # traffic has proved it
         try:
             async with asyncio.timeout(self._timeout):
-                with self._backend.admit(1):
+                with self._backend.admit(Demand(1)):
                     await self._backend.submit([self._canary()], NO_DEADLINE, CANARY)
         except QueueFullError:
             return self._backend.alive()  # busy is not ill

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import grpc.aio
@@ -18,6 +19,7 @@ from holdfast.server.core.errors import DrainingError
 from holdfast.server.core.facade import Core
 from holdfast.server.core.request import EMBEDDINGS, CallKind, Request, Want
 from holdfast.server.core.result import Result
+from holdfast.server.core.scheduling.admission import Permit
 
 if TYPE_CHECKING:
     from grpc.aio import ServicerContext
@@ -35,7 +37,9 @@ class HoldfastService(HoldfastServiceServicer):
         self, request: holdfast_pb2.ClassifyRequest, context: "ServicerContext[Any, Any]"
     ) -> holdfast_pb2.ClassifyResponse:
         """One image or many."""
-        result = await self._classify(request, context)
+        permit = self._core.admit(len(request.images), deadline_of(context), caller_of(context))
+        _release_when_done(context, permit)
+        result = await self._classify(request, permit)
         _raise_what_is_wrong_with_one_image(result)
         return holdfast_pb2.ClassifyResponse(results=self._results(result, request.neighbours))
 
@@ -50,9 +54,10 @@ class HoldfastService(HoldfastServiceServicer):
 
         async def reply(request: holdfast_pb2.ClassifyStreamRequest) -> None:
             try:
-                response = await self._stream_response(request, context)
-                async with writing:  # gRPC writes one message at a time
-                    await context.write(response)
+                with ExitStack() as admitted:
+                    response = await self._stream_response(request, context, admitted)
+                    async with writing:  # gRPC writes one message at a time
+                        await context.write(response)
             finally:
                 window.release()
 
@@ -67,8 +72,11 @@ class HoldfastService(HoldfastServiceServicer):
         self, request: holdfast_pb2.EmbedRequest, context: "ServicerContext[Any, Any]"
     ) -> holdfast_pb2.EmbedResponse:
         """Embeddings alone."""
-        sources = sources_of(request.images)
-        result = await self._core.answer(Request(sources, EMBEDDINGS, deadline_of(context), caller_of(context)))
+        permit = self._core.admit(len(request.images), deadline_of(context), caller_of(context))
+        _release_when_done(context, permit)
+        demand = permit.demand
+        call = Request(sources_of(request.images), EMBEDDINGS, demand.deadline, demand.caller)
+        result = await self._core.answer(call, permit)
         _raise_what_is_wrong_with_one_image(result)
         return holdfast_pb2.EmbedResponse(results=embed_results(result))
 
@@ -82,19 +90,21 @@ class HoldfastService(HoldfastServiceServicer):
     async def _classify(
         self,
         request: holdfast_pb2.ClassifyRequest | holdfast_pb2.ClassifyStreamRequest,
-        context: "ServicerContext[Any, Any]",
+        permit: Permit,
     ) -> Result:
         if request.neighbours:
             require(Scope.EMBED, "neighbours")
-        want = Want(CallKind.CLASSIFY, request.neighbours, self._core.settings.reveal_sources)
-        return await self._core.answer(Request(sources_of(request.images), want, deadline_of(context), caller_of(context)))
+        want, demand = Want(CallKind.CLASSIFY, request.neighbours, self._core.settings.reveal_sources), permit.demand
+        return await self._core.answer(Request(sources_of(request.images), want, demand.deadline, demand.caller), permit)
 
     async def _stream_response(
-        self, request: holdfast_pb2.ClassifyStreamRequest, context: "ServicerContext[Any, Any]"
+        self, request: holdfast_pb2.ClassifyStreamRequest, context: "ServicerContext[Any, Any]", admitted: ExitStack
     ) -> holdfast_pb2.ClassifyStreamResponse:
         """The reply to one message; whatever befalls it is in its reply, and the stream goes on."""
         try:
-            result = await self._classify(request, context)
+            permit = self._core.admit(len(request.images), deadline_of(context), caller_of(context))
+            admitted.enter_context(permit)
+            result = await self._classify(request, permit)
         except Exception as error:  # noqa: BLE001 - the table sorts them, and logs what is not in it
             return holdfast_pb2.ClassifyStreamResponse(sequence=request.sequence, error=to_status(error))
         results = self._results(result, request.neighbours)
@@ -103,6 +113,15 @@ class HoldfastService(HoldfastServiceServicer):
     def _results(self, result: Result, neighbours: int) -> list[answer_pb2.ClassifyResult]:
         labels, settings = self._labels.of(result.model), self._core.settings
         return classify_results(result, labels, neighbours, sources=settings.reveal_sources)
+
+
+def _release_when_done(context: "ServicerContext[Any, Any]", permit: Permit) -> None:
+    """Give the call's room back once its reply is written, as far as the caller lets it be; or once it has ended otherwise."""
+
+    def release(_: object) -> None:
+        permit.release()
+
+    context.add_done_callback(release)  # type: ignore[arg-type]  # the stub's type is a class, and gRPC takes any function
 
 
 def _raise_what_is_wrong_with_one_image(result: Result) -> None:

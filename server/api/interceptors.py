@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from holdfast.server.api.status import code_of, to_status, trailing_metadata
-from holdfast.server.core.admission import Drain
+from holdfast.server.core.drain import Drain
 from holdfast.server.metrics.metrics import Metrics
 
 Context = Any  # grpc.aio.ServicerContext of whatever messages the method has

@@ -10,6 +10,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from holdfast.errors import ImageError
 from holdfast.server.core.errors import (
+    CallerLimitError,
     DeadlineError,
     DrainingError,
     EngineError,
@@ -18,6 +19,7 @@ from holdfast.server.core.errors import (
     ForbiddenError,
     IndexUnavailableError,
     InvalidRequestError,
+    NotInTimeError,
     QueueFullError,
     RequestError,
     UnauthenticatedError,
@@ -48,6 +50,8 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     ImageError: grpc.StatusCode.INVALID_ARGUMENT,
     RequestError: grpc.StatusCode.INVALID_ARGUMENT,
     QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    NotInTimeError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    CallerLimitError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DrainingError: grpc.StatusCode.UNAVAILABLE,
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     EngineError: grpc.StatusCode.INTERNAL,

@@ -1,9 +1,11 @@
 """Dynamic batching: images of many calls become one batch for one engine thread.
 
-Admission happens on the event loop and is bounded: an image is counted from before it is decoded until its call has its
-answer, so nothing piles up behind the count. The engine thread forms batches, takes the model that is current at that moment,
-runs it (which releases the GIL) and hands each batch's results back to the loop in one wake-up. Where the model runs on a
-device, what is left for the CPU to do with a batch is done by other threads, while the device has the next batch already.
+Admission happens on the event loop and is bounded: an image is counted from before it is decoded until its reply is written,
+so nothing piles up behind the count. The engine thread forms batches, takes the model that is current at that moment, runs it
+(which releases the GIL) and hands each batch's results back to the loop. Where the model runs on a device, what is left for the
+CPU to do with a batch is done by other threads, while the device has the next batch already.
+
+What nobody waits for any more is dropped wherever it is found: in the queue, where a batch is formed, and between its halves.
 """
 
 import asyncio
@@ -12,18 +14,19 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from holdfast.errors import RetrieverUnavailableError
 from holdfast.model.classifier import Retrieval
 from holdfast.model.preprocess import Pixels
-from holdfast.server.core.admission import Admission
+from holdfast.server.core.delivery import Delivery
 from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.errors import DeadlineError, EngineError, IndexUnavailableError
 from holdfast.server.core.observers import Observers
-from holdfast.server.core.queue import Call, Piece, RequestQueue, deliver, fail, stack
 from holdfast.server.core.request import LABELS, NO_DEADLINE, BatchSlice, Images, Want
+from holdfast.server.core.scheduling.admission import Admission, AdmissionLimits, Demand, Permit
+from holdfast.server.core.scheduling.prediction import Backlog, BatchTimes
+from holdfast.server.core.scheduling.queue import Call, Cut, Piece, RequestQueue, Room, equal_weight, stack
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.metrics.metrics import Metrics
 
@@ -31,6 +34,12 @@ log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 2.0
 """Seconds that the engine gets to end once no call waits for it."""
+
+PATIENCE_PARTS = 4
+"""A batch takes at most this part of the shortest deadline that waits: one may have to wait for two, and for its reply."""
+
+SURELY_LATE = 0.8
+"""Share of the predicted time of a batch after which it is not ready: a call whose deadline is earlier is dropped."""
 
 
 @dataclass(frozen=True)
@@ -40,23 +49,28 @@ class Limits:
     Attributes:
         batch: most images in one batch.
         wait: seconds that an image waits, at most, for others to share its batch.
-        admitted: most images between admission and answer.
+        admission: what is taken.
+        short: seconds that a batch may take, at most, while callers with few images or short deadlines wait for it.
+        weight: of a caller, among others.
 
     """
 
     batch: int
     wait: float
-    admitted: int
+    admission: AdmissionLimits
+    short: float = 0.02
+    weight: Callable[[str], float] = equal_weight
 
 
 @dataclass(slots=True, eq=False)
 class _RetrievedBatch:
-    """A batch of which the first half is done, which took so many seconds."""
+    """A batch of which the first half is done; when it was begun, on time.monotonic()'s clock, and the seconds that took."""
 
     model: ModelSnapshot
     pieces: list[Piece]
     images: Pixels
     retrieval: Retrieval
+    begun: float
     seconds: float
 
 
@@ -79,23 +93,24 @@ class Batcher:
         finishers: int = 0,
     ) -> None:
         self._current, self._limits, self._metrics, self._observers = current, limits, metrics, observers
-        self._waiting = RequestQueue()
+        self._waiting = RequestQueue(limits.weight)
         self._condition = threading.Condition()
         self._stopping = False
-        self._seconds_per_image = 0.0
-        self.admission = Admission(limits.admitted, metrics, self.pause)
+        self._times, self._ends = BatchTimes(), 0.0
+        self._patience, self._patience_before = NO_DEADLINE, NO_DEADLINE
+        self.admission = Admission(limits.admission, metrics, self.backlog)
         self.last_success = 0.0  # time.monotonic() of the latest batch that went well: proof of life
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._delivery = Delivery(metrics)
         self._threads = [threading.Thread(target=self._run, name="engine", daemon=True)]
         self._retrieved: queue.Queue[_RetrievedBatch | None] = queue.Queue(maxsize=1)
         self._finishers = finishers
         self._threads += [threading.Thread(target=self._finish, name="engine-cpu", daemon=True) for _ in range(finishers)]
         metrics.watch_queue(lambda: self._waiting.images)
-        metrics.watch_admission(lambda: self.admission.admitted)
+        metrics.watch_admission(lambda: self.admission.admitted, lambda: self.admission.reply_bytes)
 
     def start(self) -> None:
         """Start the engine. To be called on the event loop that will submit."""
-        self._loop = asyncio.get_running_loop()
+        self._delivery.start()
         for thread in self._threads:
             thread.start()
 
@@ -123,13 +138,14 @@ class Batcher:
         """Whether no image is under way. Any thread may call it."""
         return self.admission.admitted == 0
 
-    def pause(self) -> float:
-        """Seconds in which half of what is admitted will have been answered."""
-        return self.admission.admitted / 2 * self._seconds_per_image
+    def backlog(self) -> Backlog:
+        """What is ahead of a newcomer now."""
+        waiting, times = self._waiting, self._times
+        return Backlog(self._ends, waiting.images, waiting.callers, times.per_image(self._limits.batch), times.seconds(1))
 
-    def admit(self, images: int, deadline: float = NO_DEADLINE) -> AbstractContextManager[None]:
-        """Hold room for a call's images, from before they are decoded until they are answered. Raises as Admission does."""
-        return self.admission.hold(images, deadline)
+    def admit(self, demand: Demand) -> Permit:
+        """Hold room for a call, from before its images are decoded until its reply is written. Raises as Admission does."""
+        return self.admission.take(demand)
 
     async def submit(
         self, images: Images, deadline: float = NO_DEADLINE, want: Want = LABELS, caller: str = ""
@@ -137,26 +153,40 @@ class Batcher:
         """The results of admitted images, in their order, as slices of the batches they were in.
 
         Raises:
-            DeadlineError: the deadline passed while they waited.
+            DeadlineError: the deadline passed while they waited, or would have before they could be answered.
             EngineError: the model failed on a batch of theirs.
             IndexUnavailableError: the index did not answer.
 
         """
-        return await self.enqueue(images, deadline, want, caller) if len(images) else []
+        if not len(images):
+            return []
+        call = self.enqueue(images, deadline, want, caller)
+        try:
+            return await call.future
+        except asyncio.CancelledError:
+            self.abandon(call)
+            raise
 
-    def enqueue(
-        self, images: Images, deadline: float = NO_DEADLINE, want: Want = LABELS, caller: str = ""
-    ) -> "asyncio.Future[list[BatchSlice]]":
-        """The same, of at least one image, as a future; cancelling it takes the images out of the queue."""
+    def enqueue(self, images: Images, deadline: float = NO_DEADLINE, want: Want = LABELS, caller: str = "") -> Call:
+        """The same, of at least one image, as a call, whose future it is that will have the results."""
         future: asyncio.Future[list[BatchSlice]] = asyncio.get_running_loop().create_future()
-        count = len(images)
-        call = Call(future, images, deadline, want, caller, time.monotonic(), count)
+        count, now = len(images), time.monotonic()
+        call = Call(future, images, deadline, want, caller, now, count)
         with self._condition:
             self._waiting.append(call)
+            self._patience = min(self._patience, deadline - now)
             # The engine is woken where that changes what it would do: to begin a batch, and to close a full one.
             if self._waiting.images == count or self._waiting.images >= self._limits.batch:
                 self._condition.notify()
-        return future
+        return call
+
+    def abandon(self, call: Call) -> None:
+        """Take a call out of the queue, for nobody waits for it any more; what is in a batch already is not handed out."""
+        call.future.cancel()
+        with self._condition:
+            left = self._waiting.remove(call)
+        if left:
+            self._metrics.cancelled.inc(left)
 
     def _run(self) -> None:
         """The engine thread."""
@@ -167,25 +197,27 @@ class Batcher:
 
     # A batch is the matter of one call of a function, so that a thread that waits for the next one keeps no model alive.
     def _run_next(self) -> bool:
-        taken = self._take()
-        if taken is None:
+        cut = self._take()
+        if cut is None:
             return False
-        model, pieces = taken
-        pieces = self._wanted(pieces)
+        begun = time.monotonic()
+        self._count_cut(cut, begun)
+        pieces = cut.pieces
         if not pieces:
             return True
-        started = time.monotonic()
         try:
             images = stack(pieces)
-            retrieval = model.retrieve(images)
+            retrieval = cut.model.retrieve(images)
         except Exception as error:  # noqa: BLE001 - whatever it was, it is this batch's alone
             self._failed(pieces, error)
             return True
-        batch = _RetrievedBatch(model, pieces, images, retrieval, time.monotonic() - started)
+        batch = _RetrievedBatch(cut.model, pieces, images, retrieval, begun, time.monotonic() - begun)
         if self._finishers:
             self._retrieved.put(batch)
+            self._times.add(cut.images, time.monotonic() - begun)  # the device's, and what it had to wait for others
         else:
             self._complete(batch)
+            self._times.add(cut.images, time.monotonic() - begun)
         return True
 
     def _finish(self) -> None:
@@ -201,8 +233,13 @@ class Batcher:
         return True
 
     def _complete(self, batch: _RetrievedBatch) -> None:
-        started, pieces = time.monotonic(), batch.pieces
-        count = sum([piece.count for piece in pieces])
+        started, embedded = time.monotonic(), sum([piece.count for piece in batch.pieces])
+        pieces, rows = self._delivery.keep_wanted(batch.pieces)
+        if rows is not None:
+            if not pieces:
+                return
+            batch.images, batch.retrieval = batch.images[rows], batch.retrieval.take(rows)
+        count = embedded if rows is None else len(rows)
         try:
             results = batch.model.decide(batch.retrieval)
             if len(results) != count:
@@ -210,20 +247,22 @@ class Batcher:
         except Exception as error:  # noqa: BLE001 - as above
             self._failed(pieces, error)
             return
-        self._account(count, batch.seconds + time.monotonic() - started)
-        self._hand_back(deliver, pieces, results)
+        self.last_success = time.monotonic()
+        self._metrics.batch_images.observe(embedded)
+        self._metrics.engine_seconds.observe(batch.seconds + self.last_success - started)
+        self._delivery.results(pieces, results)
         self._observers.answered(batch.model, batch.images, pieces, results)
 
     def _failed(self, pieces: list[Piece], error: Exception) -> None:
         self._metrics.engine_failures.inc()
         calls = [piece.call for piece in pieces]
         if isinstance(error, RetrieverUnavailableError):
-            self._hand_back(fail, calls, IndexUnavailableError)  # the index has logged it, once and not for every batch
+            self._delivery.errors(calls, IndexUnavailableError)  # the index has logged it, once and not for every batch
             return
         log.error("the model failed on a batch of %d images", sum([piece.count for piece in pieces]), exc_info=error)
-        self._hand_back(fail, calls, EngineError)
+        self._delivery.errors(calls, EngineError)
 
-    def _take(self) -> tuple[ModelSnapshot, list[Piece]] | None:
+    def _take(self) -> Cut | None:
         """Wait for a batch: full, or its oldest image has waited long enough. Pins the model. None at the end."""
         limits, waiting, condition = self._limits, self._waiting, self._condition
         with condition:
@@ -232,39 +271,37 @@ class Batcher:
                     return None
                 condition.wait()
             close_at = waiting.since + limits.wait
-            while waiting.images < limits.batch and not self._stopping:
+            while 0 < waiting.images < limits.batch and not self._stopping:
                 left = close_at - time.monotonic()
                 if left <= 0:
                     break
                 condition.wait(left)
-            return waiting.cut(limits.batch, self._current())
+            if not waiting.images:  # all of them were taken back meanwhile
+                return Cut(self._current())
+            now = time.monotonic()
+            cut = waiting.cut(self._room(now), self._current())
+            self._ends = now + self._times.seconds(cut.images)
+            return cut
 
-    def _wanted(self, taken: list[Piece]) -> list[Piece]:
-        """Those whose callers still wait."""
-        now = time.monotonic()
-        wanted: list[Piece] = []
-        late: list[Call] = []
-        for piece in taken:
-            call = piece.call
-            if call.future.done():
-                self._metrics.cancelled.inc(piece.count)
-            elif call.deadline <= now:
-                self._metrics.late.inc(piece.count)
-                late.append(call)
-            else:
-                self._metrics.queue_wait.observe(now - call.enqueued, piece.count)
-                wanted.append(piece)
-        if late:
-            self._hand_back(fail, late, DeadlineError)
-        return wanted
+    def _room(self, now: float) -> Room:
+        """What the next batch may hold, for those to be answered in time who wait now. The caller holds the lock."""
+        times, limits = self._times, self._limits
+        patience = min(self._patience, self._patience_before) / PATIENCE_PARTS
+        self._patience_before, self._patience = self._patience, NO_DEADLINE
+        images = limits.batch
+        if patience < times.seconds(images):
+            images = times.most_within(max(patience, limits.short), images)
+        shared = min(images, times.most_within(limits.short, images))
+        # What was slow once is not refused for ever: where nothing has waited for a batch before, everything is tried.
+        ahead = times.seconds(min(images, self._waiting.images)) if self._waiting.left_over else 0.0
+        return Room(images, shared, now + SURELY_LATE * ahead)
 
-    def _account(self, images: int, seconds: float) -> None:
-        self.last_success = time.monotonic()
-        self._metrics.batch_images.observe(images)
-        self._metrics.engine_seconds.observe(seconds)
-        latest = seconds / images
-        self._seconds_per_image += (latest - self._seconds_per_image) * (0.1 if self._seconds_per_image else 1.0)
-
-    def _hand_back(self, function: Callable[..., None], *arguments: object) -> None:
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(function, *arguments)
+    def _count_cut(self, cut: Cut, now: float) -> None:
+        """Count what waited how long, and what of it is dropped."""
+        for piece in cut.pieces:
+            self._metrics.queue_wait.observe(now - piece.call.enqueued, piece.count)
+        self._metrics.cancelled.inc(sum(call.left for call in cut.gone))
+        if cut.late:
+            self._metrics.late.inc(sum(call.left for call in cut.late))
+            self._metrics.unwanted("late").inc(sum(len(call.images) - call.missing for call in cut.late))
+            self._delivery.errors(cut.late, DeadlineError)

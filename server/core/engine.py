@@ -1,11 +1,12 @@
 """What runs the model: the batcher that feeds it, and the observers of its answers."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from holdfast.server.core.batching import Batcher, Limits
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.observers import MakeObserver, ObserverContext, Observers
+from holdfast.server.core.scheduling.admission import AdmissionLimits
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
 
@@ -22,7 +23,9 @@ class Engine:
     """
 
     def __init__(self, settings: Settings, holder: ModelHolder, metrics: Metrics, observers: Sequence[MakeObserver]) -> None:
-        limits = Limits(settings.max_batch, settings.max_wait, settings.queue_images)
+        limits = Limits(
+            settings.max_batch, settings.max_wait, AdmissionLimits.of(settings), settings.short_batch, weight_of(settings)
+        )
         self._observers = Observers(metrics)
         self.batcher = batcher_of(holder, limits, metrics, self._observers)
         context = ObserverContext(settings, holder, metrics, self.batcher.idle)
@@ -44,6 +47,12 @@ class Engine:
         if not ended:
             log.error("the model hangs, and is left to itself")
         return ended
+
+
+def weight_of(settings: Settings) -> Callable[[str], float]:
+    """The weight of a caller, by its key."""
+    weights = settings.caller_weights
+    return lambda key: weights.get(key, 1.0)
 
 
 def batcher_of(holder: ModelHolder, limits: Limits, metrics: Metrics, observers: Observers | None = None) -> Batcher:

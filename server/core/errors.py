@@ -36,9 +36,23 @@ class UnavailableFeatureError(Exception):
 class QueueFullError(Exception):
     """More images than the server can hold; worth another try in `retry_after` seconds."""
 
+    WHY = "the server is busy"
+
     def __init__(self, retry_after: float) -> None:
-        super().__init__(f"the server is busy; try again in {retry_after * 1000:.0f} ms")
+        super().__init__(f"{self.WHY}; try again in {retry_after * 1000:.0f} ms")
         self.retry_after = retry_after
+
+
+class NotInTimeError(QueueFullError):
+    """There is room, but the answer could not be ready before the caller's deadline."""
+
+    WHY = "the server is busy, and the answer would not be ready in time"
+
+
+class CallerLimitError(QueueFullError):
+    """There is room for others: this caller holds as much as one may, or sends more than one may."""
+
+    WHY = "this caller asks for more than its share"
 
 
 class DrainingError(Exception):
@@ -49,10 +63,10 @@ class DrainingError(Exception):
 
 
 class DeadlineError(Exception):
-    """The caller's deadline passed before the image was looked at."""
+    """The caller's deadline passed before there was an answer."""
 
     def __init__(self) -> None:
-        super().__init__("the deadline passed before the image was looked at")
+        super().__init__("the deadline passed before there was an answer")
 
 
 class EngineError(Exception):

@@ -1,17 +1,23 @@
 """What an API gets of the server: it sends requests here, and knows neither queue nor model nor process."""
 
+import time
 from itertools import chain
 
 from holdfast.errors import ImageError
 from holdfast.model.preprocess import Pixels
-from holdfast.server.core.admission import Drain
 from holdfast.server.core.decoding import Decoder
 from holdfast.server.core.description import ModelDescription
-from holdfast.server.core.errors import RequestError, image_error_at
-from holdfast.server.core.request import InferenceBackend, Request
+from holdfast.server.core.drain import Drain
+from holdfast.server.core.errors import DeadlineError, RequestError, image_error_at
+from holdfast.server.core.request import NO_DEADLINE, InferenceBackend, Request
 from holdfast.server.core.result import Result
+from holdfast.server.core.scheduling.admission import Demand, Permit
+from holdfast.server.decoding.turns import LoopTurns
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
+
+TURN_S = 2e-3
+"""Seconds of replies that are built in one turn of the event loop, over all callers, about."""
 
 
 class Core:
@@ -20,12 +26,14 @@ class Core:
     Attributes:
         settings: of the server; what an operator has limited is there.
         drain: has it begun, then no new call is taken.
+        turns: for what takes long on the event loop.
 
     """
 
     def __init__(self, settings: Settings, backend: InferenceBackend, metrics: Metrics) -> None:
         self.settings, self.drain = settings, Drain()
         self._backend, self._metrics = backend, metrics
+        self.turns = LoopTurns(TURN_S)
         contract = backend.description.contract  # which no publish changes
         self._decoder = Decoder(contract, settings, settings.max_pixels, metrics.decoding)
 
@@ -34,22 +42,51 @@ class Core:
         """The model that is served now. An answer's own model is in its Result."""
         return self._backend.description
 
-    async def answer(self, request: Request) -> Result:
-        """One answer per image, or what is wrong with that image; all answers are of one model.
+    def admit(self, images: int, deadline: float = NO_DEADLINE, caller: str = "", *, reply_bytes: int = 0) -> Permit:
+        """Room for one call, before anything of it is looked at but the number of its images.
+
+        Args:
+            images: how many it has.
+            deadline: on time.monotonic()'s clock.
+            caller: as in Request.
+            reply_bytes: of the reply, about.
+
+        Returns what has to be released when the reply is written, or will not be.
 
         Raises:
             RequestError: no images, or more than settings.max_images.
-            QueueFullError, DeadlineError, EngineError, DrainingError, EngineGoneError, EngineSilentError: the call as a whole
-                fails.
+            QueueFullError, NotInTimeError, CallerLimitError: refused; each says when to try again.
+            DeadlineError: the deadline has passed.
+            EngineSilentError: the engine does not answer now.
 
         """
-        count, most = len(request.images), self.settings.max_images
-        if not 1 <= count <= most:
-            raise RequestError("images", f"has {count} images; send 1 to {most}")
-        with self._backend.admit(count, request.deadline):
-            decoded = await self._decode(request)
-            good = [image for image in decoded if not isinstance(image, ImageError)]
-            slices = await self._backend.submit(good, request.deadline, request.want, request.caller)
+        most = self.settings.max_images
+        if not 1 <= images <= most:
+            raise RequestError("images", f"has {images} images; send 1 to {most}")
+        return self._backend.admit(Demand(images, deadline, caller, reply_bytes=reply_bytes))
+
+    async def answer(self, request: Request, permit: Permit | None = None) -> Result:
+        """One answer per image, or what is wrong with that image; all answers are of one model.
+
+        Args:
+            request: the call.
+            permit: of `admit`, which whoever took it releases; without, the call is admitted here, until it is answered.
+
+        Raises:
+            DeadlineError, EngineError, DrainingError, EngineGoneError, EngineSilentError: the call as a whole fails.
+            NotInTimeError: decoding would take too long.
+            QueueFullError, NotInTimeError, CallerLimitError: the engine refuses it.
+            RequestError: as `admit` does.
+
+        """
+        if permit is None:
+            with self.admit(len(request.images), request.deadline, request.caller) as own:
+                return await self.answer(request, own)
+        decoded = await self._decode(request, permit)
+        good = [image for image in decoded if not isinstance(image, ImageError)]
+        permit.decoded()
+        slices = await self._backend.submit(good, request.deadline, request.want, request.caller)
+        permit.answered()
         model = slices[0].batch.model if slices else self.description
         answers = chain.from_iterable([part.batch.one_by_one[part.start : part.stop] for part in slices])
         return Result(model, [image if isinstance(image, ImageError) else next(answers) for image in decoded])
@@ -58,10 +95,20 @@ class Core:
         """End the decoder's processes."""
         self._decoder.close()
 
-    async def _decode(self, request: Request) -> list[Pixels | ImageError]:
-        """The images of one call; each may be refused, and the others are not."""
+    async def _decode(self, request: Request, permit: Permit) -> list[Pixels | ImageError]:
+        """The images of one call; each may be refused, and the others are not.
+
+        Raises:
+            NotInTimeError: by what their headers say it will be too late.
+            DeadlineError: it is too late by now.
+            QueueFullError, RequestError: as the decoder does.
+
+        """
         plans = await self._decoder.plans(request.images)
+        permit.charge(sum([plan.seconds for plan in plans]))
         decoded = await self._decoder.decode_all(plans, request.caller)
+        if request.deadline <= time.monotonic():
+            raise DeadlineError
         for position, outcome in enumerate(decoded):
             if isinstance(outcome, ImageError):
                 self._metrics.image_rejected(outcome.field)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from holdfast.model.answers import Answers, Neighbours
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.holder import ModelHolder
-from holdfast.server.core.queue import Piece
 from holdfast.server.core.request import CallKind
 from holdfast.server.core.result import AnsweredBatch
+from holdfast.server.core.scheduling.queue import Piece
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings

@@ -1,14 +1,16 @@
 """A call as the core sees it, and what the core needs of a backend that runs the model, here or in another process."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.result import AnsweredBatch
+
+if TYPE_CHECKING:
+    from holdfast.server.core.scheduling.admission import Demand, Permit
 
 NO_DEADLINE = float("inf")
 
@@ -101,12 +103,12 @@ class InferenceBackend(Protocol):
     def idle(self) -> bool:
         """Whether no image is under way."""
 
-    def admit(self, images: int, deadline: float = NO_DEADLINE) -> AbstractContextManager[None]:
-        """Hold room for a call's images, from before they are decoded until they are answered.
+    def admit(self, demand: "Demand") -> "Permit":
+        """Hold room for a call, from before its images are decoded until its reply is written.
 
         Raises:
-            DeadlineError: time.monotonic() has passed `deadline`.
-            QueueFullError: no room; says when to try again.
+            DeadlineError: time.monotonic() has passed its deadline.
+            QueueFullError, NotInTimeError, CallerLimitError: refused; says when to try again.
 
         """
 
@@ -116,8 +118,9 @@ class InferenceBackend(Protocol):
         """The answers to admitted images, in their order, all of one model.
 
         Raises:
-            DeadlineError: the deadline passed while they waited.
+            DeadlineError: the deadline passed while they waited, or would have before they could be answered.
             EngineError: the model failed on a batch of theirs.
-            QueueFullError, DrainingError: the model runs in another process, which had no room or was going down.
+            QueueFullError, NotInTimeError, CallerLimitError, DrainingError: the model runs in another process, which refused
+                them or was going down.
 
         """

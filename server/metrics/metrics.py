@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable
 from math import nan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, PlatformCollector, ProcessCollector
@@ -23,6 +23,13 @@ NATS = (-5, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20)
 DISTANCE = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5)
 P_VALUE = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 POWERS_OF_TWO = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+RefusalReason = Literal["queue", "caller", "rate", "replies", "deadline"]
+"""What there was too much of where images were refused."""
+
+UnwantedReason = Literal["cancelled", "late"]
+"""Why nobody waits for images that were embedded."""
 
 
 class CallMetrics:
@@ -80,8 +87,16 @@ class Metrics:
         return Histogram(name, text, labels, buckets=tuple(buckets), registry=self._shown)
 
     def _make_admission(self) -> None:
-        self.refused = self._counter("holdfast_refused_images_total", "Images refused because the queue was full.")
-        self._admitted = self._gauge("holdfast_admitted_images", "Images admitted and not yet answered now.")
+        self._refused = self._counter(
+            "holdfast_refused_images_total",
+            "Images refused at once, by what there was too much of: queue, one caller's share, its rate, replies that are not"
+            " taken, or time until the deadline.",
+            ("reason",),
+        )
+        self._admitted = self._gauge("holdfast_admitted_images", "Images admitted now whose reply is not written.")
+        self._replies = self._gauge("holdfast_admitted_reply_bytes", "Bytes of the replies to these, as estimated.")
+        reasons: tuple[RefusalReason, ...] = ("queue", "caller", "rate", "replies", "deadline")
+        self._refusals = {reason: self._refused.labels(reason) for reason in reasons}
 
     def _make_calls(self) -> None:
         method = ("grpc_type", "grpc_service", "grpc_method")
@@ -102,6 +117,13 @@ class Metrics:
         self.engine_failures = self._counter("holdfast_engine_failures_total", "Batches on which the model failed.")
         self.late = self._counter("holdfast_late_images_total", "Images whose deadline passed in the queue.")
         self.cancelled = self._counter("holdfast_cancelled_images_total", "Images whose caller left them in the queue.")
+        self._unwanted = self._counter(
+            "holdfast_unwanted_images_total",
+            "Images embedded for nobody: the caller had left, or it was too late.",
+            ("reason",),
+        )
+        whys: tuple[UnwantedReason, ...] = ("cancelled", "late")
+        self._unwanted_by = {why: self._unwanted.labels(why) for why in whys}
         self._queued = self._gauge("holdfast_queue_images", "Images waiting for the model now.")
 
     def _make_answers(self) -> None:
@@ -157,9 +179,18 @@ class Metrics:
         """Read its depth at each scrape."""
         self._queued.set_function(queued)
 
-    def watch_admission(self, admitted: Callable[[], int]) -> None:
-        """Read the number of images under way at each scrape."""
+    def watch_admission(self, admitted: Callable[[], int], reply_bytes: Callable[[], int]) -> None:
+        """Read the number of images under way, and the bytes of their replies, at each scrape."""
         self._admitted.set_function(admitted)
+        self._replies.set_function(reply_bytes)
+
+    def refused(self, reason: RefusalReason) -> Counter:
+        """The counter of images that were refused for this reason."""
+        return self._refusals[reason]
+
+    def unwanted(self, reason: UnwantedReason) -> Counter:
+        """The counter of images that were embedded for nobody, for this reason."""
+        return self._unwanted_by[reason]
 
     def image_rejected(self, field: str) -> None:
         """One image was refused as bad; `field` is below the image, such as "raw.shape"."""

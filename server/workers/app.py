@@ -23,7 +23,7 @@ from holdfast.server.workers.control import Begin
 from holdfast.server.workers.pool import WorkerPool
 from holdfast.server.workers.port import Port
 from holdfast.server.workers.samples import EveryProcess
-from holdfast.server.workers.worker_connection import WorkerConnection
+from holdfast.server.workers.worker_connection import BacklogAnnouncer, WorkerConnection
 from holdfast.server.workers.worker_process import WorkerProcess
 from holdfast.waiting import waiting
 
@@ -51,6 +51,7 @@ class WorkersApp(ServedApp):
         check_access(settings.public_access)
         super().__init__(settings, holder, Metrics(calls=settings.offers_admin), first, store)
         self._engine = Engine(settings, holder, self.metrics, self._observers(observers))
+        self._backlogs = BacklogAnnouncer(self._engine.batcher)
         self._workers = WorkerPool(settings.workers, self._make_worker, WorkerMetrics(self.metrics.registry))
         self._port: Port | None = None
 
@@ -101,5 +102,5 @@ class WorkersApp(ServedApp):
         assert self._port is not None  # noqa: S101 - taken before any worker is made
         settings = self.settings
         most = max(settings.max_images, settings.max_batch)
-        connection = WorkerConnection(name, self._engine.batcher, self.holder, most)
+        connection = WorkerConnection(name, self._engine.batcher, self.holder, most, self._backlogs)
         return WorkerProcess(Begin(name, settings.model_copy(update={"port": self._port.number})), connection)

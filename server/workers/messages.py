@@ -21,17 +21,27 @@ from pydantic import ValidationError
 from holdfast.model.answers import Answers, Neighbours
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.description import ModelDescription
-from holdfast.server.core.errors import DeadlineError, DrainingError, EngineError, IndexUnavailableError, QueueFullError
+from holdfast.server.core.errors import (
+    CallerLimitError,
+    DeadlineError,
+    DrainingError,
+    EngineError,
+    IndexUnavailableError,
+    NotInTimeError,
+    QueueFullError,
+)
 from holdfast.server.core.request import BatchSlice, CallKind, Images, Want
 from holdfast.server.core.result import AnsweredBatch, row_type
+from holdfast.server.core.scheduling.prediction import Backlog
 from holdfast.server.workers.frames import WireError, frame
 
-_REQUEST, _CANCEL, _ANSWERS, _REFUSAL, _MODEL = range(1, 6)
+_REQUEST, _CANCEL, _ANSWERS, _REFUSAL, _MODEL, _BACKLOG = range(1, 7)
 _REQUEST_HEAD = struct.Struct("=BQBI?dIB")  # tag, number, kind, neighbours, sources, deadline, images, bytes of the caller
 _CANCEL_HEAD = struct.Struct("=BQ")  # tag, number
-_ANSWERS_HEAD = struct.Struct("=BQdQIIII")  # tag, number, pause, version, images, dimensions, neighbours, bytes of sources
+_ANSWERS_HEAD = struct.Struct("=BQQIIII")  # tag, number, version, images, dimensions, neighbours, bytes of sources
 _REFUSAL_HEAD = struct.Struct("=BQdB")  # tag, number, pause, reason
 _MODEL_HEAD = struct.Struct("=B")  # tag
+_BACKLOG_BODY = struct.Struct("=BdIIdd")  # tag, and the fields of a Backlog
 
 CALLER_BYTES = 255
 """Most bytes of a caller's identity, in UTF-8; what is longer is cut."""
@@ -40,7 +50,15 @@ HEAD = max(_REQUEST_HEAD.size + CALLER_BYTES, _ANSWERS_HEAD.size)
 """Bytes of the longest head."""
 
 _KINDS = tuple(CallKind)  # looked up at every request: quicker than by value
-_REASONS: tuple[type[Exception], ...] = (EngineError, DeadlineError, DrainingError, QueueFullError, IndexUnavailableError)
+_REASONS: tuple[type[Exception], ...] = (
+    EngineError,
+    DeadlineError,
+    DrainingError,
+    IndexUnavailableError,
+    QueueFullError,
+    NotInTimeError,
+    CallerLimitError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +94,11 @@ class Reply:
 
     Attributes:
         number: the request's.
-        pause: seconds after which a caller that the worker refuses may try again, as the engine sees it.
         outcome: the answers, or why there are none.
 
     """
 
     number: int
-    pause: float
     outcome: AnsweredBatch | Exception
 
 
@@ -134,14 +150,19 @@ def encode_model(model: ModelDescription) -> bytes:
     return frame(_MODEL_HEAD.pack(_MODEL), model.model_dump_json().encode())
 
 
-def encode_answers(number: int, pause: float, slices: Sequence[BatchSlice], want: Want) -> bytes:
+def encode_backlog(backlog: Backlog) -> bytes:
+    """A frame that says what is ahead of a newcomer."""
+    return frame(_BACKLOG_BODY.pack(_BACKLOG, backlog.ends, backlog.queued, backlog.callers, backlog.per_image, backlog.alone))
+
+
+def encode_answers(number: int, slices: Sequence[BatchSlice], want: Want) -> bytes:
     """A frame of the answers to one request, all of one model, with what was wanted and nothing more."""
     first = slices[0].batch
     images = sum(part.stop - part.start for part in slices)
     dim = first.answers.embeddings.shape[1] if want.kind == CallKind.EMBED else 0
     k = min(want.neighbours, first.answers.neighbours.ids.shape[1])
     named = _encode_sources(slices, k) if k and want.sources else b""
-    parts = [_ANSWERS_HEAD.pack(_ANSWERS, number, pause, first.model.version, images, dim, k, len(named))]
+    parts = [_ANSWERS_HEAD.pack(_ANSWERS, number, first.model.version, images, dim, k, len(named))]
     parts += [part.batch.rows[part.start : part.stop].tobytes() for part in slices]
     if dim:
         parts += [part.batch.answers.embeddings[part.start : part.stop].tobytes() for part in slices]
@@ -151,15 +172,14 @@ def encode_answers(number: int, pause: float, slices: Sequence[BatchSlice], want
     return frame(*parts, named)
 
 
-def encode_refusal(number: int, pause: float, error: Exception) -> bytes:
+def encode_refusal(number: int, error: Exception) -> bytes:
     """A frame that says why a request has no answers: the errors of core.request.InferenceBackend, else EngineError."""
     known = type(error) in _REASONS
-    if isinstance(error, QueueFullError):
-        pause = error.retry_after
+    pause = error.retry_after if isinstance(error, QueueFullError) else 0.0
     return frame(_REFUSAL_HEAD.pack(_REFUSAL, number, pause, _REASONS.index(type(error)) if known else 0))
 
 
-def decode_reply(body: memoryview, models: Mapping[int, ModelDescription]) -> Reply | ModelDescription:
+def decode_reply(body: memoryview, models: Mapping[int, ModelDescription]) -> Reply | ModelDescription | Backlog:
     """What the engine sent. The answers' embeddings and neighbours are of width 0 where they were not asked for.
 
     Args:
@@ -182,10 +202,14 @@ def decode_reply(body: memoryview, models: Mapping[int, ModelDescription]) -> Re
         if reason >= len(_REASONS):
             raise WireError(f"a refusal for the reason {reason}")
         error_type = _REASONS[reason]
-        return Reply(number, pause, QueueFullError(pause) if error_type is QueueFullError else error_type())
+        return Reply(number, error_type(pause) if issubclass(error_type, QueueFullError) else error_type())
+    if tag == _BACKLOG:
+        _, *backlog = _unpack(_BACKLOG_BODY, body)
+        _refuse_rest(body, _BACKLOG_BODY.size)
+        return Backlog(*backlog)
     if tag != _ANSWERS:
         raise WireError(f"the engine sends no message {tag}")
-    _, number, pause, version, count, dim, k, named = _unpack(_ANSWERS_HEAD, body)
+    _, number, version, count, dim, k, named = _unpack(_ANSWERS_HEAD, body)
     model = models.get(version)
     if model is None:
         raise WireError(f"answers of version {version}, which was not described")
@@ -194,7 +218,7 @@ def decode_reply(body: memoryview, models: Mapping[int, ModelDescription]) -> Re
     _refuse_rest(body, end + named)
     answers = _answers(body, kind, count, dim, k)
     sources = _decode_sources(body[end:], answers.neighbours.ids) if named else None
-    return Reply(number, pause, AnsweredBatch(model, answers, sources))
+    return Reply(number, AnsweredBatch(model, answers, sources))
 
 
 def _answers(body: memoryview, kind: "np.dtype[np.void]", count: int, dim: int, k: int) -> Answers:

@@ -4,14 +4,15 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING
 
-from holdfast.server.core.admission import Admission
 from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.errors import EngineGoneError, EngineSilentError
 from holdfast.server.core.request import LABELS, NO_DEADLINE, BatchSlice, Images, Want
+from holdfast.server.core.scheduling.admission import Admission, AdmissionLimits, Demand, Permit
+from holdfast.server.core.scheduling.prediction import Backlog
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.workers.frames import MOST_FRAME_BYTES, Link
 from holdfast.server.workers.known_models import KnownModels
@@ -25,22 +26,22 @@ class RemoteBackend:
     """A core.request.InferenceBackend whose model runs in another process.
 
     Args:
-        most: images that this worker admits and has not answered, at most. The engine bounds those of all workers.
+        limits: what this worker takes. The engine holds all workers together to the same.
         metrics: of this process.
         lost: called when the engine is gone.
 
     """
 
-    def __init__(self, most: int, metrics: Metrics, lost: Callable[[], None]) -> None:
+    def __init__(self, limits: AdmissionLimits, metrics: Metrics, lost: Callable[[], None]) -> None:
         self._call_lost = lost
-        self._admission = Admission(most, metrics, lambda: self._pause)
-        self._pause, self._engine_is_silent = 0.0, False
+        self._admission = Admission(limits, metrics, self._current_backlog)
+        self._backlog, self._sent, self._engine_is_silent = Backlog(), 0, False
         self._numbers = count()
         self._open: dict[int, asyncio.Future[AnsweredBatch]] = {}
         self._models, self._described = KnownModels(), asyncio.Event()
         self._link = Link("the data link to the engine", MOST_FRAME_BYTES, self._receive, self._lost)
         self.last_success = 0.0
-        metrics.watch_admission(lambda: self._admission.admitted)
+        metrics.watch_admission(lambda: self._admission.admitted, lambda: self._admission.reply_bytes)
 
     async def open(self, end: socket.socket) -> None:
         """Begin, on the loop that will submit, and wait for the first model. `end` is this one's from now on.
@@ -77,17 +78,17 @@ class RemoteBackend:
         """Whether no image is under way. Any thread may call it."""
         return self._admission.admitted == 0
 
-    def admit(self, images: int, deadline: float = NO_DEADLINE) -> AbstractContextManager[None]:
-        """Hold room for a call's images, from before they are decoded until they are answered.
+    def admit(self, demand: Demand) -> Permit:
+        """Hold room for a call, from before its images are decoded until its reply is written.
 
         Raises:
             EngineSilentError: the engine does not answer now.
-            DeadlineError, QueueFullError: as Admission does.
+            DeadlineError, QueueFullError, NotInTimeError, CallerLimitError: as Admission does.
 
         """
         if self._engine_is_silent:
             raise EngineSilentError
-        return self._admission.hold(images, deadline)
+        return self._admission.take(demand)
 
     async def submit(
         self, images: Images, deadline: float = NO_DEADLINE, want: Want = LABELS, caller: str = ""
@@ -97,7 +98,7 @@ class RemoteBackend:
         Raises:
             DeadlineError: the deadline passed while they waited.
             EngineError: the model failed on a batch of theirs.
-            QueueFullError, DrainingError: the engine had no room, or was going down.
+            QueueFullError, NotInTimeError, CallerLimitError, DrainingError: the engine refused them, or was going down.
             EngineGoneError: it is not there any more.
             EngineSilentError: it does not answer now.
 
@@ -111,6 +112,7 @@ class RemoteBackend:
         number, future = next(self._numbers), asyncio.get_running_loop().create_future()
         self._open[number] = future
         self._link.send(encode_request(number, want, deadline, caller, images))
+        self._sent += len(images)
         try:
             batch = await future
         except asyncio.CancelledError:
@@ -122,11 +124,13 @@ class RemoteBackend:
 
     def _receive(self, body: memoryview) -> None:
         message = decode_reply(body, self._models)
+        if isinstance(message, Backlog):
+            self._backlog, self._sent = message, 0
+            return
         if isinstance(message, ModelDescription):
             self._models.add(message)
             self._described.set()
             return
-        self._pause = message.pause
         future = self._open.get(message.number)
         if isinstance(message.outcome, Exception):
             if future is not None and not future.done():
@@ -135,6 +139,10 @@ class RemoteBackend:
         self.last_success = time.monotonic()
         if future is not None and not future.done():
             future.set_result(message.outcome)
+
+    def _current_backlog(self) -> Backlog:
+        """What the engine has said last, and what this worker has sent since."""
+        return replace(self._backlog, queued=self._backlog.queued + self._sent)
 
     def _fail(self, error: Exception) -> None:
         for future in self._open.values():

@@ -11,6 +11,7 @@ from typing import Any
 from holdfast.errors import HoldfastError
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S, GrpcServer
 from holdfast.server.core.errors import DrainingError, EngineError, EngineGoneError, EngineSilentError
+from holdfast.server.core.scheduling.admission import AdmissionLimits
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.process import loop_factory, quiet_collector, run_unless, stop_signal
 from holdfast.server.workers.control import MOST_BYTES, Begin, decode, encode, receive_begin
@@ -53,7 +54,7 @@ class Worker:
         self._metrics = Metrics(engine=False)
         self._control = Link("the control link to the engine", MOST_BYTES, self._receive, self._lost)
         self._heartbeat = Heartbeat(begin.settings.worker_timeout, self._beat, self._engine_silence)
-        self._backend = RemoteBackend(begin.settings.queue_images, self._metrics, self._lost)
+        self._backend = RemoteBackend(AdmissionLimits.of(begin.settings), self._metrics, self._lost)
         self._server: GrpcServer | None = None
         self._stopping: asyncio.Future[str] | None = None
 

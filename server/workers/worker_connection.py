@@ -12,6 +12,7 @@ from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.errors import DeadlineError, DrainingError, QueueFullError
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.request import BatchSlice, CallKind
+from holdfast.server.core.scheduling.admission import Demand, Permit
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.workers.frames import Link, WireError
 from holdfast.server.workers.known_models import KnownModels
@@ -21,12 +22,50 @@ from holdfast.server.workers.messages import (
     ImagesRequest,
     decode_request,
     encode_answers,
+    encode_backlog,
     encode_model,
     encode_refusal,
 )
 
+ANNOUNCE_AFTER_S = 0.003
+"""Seconds between what changes the backlog and its announcement: what changes meanwhile is announced with it."""
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from holdfast.server.core.scheduling.queue import Call
+
+
+class BacklogAnnouncer:
+    """Tells every worker what is ahead of a newcomer, soon after it has changed, so that they refuse before they decode.
+
+    Args:
+        batcher: whose backlog it is.
+
+    """
+
+    def __init__(self, batcher: Batcher) -> None:
+        self._batcher, self._links = batcher, set[Link]()
+        self._soon: asyncio.TimerHandle | None = None
+
+    def join(self, link: Link) -> None:
+        """A worker that wants to hear."""
+        self._links.add(link)
+
+    def leave(self, link: Link) -> None:
+        """It is gone."""
+        self._links.discard(link)
+
+    def changed(self) -> None:
+        """Something came into the queue, or was answered."""
+        if self._soon is None:
+            self._soon = asyncio.get_running_loop().call_later(ANNOUNCE_AFTER_S, self._announce)
+
+    def _announce(self) -> None:
+        self._soon = None
+        message = encode_backlog(self._batcher.backlog())
+        for link in self._links:
+            link.send(message)
 
 
 class WorkerConnection:
@@ -39,13 +78,16 @@ class WorkerConnection:
         batcher: runs the model for all workers; its admission bounds what all of them send.
         holder: of the model.
         most_images: of one request, canaries included.
+        backlogs: tells all workers what is ahead of a newcomer.
 
     """
 
-    def __init__(self, name: str, batcher: Batcher, holder: ModelHolder, most_images: int) -> None:
-        self._batcher, self._holder = batcher, holder
+    def __init__(
+        self, name: str, batcher: Batcher, holder: ModelHolder, most_images: int, backlogs: "BacklogAnnouncer"
+    ) -> None:
+        self._batcher, self._holder, self._backlogs = batcher, holder, backlogs
         self._shape = holder.current.description.contract.shape  # which no publish changes
-        self._open: dict[int, Future[list[BatchSlice]]] = {}
+        self._open: dict[int, Call] = {}
         self._described = KnownModels()
         self._unsubscribe: Callable[[], None] | None = None
         self._link = Link(f"the data link of {name}", HEAD + most_images * prod(self._shape), self._receive, self._lost)
@@ -53,6 +95,7 @@ class WorkerConnection:
     async def open(self, end: socket.socket) -> None:
         """Begin to serve. `end` is the link's from now on."""
         await self._link.open(end)
+        self._backlogs.join(self._link)
         loop = asyncio.get_running_loop()
 
         def follow(snapshot: ModelSnapshot) -> None:
@@ -75,39 +118,47 @@ class WorkerConnection:
         message = decode_request(body, self._shape)
         if isinstance(message, Cancel):
             if (left := self._open.get(message.number)) is not None:
-                left.cancel()  # and the batcher drops its images when it comes to them
+                self._batcher.abandon(left)
             return
         if message.number in self._open:
             raise WireError(f"a second request of the number {message.number}")
         # A canary tests whether the engine answers, which a full queue says nothing about.
-        counted = 0 if message.want.kind == CallKind.CANARY else len(message.images)
+        permit: Permit | None = None
         try:
             if not self._batcher.alive():
                 raise DrainingError  # noqa: TRY301 - one way for all refusals
-            self._batcher.admission.take(counted, message.deadline)
+            if message.want.kind != CallKind.CANARY:
+                permit = self._batcher.admit(Demand(len(message.images), message.deadline, message.caller))
+                permit.decoded()
         except (DrainingError, DeadlineError, QueueFullError) as error:
-            self._link.send(encode_refusal(message.number, self._batcher.pause(), error))
+            self._link.send(encode_refusal(message.number, error))
             return
-        future = self._batcher.enqueue(message.images, message.deadline, message.want, message.caller)
-        self._open[message.number] = future
-        future.add_done_callback(partial(self._answer, message, counted))
+        call = self._batcher.enqueue(message.images, message.deadline, message.want, message.caller)
+        self._open[message.number] = call
+        call.future.add_done_callback(partial(self._answer, message, permit))
+        self._backlogs.changed()
 
-    def _answer(self, request: ImagesRequest, counted: int, future: Future[list[BatchSlice]]) -> None:
-        self._batcher.admission.give_back(counted)
+    def _answer(self, request: ImagesRequest, permit: Permit | None, future: Future[list[BatchSlice]]) -> None:
         del self._open[request.number]
+        self._backlogs.changed()
+        answered = not future.cancelled() and future.exception() is None
+        if permit is not None:
+            if answered:
+                permit.answered()
+            permit.release()
         if future.cancelled():
             return
-        pause, error = self._batcher.pause(), future.exception()
-        if error is not None:
-            refusal = error if isinstance(error, Exception) else DrainingError()
-            self._link.send(encode_refusal(request.number, pause, refusal))
+        if not answered:
+            error = future.exception()
+            self._link.send(encode_refusal(request.number, error if isinstance(error, Exception) else DrainingError()))
             return
         slices = future.result()
         self._describe(slices[0].batch.model)
-        self._link.send(encode_answers(request.number, pause, slices, request.want))
+        self._link.send(encode_answers(request.number, slices, request.want))
 
     def _lost(self) -> None:
         if self._unsubscribe is not None:
             self._unsubscribe()
-        for future in list(self._open.values()):
-            future.cancel()
+        self._backlogs.leave(self._link)
+        for call in list(self._open.values()):
+            self._batcher.abandon(call)

@@ -13,7 +13,7 @@ from holdfast.server.api.authentication import Authenticate
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S, OPEN_SERVICES, channel_options
 from holdfast.server.api.interceptors import Admit, Measure, Translate
 from holdfast.server.api.listening import opener
-from holdfast.server.core.admission import Drain
+from holdfast.server.core.drain import Drain
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings

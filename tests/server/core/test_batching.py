@@ -18,6 +18,7 @@ from holdfast.server.core.batching import Batcher, Limits
 from holdfast.server.core.errors import DeadlineError, EngineError, QueueFullError
 from holdfast.server.core.observers import Observers
 from holdfast.server.core.request import NO_DEADLINE, BatchSlice, Images
+from holdfast.server.core.scheduling.admission import AdmissionLimits, Demand
 from holdfast.server.metrics.metrics import Metrics
 
 
@@ -74,7 +75,7 @@ async def running(
 @asynccontextmanager
 async def running_current(current: Callable[[], Model], *, finishers: int = 0, **limits: float) -> AsyncIterator[Batcher]:
     chosen = {"batch": 4, "wait": 0.0, "admitted": 100} | limits
-    limited = Limits(int(chosen["batch"]), chosen["wait"], int(chosen["admitted"]))
+    limited = Limits(int(chosen["batch"]), chosen["wait"], AdmissionLimits(int(chosen["admitted"])))
     metrics = Metrics()
     batcher = Batcher(current, limited, metrics, Observers(metrics), finishers=finishers)
     batcher.start()
@@ -124,12 +125,12 @@ async def test_a_full_batch_waits_for_nobody() -> None:
 
 async def test_room_is_bounded_and_given_back() -> None:
     async with running(Echo(), admitted=5) as batcher:
-        with batcher.admit(3), batcher.admit(2):
+        with batcher.admit(Demand(3)), batcher.admit(Demand(2)):
             assert not batcher.idle()
-            with pytest.raises(QueueFullError) as refused, batcher.admit(1):
+            with pytest.raises(QueueFullError) as refused, batcher.admit(Demand(1)):
                 pass
             assert refused.value.retry_after > 0
-        with pytest.raises(ZeroDivisionError), batcher.admit(5):
+        with pytest.raises(ZeroDivisionError), batcher.admit(Demand(5)):
             raise ZeroDivisionError
         assert batcher.idle()
 
@@ -143,7 +144,7 @@ async def test_a_deadline_is_looked_at_on_admission_and_in_the_batch() -> None:
 
     echo = Echo(hold)
     async with running(echo) as batcher:
-        with pytest.raises(DeadlineError), batcher.admit(1, time.monotonic() - 1):
+        with pytest.raises(DeadlineError), batcher.admit(Demand(1, time.monotonic() - 1)):
             pass
         first = asyncio.create_task(answers(batcher, [image(1)]))
         await asyncio.to_thread(entered.wait, 10)

@@ -41,7 +41,7 @@ class Gate:
 @pytest.fixture
 def busy(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Served, Gate]]:
     """A server with room for 4 images, whose model is held on the first of them."""
-    served = serve(queue_images=4, max_images=4, max_batch=2, max_wait=0)
+    served = serve(queue_images=4, max_images=4, max_batch=2, max_wait=0, caller_share=1)
     gate = Gate(monkeypatch, served.app.holder.current.classifier)
     first = served.stub.Classify.future(pb.ClassifyRequest(images=[GOOD]))
     assert gate.entered.wait(10)

@@ -16,7 +16,14 @@ from hypothesis.extra.numpy import arrays
 from holdfast.bundle.manifest import Accuracy
 from holdfast.model.answers import Answers, Neighbours
 from holdfast.server.core.description import ModelDescription
-from holdfast.server.core.errors import DeadlineError, DrainingError, EngineError, QueueFullError
+from holdfast.server.core.errors import (
+    CallerLimitError,
+    DeadlineError,
+    DrainingError,
+    EngineError,
+    NotInTimeError,
+    QueueFullError,
+)
 from holdfast.server.core.request import BatchSlice, CallKind, Want
 from holdfast.server.core.result import AnsweredBatch
 from holdfast.server.settings import Settings
@@ -105,14 +112,14 @@ def test_a_cancellation_comes_out_as_it_went_in(number: int) -> None:
 
 
 @given(
-    head=st.tuples(numbers, st.floats(0, 100)),
+    number=numbers,
     want=wants,
     sizes=st.tuples(st.integers(2, 12), st.integers(1, 6)),
     seed=st.integers(0, 1000),
     parts=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4), st.integers(0, 3)), min_size=1, max_size=3),
 )
 def test_answers_come_out_as_their_slices_went_in(
-    head: tuple[int, float], want: Want, sizes: tuple[int, int], seed: int, parts: list[tuple[int, int, int]]
+    number: int, want: Want, sizes: tuple[int, int], seed: int, parts: list[tuple[int, int, int]]
 ) -> None:
     rng, (classes, k) = np.random.default_rng(seed), sizes
     model = model_of(classes)
@@ -120,9 +127,9 @@ def test_answers_come_out_as_their_slices_went_in(
         BatchSlice(AnsweredBatch(model, answers_of(rng, before + count + after, classes, 7, k)), before, before + count)
         for before, count, after in parts
     ]
-    reply = decode_reply(body_of(encode_answers(*head, slices, want)), {1: model_of(1, 1), model.version: model})
+    reply = decode_reply(body_of(encode_answers(number, slices, want)), {1: model_of(1, 1), model.version: model})
     assert isinstance(reply, Reply)
-    assert (reply.number, reply.pause) == head
+    assert reply.number == number
     assert isinstance(reply.outcome, AnsweredBatch)
     assert reply.outcome.model is model
     expected = [answer for part in slices for answer in part.batch.one_by_one[part.start : part.stop]]
@@ -156,7 +163,7 @@ def test_sources_of_neighbours_come_out_where_they_were_wanted(asked: int, missi
     slices = [named_slice(seed, missing=missing) for seed in seeds]
     for wanted in (False, True):
         want = Want(CallKind.CLASSIFY, asked, wanted)
-        reply = decode_reply(body_of(encode_answers(1, 0.0, slices, want)), {5: model_of(3)})
+        reply = decode_reply(body_of(encode_answers(1, slices, want)), {5: model_of(3)})
         assert isinstance(reply, Reply)
         assert isinstance(reply.outcome, AnsweredBatch)
         expected = [answer for part in slices for answer in part.batch.one_by_one[part.start : part.stop]]
@@ -167,19 +174,29 @@ def test_sources_of_neighbours_come_out_where_they_were_wanted(asked: int, missi
 
 def test_an_answer_carries_what_was_asked_for_and_no_more() -> None:
     part = BatchSlice(AnsweredBatch(model_of(10), answers_of(np.random.default_rng(0), 1, 10, 512, 1000)), 0, 1)
-    size = {want: len(encode_answers(0, 0, [part], want)) for want in map(Want, CallKind, (0, 0, 0))}
+    size = {want: len(encode_answers(0, [part], want)) for want in map(Want, CallKind, (0, 0, 0))}
     assert size[Want(CallKind.CLASSIFY)] == size[Want(CallKind.CANARY)] < 150
     assert size[Want(CallKind.EMBED)] == size[Want(CallKind.CLASSIFY)] + 512 * 4
-    assert len(encode_answers(0, 0, [part], Want(CallKind.CLASSIFY, 3))) == size[Want(CallKind.CLASSIFY)] + 3 * 20
+    assert len(encode_answers(0, [part], Want(CallKind.CLASSIFY, 3))) == size[Want(CallKind.CLASSIFY)] + 3 * 20
 
 
-@pytest.mark.parametrize("error", [EngineError(), DeadlineError(), DrainingError(), QueueFullError(1.5), KeyError("x")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        EngineError(),
+        DeadlineError(),
+        DrainingError(),
+        QueueFullError(1.5),
+        NotInTimeError(1.5),
+        CallerLimitError(1.5),
+        KeyError("x"),
+    ],
+)
 def test_a_refusal_comes_out_as_it_went_in(error: Exception) -> None:
-    reply = decode_reply(body_of(encode_refusal(7, 0.25, error)), {})
+    reply = decode_reply(body_of(encode_refusal(7, error)), {})
     assert isinstance(reply, Reply)
     assert reply.number == 7
     assert isinstance(reply.outcome, EngineError if isinstance(error, KeyError) else type(error))
-    assert reply.pause == (1.5 if isinstance(error, QueueFullError) else 0.25)
     if isinstance(reply.outcome, QueueFullError):
         assert reply.outcome.retry_after == 1.5
 
@@ -191,7 +208,7 @@ def test_a_model_comes_out_as_it_went_in(accuracy: Accuracy | None) -> None:
 
 
 def test_answers_of_a_model_that_was_not_described_are_no_message() -> None:
-    sent = encode_answers(1, 0.0, [SLICE], Want())
+    sent = encode_answers(1, [SLICE], Want())
     with pytest.raises(WireError, match="version 5"):
         decode_reply(body_of(sent), {4: model_of(3, 4)})
 
@@ -209,9 +226,9 @@ SLICE = BatchSlice(AnsweredBatch(model_of(3), answers_of(np.random.default_rng(0
 WHOLE = {
     "request": (request_of, encode_request(1, Want(CallKind.CLASSIFY, 3), 9.0, "10.0.0.7", IMAGES)),
     "cancel": (request_of, encode_cancel(1)),
-    "answers": (reply_of, encode_answers(1, 0.0, [SLICE], Want(CallKind.EMBED, 2))),
-    "sources": (reply_of, encode_answers(1, 0.0, [named_slice(0)], Want(CallKind.CLASSIFY, 2, sources=True))),
-    "refusal": (reply_of, encode_refusal(1, 0.0, EngineError())),
+    "answers": (reply_of, encode_answers(1, [SLICE], Want(CallKind.EMBED, 2))),
+    "sources": (reply_of, encode_answers(1, [named_slice(0)], Want(CallKind.CLASSIFY, 2, sources=True))),
+    "refusal": (reply_of, encode_refusal(1, EngineError())),
     "model": (reply_of, encode_model(model_of(3))),
 }
 

@@ -19,10 +19,11 @@ from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.observers import ObservedBatch, Observer, Observers
 from holdfast.server.core.request import CANARY, EMBEDDINGS, LABELS, NO_DEADLINE, CallKind, Images, Want
 from holdfast.server.core.result import Answer, AnsweredBatch
+from holdfast.server.core.scheduling.admission import AdmissionLimits, Demand
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.workers.known_models import MOST_MODELS
 from holdfast.server.workers.remote_backend import RemoteBackend
-from holdfast.server.workers.worker_connection import WorkerConnection
+from holdfast.server.workers.worker_connection import BacklogAnnouncer, WorkerConnection
 from tests.server.described import described
 
 SHAPE = (2, 2, 3)
@@ -112,8 +113,8 @@ class Setup:
     metrics: Metrics
     seen: Seen
 
-    def sample(self, name: str) -> float:
-        return self.metrics.registry.get_sample_value(name) or 0.0
+    def sample(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
 @asynccontextmanager
@@ -125,15 +126,17 @@ async def setup(
     holder = ModelHolder(Model(before=before))  # type: ignore[arg-type]
     observers = Observers(metrics)
     observers.add(seen)
-    limited = Limits(int(chosen["batch"]), chosen["wait"], int(chosen["admitted"]))
+    limited = Limits(int(chosen["batch"]), chosen["wait"], AdmissionLimits(int(chosen["admitted"])))
+
     batcher = Batcher(lambda: holder.current, limited, metrics, observers)
     batcher.start()
+    backlogs = BacklogAnnouncer(batcher)
     made = Setup(batcher, holder, [], [], metrics, seen)
     for number in range(workers):
         near, far = socketpair()
         lost = asyncio.Event()
-        worker = RemoteBackend(int(chosen["admitted"]), Metrics(engine=False), lost.set)
-        await WorkerConnection(f"worker-{number}", batcher, holder, 50).open(near)
+        worker = RemoteBackend(AdmissionLimits(int(chosen["admitted"])), Metrics(engine=False), lost.set)
+        await WorkerConnection(f"worker-{number}", batcher, holder, 50, backlogs).open(near)
         await asyncio.wait_for(worker.open(far), 5)
         made.workers.append(worker)
         made.lost.append(lost)
@@ -195,7 +198,7 @@ async def test_the_queue_is_bounded_over_all_workers() -> None:
         with pytest.raises(QueueFullError) as refused:
             await ask(other, [image(3)])
         assert refused.value.retry_after >= 0.01
-        assert made.sample("holdfast_refused_images_total") == 1
+        assert made.sample("holdfast_refused_images_total", reason="queue") == 1
         canary = asyncio.create_task(ask(other, [image(4)], want=CANARY))  # a full queue is not ill
         gate.open.set()
         assert [answer.label for task in (*waiting, canary) for answer in await task] == [1, 1, 1, 2, 4]
@@ -205,11 +208,11 @@ async def test_the_queue_is_bounded_over_all_workers() -> None:
 async def test_a_worker_bounds_its_own_before_they_are_decoded() -> None:
     async with setup(admitted=4) as made:
         (worker, _) = made.workers
-        with worker.admit(3):
+        with worker.admit(Demand(3)):
             assert not worker.idle()
-            with pytest.raises(QueueFullError), worker.admit(2):
+            with pytest.raises(QueueFullError), worker.admit(Demand(2)):
                 pass
-            with pytest.raises(DeadlineError), worker.admit(1, time.monotonic() - 1):
+            with pytest.raises(DeadlineError), worker.admit(Demand(1, time.monotonic() - 1)):
                 pass
         assert worker.idle()
 
