@@ -52,7 +52,11 @@ def describe_cost(found: DryRun) -> Table:
         caption=f"A large matrix product and a large copy reach {found.roofline} here: by FLOP and by bytes no stage is"
         " quicker than this. Bytes are at most, as if no two operators were fused. Expected is by a few real steps,"
         " not compiled, if these take seconds.",
+        pad_edge=False,
     )
+    for column in table.columns:
+        column.overflow = "fold"
+        column.no_wrap = column.header in {"stage", "expected"}  # whole words, within the 80 columns of a terminal
     for each in found.stages:
         steps = each.stage.steps
         whole = each.step * steps

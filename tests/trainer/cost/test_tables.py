@@ -14,8 +14,8 @@ from holdfast.trainer.loop.recorder import Throughput
 from holdfast.trainer.objectives import DeaclConfig
 
 
-def printed(*tables: object) -> str:
-    console = Console(width=120)
+def printed(*tables: object, width: int = 120) -> str:
+    console = Console(width=width)
     with console.capture() as capture:
         for table in tables:
             console.print(table)
@@ -28,6 +28,9 @@ def test_the_tables_hold_what_was_found() -> None:
     found = DryRun((timed,), Roofline(1e13, 1e10))
     for figure in ("100 G", "500 T", "200 GB", "50 s", "20 s", "3.0 MiB", "10 TFLOP/s", "10 GB/s"):
         assert figure in printed(describe_cost(found)), figure
+    narrow = printed(describe_cost(found), width=80)
+    assert "\N{HORIZONTAL ELLIPSIS}" not in narrow
+    assert "expected" in narrow
     untimed = DryRun((replace(timed, seconds=None),), found.roofline)
     assert printed(describe_cost(untimed)).count("50 s") == printed(describe_cost(found)).count("50 s") - 1
     reached = [Throughput("deacl", 1000, 20.0)]
