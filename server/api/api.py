@@ -11,6 +11,7 @@ from holdfast.server.access.scopes import Requirement
 from holdfast.server.api.authentication import ANYBODY, principal
 from holdfast.server.core.facade import Core
 from holdfast.server.core.request import NO_DEADLINE
+from holdfast.server.core.scheduling.admission import Permit
 
 if TYPE_CHECKING:
     from grpc.aio import ServicerContext
@@ -59,3 +60,12 @@ def caller_of(context: "ServicerContext[Any, Any]") -> str:
     if kind == "ipv6":
         return address.rpartition(":")[0].removeprefix("%5B").removesuffix("%5D").strip("[]")
     return kind
+
+
+def release_when_done(context: "ServicerContext[Any, Any]", permit: Permit) -> None:
+    """Give the call's room back once its reply is written, as far as the caller lets it be; or once it has ended otherwise."""
+
+    def release(_: object) -> None:
+        permit.release()
+
+    context.add_done_callback(release)  # type: ignore[arg-type]  # the stub's type is a class, and gRPC takes any function

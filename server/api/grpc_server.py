@@ -62,6 +62,7 @@ class GrpcServer:
         self._settings, self._core, self._shares_port = settings, Core(settings, backend, metrics), shares_port
         names = [api.name for api in apis]
         self._health = Health(backend, names, interval=settings.canary_interval, timeout=settings.canary_timeout)
+        self._core.is_serving = lambda: self._health.is_serving
         self._gate = Gate("public", metrics.access, settings.public_access)
         requirements = OPEN_SERVICES | {method: needs for api in apis for method, needs in api.requirements.items()}
         guards = [Authenticate(self._gate, requirements)] if self._gate.asks else []

@@ -11,7 +11,7 @@ from holdfast.errors import ImageError
 from holdfast.protos.holdfast.v1 import answer_pb2, holdfast_pb2
 from holdfast.protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceServicer, add_HoldfastServiceServicer_to_server
 from holdfast.server.access.scopes import Needs, Requirement, Scope
-from holdfast.server.api.api import Api, caller_of, deadline_of
+from holdfast.server.api.api import Api, caller_of, deadline_of, release_when_done
 from holdfast.server.api.authentication import require
 from holdfast.server.api.holdfast_v1_messages import Labels, classify_results, embed_results, model_info, sources_of
 from holdfast.server.api.status import to_status
@@ -38,7 +38,7 @@ class HoldfastService(HoldfastServiceServicer):
     ) -> holdfast_pb2.ClassifyResponse:
         """One image or many."""
         permit = self._core.admit(len(request.images), deadline_of(context), caller_of(context))
-        _release_when_done(context, permit)
+        release_when_done(context, permit)
         result = await self._classify(request, permit)
         _raise_what_is_wrong_with_one_image(result)
         return holdfast_pb2.ClassifyResponse(results=self._results(result, request.neighbours))
@@ -73,7 +73,7 @@ class HoldfastService(HoldfastServiceServicer):
     ) -> holdfast_pb2.EmbedResponse:
         """Embeddings alone."""
         permit = self._core.admit(len(request.images), deadline_of(context), caller_of(context))
-        _release_when_done(context, permit)
+        release_when_done(context, permit)
         demand = permit.demand
         call = Request(sources_of(request.images), EMBEDDINGS, demand.deadline, demand.caller)
         result = await self._core.answer(call, permit)
@@ -113,15 +113,6 @@ class HoldfastService(HoldfastServiceServicer):
     def _results(self, result: Result, neighbours: int) -> list[answer_pb2.ClassifyResult]:
         labels, settings = self._labels.of(result.model), self._core.settings
         return classify_results(result, labels, neighbours, sources=settings.reveal_sources)
-
-
-def _release_when_done(context: "ServicerContext[Any, Any]", permit: Permit) -> None:
-    """Give the call's room back once its reply is written, as far as the caller lets it be; or once it has ended otherwise."""
-
-    def release(_: object) -> None:
-        permit.release()
-
-    context.add_done_callback(release)  # type: ignore[arg-type]  # the stub's type is a class, and gRPC takes any function
 
 
 def _raise_what_is_wrong_with_one_image(result: Result) -> None:

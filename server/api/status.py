@@ -24,6 +24,7 @@ from holdfast.server.core.errors import (
     RequestError,
     UnauthenticatedError,
     UnavailableFeatureError,
+    UnknownModelError,
 )
 from holdfast.server.store.errors import (
     InvalidChangeError,
@@ -62,6 +63,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
     ForbiddenError: grpc.StatusCode.PERMISSION_DENIED,
     UnavailableFeatureError: grpc.StatusCode.FAILED_PRECONDITION,
+    UnknownModelError: grpc.StatusCode.NOT_FOUND,
     UnknownExemplarError: grpc.StatusCode.NOT_FOUND,
     UnknownLabelError: grpc.StatusCode.INVALID_ARGUMENT,
     InvalidChangeError: grpc.StatusCode.INVALID_ARGUMENT,

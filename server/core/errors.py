@@ -33,6 +33,13 @@ class UnavailableFeatureError(Exception):
     """A call for something that this server was not started with; says how to start it."""
 
 
+class UnknownModelError(Exception):
+    """A call for a model, or a version of it, that is not served; says which is."""
+
+    def __init__(self, served: str, version: str) -> None:
+        super().__init__(f"there is no such model here: {served!r} is served, in version {version!r}")
+
+
 class QueueFullError(Exception):
     """More images than the server can hold; worth another try in `retry_after` seconds."""
 

@@ -2,6 +2,7 @@
 
 import time
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from holdfast.errors import ImageError
 from holdfast.model.preprocess import Pixels
@@ -16,6 +17,9 @@ from holdfast.server.decoding.turns import LoopTurns
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 TURN_S = 2e-3
 """Seconds of replies that are built in one turn of the event loop, over all callers, about."""
 
@@ -27,6 +31,7 @@ class Core:
         settings: of the server; what an operator has limited is there.
         drain: has it begun, then no new call is taken.
         turns: for what takes long on the event loop.
+        is_serving: whether health checks say so; set by who makes them.
 
     """
 
@@ -34,6 +39,7 @@ class Core:
         self.settings, self.drain = settings, Drain()
         self._backend, self._metrics = backend, metrics
         self.turns = LoopTurns(TURN_S)
+        self.is_serving: Callable[[], bool] = lambda: not self.drain.begun.is_set() and backend.alive()
         contract = backend.description.contract  # which no publish changes
         self._decoder = Decoder(contract, settings, settings.max_pixels, metrics.decoding)
 
