@@ -192,7 +192,7 @@ def decode_reply(body: memoryview, models: Mapping[int, ModelDescription]) -> Re
     """
     tag = body[0] if body else 0
     if tag == _MODEL:
-        if body[-1:] != b"}":  # white space behind it would be passed over
+        if bytes(body[-1:]) != b"}":  # white space behind it would be passed over
             raise WireError("a model that is not described as it has to be: something else is at its end")
         try:
             return ModelDescription.model_validate_json(bytes(body[_MODEL_HEAD.size :]))
