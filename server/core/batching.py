@@ -249,8 +249,9 @@ class Batcher:
             return
         self.last_success = time.monotonic()
         self._metrics.batch_images.observe(embedded)
-        self._metrics.engine_seconds.observe(batch.seconds + self.last_success - started)
-        self._delivery.results(pieces, results)
+        seconds = batch.seconds + self.last_success - started
+        self._metrics.engine_seconds.observe(seconds)
+        self._delivery.results(pieces, results, (batch.begun, seconds))
         self._observers.answered(batch.model, batch.images, pieces, results)
 
     def _failed(self, pieces: list[Piece], error: Exception) -> None:

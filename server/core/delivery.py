@@ -34,9 +34,12 @@ class Delivery:
         """Begin; to be called on the loop."""
         self._loop = asyncio.get_running_loop()
 
-    def results(self, pieces: Sequence[Piece], batch: AnsweredBatch) -> None:
-        """Hand each call its slice of a batch's results, and the caller all of them once none is missing."""
-        self._on_loop(self._deliver, pieces, batch, 0, 0)
+    def results(self, pieces: Sequence[Piece], batch: AnsweredBatch, timed: tuple[float, float] = (0.0, 0.0)) -> None:
+        """Hand each call its slice of a batch's results, and the caller all of them once none is missing.
+
+        `timed` are `began` and `seconds` of BatchSlice.
+        """
+        self._on_loop(self._deliver, pieces, batch, timed, 0, 0)
 
     def errors(self, calls: Sequence[Call], error: Callable[[], Exception]) -> None:
         """Raise an error where the callers wait."""
@@ -60,19 +63,21 @@ class Delivery:
         for piece in unwanted:
             self._metrics.unwanted("cancelled" if piece.call.future.done() else "late").inc(piece.count)
 
-    def _deliver(self, pieces: Sequence[Piece], batch: AnsweredBatch, first: int, start: int) -> None:
+    def _deliver(
+        self, pieces: Sequence[Piece], batch: AnsweredBatch, timed: tuple[float, float], first: int, start: int
+    ) -> None:
         now = time.monotonic()
         for piece in pieces[first : first + AT_ONCE]:
             call, stop = piece.call, start + piece.count
             if call.future.done() or call.deadline <= now:
                 self._count([piece])
-            call.slices[piece.start] = BatchSlice(batch, start, stop)
+            call.slices[piece.start] = BatchSlice(batch, start, stop, *timed)
             call.missing -= piece.count
             if call.missing == 0 and not call.future.done():
                 call.future.set_result([call.slices[first] for first in sorted(call.slices)])
             start = stop
         if first + AT_ONCE < len(pieces):
-            asyncio.get_running_loop().call_soon(self._deliver, pieces, batch, first + AT_ONCE, start)
+            asyncio.get_running_loop().call_soon(self._deliver, pieces, batch, timed, first + AT_ONCE, start)
 
     def _on_loop(self, function: Callable[..., None], *arguments: Any) -> None:
         if self._loop is not None and not self._loop.is_closed():

@@ -15,6 +15,7 @@ from holdfast.server.core.result import Result
 from holdfast.server.core.scheduling.admission import Demand, Permit
 from holdfast.server.decoding.turns import LoopTurns
 from holdfast.server.metrics.metrics import Metrics
+from holdfast.server.metrics.statistics import CallStatistics
 from holdfast.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ class Core:
         drain: has it begun, then no new call is taken.
         turns: for what takes long on the event loop.
         is_serving: whether health checks say so; set by who makes them.
+        statistics: of the calls that were answered here.
 
     """
 
     def __init__(self, settings: Settings, backend: InferenceBackend, metrics: Metrics) -> None:
-        self.settings, self.drain = settings, Drain()
+        self.settings, self.drain, self.statistics = settings, Drain(), CallStatistics()
         self._backend, self._metrics = backend, metrics
         self.turns = LoopTurns(TURN_S)
         self.is_serving: Callable[[], bool] = lambda: not self.drain.begun.is_set() and backend.alive()
@@ -67,9 +69,13 @@ class Core:
 
         """
         most = self.settings.max_images
-        if not 1 <= images <= most:
-            raise RequestError("images", f"has {images} images; send 1 to {most}")
-        return self._backend.admit(Demand(images, deadline, caller, reply_bytes=reply_bytes))
+        try:
+            if not 1 <= images <= most:
+                raise RequestError("images", f"has {images} images; send 1 to {most}")  # noqa: TRY301
+            return self._backend.admit(Demand(images, deadline, caller, reply_bytes=reply_bytes))
+        except Exception:
+            self.statistics.failed(self.description, 0.0)
+            raise
 
     async def answer(self, request: Request, permit: Permit | None = None) -> Result:
         """One answer per image, or what is wrong with that image; all answers are of one model.
@@ -88,18 +94,27 @@ class Core:
         if permit is None:
             with self.admit(len(request.images), request.deadline, request.caller) as own:
                 return await self.answer(request, own)
-        decoded = await self._decode(request, permit)
-        good = [image for image in decoded if not isinstance(image, ImageError)]
-        permit.decoded()
-        slices = await self._backend.submit(good, request.deadline, request.want, request.caller)
-        permit.answered()
-        model = slices[0].batch.model if slices else self.description
-        answers = chain.from_iterable([part.batch.one_by_one[part.start : part.stop] for part in slices])
-        return Result(model, [image if isinstance(image, ImageError) else next(answers) for image in decoded])
+        try:
+            return await self._answer(request, permit)
+        except BaseException:  # a caller who leaves is one that was not answered
+            self.statistics.failed(self.description, time.monotonic() - permit.admitted)
+            raise
 
     def close(self) -> None:
         """End the decoder's processes."""
         self._decoder.close()
+
+    async def _answer(self, request: Request, permit: Permit) -> Result:
+        decoded = await self._decode(request, permit)
+        good = [image for image in decoded if not isinstance(image, ImageError)]
+        permit.decoded()
+        decoded_at = time.monotonic()
+        slices = await self._backend.submit(good, request.deadline, request.want, request.caller)
+        permit.answered()
+        model = slices[0].batch.model if slices else self.description
+        self.statistics.succeeded(model, permit.admitted, decoded_at, slices)
+        answers = chain.from_iterable([part.batch.one_by_one[part.start : part.stop] for part in slices])
+        return Result(model, [image if isinstance(image, ImageError) else next(answers) for image in decoded])
 
     async def _decode(self, request: Request, permit: Permit) -> list[Pixels | ImageError]:
         """The images of one call; each may be refused, and the others are not.

@@ -80,11 +80,17 @@ class Request:
 
 @dataclass(slots=True, eq=False)
 class BatchSlice:
-    """The part of a batch's results that is one call's: [start, stop). Not frozen: that would double its cost."""
+    """The part of a batch's results that is one call's: [start, stop). Not frozen: that would double its cost.
+
+    The model took the batch at `began`, on time.monotonic()'s clock, which the processes of one machine share, and had it for
+    `seconds`.
+    """
 
     batch: AnsweredBatch
     start: int
     stop: int
+    began: float = 0.0
+    seconds: float = 0.0
 
 
 class InferenceBackend(Protocol):

@@ -38,7 +38,8 @@ from holdfast.server.workers.frames import WireError, frame
 _REQUEST, _CANCEL, _ANSWERS, _REFUSAL, _MODEL, _BACKLOG = range(1, 7)
 _REQUEST_HEAD = struct.Struct("=BQBI?dIB")  # tag, number, kind, neighbours, sources, deadline, images, bytes of the caller
 _CANCEL_HEAD = struct.Struct("=BQ")  # tag, number
-_ANSWERS_HEAD = struct.Struct("=BQQIIII")  # tag, number, version, images, dimensions, neighbours, bytes of sources
+_ANSWERS_HEAD = struct.Struct("=BQddQIIII")
+"""Tag, number, begin and seconds of the batch, version, images, dimensions, neighbours, bytes of sources."""
 _REFUSAL_HEAD = struct.Struct("=BQdB")  # tag, number, pause, reason
 _MODEL_HEAD = struct.Struct("=B")  # tag
 _BACKLOG_BODY = struct.Struct("=BdIIdd")  # tag, and the fields of a Backlog
@@ -95,11 +96,14 @@ class Reply:
     Attributes:
         number: the request's.
         outcome: the answers, or why there are none.
+        began, seconds: of the batch that they were in, as in core.request.BatchSlice; of several, the first begin and the sum.
 
     """
 
     number: int
     outcome: AnsweredBatch | Exception
+    began: float = 0.0
+    seconds: float = 0.0
 
 
 def encode_request(number: int, want: Want, deadline: float, caller: str, images: Images) -> bytes:
@@ -162,7 +166,9 @@ def encode_answers(number: int, slices: Sequence[BatchSlice], want: Want) -> byt
     dim = first.answers.embeddings.shape[1] if want.kind == CallKind.EMBED else 0
     k = min(want.neighbours, first.answers.neighbours.ids.shape[1])
     named = _encode_sources(slices, k) if k and want.sources else b""
-    parts = [_ANSWERS_HEAD.pack(_ANSWERS, number, first.model.version, images, dim, k, len(named))]
+    seconds = sum([part.seconds for part in slices])  # of several batches, as if they were one
+    head = (_ANSWERS, number, slices[0].began, seconds, first.model.version, images, dim, k, len(named))
+    parts = [_ANSWERS_HEAD.pack(*head)]
     parts += [part.batch.rows[part.start : part.stop].tobytes() for part in slices]
     if dim:
         parts += [part.batch.answers.embeddings[part.start : part.stop].tobytes() for part in slices]
@@ -211,7 +217,7 @@ def decode_reply(body: memoryview, models: Mapping[int, ModelDescription]) -> Re
         return Backlog(*backlog)
     if tag != _ANSWERS:
         raise WireError(f"the engine sends no message {tag}")
-    _, number, version, count, dim, k, named = _unpack(_ANSWERS_HEAD, body)
+    _, number, began, seconds, version, count, dim, k, named = _unpack(_ANSWERS_HEAD, body)
     model = models.get(version)
     if model is None:
         raise WireError(f"answers of version {version}, which was not described")
@@ -220,7 +226,7 @@ def decode_reply(body: memoryview, models: Mapping[int, ModelDescription]) -> Re
     _refuse_rest(body, end + named)
     answers = _answers(body, kind, count, dim, k)
     sources = _decode_sources(body[end:], answers.neighbours.ids) if named else None
-    return Reply(number, AnsweredBatch(model, answers, sources))
+    return Reply(number, AnsweredBatch(model, answers, sources), began, seconds)
 
 
 def _answers(body: memoryview, kind: "np.dtype[np.void]", count: int, dim: int, k: int) -> Answers:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
-from typing import TYPE_CHECKING
 
 from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.errors import EngineGoneError, EngineSilentError
@@ -17,9 +16,6 @@ from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.workers.frames import MOST_FRAME_BYTES, Link
 from holdfast.server.workers.known_models import KnownModels
 from holdfast.server.workers.messages import decode_reply, encode_cancel, encode_request
-
-if TYPE_CHECKING:
-    from holdfast.server.core.result import AnsweredBatch
 
 
 class RemoteBackend:
@@ -37,7 +33,7 @@ class RemoteBackend:
         self._admission = Admission(limits, metrics, self._current_backlog)
         self._backlog, self._sent, self._engine_is_silent = Backlog(), 0, False
         self._numbers = count()
-        self._open: dict[int, asyncio.Future[AnsweredBatch]] = {}
+        self._open: dict[int, asyncio.Future[BatchSlice]] = {}
         self._models, self._described = KnownModels(), asyncio.Event()
         self._link = Link("the data link to the engine", MOST_FRAME_BYTES, self._receive, self._lost)
         self.last_success = 0.0
@@ -114,13 +110,13 @@ class RemoteBackend:
         self._link.send(encode_request(number, want, deadline, caller, images))
         self._sent += len(images)
         try:
-            batch = await future
+            part = await future
         except asyncio.CancelledError:
             self._link.send(encode_cancel(number))
             raise
         finally:
             self._open.pop(number, None)
-        return [BatchSlice(batch, 0, len(batch))]
+        return [part]
 
     def _receive(self, body: memoryview) -> None:
         message = decode_reply(body, self._models)
@@ -138,7 +134,7 @@ class RemoteBackend:
             return
         self.last_success = time.monotonic()
         if future is not None and not future.done():
-            future.set_result(message.outcome)
+            future.set_result(BatchSlice(message.outcome, 0, len(message.outcome), message.began, message.seconds))
 
     def _current_backlog(self) -> Backlog:
         """What the engine has said last, and what this worker has sent since."""

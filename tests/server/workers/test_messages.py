@@ -124,12 +124,13 @@ def test_answers_come_out_as_their_slices_went_in(
     rng, (classes, k) = np.random.default_rng(seed), sizes
     model = model_of(classes)
     slices = [
-        BatchSlice(AnsweredBatch(model, answers_of(rng, before + count + after, classes, 7, k)), before, before + count)
-        for before, count, after in parts
+        BatchSlice(AnsweredBatch(model, answers_of(rng, before + count + after, classes, 7, k)), before, before + count, *timed)
+        for timed, (before, count, after) in zip(((5.5, 0.25), (6.5, 0.5), (7.5, 1.0)), parts, strict=False)
     ]
     reply = decode_reply(body_of(encode_answers(number, slices, want)), {1: model_of(1, 1), model.version: model})
     assert isinstance(reply, Reply)
     assert reply.number == number
+    assert (reply.began, reply.seconds) == (5.5, sum(part.seconds for part in slices))
     assert isinstance(reply.outcome, AnsweredBatch)
     assert reply.outcome.model is model
     expected = [answer for part in slices for answer in part.batch.one_by_one[part.start : part.stop]]
