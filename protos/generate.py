@@ -22,7 +22,7 @@ PACKAGES = (Path("holdfast/v1"), Path("holdfast/admin/v1"), Path("inference"))
 DESCRIPTORS = "descriptors.binpb"
 _ARITY = {False: "Unary", True: "Stream"}
 # The interfaces of google.rpc and google.protobuf come from their own packages at run time; only ours are generated.
-_OURS = re.compile(r"^(from |import )(holdfast|inference)(?=[. ])", flags=re.MULTILINE)
+_OURS = re.compile(r"^(from |import )(holdfast\.|inference )", flags=re.MULTILINE)
 
 
 class GenerationError(Exception):

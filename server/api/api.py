@@ -40,6 +40,15 @@ class Api:
         return {f"/{self.name}/{method}": needs for method, needs in self.scopes.items()}
 
 
+def release_when_done(context: "ServicerContext[Any, Any]", permit: Permit) -> None:
+    """Give the call's room back once its reply is written, as far as the caller lets it be; or once it has ended otherwise."""
+
+    def release(_: object) -> None:
+        permit.release()
+
+    context.add_done_callback(release)  # type: ignore[arg-type]  # the stub's type is a class, and gRPC takes any function
+
+
 def deadline_of(context: "ServicerContext[Any, Any]") -> float:
     """The caller's deadline on time.monotonic()'s clock."""
     left = context.time_remaining()
@@ -60,12 +69,3 @@ def caller_of(context: "ServicerContext[Any, Any]") -> str:
     if kind == "ipv6":
         return address.rpartition(":")[0].removeprefix("%5B").removesuffix("%5D").strip("[]")
     return kind
-
-
-def release_when_done(context: "ServicerContext[Any, Any]", permit: Permit) -> None:
-    """Give the call's room back once its reply is written, as far as the caller lets it be; or once it has ended otherwise."""
-
-    def release(_: object) -> None:
-        permit.release()
-
-    context.add_done_callback(release)  # type: ignore[arg-type]  # the stub's type is a class, and gRPC takes any function

@@ -15,6 +15,7 @@ from holdfast.server.api.api import Api, caller_of, deadline_of, release_when_do
 from holdfast.server.api.authentication import require
 from holdfast.server.api.holdfast_v1_messages import Labels, classify_results, embed_results, model_info, sources_of
 from holdfast.server.api.status import to_status
+from holdfast.server.api.streams import until
 from holdfast.server.core.errors import DrainingError
 from holdfast.server.core.facade import Core
 from holdfast.server.core.request import EMBEDDINGS, CallKind, Request, Want
@@ -62,7 +63,7 @@ class HoldfastService(HoldfastServiceServicer):
                 window.release()
 
         async with asyncio.TaskGroup() as replies:
-            async for request in _until(drain.begun, request_iterator):
+            async for request in until(drain.begun, request_iterator):
                 await window.acquire()
                 replies.create_task(reply(request))
         if drain.begun.is_set():
@@ -119,26 +120,6 @@ def _raise_what_is_wrong_with_one_image(result: Result) -> None:
     """A bad image fails a call of one image as a whole."""
     if len(result.outcomes) == 1 and isinstance(result.outcomes[0], ImageError):
         raise result.outcomes[0]
-
-
-async def _until(
-    stop: asyncio.Event, requests: AsyncIterator[holdfast_pb2.ClassifyStreamRequest]
-) -> AsyncIterator[holdfast_pb2.ClassifyStreamRequest]:
-    """The requests, until there are no more or `stop` is set."""
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        while True:
-            arriving = asyncio.ensure_future(anext(requests, None))
-            await asyncio.wait({arriving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not arriving.done():
-                arriving.cancel()
-                return
-            request = arriving.result()
-            if request is None:
-                return
-            yield request
-    finally:
-        stopping.cancel()
 
 
 def _register(server: grpc.aio.Server, core: Core) -> None:

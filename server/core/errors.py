@@ -21,10 +21,6 @@ class InvalidRequestError(Exception):
         self.faults = tuple(faults)
 
 
-class UnknownModelError(Exception):
-    """A call for a model, or for a version of it, that is not served here; says what is."""
-
-
 class UnauthenticatedError(Exception):
     """A call without a token, or with one that nobody holds."""
 

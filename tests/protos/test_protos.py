@@ -11,10 +11,13 @@ from google.rpc import error_details_pb2, status_pb2
 from holdfast.protos.generate import PACKAGES, ROOT, generate
 from holdfast.protos.holdfast.admin.v1 import admin_pb2, exemplar_pb2, version_pb2
 from holdfast.protos.holdfast.v1 import answer_pb2, holdfast_pb2, image_pb2, model_pb2
+from holdfast.protos.inference import model_config_pb2, service_pb2
 from holdfast.protos.lint import lint
 
 PUBLIC: tuple[FileDescriptor, ...] = tuple(m.DESCRIPTOR for m in (answer_pb2, holdfast_pb2, image_pb2, model_pb2))
 ADMIN: tuple[FileDescriptor, ...] = tuple(m.DESCRIPTOR for m in (admin_pb2, exemplar_pb2, version_pb2))
+
+OPEN_INFERENCE: tuple[FileDescriptor, ...] = (service_pb2.DESCRIPTOR, model_config_pb2.DESCRIPTOR)
 
 
 def test_regenerating_changes_nothing(tmp_path: Path) -> None:
@@ -80,6 +83,8 @@ def test_files_keep_their_canonical_names() -> None:
     assert {f.package for f in PUBLIC} == {"holdfast.v1"}
     assert {f.name for f in ADMIN} == {f"holdfast/admin/v1/{n}.proto" for n in ("admin", "exemplar", "version")}
     assert {f.package for f in ADMIN} == {"holdfast.admin.v1"}
+    assert {f.name for f in OPEN_INFERENCE} == {"inference/service.proto", "inference/model_config.proto"}
+    assert {f.package for f in OPEN_INFERENCE} == {"inference"}  # as every client of the protocol calls it
 
 
 def test_what_callers_may_use_knows_nothing_of_what_operators_may() -> None:

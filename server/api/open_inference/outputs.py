@@ -1,208 +1,223 @@
-"""What a model gives in the Open Inference Protocol: each output, its type, its shape and its values."""
+"""From the core's answers to the tensors of a reply."""
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from itertools import groupby
 
 import numpy as np
+from numpy.typing import NDArray
 
-from holdfast.protos.inference import inference_pb2 as pb
-from holdfast.server.api.open_inference.tensors import bytes_tensor
+from holdfast.errors import ImageError
+from holdfast.server.api.open_inference.messages import RequestedOutput, whole_number
+from holdfast.server.api.open_inference.tensors import BYTES, DTYPES, OutputTensor, shown
 from holdfast.server.core.description import ModelDescription
-from holdfast.server.core.errors import InvalidRequestError
-from holdfast.server.core.result import Answer
+from holdfast.server.core.errors import RequestError
+from holdfast.server.core.result import Answer, Result
+from holdfast.server.decoding.turns import LoopTurns
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+PROBABILITIES, EMBEDDING, ERROR = "probabilities", "embedding", "error"
 
-EMBEDDING = "embedding"
-
-DEFAULT_NEIGHBOURS = 10
-"""Neighbours in their outputs, where a call does not say how many."""
-
-CLASSIFICATION = "classification"
-"""The parameter of an output that asks for the most probable classes as text."""
-
-YIELD_EVERY = 8
-"""Images whose classes are written as text in a row before other calls get their turn."""
+_TEXT_S, _TEXT_BYTES = 5e-7, 32
+"""Seconds that the text of one class takes, and its bytes, about."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a call asks for.
+class OutputKind:
+    """An output that the model gives.
 
     Attributes:
-        outputs: in its order.
-        neighbours: how many of each image's, at least 1 and at most the k of the vote.
-        classes: how many classes are wanted as text, in the place of probabilities; 0: probabilities.
-
-    """
-
-    outputs: tuple["Output", ...]
-    neighbours: int
-    classes: int = 0
-
-    @property
-    def names(self) -> set[str]:
-        """Of the outputs."""
-        return {output.name for output in self.outputs}
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """One output.
-
-    Attributes:
-        name: of the protocol's tensor.
-        datatype: the protocol's name of its elements' type.
-        dims: dimensions after that of the images, of a model; -1 for what a call says.
-        values: rows of it, of answers; [N, ...] in the type of `datatype`.
+        name, datatype: as metadata and replies have them.
+        width: of the model, values for each image; None where there is one, and the tensor has one side.
+        asked_for: whether it is given only where a request names it.
+        neighbours: whether it has a value for each neighbour, nearest first, as many as the request says.
 
     """
 
     name: str
     datatype: str
-    dims: Callable[[ModelDescription], list[int]]
-    values: Callable[[ModelDescription, Sequence[Answer], Wanted], "NDArray[np.generic]"]
+    width: Callable[[ModelDescription], int] | None = None
+    asked_for: bool = False
+    neighbours: bool = False
+
+    def shape(self, model: ModelDescription, images: int) -> tuple[int, ...]:
+        """[N], or [N, width]."""
+        return (images,) if self.width is None else (images, self.width(model))
 
 
-def _none(_: ModelDescription) -> list[int]:
-    return []
+OUTPUTS: dict[str, OutputKind] = {
+    kind.name: kind
+    for kind in (
+        OutputKind("label", "INT64"),
+        OutputKind("label_name", BYTES),
+        OutputKind(PROBABILITIES, "FP32", lambda model: len(model.class_names)),
+        OutputKind("credibility", "FP64"),
+        OutputKind("confidence", "FP64"),
+        OutputKind("abstain", "BOOL"),
+        OutputKind("soft_margin", "FP32"),
+        OutputKind("kth_neighbour_distance", "FP32"),
+        *(
+            OutputKind(name, datatype, lambda _: -1, asked_for=True, neighbours=True)
+            for name, datatype in (
+                ("neighbour_ids", "INT64"),
+                ("neighbour_labels", "INT64"),
+                ("neighbour_similarities", "FP32"),
+            )
+        ),
+        OutputKind(EMBEDDING, "FP32", lambda model: model.embedding_dim, asked_for=True),
+        OutputKind(ERROR, BYTES, asked_for=True),
+    )
+}
+"""What the model gives, in the order of a reply where nobody asks. `error` says of each image what is wrong with it."""
+
+_COLUMNS = {
+    "label": "labels",
+    PROBABILITIES: "probabilities",
+    "credibility": "credibility",
+    "confidence": "confidence",
+    "abstain": "abstain",
+    "soft_margin": "soft_margin",
+    "kth_neighbour_distance": "kth_distance",
+    EMBEDDING: "embeddings",
+}
+_MISSING: dict[str, int | float | bool] = {"INT64": -1, "FP32": np.nan, "FP64": np.nan, "BOOL": True}
+"""What stands in the place of an image that has no answer: no class, no figure, and abstention."""
 
 
-def _any(_: ModelDescription) -> list[int]:
-    return [-1]
+@dataclass(frozen=True, slots=True)
+class WantedOutput:
+    """An output of a reply.
 
-
-def _column(name: str, kind: type) -> Callable[..., "NDArray[np.generic]"]:
-    """An attribute of each answer."""
-    return lambda _, answers, __: np.array([getattr(answer, name) for answer in answers], kind)
-
-
-def _nearest(column: str) -> Callable[..., "NDArray[np.generic]"]:
-    """Neighbours, nearest first. An approximate index may find fewer: the rest has the id -1, and says nothing."""
-
-    def rows(_: ModelDescription, answers: Sequence[Answer], wanted: Wanted) -> "NDArray[np.generic]":
-        return np.stack([_neighbour_columns(answer)[column][answer.row, : wanted.neighbours] for answer in answers])
-
-    return rows
-
-
-def _neighbour_columns(answer: Answer) -> dict[str, "NDArray[np.generic]"]:
-    nearest = answer.batch.neighbours
-    return {
-        "ids": nearest.ids.astype(np.int64, copy=False),
-        "classes": answer.batch.neighbour_labels.astype(np.int64, copy=False),
-        "similarities": nearest.similarities.astype(np.float32, copy=False),
-    }
-
-
-OUTPUTS = (
-    Output("label", "BYTES", _none, lambda model, answers, _: np.array([model.class_names[a.label] for a in answers], object)),
-    Output("class", "INT64", _none, _column("label", np.int64)),
-    Output(
-        "probabilities",
-        "FP32",
-        lambda model: [len(model.class_names)],
-        lambda _, answers, __: np.stack([answer.batch.probabilities[answer.row] for answer in answers]),
-    ),
-    Output("credibility", "FP32", _none, _column("credibility", np.float32)),
-    Output("confidence", "FP32", _none, _column("confidence", np.float32)),
-    Output("abstain", "BOOL", _none, _column("abstain", np.bool_)),
-    Output("soft_margin", "FP32", _none, _column("soft_margin", np.float32)),
-    Output("kth_neighbour_distance", "FP32", _none, _column("kth_distance", np.float32)),
-)
-"""What a call gets that names no outputs. Credibility and confidence are not a number where the bundle is not calibrated."""
-
-NEIGHBOURS = (
-    Output("neighbour_ids", "INT64", _any, _nearest("ids")),
-    Output("neighbour_classes", "INT64", _any, _nearest("classes")),
-    Output("neighbour_similarities", "FP32", _any, _nearest("similarities")),
-)
-
-EMBEDDINGS = (
-    Output(
-        EMBEDDING,
-        "FP32",
-        lambda model: [model.embedding_dim],
-        lambda _, answers, __: np.stack([answer.embedding for answer in answers]),
-    ),
-)
-
-ALL = (*OUTPUTS, *NEIGHBOURS, *EMBEDDINGS)
-_BY_NAME = {output.name: output for output in ALL}
-
-
-def wanted_by(request: pb.ModelInferRequest, model: ModelDescription) -> Wanted:
-    """What a request asks for.
-
-    Raises:
-        InvalidRequestError: an output or a parameter that there is none of, an output twice, or embeddings beside others.
+    Attributes:
+        kind: which.
+        classes: its largest so many values are wanted, as texts, "value:index:name"; None where it is wanted as it is.
+        neighbours: values for each image, where it is of neighbours; at most the k of the vote.
 
     """
-    neighbours = _whole(request.parameters, "parameters", "neighbours", DEFAULT_NEIGHBOURS)
-    chosen, classes = [], 0
-    for place, asked in enumerate(request.outputs):
-        output, where = _BY_NAME.get(asked.name), f"outputs[{place}]"
-        if output is None or output in chosen:
-            raise _fault(f"{where}.name", f"is {asked.name[:64]!r}; name some of {', '.join(_BY_NAME)}, each once")
-        most = _whole(asked.parameters, f"{where}.parameters", CLASSIFICATION, 0)
-        if most and output.name != "probabilities":
-            raise _fault(f"{where}.parameters", f"{CLASSIFICATION} is for probabilities")
-        chosen.append(output)
-        classes = max(classes, min(most, len(model.class_names)))
-    if len(chosen) > 1 and any(output.name == EMBEDDING for output in chosen):
-        raise _fault("outputs", f"names {EMBEDDING} beside others; ask for it alone")
-    return Wanted(tuple(chosen) or OUTPUTS, max(1, min(neighbours, model.vote.k)), classes)
+
+    kind: OutputKind
+    classes: int | None = None
+    neighbours: int = 0
+
+    def shape(self, model: ModelDescription, images: int) -> tuple[int, ...]:
+        """Of the reply's tensor, where it is wanted as it is."""
+        return (images, self.neighbours) if self.kind.neighbours else self.kind.shape(model, images)
 
 
-async def write(response: pb.ModelInferResponse, model: ModelDescription, answers: Sequence[Answer], wanted: Wanted) -> None:
-    """Put the outputs into a response."""
-    for output in wanted.outputs:
-        if output.name == "probabilities" and wanted.classes:
-            texts = await _most_probable(model, answers, wanted.classes)
-            tensor = response.outputs.add(name=output.name, datatype="BYTES")
-            tensor.shape.extend((len(answers), wanted.classes))
-            response.raw_output_contents.append(bytes_tensor(texts))
-            continue
-        values = output.values(model, answers, wanted)
-        response.outputs.add(name=output.name, datatype=output.datatype, shape=values.shape)
-        if output.datatype == "BYTES":
-            response.raw_output_contents.append(bytes_tensor([_utf8(name) for name in values.tolist()]))
+def wanted_outputs(requested: Sequence[RequestedOutput], neighbours: int, *, partial: bool) -> list[WantedOutput]:
+    """What a reply has to hold.
+
+    Args:
+        requested: by the caller; none means what the model gives where nobody asks.
+        neighbours: of each image in the outputs of neighbours.
+        partial: whether images may fail alone: then `error` is among the latter.
+
+    Raises:
+        RequestError: an output that there is not, that is there twice, or that cannot be had in that form.
+
+    """
+    if not requested:
+        return [WantedOutput(kind) for kind in OUTPUTS.values() if not kind.asked_for or (partial and kind.name == ERROR)]
+    if len(requested) > len(OUTPUTS):
+        raise RequestError("outputs", f"has {len(requested)} outputs; the model gives {len(OUTPUTS)}")
+    wanted: dict[str, WantedOutput] = {}
+    for each in requested:
+        kind = OUTPUTS.get(each.name)
+        if kind is None:
+            raise RequestError(f"{each.field}.name", f"is {shown(each.name)}; the model gives {', '.join(OUTPUTS)}")
+        if each.name in wanted:
+            raise RequestError(f"{each.field}.name", f"asks for {each.name!r} twice")
+        wanted[each.name] = WantedOutput(kind, _classes(each), neighbours if kind.neighbours else 0)
+    return list(wanted.values())
+
+
+def _classes(requested: RequestedOutput) -> int | None:
+    classes = whole_number(requested.parameters, "classification", requested.field)
+    if classes and requested.name != PROBABILITIES:
+        raise RequestError(f"{requested.field}.parameters.classification", f'is for "{PROBABILITIES}" alone')
+    return classes or None
+
+
+def size_of(wanted: Sequence[WantedOutput], model: ModelDescription, images: int) -> int:
+    """Bytes of a reply with these outputs, about."""
+    sizes = (DTYPES[each.kind.datatype].itemsize if each.kind.datatype != BYTES else _TEXT_BYTES for each in wanted)
+    return sum(size * math.prod(each.shape(model, images)) for size, each in zip(sizes, wanted, strict=True))
+
+
+async def outputs_of(result: Result, wanted: Sequence[WantedOutput], turns: LoopTurns, caller: str) -> list[OutputTensor]:
+    """The tensors of a reply, of N images each. An image without an answer has label -1, NaN for figures, and abstains.
+
+    What takes long waits for its turn of the event loop.
+    """
+    return [await _output(result, each, turns, caller) for each in wanted]
+
+
+async def _output(result: Result, wanted: WantedOutput, turns: LoopTurns, caller: str) -> OutputTensor:
+    kind, count = wanted.kind, len(result.outcomes)
+    shape = wanted.shape(result.model, count)
+    if kind.name == ERROR:
+        texts = [outcome.reason.encode() if isinstance(outcome, ImageError) else b"" for outcome in result.outcomes]
+        return OutputTensor(ERROR, BYTES, shape, texts)
+    if kind.name == "label_name":
+        names = _names_of(result.model.class_names)
+        values = [names[outcome.label] if isinstance(outcome, Answer) else b"" for outcome in result.outcomes]
+        return OutputTensor(kind.name, BYTES, shape, values)
+    if kind.neighbours:
+        return OutputTensor(kind.name, kind.datatype, shape, _neighbours(result, kind, shape))
+    column = _column(result, kind, shape)
+    if wanted.classes is not None:
+        return await _largest(result, column, wanted.classes, turns, caller)
+    return OutputTensor(kind.name, kind.datatype, shape, column)
+
+
+def _column(result: Result, kind: OutputKind, shape: tuple[int, ...]) -> NDArray[np.generic]:
+    """One column of all answers, a batch of the model at a time."""
+    column: NDArray[np.generic] = np.full(shape, _MISSING[kind.datatype], DTYPES[kind.datatype])
+    answered = [(place, outcome) for place, outcome in enumerate(result.outcomes) if isinstance(outcome, Answer)]
+    for _, group in groupby(answered, key=lambda pair: id(pair[1].batch)):
+        pairs = list(group)
+        rows = [answer.row for _, answer in pairs]
+        column[[place for place, _ in pairs]] = getattr(pairs[0][1].batch, _COLUMNS[kind.name])[rows]
+    return column
+
+
+def _neighbours(result: Result, kind: OutputKind, shape: tuple[int, ...]) -> NDArray[np.generic]:
+    """One figure of each image's neighbours. An approximate index may find fewer: what is missing has the id -1."""
+    column: NDArray[np.generic] = np.full(shape, _MISSING[kind.datatype], DTYPES[kind.datatype])
+    for place, outcome in enumerate(result.outcomes):
+        if isinstance(outcome, Answer):
+            nearest = outcome.batch.neighbours
+            columns: dict[str, NDArray[np.generic]] = {
+                "neighbour_ids": nearest.ids,
+                "neighbour_labels": outcome.batch.neighbour_labels,
+                "neighbour_similarities": nearest.similarities,
+            }
+            found = columns[kind.name][outcome.row, : shape[1]]
+            column[place, : len(found)] = found
+    return column
+
+
+async def _largest(
+    result: Result, probabilities: NDArray[np.generic], classes: int, turns: LoopTurns, caller: str
+) -> OutputTensor:
+    """The classes with the largest probabilities, largest first, ties by index. An image without an answer has empty texts."""
+    classes = min(classes, probabilities.shape[1])
+    order = np.argsort(np.negative(probabilities), axis=1, kind="stable")[:, :classes]
+    names = _names_of(result.model.class_names)
+    texts: list[bytes] = []
+    for row, outcome in enumerate(result.outcomes):
+        await turns.take(caller, _TEXT_S * classes)
+        if isinstance(outcome, ImageError):
+            texts += [b""] * classes
         else:
-            little = values.astype(values.dtype.newbyteorder("<"), copy=False)
-            response.raw_output_contents.append(little.tobytes())
+            largest = order[row].tolist()
+            values = probabilities[row, largest].tolist()
+            texts += [b"%.6f:%d:%s" % (value, c, names[c]) for value, c in zip(values, largest, strict=True)]
+    return OutputTensor(PROBABILITIES, BYTES, (len(result.outcomes), classes), texts)
 
 
-async def _most_probable(model: ModelDescription, answers: Sequence[Answer], count: int) -> list[bytes]:
-    """So many classes of each image, the most probable first and ties by class, as "probability:class:name"."""
-    texts = []
-    for place, answer in enumerate(answers):
-        if place % YIELD_EVERY == YIELD_EVERY - 1:
-            await asyncio.sleep(0)
-        row = answer.batch.probabilities[answer.row]
-        first = np.argsort(-row, kind="stable")[:count]
-        texts += [f"{row[c]:.6f}:{c}:".encode() + _utf8(model.class_names[c]) for c in first.tolist()]
-    return texts
-
-
-def _utf8(name: str) -> bytes:
-    return name.encode("utf-8", "replace")
-
-
-def _whole(given: Mapping[str, pb.InferParameter], where: str, name: str, otherwise: int) -> int:
-    """The one parameter that is known there."""
-    unknown = sorted(set(given) - {name})
-    if unknown:
-        raise _fault(where, f"has {', '.join(each[:64] for each in unknown[:8])}; only {name} is known there")
-    if name not in given:
-        return otherwise
-    kind = given[name].WhichOneof("parameter_choice")
-    if kind not in {"int64_param", "uint64_param"} or (value := int(getattr(given[name], kind))) < 1:
-        raise _fault(where, f"{name} is a whole number of at least 1")
-    return value
-
-
-def _fault(field: str, reason: str) -> InvalidRequestError:
-    return InvalidRequestError([(field, reason)])
+@lru_cache(maxsize=4)
+def _names_of(class_names: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Classes' names in UTF-8: one of a folder may hold bytes that are none, which become "�"."""
+    return tuple(name.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode() for name in class_names)

@@ -1,116 +1,132 @@
-"""Tensors of the Open Inference Protocol: what a call's inputs hold, checked before anything of their size is made."""
+"""Tensors of the Open Inference Protocol, whichever transport they come by, and their bytes.
+
+The bytes of a tensor are its values row by row and little-endian; an element of BYTES is preceded by its length, four bytes.
+"""
 
 import math
 import struct
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 
-from holdfast.protos.inference import inference_pb2 as pb
-from holdfast.server.core.errors import InvalidRequestError
-from holdfast.server.core.request import RawImage, Source
+import numpy as np
+from numpy.typing import NDArray
 
-IMAGES, PIXELS = "images", "pixels"
+from holdfast.server.core.errors import RequestError
 
-MOST_TYPED = 2**18
-"""Pixels in typed contents, an element each: more of them would hold up other calls while they are read."""
+BYTES = "BYTES"
+
+DTYPES: dict[str, "np.dtype[np.generic]"] = {
+    "BOOL": np.dtype("?"),
+    "UINT8": np.dtype("u1"),
+    "INT64": np.dtype("<i8"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+}
+"""The data types that this server knows, but BYTES, whose elements have no one size."""
+
+Parameter = bool | int | float | str
+"""What goes beside a request or a tensor, by its name. Those that nobody here knows are passed over, as the protocol has it."""
+
+MOST_SIDES = 8
+"""Of a tensor whose shape is looked at: the product of a million sides would take minutes."""
 
 _LENGTH = struct.Struct("<I")
+_SHOWN = 60
 
 
-def sources_of(request: pb.ModelInferRequest, most: int) -> list[Source]:
-    """The images of a request, at most `most`, as the core takes them.
+@dataclass(frozen=True, slots=True)
+class InputTensor:
+    """A tensor as a caller sent it, its name, data type and shape not yet looked at.
 
-    Raises:
-        InvalidRequestError: not one input, or one whose name, type, shape and contents do not fit each other.
+    Attributes:
+        field: what errors call it, such as "inputs[0]".
+        values: its bytes; of BYTES, the elements where the transport had them one by one.
+        parameters: beside it.
 
     """
-    if len(request.inputs) != 1:
-        raise _fault("inputs", f"has {len(request.inputs)} tensors; send one, {IMAGES} or {PIXELS}")
-    tensor, shape = request.inputs[0], list(request.inputs[0].shape)
-    if len(request.raw_input_contents) > 1 or (request.raw_input_contents and _has_contents(tensor)):
-        raise _fault("raw_input_contents", "goes with inputs that have no contents, one entry for each")
-    if tensor.parameters:
-        raise _fault(
-            "inputs[0].parameters", f"has {_names(tensor.parameters)}; none is known here, and no shared memory is read"
-        )
-    raw = request.raw_input_contents[0] if request.raw_input_contents else None
-    match tensor.name, tensor.datatype:
-        case "images", "BYTES":
-            return _files(tensor, raw, _count(shape, most, one_by_one=True))
-        case "pixels", "UINT8":
-            return _arrays(tensor, raw, shape, _count(shape, most, one_by_one=False))
-        case "images" | "pixels", other:
-            wanted = "BYTES" if tensor.name == IMAGES else "UINT8"
-            raise _fault("inputs[0].datatype", f"is {other[:32]!r}; {tensor.name} is {wanted}")
-        case other, _:
-            raise _fault("inputs[0].name", f"is {other[:64]!r}; there are {IMAGES} (BYTES) and {PIXELS} (UINT8)")
+
+    field: str
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    values: bytes | Sequence[bytes]
+    parameters: Mapping[str, Parameter] = dataclass_field(default_factory=dict)
 
 
-def bytes_tensor(values: Sequence[bytes]) -> bytes:
-    """The raw form of a tensor of BYTES: each element with its length before it."""
-    return b"".join(part for value in values for part in (_LENGTH.pack(len(value)), value))
+@dataclass(frozen=True, slots=True)
+class OutputTensor:
+    """A tensor of an answer.
+
+    Attributes:
+        shape: its sides, the first of which counts images.
+        values: of BYTES a flat list of elements; else an array of this shape, of the data type's dtype.
+
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    values: NDArray[np.generic] | Sequence[bytes]
 
 
-def _count(shape: list[int], most: int, *, one_by_one: bool) -> int:
-    """How many images a shape speaks of."""
-    fits = len(shape) in {1, 2} and shape[1:] in ([], [1]) if one_by_one else len(shape) == 4
-    if not fits or min(shape) < 1:
-        raise _fault("inputs[0].shape", f"is {shape[:8]}; it is {'[N]' if one_by_one else '[N, height, width, channels]'}")
-    if shape[0] > most:
-        raise _fault("inputs[0].shape", f"has {shape[0]} images; send 1 to {most}")
-    return shape[0]
+def count_of(tensor: InputTensor) -> int:
+    """The number of elements that its shape makes. Raises RequestError for a side below 0, or for too many of them."""
+    if len(tensor.shape) > MOST_SIDES:
+        raise RequestError(f"{tensor.field}.shape", f"has {len(tensor.shape)} sides; images have 4 at most")
+    if any(side < 0 for side in tensor.shape):
+        raise RequestError(f"{tensor.field}.shape", f"is {list(tensor.shape)}; a side is 0 or more")
+    return math.prod(tensor.shape)
 
 
-def _files(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None, count: int) -> list[Source]:
-    found: list[Source] = list(tensor.contents.bytes_contents) if raw is None else list(_elements(raw, count))
-    if len(found) != count:
-        raise _fault("inputs[0].contents", f"has {len(found)} elements; its shape has {count}")
-    return found
+def split_bytes(tensor: InputTensor, count: int) -> list[bytes]:
+    """The elements of a BYTES tensor.
 
+    Args:
+        tensor: of BYTES.
+        count: of its elements, by its shape.
 
-def _elements(raw: bytes, count: int) -> list[bytes]:
-    """The elements of a raw tensor of BYTES; no more than `count` are looked for."""
-    found: list[bytes] = []
-    place = 0
-    for _ in range(count):
+    Raises:
+        RequestError: its values are not so many elements, whole and with nothing behind them.
+
+    """
+    if not isinstance(tensor.values, bytes):
+        if len(tensor.values) != count:
+            raise RequestError(
+                tensor.field, f"has {len(tensor.values)} elements; a shape of {list(tensor.shape)} needs {count}"
+            )
+        return list(tensor.values)
+    raw, place, elements = tensor.values, 0, []
+    for number in range(count):
         if place + _LENGTH.size > len(raw):
-            break
+            raise RequestError(
+                tensor.field, f"has {len(raw)} bytes, which end before element {number} of {count}; each begins with its length"
+            )
         (length,) = _LENGTH.unpack_from(raw, place)
         place += _LENGTH.size
         if place + length > len(raw):
-            raise _fault("raw_input_contents[0]", f"ends inside of element {len(found)}")
-        found.append(raw[place : place + length])
+            left = len(raw) - place
+            raise RequestError(tensor.field, f"element {number} says that it has {length} bytes, and {left} are left")
+        elements.append(raw[place : place + length])
         place += length
-    if len(found) < count or place < len(raw):
-        raise _fault("raw_input_contents[0]", f"does not hold {count} elements, each with its length in four bytes before it")
-    return found
+    if place != len(raw):
+        raise RequestError(tensor.field, f"has {len(raw) - place} bytes behind the last of its {count} elements")
+    return elements
 
 
-def _arrays(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None, shape: list[int], count: int) -> list[Source]:
-    size = math.prod(shape[1:])
-    if raw is None:
-        raw = _typed_bytes(tensor.contents.uint_contents)
-    if len(raw) != count * size:
-        raise _fault("inputs[0].contents", f"has {len(raw)} bytes; its shape has {count * size}")
-    return [RawImage(raw[place : place + size], tuple(shape[1:]), "uint8") for place in range(0, count * size, size)]
+def to_bytes(tensor: OutputTensor) -> bytes:
+    """The bytes of an answer's tensor."""
+    if isinstance(tensor.values, np.ndarray):
+        return np.ascontiguousarray(tensor.values, DTYPES[tensor.datatype]).tobytes()
+    return join_bytes(tensor.values)
 
 
-def _typed_bytes(values: Sequence[int]) -> bytes:
-    if len(values) > MOST_TYPED:
-        raise _fault("inputs[0].contents", f"has {len(values)} elements; send more than {MOST_TYPED} by raw_input_contents")
-    try:
-        return bytes(values)
-    except ValueError:
-        raise _fault("inputs[0].contents.uint_contents", "has elements above 255") from None
+def join_bytes(elements: Iterable[bytes]) -> bytes:
+    """The bytes of a BYTES tensor with these elements."""
+    return b"".join([part for element in elements for part in (_LENGTH.pack(len(element)), element)])
 
 
-def _has_contents(tensor: pb.ModelInferRequest.InferInputTensor) -> bool:
-    return tensor.HasField("contents") and any(tensor.contents.ListFields())
-
-
-def _names(parameters: Iterable[str]) -> str:
-    return ", ".join(sorted(name[:64] for name in islice(parameters, 8)))
-
-
-def _fault(field: str, reason: str) -> InvalidRequestError:
-    return InvalidRequestError([(field, reason)])
+def shown(value: object) -> str:
+    """What a caller sent, as an error can say it: cut where it is long."""
+    text = repr(value[:_SHOWN] if isinstance(value, str) else value)
+    return text if len(text) <= _SHOWN + 2 else f"{text[:_SHOWN]}..."

@@ -12,9 +12,11 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
+from holdfast.protos.inference.service_pb2_grpc import GRPCInferenceServiceStub
 from holdfast.server.access.scopes import Scope
 from holdfast.server.core.observers import ObservedBatch, Observer
 from tests.server.access.tokens import add, bearing
+from tests.server.api.open_inference.asking import pixels_request, wanting
 from tests.server.api.test_apis import WITH_TOY
 from tests.server.api.test_apis import ask as ask_toy
 from tests.server.running import LoopThread, Serve, Served, refusal, start, wait_for
@@ -35,7 +37,9 @@ NEEDED = {
     "inference.GRPCInferenceService/ModelMetadata": ANY,
     "inference.GRPCInferenceService/ModelConfig": ANY,
     "inference.GRPCInferenceService/ModelStatistics": ANY,
+    "inference.GRPCInferenceService/RepositoryIndex": ANY,
     "inference.GRPCInferenceService/ModelInfer": ANY,  # and what its outputs need
+    "inference.GRPCInferenceService/ModelStreamInfer": ANY,
     "holdfast.v1.HoldfastService/Classify": "classify",
     "holdfast.v1.HoldfastService/ClassifyStream": "classify",
     "holdfast.v1.HoldfastService/Embed": "embed",
@@ -143,6 +147,27 @@ def test_neighbours_need_the_scope_of_embeddings(guarded: Served, tokens: dict[s
     assert replies[0].results[0].answer.label.name == "green"
     assert replies[1].error.code == grpc.StatusCode.PERMISSION_DENIED.value[0]
     assert not replies[1].results
+
+
+@pytest.mark.parametrize(
+    ("names", "scopes"),
+    [
+        ([], {Scope.CLASSIFY}),
+        (["label"], {Scope.CLASSIFY}),
+        (["embedding"], {Scope.EMBED}),
+        (["label", "embedding"], set()),  # which takes both
+        (["neighbour_ids"], set()),
+    ],
+)
+def test_each_output_of_the_open_inference_protocol_needs_its_scope(
+    guarded: Served, tokens: dict[str, str], names: list[str], scopes: set[Scope]
+) -> None:
+    stub, request = GRPCInferenceServiceStub(guarded.channel), wanting(pixels_request(coloured(1, 1, seed=1)), *names)
+    for scope, token in tokens.items():
+        expected = grpc.StatusCode.OK if scope in scopes else grpc.StatusCode.PERMISSION_DENIED
+        assert stub.ModelInfer.future(request, metadata=bearing(token)).code() is expected, scope
+        (reply,) = stub.ModelStreamInfer(iter([request]), metadata=bearing(token))
+        assert bool(reply.error_message) == (scope not in scopes)
 
 
 def test_who_may_both_has_both(guarded: Served, file: Path) -> None:

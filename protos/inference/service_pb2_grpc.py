@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from holdfast.protos.inference import inference_pb2 as inference_dot_inference__pb2
+from holdfast.protos.inference import service_pb2 as inference_dot_service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in inference/inference_pb2_grpc.py depends on'
+        + ' but the generated code in inference/service_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -26,10 +26,8 @@ if _version_not_supported:
 
 
 class GRPCInferenceServiceStub:
-    """The Open Inference Protocol, version 2, as far as this server speaks it, so that clients of KServe and Triton work unchanged.
-
-    There is one model. Its inputs are `images` (BYTES, files of PNG, JPEG or WebP) and `pixels` (UINT8, images of one size); a call
-    gives one of them. Errors are google.rpc.Status with details.
+    """The Open Inference Protocol, version 2, as KServe and Triton speak it. Names and numbers are the protocol's
+    (https://github.com/kserve/open-inference-protocol); of Triton's extensions those are here that its clients use.
     """
 
     def __init__(self, channel):
@@ -40,51 +38,59 @@ class GRPCInferenceServiceStub:
         """
         self.ServerLive = channel.unary_unary(
                 '/inference.GRPCInferenceService/ServerLive',
-                request_serializer=inference_dot_inference__pb2.ServerLiveRequest.SerializeToString,
-                response_deserializer=inference_dot_inference__pb2.ServerLiveResponse.FromString,
+                request_serializer=inference_dot_service__pb2.ServerLiveRequest.SerializeToString,
+                response_deserializer=inference_dot_service__pb2.ServerLiveResponse.FromString,
                 _registered_method=True)
         self.ServerReady = channel.unary_unary(
                 '/inference.GRPCInferenceService/ServerReady',
-                request_serializer=inference_dot_inference__pb2.ServerReadyRequest.SerializeToString,
-                response_deserializer=inference_dot_inference__pb2.ServerReadyResponse.FromString,
+                request_serializer=inference_dot_service__pb2.ServerReadyRequest.SerializeToString,
+                response_deserializer=inference_dot_service__pb2.ServerReadyResponse.FromString,
                 _registered_method=True)
         self.ModelReady = channel.unary_unary(
                 '/inference.GRPCInferenceService/ModelReady',
-                request_serializer=inference_dot_inference__pb2.ModelReadyRequest.SerializeToString,
-                response_deserializer=inference_dot_inference__pb2.ModelReadyResponse.FromString,
+                request_serializer=inference_dot_service__pb2.ModelReadyRequest.SerializeToString,
+                response_deserializer=inference_dot_service__pb2.ModelReadyResponse.FromString,
                 _registered_method=True)
         self.ServerMetadata = channel.unary_unary(
                 '/inference.GRPCInferenceService/ServerMetadata',
-                request_serializer=inference_dot_inference__pb2.ServerMetadataRequest.SerializeToString,
-                response_deserializer=inference_dot_inference__pb2.ServerMetadataResponse.FromString,
+                request_serializer=inference_dot_service__pb2.ServerMetadataRequest.SerializeToString,
+                response_deserializer=inference_dot_service__pb2.ServerMetadataResponse.FromString,
                 _registered_method=True)
         self.ModelMetadata = channel.unary_unary(
                 '/inference.GRPCInferenceService/ModelMetadata',
-                request_serializer=inference_dot_inference__pb2.ModelMetadataRequest.SerializeToString,
-                response_deserializer=inference_dot_inference__pb2.ModelMetadataResponse.FromString,
+                request_serializer=inference_dot_service__pb2.ModelMetadataRequest.SerializeToString,
+                response_deserializer=inference_dot_service__pb2.ModelMetadataResponse.FromString,
                 _registered_method=True)
         self.ModelInfer = channel.unary_unary(
                 '/inference.GRPCInferenceService/ModelInfer',
-                request_serializer=inference_dot_inference__pb2.ModelInferRequest.SerializeToString,
-                response_deserializer=inference_dot_inference__pb2.ModelInferResponse.FromString,
+                request_serializer=inference_dot_service__pb2.ModelInferRequest.SerializeToString,
+                response_deserializer=inference_dot_service__pb2.ModelInferResponse.FromString,
+                _registered_method=True)
+        self.ModelStreamInfer = channel.stream_stream(
+                '/inference.GRPCInferenceService/ModelStreamInfer',
+                request_serializer=inference_dot_service__pb2.ModelInferRequest.SerializeToString,
+                response_deserializer=inference_dot_service__pb2.ModelStreamInferResponse.FromString,
                 _registered_method=True)
         self.ModelConfig = channel.unary_unary(
                 '/inference.GRPCInferenceService/ModelConfig',
-                request_serializer=inference_dot_inference__pb2.ModelConfigRequest.SerializeToString,
-                response_deserializer=inference_dot_inference__pb2.ModelConfigResponse.FromString,
+                request_serializer=inference_dot_service__pb2.ModelConfigRequest.SerializeToString,
+                response_deserializer=inference_dot_service__pb2.ModelConfigResponse.FromString,
                 _registered_method=True)
         self.ModelStatistics = channel.unary_unary(
                 '/inference.GRPCInferenceService/ModelStatistics',
-                request_serializer=inference_dot_inference__pb2.ModelStatisticsRequest.SerializeToString,
-                response_deserializer=inference_dot_inference__pb2.ModelStatisticsResponse.FromString,
+                request_serializer=inference_dot_service__pb2.ModelStatisticsRequest.SerializeToString,
+                response_deserializer=inference_dot_service__pb2.ModelStatisticsResponse.FromString,
+                _registered_method=True)
+        self.RepositoryIndex = channel.unary_unary(
+                '/inference.GRPCInferenceService/RepositoryIndex',
+                request_serializer=inference_dot_service__pb2.RepositoryIndexRequest.SerializeToString,
+                response_deserializer=inference_dot_service__pb2.RepositoryIndexResponse.FromString,
                 _registered_method=True)
 
 
 class GRPCInferenceServiceServicer:
-    """The Open Inference Protocol, version 2, as far as this server speaks it, so that clients of KServe and Triton work unchanged.
-
-    There is one model. Its inputs are `images` (BYTES, files of PNG, JPEG or WebP) and `pixels` (UINT8, images of one size); a call
-    gives one of them. Errors are google.rpc.Status with details.
+    """The Open Inference Protocol, version 2, as KServe and Triton speak it. Names and numbers are the protocol's
+    (https://github.com/kserve/open-inference-protocol); of Triton's extensions those are here that its clients use.
     """
 
     def ServerLive(self, request, context):
@@ -95,49 +101,63 @@ class GRPCInferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ServerReady(self, request, context):
-        """Whether the server takes calls: it is warm, answers its canary, and does not drain.
+        """Whether the server answers images: false while it warms up and once it drains.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelReady(self, request, context):
-        """Whether a model takes calls.
+        """Whether this model is served; false of another one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ServerMetadata(self, request, context):
-        """The server's name and version.
+        """What the server is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelMetadata(self, request, context):
-        """The model's inputs and outputs.
+        """What the model takes and gives. NOT_FOUND for another model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelInfer(self, request, context):
-        """Answers for one image or many. A bad image fails the call.
+        """Answer images. NOT_FOUND for another model, INVALID_ARGUMENT with the field for what cannot be answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ModelStreamInfer(self, request_iterator, context):
+        """The same, many requests on one call: one response each, in their order. What befalls one request is in its response.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelConfig(self, request, context):
-        """The model's configuration, as clients of Triton read it.
+        """What a client needs to know to make requests, in another form.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelStatistics(self, request, context):
-        """How many calls and images were answered, by the process that this connection leads to.
+        """How many calls were answered, and how long they took. Of the process that takes the call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RepositoryIndex(self, request, context):
+        """Which models there are: one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,43 +168,53 @@ def add_GRPCInferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'ServerLive': grpc.unary_unary_rpc_method_handler(
                     servicer.ServerLive,
-                    request_deserializer=inference_dot_inference__pb2.ServerLiveRequest.FromString,
-                    response_serializer=inference_dot_inference__pb2.ServerLiveResponse.SerializeToString,
+                    request_deserializer=inference_dot_service__pb2.ServerLiveRequest.FromString,
+                    response_serializer=inference_dot_service__pb2.ServerLiveResponse.SerializeToString,
             ),
             'ServerReady': grpc.unary_unary_rpc_method_handler(
                     servicer.ServerReady,
-                    request_deserializer=inference_dot_inference__pb2.ServerReadyRequest.FromString,
-                    response_serializer=inference_dot_inference__pb2.ServerReadyResponse.SerializeToString,
+                    request_deserializer=inference_dot_service__pb2.ServerReadyRequest.FromString,
+                    response_serializer=inference_dot_service__pb2.ServerReadyResponse.SerializeToString,
             ),
             'ModelReady': grpc.unary_unary_rpc_method_handler(
                     servicer.ModelReady,
-                    request_deserializer=inference_dot_inference__pb2.ModelReadyRequest.FromString,
-                    response_serializer=inference_dot_inference__pb2.ModelReadyResponse.SerializeToString,
+                    request_deserializer=inference_dot_service__pb2.ModelReadyRequest.FromString,
+                    response_serializer=inference_dot_service__pb2.ModelReadyResponse.SerializeToString,
             ),
             'ServerMetadata': grpc.unary_unary_rpc_method_handler(
                     servicer.ServerMetadata,
-                    request_deserializer=inference_dot_inference__pb2.ServerMetadataRequest.FromString,
-                    response_serializer=inference_dot_inference__pb2.ServerMetadataResponse.SerializeToString,
+                    request_deserializer=inference_dot_service__pb2.ServerMetadataRequest.FromString,
+                    response_serializer=inference_dot_service__pb2.ServerMetadataResponse.SerializeToString,
             ),
             'ModelMetadata': grpc.unary_unary_rpc_method_handler(
                     servicer.ModelMetadata,
-                    request_deserializer=inference_dot_inference__pb2.ModelMetadataRequest.FromString,
-                    response_serializer=inference_dot_inference__pb2.ModelMetadataResponse.SerializeToString,
+                    request_deserializer=inference_dot_service__pb2.ModelMetadataRequest.FromString,
+                    response_serializer=inference_dot_service__pb2.ModelMetadataResponse.SerializeToString,
             ),
             'ModelInfer': grpc.unary_unary_rpc_method_handler(
                     servicer.ModelInfer,
-                    request_deserializer=inference_dot_inference__pb2.ModelInferRequest.FromString,
-                    response_serializer=inference_dot_inference__pb2.ModelInferResponse.SerializeToString,
+                    request_deserializer=inference_dot_service__pb2.ModelInferRequest.FromString,
+                    response_serializer=inference_dot_service__pb2.ModelInferResponse.SerializeToString,
+            ),
+            'ModelStreamInfer': grpc.stream_stream_rpc_method_handler(
+                    servicer.ModelStreamInfer,
+                    request_deserializer=inference_dot_service__pb2.ModelInferRequest.FromString,
+                    response_serializer=inference_dot_service__pb2.ModelStreamInferResponse.SerializeToString,
             ),
             'ModelConfig': grpc.unary_unary_rpc_method_handler(
                     servicer.ModelConfig,
-                    request_deserializer=inference_dot_inference__pb2.ModelConfigRequest.FromString,
-                    response_serializer=inference_dot_inference__pb2.ModelConfigResponse.SerializeToString,
+                    request_deserializer=inference_dot_service__pb2.ModelConfigRequest.FromString,
+                    response_serializer=inference_dot_service__pb2.ModelConfigResponse.SerializeToString,
             ),
             'ModelStatistics': grpc.unary_unary_rpc_method_handler(
                     servicer.ModelStatistics,
-                    request_deserializer=inference_dot_inference__pb2.ModelStatisticsRequest.FromString,
-                    response_serializer=inference_dot_inference__pb2.ModelStatisticsResponse.SerializeToString,
+                    request_deserializer=inference_dot_service__pb2.ModelStatisticsRequest.FromString,
+                    response_serializer=inference_dot_service__pb2.ModelStatisticsResponse.SerializeToString,
+            ),
+            'RepositoryIndex': grpc.unary_unary_rpc_method_handler(
+                    servicer.RepositoryIndex,
+                    request_deserializer=inference_dot_service__pb2.RepositoryIndexRequest.FromString,
+                    response_serializer=inference_dot_service__pb2.RepositoryIndexResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -195,10 +225,8 @@ def add_GRPCInferenceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GRPCInferenceService:
-    """The Open Inference Protocol, version 2, as far as this server speaks it, so that clients of KServe and Triton work unchanged.
-
-    There is one model. Its inputs are `images` (BYTES, files of PNG, JPEG or WebP) and `pixels` (UINT8, images of one size); a call
-    gives one of them. Errors are google.rpc.Status with details.
+    """The Open Inference Protocol, version 2, as KServe and Triton speak it. Names and numbers are the protocol's
+    (https://github.com/kserve/open-inference-protocol); of Triton's extensions those are here that its clients use.
     """
 
     @staticmethod
@@ -216,8 +244,8 @@ class GRPCInferenceService:
             request,
             target,
             '/inference.GRPCInferenceService/ServerLive',
-            inference_dot_inference__pb2.ServerLiveRequest.SerializeToString,
-            inference_dot_inference__pb2.ServerLiveResponse.FromString,
+            inference_dot_service__pb2.ServerLiveRequest.SerializeToString,
+            inference_dot_service__pb2.ServerLiveResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -243,8 +271,8 @@ class GRPCInferenceService:
             request,
             target,
             '/inference.GRPCInferenceService/ServerReady',
-            inference_dot_inference__pb2.ServerReadyRequest.SerializeToString,
-            inference_dot_inference__pb2.ServerReadyResponse.FromString,
+            inference_dot_service__pb2.ServerReadyRequest.SerializeToString,
+            inference_dot_service__pb2.ServerReadyResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -270,8 +298,8 @@ class GRPCInferenceService:
             request,
             target,
             '/inference.GRPCInferenceService/ModelReady',
-            inference_dot_inference__pb2.ModelReadyRequest.SerializeToString,
-            inference_dot_inference__pb2.ModelReadyResponse.FromString,
+            inference_dot_service__pb2.ModelReadyRequest.SerializeToString,
+            inference_dot_service__pb2.ModelReadyResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -297,8 +325,8 @@ class GRPCInferenceService:
             request,
             target,
             '/inference.GRPCInferenceService/ServerMetadata',
-            inference_dot_inference__pb2.ServerMetadataRequest.SerializeToString,
-            inference_dot_inference__pb2.ServerMetadataResponse.FromString,
+            inference_dot_service__pb2.ServerMetadataRequest.SerializeToString,
+            inference_dot_service__pb2.ServerMetadataResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -324,8 +352,8 @@ class GRPCInferenceService:
             request,
             target,
             '/inference.GRPCInferenceService/ModelMetadata',
-            inference_dot_inference__pb2.ModelMetadataRequest.SerializeToString,
-            inference_dot_inference__pb2.ModelMetadataResponse.FromString,
+            inference_dot_service__pb2.ModelMetadataRequest.SerializeToString,
+            inference_dot_service__pb2.ModelMetadataResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -351,8 +379,35 @@ class GRPCInferenceService:
             request,
             target,
             '/inference.GRPCInferenceService/ModelInfer',
-            inference_dot_inference__pb2.ModelInferRequest.SerializeToString,
-            inference_dot_inference__pb2.ModelInferResponse.FromString,
+            inference_dot_service__pb2.ModelInferRequest.SerializeToString,
+            inference_dot_service__pb2.ModelInferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ModelStreamInfer(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/inference.GRPCInferenceService/ModelStreamInfer',
+            inference_dot_service__pb2.ModelInferRequest.SerializeToString,
+            inference_dot_service__pb2.ModelStreamInferResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -378,8 +433,8 @@ class GRPCInferenceService:
             request,
             target,
             '/inference.GRPCInferenceService/ModelConfig',
-            inference_dot_inference__pb2.ModelConfigRequest.SerializeToString,
-            inference_dot_inference__pb2.ModelConfigResponse.FromString,
+            inference_dot_service__pb2.ModelConfigRequest.SerializeToString,
+            inference_dot_service__pb2.ModelConfigResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -405,8 +460,35 @@ class GRPCInferenceService:
             request,
             target,
             '/inference.GRPCInferenceService/ModelStatistics',
-            inference_dot_inference__pb2.ModelStatisticsRequest.SerializeToString,
-            inference_dot_inference__pb2.ModelStatisticsResponse.FromString,
+            inference_dot_service__pb2.ModelStatisticsRequest.SerializeToString,
+            inference_dot_service__pb2.ModelStatisticsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RepositoryIndex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/inference.GRPCInferenceService/RepositoryIndex',
+            inference_dot_service__pb2.RepositoryIndexRequest.SerializeToString,
+            inference_dot_service__pb2.RepositoryIndexResponse.FromString,
             options,
             channel_credentials,
             insecure,
