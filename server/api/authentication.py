@@ -1,17 +1,19 @@
 """Who makes a call, and whether they may: tokens in the metadata, names from client certificates, scopes of methods."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import grpc.aio
+
 from holdfast.server.access.gate import Gate
 from holdfast.server.access.scopes import Needs, Principal, Requirement, Scope
 from holdfast.server.access.tokens import TokenRecord
-from holdfast.server.api.interceptors import Around, Behaviour, Context
+from holdfast.server.api.interceptors import Around, Behaviour, Context, handler_of, kind_of
 from holdfast.server.core.errors import ForbiddenError, UnauthenticatedError
 from holdfast.server.metrics.access import RefusalReason
 
@@ -55,14 +57,100 @@ def require(scope: Scope, field: str) -> None:
         raise ForbiddenError(f'{field} needs the scope "{scope}", which the token of {call.principal.name} lacks')
 
 
-class Authenticate(Around):
-    """Lets calls through that bear a known token with the scope that their method needs.
+_ADMITTED: ContextVar[TokenRecord] = ContextVar("admitted")
+_REFUSAL: ContextVar["_Refusal"] = ContextVar("refusal")
 
-    Where no tokens are asked for, every call is let through, by the name in the caller's certificate if it has shown one.
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    error: UnauthenticatedError | ForbiddenError
+    reason: RefusalReason
+
+
+def guards(
+    gate: Gate, requirements: Mapping[str, Requirement], others: Sequence[Around]
+) -> tuple[grpc.aio.ServerInterceptor, ...]:
+    """The interceptors of a server: these others, and those that look at who calls, as far as the gate asks for anything.
 
     Args:
         gate: says who holds a token.
-        requirements: by method, "/package.Service/Method". What is not among them is refused to everybody.
+        requirements: by method, "/package.Service/Method". Where tokens are asked for, nobody may call what is not here.
+        others: the outermost first; they see refused calls too.
+
+    """
+    if gate.tokens is not None:
+        return (Authenticate(gate, requirements, others), *others, Identify(gate, requirements))
+    return (*others, Identify(gate, requirements)) if gate.asks_for_certificates else tuple(others)
+
+
+class Authenticate(grpc.aio.ServerInterceptor):
+    """Refuses calls without a known token, or without the scope that their method needs, before their message is parsed.
+
+    A message of 16 MiB can be made to take a second and 400 MB to parse: a stranger's is not worth that. Arguments as those of
+    `guards`.
+    """
+
+    def __init__(self, gate: Gate, requirements: Mapping[str, Requirement], others: Sequence[Around]) -> None:
+        self._gate, self._requirements, self._others = gate, requirements, others
+        self._refusing: dict[str, Any] = {}
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
+        """Called by gRPC for each call, in the task that goes on to answer it."""
+        handler, method = await continuation(handler_call_details), handler_call_details.method
+        needs = self._requirements.get(method)
+        if handler is None or needs is Needs.NOTHING:
+            return handler
+        found = self._look_at(needs, method, handler_call_details.invocation_metadata)
+        if isinstance(found, TokenRecord):
+            _ADMITTED.set(found)
+            return handler
+        _REFUSAL.set(found)
+        if method not in self._refusing:
+            self._refusing[method] = self._refusing_handler(handler, method)
+        return self._refusing[method]
+
+    def _look_at(
+        self, needs: Requirement | None, method: str, metadata: Sequence[tuple[str, str | bytes]] | None
+    ) -> TokenRecord | _Refusal:
+        """The token that a call bears, or why it is refused."""
+        sent = [value for key, value in metadata or () if key == KEY]
+        scheme, _, token = sent[0].partition(" ") if len(sent) == 1 and isinstance(sent[0], str) else ("", "", "")
+        if scheme.lower() != SCHEME or not token:
+            wanted = f'this server asks for a token: send the metadata {KEY}: "Bearer TOKEN", once'
+            return _Refusal(UnauthenticatedError(wanted), RefusalReason.MISSING)
+        record = self._gate.find(token)
+        if record is None:
+            return _Refusal(UnauthenticatedError("this token is not known here"), RefusalReason.UNKNOWN)
+        if record.expired(datetime.now(UTC)):
+            return _Refusal(UnauthenticatedError(f"the token of {record.name} has expired"), RefusalReason.EXPIRED)
+        if needs is Needs.ANY_TOKEN or (isinstance(needs, Scope) and record.principal.may(needs)):
+            return record
+        name = method.rpartition("/")[2]
+        lacks = f'{name} needs the scope "{needs}", which the token of {record.name} lacks'
+        undeclared = f"{name} is open to nobody here: no scope is declared for it"
+        return _Refusal(ForbiddenError(undeclared if needs is None else lacks), RefusalReason.SCOPE)
+
+    def _refusing_handler(self, handler: Any, method: str) -> Any:
+        """A method of the same kind that parses nothing and refuses, seen by the others as any other."""
+
+        async def refuse(_: Any, context: Context) -> Any:
+            refusal = _REFUSAL.get()
+            self._gate.refused(refusal.reason, method, context.peer())
+            raise refusal.error
+
+        kind = kind_of(handler)
+        behaviour: Behaviour = refuse
+        for other in reversed(self._others):
+            behaviour = other.around(behaviour, method, kind)
+        return handler_of(behaviour, handler, request_deserializer=None)
+
+
+class Identify(Around):
+    """Tells who makes a call, by its token or else its certificate, and ends a stream whose token is no longer valid.
+
+    Args:
+        gate: whose callers they are.
+        requirements: as those of `guards`.
 
     """
 
@@ -71,55 +159,26 @@ class Authenticate(Around):
         self._gate, self._requirements = gate, requirements
 
     def around(self, inner: Behaviour, method: str, kind: str) -> Behaviour:
-        """Guard one method."""
-        needs, tokens = self._requirements.get(method), self._gate.tokens
-        if needs is Needs.NOTHING:
+        """Name the callers of one method."""
+        if self._requirements.get(method) is Needs.NOTHING:
             return inner
 
         async def named(request: Any, context: Context) -> Any:
             self._set(_certificate_name(context), method, context)
             return await inner(request, context)
 
-        async def authenticated(request: Any, context: Context) -> Any:
-            record = self._record_of(method, context)
-            self._check(needs, record.principal, method, context)
-            self._set(record.principal, method, context)
+        async def admitted(request: Any, context: Context) -> Any:
+            self._set(_ADMITTED.get().principal, method, context)
             return await inner(request, context)
 
         async def held(request: Any, context: Context) -> Any:
-            record = self._record_of(method, context)
-            self._check(needs, record.principal, method, context)
+            record = _ADMITTED.get()
             self._set(record.principal, method, context)
             return await self._until_revoked(record, asyncio.ensure_future(inner(request, context)), method, context)
 
-        if tokens is None:
+        if self._gate.tokens is None:
             return named
-        return authenticated if kind == "unary" else held
-
-    def _record_of(self, method: str, context: Context) -> TokenRecord:
-        """The token that a call bears."""
-        sent = [value for key, value in context.invocation_metadata() or () if key == KEY]
-        scheme, _, token = sent[0].partition(" ") if len(sent) == 1 and isinstance(sent[0], str) else ("", "", "")
-        if scheme.lower() != SCHEME or not token:
-            self._gate.refused(RefusalReason.MISSING, method, context.peer())
-            raise UnauthenticatedError(f'this server asks for a token: send the metadata {KEY}: "Bearer TOKEN", once')
-        record = self._gate.find(token)
-        if record is None:
-            self._gate.refused(RefusalReason.UNKNOWN, method, context.peer())
-            raise UnauthenticatedError("this token is not known here")
-        if record.expired(datetime.now(UTC)):
-            self._gate.refused(RefusalReason.EXPIRED, method, context.peer())
-            raise UnauthenticatedError(f"the token of {record.name} has expired")
-        return record
-
-    def _check(self, needs: Requirement | None, who: Principal, method: str, context: Context) -> None:
-        if needs is Needs.ANY_TOKEN or (isinstance(needs, Scope) and who.may(needs)):
-            return
-        self._gate.refused(RefusalReason.SCOPE, method, context.peer())
-        name = method.rpartition("/")[2]
-        if needs is None:
-            raise ForbiddenError(f"{name} is open to nobody here: no scope is declared for it")
-        raise ForbiddenError(f'{name} needs the scope "{needs}", which the token of {who.name} lacks')
+        return admitted if kind == "unary" else held
 
     def _set(self, who: Principal | None, method: str, context: Context) -> None:
         if who is not None:

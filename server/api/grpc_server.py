@@ -11,7 +11,7 @@ from holdfast.server.access.gate import Gate
 from holdfast.server.access.scopes import Needs, Requirement
 from holdfast.server.address import take_port
 from holdfast.server.api.api import Api
-from holdfast.server.api.authentication import Authenticate
+from holdfast.server.api.authentication import guards
 from holdfast.server.api.health import Health
 from holdfast.server.api.interceptors import Admit, Measure, Translate
 from holdfast.server.api.listening import opener
@@ -65,9 +65,9 @@ class GrpcServer:
         self._core.is_serving = lambda: self._health.is_serving
         self._gate = Gate("public", metrics.access, settings.public_access)
         requirements = OPEN_SERVICES | {method: needs for api in apis for method, needs in api.requirements.items()}
-        guards = [Authenticate(self._gate, requirements)] if self._gate.asks else []
+        guarded = guards(self._gate, requirements, (Translate(), Measure(metrics)))
         self._server = grpc.aio.server(
-            interceptors=(Translate(), Measure(metrics), *guards, Admit(self._core.drain, names)),
+            interceptors=(*guarded, Admit(self._core.drain, names)),
             options=channel_options(settings, shares_port=shares_port),
         )
         for api in apis:

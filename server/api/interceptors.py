@@ -63,11 +63,21 @@ class Around(grpc.aio.ServerInterceptor, ABC):
         return wrapped
 
     def _wrap(self, handler: Any, method: str) -> Any:
-        shape = (bool(handler.request_streaming), bool(handler.response_streaming))
         behaviours = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
         inner = _as_coroutine(next(b for b in behaviours if b is not None))
-        around = self.around(inner, method, _KINDS[shape])
-        return _MAKERS[shape](around, handler.request_deserializer, handler.response_serializer)
+        around = self.around(inner, method, kind_of(handler))
+        return handler_of(around, handler, request_deserializer=handler.request_deserializer)
+
+
+def kind_of(handler: Any) -> str:
+    """How metrics name its kind."""
+    return _KINDS[bool(handler.request_streaming), bool(handler.response_streaming)]
+
+
+def handler_of(behaviour: Behaviour, like: Any, *, request_deserializer: Callable[[bytes], Any] | None) -> Any:
+    """A handler of the same kind with another behaviour; without a deserializer it gets bytes."""
+    make = _MAKERS[bool(like.request_streaming), bool(like.response_streaming)]
+    return make(behaviour, request_deserializer, like.response_serializer)
 
 
 class Measure(Around):

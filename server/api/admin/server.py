@@ -9,7 +9,7 @@ from holdfast.protos.holdfast.admin.v1.admin_pb2_grpc import add_AdminServiceSer
 from holdfast.server.access.gate import Gate
 from holdfast.server.address import joined, take_port
 from holdfast.server.api.admin.service import NAME, SCOPES, AdminService
-from holdfast.server.api.authentication import Authenticate
+from holdfast.server.api.authentication import guards
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S, OPEN_SERVICES, channel_options
 from holdfast.server.api.interceptors import Admit, Measure, Translate
 from holdfast.server.api.listening import opener
@@ -49,8 +49,10 @@ class AdminServer:
         _check(settings)
         self._gate = Gate("admin", metrics.access, settings.admin_access)
         requirements = OPEN_SERVICES | {f"/{NAME}/{method}": scope for method, scope in SCOPES.items()}
-        guards = (Translate(), Measure(metrics), Authenticate(self._gate, requirements), Admit(self._drain, [NAME]))
-        self._server = grpc.aio.server(interceptors=guards, options=channel_options(settings, shares_port=False))
+        guarded = guards(self._gate, requirements, (Translate(), Measure(metrics)))
+        self._server = grpc.aio.server(
+            interceptors=(*guarded, Admit(self._drain, [NAME])), options=channel_options(settings, shares_port=False)
+        )
         self._service = AdminService(settings, holder, metrics, store, versions)
         add_AdminServiceServicer_to_server(self._service, self._server)
         if settings.reflection:

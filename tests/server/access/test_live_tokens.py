@@ -167,6 +167,18 @@ def test_a_thousand_refused_calls_are_one_line_and_no_line_has_a_token(
         assert token[10:30] not in caplog.text
 
 
+def test_what_a_stranger_sends_is_not_parsed(serve: Serve, tmp_path: Path) -> None:
+    known = add(tmp_path / "tokens", "camera")
+    server = serve(token_file=tmp_path / "tokens", reflection=True)
+    unparsable = b"\xff" * 100
+    for method in ("holdfast.v1.HoldfastService/Classify", "inference.GRPCInferenceService/ModelInfer"):
+        call = server.channel.unary_unary(f"/{method}")
+        assert refusal(lambda: call(unparsable, timeout=10)).code() is grpc.StatusCode.UNAUTHENTICATED  # noqa: B023
+        known_call = refusal(lambda: call(unparsable, metadata=bearing(known), timeout=10))  # noqa: B023
+        assert known_call.code() is not grpc.StatusCode.UNAUTHENTICATED
+        assert server.metric("grpc_server_handled_total", grpc_method=method.split("/")[1], grpc_code="UNAUTHENTICATED") == 1
+
+
 @pytest.mark.parametrize("flags", [["--admin-insecure", "--token-file", "t"], ["--admin-insecure", "--admin-token-file", "t"]])
 def test_what_contradicts_itself_is_refused(flags: list[str]) -> None:
     with pytest.raises(ConfigurationError, match="admin_insecure"):
