@@ -3,7 +3,7 @@
 import logging
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,6 +40,11 @@ class KeyMaterial:
     client_ca: bytes | None
     expires: datetime
 
+    @property
+    def files(self) -> tuple[bytes, ...]:
+        """Its bytes, one file after the other."""
+        return (self.chain, self.key) if self.client_ca is None else (self.chain, self.key, self.client_ca)
+
 
 def read_certificates(files: CertificateFiles, now: datetime) -> KeyMaterial:
     """Read the files and see that they fit each other.
@@ -75,6 +80,7 @@ class ServedCertificate:
         files: where it lies.
         warn_within: how long before the certificate expires the log begins to say so.
         report: told of each attempt to read the files again, whether it was of use.
+        held: what another process has read before, to begin with where the files are unusable now.
 
     Attributes:
         current: what is in use.
@@ -85,15 +91,30 @@ class ServedCertificate:
     """
 
     def __init__(
-        self, files: CertificateFiles, warn_within: timedelta, report: Callable[[bool], None] = lambda _: None
+        self,
+        files: CertificateFiles,
+        warn_within: timedelta,
+        report: Callable[[bool], None] = lambda _: None,
+        held: Sequence[bytes] = (),
     ) -> None:
         self._files, self._warn_within, self._report = files, warn_within, report
         self._looking = threading.Lock()
         self._warned_on: object = None
         self._seen = files.fingerprint
-        self.current = read_certificates(files, datetime.now(UTC))
+        self.current = self._first_material(held)
         _warn_of_readers(files.key)
         self._warn_of_expiry()
+
+    def _first_material(self, held: Sequence[bytes]) -> KeyMaterial:
+        try:
+            return read_certificates(self._files, datetime.now(UTC))
+        except CertificateError as error:
+            if not held:
+                raise
+            log.error("the certificate of before is still in use: %s", error)  # noqa: TRY400 - it says all there is to say
+            self._report(False)
+            expires = _certificates_of(held[0], self._files.chain)[0].not_valid_after_utc
+            return KeyMaterial(held[0], held[1], held[2] if len(held) > 2 else None, expires)
 
     def look(self) -> bool:
         """Read the files again if one has changed. Returns whether there is something new in use."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -58,6 +58,20 @@ class ListenerAccess:
     token_file: Path | None
     certificate: CertificateFiles | None = None
     warn_within: timedelta = timedelta(days=21)
+
+
+@dataclass(frozen=True)
+class HeldContent:
+    """What one process has read last of files that it could use, for another that may find them unusable.
+
+    Attributes:
+        tokens: the text of the file of tokens; None where none are asked for.
+        certificates: the bytes of chain, key and, where clients show certificates, of their signers'; () without TLS.
+
+    """
+
+    tokens: str | None = field(default=None, repr=False)
+    certificates: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 class FileFollower:

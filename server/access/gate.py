@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from holdfast.server.access.files import FileFollower, ListenerAccess
+from holdfast.server.access.files import FileFollower, HeldContent, ListenerAccess
 from holdfast.server.access.refusals import Refusals
 from holdfast.server.access.token_file import TokenFile
 from holdfast.server.access.tokens import TokenRecord
@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # brings cryptography, which takes a tenth of a second and is
     from holdfast.server.access.certificates import ServedCertificate
 
 
+NOTHING_HELD = HeldContent()
+
+
 class Gate:
     """Who is let in at one listener. Belongs to one event loop.
 
@@ -24,6 +27,7 @@ class Gate:
         listener: which one, for metrics.
         metrics: of this process.
         access: what its operator has set.
+        held: what another process has read before, to begin with where the files are unusable now.
 
     Attributes:
         tokens: those of the file; None where no tokens are asked for.
@@ -35,13 +39,15 @@ class Gate:
 
     """
 
-    def __init__(self, listener: Listener, metrics: AccessMetrics, access: ListenerAccess) -> None:
+    def __init__(
+        self, listener: Listener, metrics: AccessMetrics, access: ListenerAccess, held: HeldContent = NOTHING_HELD
+    ) -> None:
         self._listener: Listener = listener
         self._metrics = metrics
         self._refusals = Refusals(listener, metrics)
         self._streams: defaultdict[TokenRecord, set[asyncio.Future[None]]] = defaultdict(set)
-        self.tokens = self._read_tokens(access)
-        self.certificate = self._read_certificate(access)
+        self.tokens = self._read_tokens(access, held)
+        self.certificate = self._read_certificate(access, held)
         self.asks_for_certificates = access.certificate is not None and access.certificate.client_ca is not None
         self._follower = FileFollower(self._look, self._act)
 
@@ -49,6 +55,14 @@ class Gate:
     def asks(self) -> bool:
         """Whether callers show anything that says who they are."""
         return self.tokens is not None or self.asks_for_certificates
+
+    @property
+    def held(self) -> HeldContent:
+        """What is in use, for another process."""
+        return HeldContent(
+            None if self.tokens is None else self.tokens.text,
+            () if self.certificate is None else self.certificate.current.files,
+        )
 
     def start(self) -> None:
         """Follow the files from now on."""
@@ -79,22 +93,21 @@ class Gate:
             if not self._streams[record]:
                 del self._streams[record]
 
-    def _read_tokens(self, access: ListenerAccess) -> TokenFile | None:
+    def _read_tokens(self, access: ListenerAccess, held: HeldContent) -> TokenFile | None:
         if access.token_file is None:
             return None
-        tokens = TokenFile(access.token_file, partial(self._report, FileKind.TOKENS))
         self._metrics.asks_for_tokens(self._listener)
         self._metrics.follows(self._listener, FileKind.TOKENS)
-        return tokens
+        return TokenFile(access.token_file, partial(self._report, FileKind.TOKENS), held.tokens)
 
-    def _read_certificate(self, access: ListenerAccess) -> "ServedCertificate | None":
+    def _read_certificate(self, access: ListenerAccess, held: HeldContent) -> "ServedCertificate | None":
         if access.certificate is None:
             return None
         from holdfast.server.access.certificates import ServedCertificate  # noqa: PLC0415 - see above
 
-        report = partial(self._report, FileKind.CERTIFICATE)
-        certificate = ServedCertificate(access.certificate, access.warn_within, report)
         self._metrics.follows(self._listener, FileKind.CERTIFICATE)
+        report = partial(self._report, FileKind.CERTIFICATE)
+        certificate = ServedCertificate(access.certificate, access.warn_within, report, held.certificates)
         self._metrics.certificate_expires(self._listener, certificate.current.expires)
         return certificate
 

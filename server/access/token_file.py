@@ -25,19 +25,25 @@ class TokenFile:
     Args:
         path: the file, which `holdfast token` writes. Nobody but its owner and its group may write to it.
         report: told of each attempt to read it again, whether it was read.
+        held: the text that another process has read before, to begin with where the file is unusable now.
 
     Raises:
         TokenFileError: it is not there, others may write to it, or it holds no table of tokens.
 
     """
 
-    def __init__(self, path: Path, report: Callable[[bool], None] = lambda _: None) -> None:
+    def __init__(self, path: Path, report: Callable[[bool], None] = lambda _: None, held: str | None = None) -> None:
         self._path, self._report = path, report
         self._looking = threading.Lock()
         self._seen = fingerprint(path)
-        self._index = _TokenIndex(read_table(path))
+        self._index = _TokenIndex(self._first_table(held))
         if not len(self._index):
             log.warning("%s holds no tokens yet, so every call is refused: holdfast token add makes one", path)
+
+    @property
+    def text(self) -> str:
+        """The table in use, as a file has it."""
+        return self._index.table.format()
 
     def find(self, token: str) -> TokenRecord | None:
         """The record of this token, expired or not; None where there is none. A token added a moment ago is found."""
@@ -49,6 +55,16 @@ class TokenFile:
     def valid(self, record: TokenRecord) -> bool:
         """Whether this record still stands in the file as it was, and has not expired."""
         return record in self._index and not record.expired(datetime.now(UTC))
+
+    def _first_table(self, held: str | None) -> TokenTable:
+        try:
+            return read_table(self._path)
+        except TokenFileError as error:
+            if held is None:
+                raise
+            log.error("the tokens of before are still in use: %s", error)  # noqa: TRY400 - it says all there is to say
+            self._report(False)
+            return TokenTable.parse(held, self._path)
 
     def look(self) -> bool:
         """Read the file again if it has changed. Returns whether it has been read."""
@@ -76,7 +92,7 @@ class _TokenIndex:
     """
 
     def __init__(self, table: TokenTable) -> None:
-        self._key = secrets.token_bytes(32)
+        self.table, self._key = table, secrets.token_bytes(32)
         self._records = {self._place_of(record.sha256): record for record in table.tokens}
 
     def __len__(self) -> int:

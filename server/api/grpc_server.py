@@ -7,7 +7,8 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from holdfast.server.access.gate import Gate
+from holdfast.server.access.files import HeldContent
+from holdfast.server.access.gate import NOTHING_HELD, Gate
 from holdfast.server.access.scopes import Needs, Requirement
 from holdfast.server.address import take_port
 from holdfast.server.api.api import Api
@@ -44,6 +45,7 @@ class GrpcServer:
         metrics: of this process.
         apis: that are offered.
         shares_port: whether other processes listen on the same port.
+        held: what another process has read of the files of tokens and certificates.
 
     Raises:
         HoldfastError: a file of tokens or certificates that cannot be used.
@@ -58,12 +60,13 @@ class GrpcServer:
         apis: Sequence[Api] = APIS,
         *,
         shares_port: bool = False,
+        held: HeldContent = NOTHING_HELD,
     ) -> None:
         self._settings, self._core, self._shares_port = settings, Core(settings, backend, metrics), shares_port
         names = [api.name for api in apis]
         self._health = Health(backend, names, interval=settings.canary_interval, timeout=settings.canary_timeout)
         self._core.is_serving = lambda: self._health.is_serving
-        self._gate = Gate("public", metrics.access, settings.public_access)
+        self._gate = Gate("public", metrics.access, settings.public_access, held)
         requirements = OPEN_SERVICES | {method: needs for api in apis for method, needs in api.requirements.items()}
         guarded = guards(self._gate, requirements, (Translate(), Measure(metrics)))
         self._server = grpc.aio.server(

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry
 
-from holdfast.server.access.checks import check_access
+from holdfast.server.access.gate import Gate
 from holdfast.server.address import joined
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S
 from holdfast.server.app import ServedApp
 from holdfast.server.core.engine import Engine
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.observers import MakeObserver
+from holdfast.server.metrics.access import AccessMetrics
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.metrics.workers import WorkerMetrics
 from holdfast.server.monitor.table import OBSERVERS
@@ -48,7 +49,8 @@ class WorkersApp(ServedApp):
         store: ExemplarStore | None = None,
         observers: Sequence[MakeObserver] = OBSERVERS,
     ) -> None:
-        check_access(settings.public_access)
+        # Nobody calls at this one: workers that take another's place begin with what it has read.
+        self._gate = Gate("public", AccessMetrics(None), settings.public_access)
         super().__init__(settings, holder, Metrics(calls=settings.offers_admin), first, store)
         self._engine = Engine(settings, holder, self.metrics, self._observers(observers))
         self._backlogs = BacklogAnnouncer(self._engine.batcher)
@@ -72,6 +74,7 @@ class WorkersApp(ServedApp):
         every.register(EveryProcess(self.metrics.registry, self._workers.scrape, asyncio.get_running_loop()))
         self._endpoint = self._metrics_of(every)
         self._engine.start()
+        self._gate.start()
         with waiting(log, f"starting {self.settings.workers} worker processes"):
             await self._workers.start()
         await self._start_admin()
@@ -94,6 +97,7 @@ class WorkersApp(ServedApp):
         ended = await asyncio.to_thread(self._engine.stop)
         if self._endpoint is not None:
             await asyncio.to_thread(self._endpoint.close)  # a scrape under way needs this loop
+        await self._gate.stop()
         if self._port is not None:
             self._port.close()
         return changed and finished and ended
@@ -103,4 +107,5 @@ class WorkersApp(ServedApp):
         settings = self.settings
         most = max(settings.max_images, settings.max_batch)
         connection = WorkerConnection(name, self._engine.batcher, self.holder, most, self._backlogs)
-        return WorkerProcess(Begin(name, settings.model_copy(update={"port": self._port.number})), connection)
+        begin = Begin(name, settings.model_copy(update={"port": self._port.number}), self._gate.held)
+        return WorkerProcess(begin, connection)

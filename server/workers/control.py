@@ -7,9 +7,12 @@ both: {"beat": true}, several times in Settings.worker_timeout.
 
 import json
 import socket
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from typing import Any, Self
 
+from holdfast.server.access.files import HeldContent
+from holdfast.server.access.gate import NOTHING_HELD
 from holdfast.server.settings import Settings
 from holdfast.server.workers.frames import LENGTH, WireError, frame
 
@@ -45,21 +48,25 @@ class Begin:
     Attributes:
         name: the worker's, as logs and metrics have it.
         settings: the server's, with the port that the engine has taken.
+        held: what the engine has read of the files of tokens and certificates.
 
     """
 
     name: str
     settings: Settings
+    held: HeldContent = NOTHING_HELD
 
     def encode(self) -> bytes:
         """As a frame."""
-        return encode(begin={"name": self.name, "settings": self.settings.model_dump(mode="json")})
+        held = {"tokens": self.held.tokens, "certificates": [b64encode(each).decode() for each in self.held.certificates]}
+        return encode(begin={"name": self.name, "settings": self.settings.model_dump(mode="json"), "held": held})
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
         """From a frame's body."""
         fields = decode(body)["begin"]
-        return cls(fields["name"], Settings(**fields["settings"]))
+        held = HeldContent(fields["held"]["tokens"], tuple(map(b64decode, fields["held"]["certificates"])))
+        return cls(fields["name"], Settings(**fields["settings"]), held)
 
 
 def receive_begin(end: socket.socket) -> Begin:

@@ -66,7 +66,7 @@ class Worker:
             await self._control.open(control)
             self._heartbeat.start()
             await self._backend.open(data)
-            self._server = GrpcServer(settings, self._backend, self._metrics, shares_port=True)
+            self._server = GrpcServer(settings, self._backend, self._metrics, shares_port=True, held=self._begin.held)
             self._server.listen()
             if await run_unless(stopping, self._server.start()):
                 quiet_collector()
