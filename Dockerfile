@@ -32,7 +32,7 @@ COPY deploy/top_level deploy/top_level
 COPY holdfast holdfast
 COPY protos protos
 COPY server server
-RUN /opt/holdfast/bin/pip install --no-cache-dir --constraint requirements.lock ".[${EXTRA}]" \
+RUN /opt/holdfast/bin/pip install --no-cache-dir --constraint requirements.lock ".[${EXTRA},otel]" \
     && /opt/holdfast/bin/pip uninstall --yes pip setuptools \
     && find /opt/holdfast/lib -type d -name tests -prune -exec rm -r {} +
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from holdfast.environment import prepare_libraries
 from holdfast.exit_status import exit_status
 from holdfast.interrupts import interrupts_held
+from holdfast.server.telemetry.logs import configure_logging, wanted_format
 from holdfast.waiting import waiting
 
 log = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     typed = list(sys.argv[1:] if arguments is None else arguments)
     if typed and not typed[0].startswith("-"):  # as every other command takes its bundle
         typed = ["--bundle", *typed]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging(wanted_format(typed))
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells which of its builds it tries, as if that were a fault
     # Everything else is imported after this: numpy, faiss and onnxruntime read the environment while they are loaded.
     prepare_libraries(os.environ)

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from holdfast.errors import HoldfastError
@@ -17,6 +18,7 @@ from holdfast.server.process import loop_factory, quiet_collector, run_unless, s
 from holdfast.server.settings import Settings
 from holdfast.server.store.options import StoreOptions
 from holdfast.server.store.store import ExemplarStore
+from holdfast.server.telemetry.logs import configure_logging
 from holdfast.server.versions.background import keep_large_blocks_apart
 from holdfast.server.versions.loading import LoadedVersion, load_first
 from holdfast.server.workers.app import WorkersApp
@@ -31,7 +33,7 @@ def run(settings: Settings) -> int:
         HoldfastError: the bundle or the device will not do, or a port is taken.
 
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging(settings.log_format)
     keep_large_blocks_apart()
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # before there is anything to reload
@@ -47,22 +49,23 @@ def run(settings: Settings) -> int:
 async def _serve(settings: Settings, first: LoadedVersion) -> int:
     app = make_app(settings, first)
     del first  # or this frame would hold on to a model that is served no longer
+    announce = _announcer(settings)
     stopping = stop_signal(signal.SIGTERM, signal.SIGINT)
     if hasattr(signal, "SIGHUP"):
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.request_reload)
     if not await run_unless(stopping, app.start()):
-        say(f"ending on {stopping.result()}, while it was warming up")
+        announce(f"ending on {stopping.result()}, while it was warming up")
         return 0 if await app.drain() else 1
     quiet_collector()
-    _print_start(app)
+    _print_start(app, announce)
     try:
         await run_unless(stopping, app.watch())
     except HoldfastError:
         await app.drain()
         raise
-    say(f"draining on {stopping.result()}")
+    announce(f"draining on {stopping.result()}")
     finished = await app.drain()
-    say("drained" if finished else "calls were cut off after the grace period")
+    announce("drained" if finished else "calls were cut off after the grace period")
     return 0 if finished else 1
 
 
@@ -81,20 +84,25 @@ def open_store(settings: Settings, first: LoadedVersion) -> ExemplarStore | None
     return None if options is None else ExemplarStore.open(options, first.bundle, first.snapshot)
 
 
-def _print_start(app: App | WorkersApp) -> None:
+def _print_start(app: App | WorkersApp, announce: Callable[[str], None]) -> None:
     model, workers = app.holder.current.description, app.settings.workers
     by = f", by {workers} worker process{'es' * (workers > 1)}" if workers else ""
-    say(f"holdfast serves {model.name}: {len(model.class_names)} classes, {model.exemplars} exemplars")
-    say(f"  on {model.placement.text}")
+    announce(f"holdfast serves {model.name}: {len(model.class_names)} classes, {model.exemplars} exemplars")
+    announce(f"  on {model.placement.text}")
     if app.store is not None:
-        say(f"  store    {app.settings.store}, {app.store.sequence} changes so far")
-    say(f"  gRPC     {app.address}{by}{_describe_access(app.settings.public_access)}")
-    say(f"  metrics  {app.metrics_url}")
+        announce(f"  store    {app.settings.store}, {app.store.sequence} changes so far")
+    announce(f"  gRPC     {app.address}{by}{_describe_access(app.settings.public_access)}")
+    announce(f"  metrics  {app.metrics_url}")
     if app.admin_address:
         access = app.settings.admin_access
-        say(f"  admin    {app.admin_address}{_describe_access(access) or ', without tokens: to try out'}")
+        announce(f"  admin    {app.admin_address}{_describe_access(access) or ', without tokens: to try out'}")
     for sentence in exposures(app.settings):
         log.warning("%s", sentence)
+
+
+def _announcer(settings: Settings) -> Callable[[str], None]:
+    """How lines for whoever started the server are said: printed, or in a log of JSON, where they would be no JSON."""
+    return say if settings.log_format == "text" else lambda text: log.info("%s", text.strip())
 
 
 def _describe_access(access: ListenerAccess) -> str:

@@ -21,6 +21,7 @@ from holdfast.server.decode_settings import DecodeSettings
 from holdfast.server.metrics_settings import MetricsSettings
 from holdfast.server.service_links import WithoutServiceLinks, is_service_link
 from holdfast.server.store_settings import StoreSettings
+from holdfast.server.telemetry.settings import TelemetrySettings
 from holdfast.server.worker_settings import WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class Settings(
     DecodeSettings,
     WorkerSettings,
     MetricsSettings,
+    TelemetrySettings,
     WithoutServiceLinks,
 ):
     """What a server can be told, by flags or by the environment."""

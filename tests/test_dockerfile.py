@@ -94,10 +94,10 @@ def test_each_variant_installs_a_pinned_extra_that_exists_and_has_no_torch(steps
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     chosen = [rest.removeprefix("EXTRA=") for rest in values_of(steps, "ENV") if rest.startswith("EXTRA=")]
     assert chosen == ["serve", "gpu"]
-    for extra in chosen:
+    for extra in (*chosen, "otel"):
         assert not any("torch" in requirement for requirement in extras[extra])
     (install,) = [rest for rest in values_of(steps, "RUN") if "pip install" in rest]
-    assert '".[${EXTRA}]"' in install
+    assert '".[${EXTRA},otel]"' in install
     assert "--constraint requirements.lock" in install
 
 

@@ -13,6 +13,7 @@ from holdfast.server.access.scopes import Needs, Requirement
 from holdfast.server.address import take_port
 from holdfast.server.api.api import Api
 from holdfast.server.api.authentication import guards
+from holdfast.server.api.correlation import Correlate
 from holdfast.server.api.health import Health
 from holdfast.server.api.interceptors import Admit, Measure, Translate
 from holdfast.server.api.listening import opener
@@ -21,6 +22,7 @@ from holdfast.server.core.facade import Core
 from holdfast.server.core.request import InferenceBackend
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
+from holdfast.server.telemetry.tracing import make_tracer
 
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
@@ -48,7 +50,7 @@ class GrpcServer:
         held: what another process has read of the files of tokens and certificates.
 
     Raises:
-        HoldfastError: a file of tokens or certificates that cannot be used.
+        HoldfastError: a file of tokens or certificates that cannot be used, or calls are to be traced without OpenTelemetry.
 
     """
 
@@ -68,7 +70,9 @@ class GrpcServer:
         self._core.is_serving = lambda: self._health.is_serving
         self._gate = Gate("public", metrics.access, settings.public_access, held)
         requirements = OPEN_SERVICES | {method: needs for api in apis for method, needs in api.requirements.items()}
-        guarded = guards(self._gate, requirements, (Translate(), Measure(metrics)))
+        self._tracer = make_tracer(settings, metrics.traces)
+        correlate = Correlate(names, settings.request_id_chars, self._tracer, metrics.traces)
+        guarded = guards(self._gate, requirements, (correlate, Translate(), Measure(metrics)))
         self._server = grpc.aio.server(
             interceptors=(*guarded, Admit(self._core.drain, names)),
             options=channel_options(settings, shares_port=shares_port),
@@ -128,6 +132,8 @@ class GrpcServer:
         await self._server.stop(CLOSE_GRACE_S)
         await self._gate.stop()
         self._core.close()
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.close)
 
 
 def channel_options(settings: Settings, *, shares_port: bool) -> list[tuple[str, int]]:

@@ -102,12 +102,12 @@ class Measure(Around):
             code = "UNKNOWN"
             try:
                 response = await inner(request, context)
-                code = _code_name(context, "OK")
+                code = code_name(context, "OK")
             except asyncio.CancelledError:
                 code = "DEADLINE_EXCEEDED" if _ran_out(given, context.time_remaining()) else "CANCELLED"
                 raise
             except grpc.aio.AbortError:
-                code = _code_name(context, "UNKNOWN")
+                code = code_name(context, "UNKNOWN")
                 raise
             except Exception as error:
                 code = code_of(error).name
@@ -135,7 +135,8 @@ class Translate(Around):
             except Exception as error:  # noqa: BLE001 - the table sorts them, and logs what is not in it
                 status = to_status(error)
                 code = next(c for c in grpc.StatusCode if c.value[0] == status.code)
-                await context.abort(code, status.message, trailing_metadata(error, status))
+                trailing = (*(context.trailing_metadata() or ()), *trailing_metadata(error, status))
+                await context.abort(code, status.message, trailing)
 
         return translated
 
@@ -176,7 +177,8 @@ def _as_coroutine(behaviour: Callable[[Any, Context], Any]) -> Behaviour:
     return write_all
 
 
-def _code_name(context: Context, otherwise: str) -> str:
+def code_name(context: Context, otherwise: str) -> str:
+    """The name of the status code that was set for a call; `otherwise` where none was."""
     code = context.code()
     if isinstance(code, grpc.StatusCode):
         return code.name

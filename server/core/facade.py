@@ -17,6 +17,7 @@ from holdfast.server.decoding.turns import LoopTurns
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.metrics.statistics import CallStatistics
 from holdfast.server.settings import Settings
+from holdfast.server.telemetry.calls import stages_of_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,12 +106,15 @@ class Core:
         self._decoder.close()
 
     async def _answer(self, request: Request, permit: Permit) -> Result:
+        stages = stages_of_call(permit.admitted)
         decoded = await self._decode(request, permit)
+        stages.end("decode")
         good = [image for image in decoded if not isinstance(image, ImageError)]
         permit.decoded()
         decoded_at = time.monotonic()
         slices = await self._backend.submit(good, request.deadline, request.want, request.caller)
         permit.answered()
+        stages.end_inference(slices)
         model = slices[0].batch.model if slices else self.description
         self.statistics.succeeded(model, permit.admitted, decoded_at, slices)
         answers = chain.from_iterable([part.batch.one_by_one[part.start : part.stop] for part in slices])

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from holdfast.server.metrics.access import AccessMetrics
 from holdfast.server.metrics.decoding import DecodingMetrics
+from holdfast.server.metrics.traces import TraceMetrics
 from holdfast.server.metrics.weighted import WeightedHistogram
 
 if TYPE_CHECKING:  # probes bring faiss and onnxruntime, which a worker process does without
@@ -71,6 +72,7 @@ class Metrics:
         self._shown = self.registry if calls else None
         self._make_calls()
         self.access = AccessMetrics(self._shown)
+        self.traces = TraceMetrics(self._shown)
         self._shown = self.registry if engine else None
         self._make_batching()
         self._make_model()

@@ -14,6 +14,7 @@ from holdfast.server.core.errors import DrainingError, EngineError, EngineGoneEr
 from holdfast.server.core.scheduling.admission import AdmissionLimits
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.process import loop_factory, quiet_collector, run_unless, stop_signal
+from holdfast.server.telemetry.logs import configure_logging
 from holdfast.server.workers.control import MOST_BYTES, Begin, decode, encode, receive_begin
 from holdfast.server.workers.frames import Link
 from holdfast.server.workers.heartbeat import Heartbeat
@@ -36,8 +37,7 @@ def run(data: socket.socket, control: socket.socket) -> int:
         begin = receive_begin(control)
     except (EOFError, ConnectionError):
         return 1
-    form = f"%(asctime)s %(levelname)s {begin.name} %(name)s: %(message)s"
-    logging.basicConfig(level=logging.INFO, format=form)
+    configure_logging(begin.settings.log_format, begin.name)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         status = runner.run(Worker(begin).serve(data, control))
     if status:

@@ -10,6 +10,7 @@ from holdfast.server.access.gate import Gate
 from holdfast.server.address import joined, take_port
 from holdfast.server.api.admin.service import NAME, SCOPES, AdminService
 from holdfast.server.api.authentication import guards
+from holdfast.server.api.correlation import Correlate
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S, OPEN_SERVICES, channel_options
 from holdfast.server.api.interceptors import Admit, Measure, Translate
 from holdfast.server.api.listening import opener
@@ -49,7 +50,10 @@ class AdminServer:
         _check(settings)
         self._gate = Gate("admin", metrics.access, settings.admin_access)
         requirements = OPEN_SERVICES | {f"/{NAME}/{method}": scope for method, scope in SCOPES.items()}
-        guarded = guards(self._gate, requirements, (Translate(), Measure(metrics)))
+        correlate = Correlate(
+            [NAME], settings.request_id_chars, None, metrics.traces
+        )  # operators' calls are in the audit trail
+        guarded = guards(self._gate, requirements, (correlate, Translate(), Measure(metrics)))
         self._server = grpc.aio.server(
             interceptors=(*guarded, Admit(self._drain, [NAME])), options=channel_options(settings, shares_port=False)
         )

@@ -31,6 +31,9 @@ class Call:
     def code(self) -> int:
         return 0
 
+    def trailing_metadata(self) -> None:
+        return None
+
     async def abort(self, code: grpc.StatusCode, *_: object) -> None:
         text = generate_latest(self._metrics.registry).decode()
         self.counted[code.name] = metric_of(text, "grpc_server_handled_total", grpc_code=code.name)
