@@ -1,6 +1,5 @@
 """The held-out images that credibility rests on, as embeddings: an index is calibrated again without the images."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -9,6 +8,8 @@ import numpy as np
 
 from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints
+from holdfast.model.npz import UNREADABLE, open_npz
+from holdfast.model.retrieval.unit_length import TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,14 @@ class CalibrationSet:
         return len(self.labels)
 
     def refuse_misfit(self, dim: int, classes: int, where: str) -> None:
-        """Raises ContractMismatchError unless embeddings have `dim` dimensions and labels lie in [0, classes)."""
+        """Raises ContractMismatchError unless embeddings have `dim` dimensions and length 1, and labels lie in [0, classes)."""
         if self.embeddings.shape[1] != dim:
             raise ContractMismatchError(
                 f"{where} holds {self.embeddings.shape[1]} dimensions, the encoder returns {dim}: run holdfast index again"
             )
+        lengths = np.einsum("nd,nd->n", self.embeddings, self.embeddings)
+        if not (np.abs(lengths - 1) <= TOLERANCE).all():  # NaN is not below either
+            raise ContractMismatchError(f"{where} holds embeddings that are not of unit length: run holdfast index again")
         if len(self) and not 0 <= self.labels.min() <= self.labels.max() < classes:
             raise ContractMismatchError(f"{where} has labels beyond the {classes} classes: run holdfast index again")
 
@@ -60,10 +64,10 @@ class CalibrationSet:
     def load(cls, path: Path) -> Self:
         """Read it. Raises BundleError where the file is no calibration set."""
         try:
-            with np.load(path, allow_pickle=False) as held:
-                labels = held["labels"].astype(np.int64, casting="same_kind")
-                text = held["sources"].tobytes().decode(errors="surrogateescape")
+            with open_npz(path) as held:
+                labels = held.array("labels", np.int64, None)
+                text = held.array("sources", np.uint8, None).tobytes().decode(errors="surrogateescape")
                 sources = tuple(text.split("\0")) if len(labels) else ()
-                return cls(held["embeddings"].astype(np.float32, casting="same_kind"), labels, sources)
-        except (KeyError, ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
+                return cls(held.array("embeddings", np.float32, None, None), labels, sources)
+        except UNREADABLE as error:
             raise BundleError(f"{path} is not a calibration set: {error}; run holdfast index again") from None

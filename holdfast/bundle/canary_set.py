@@ -4,7 +4,6 @@ Test images and copies of them that were attacked, with their true labels. They 
 notice an encoder, an index or a machine that does not answer as the one did that wrote the bundle.
 """
 
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self, cast
@@ -15,6 +14,7 @@ from holdfast.bundle.threat_model import Norm, ThreatModel
 from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints
 from holdfast.model.classifier import Classifier
+from holdfast.model.npz import UNREADABLE, open_npz
 from holdfast.model.preprocess import Pixels
 
 
@@ -124,14 +124,15 @@ class CanarySet:
     def load(cls, path: Path) -> Self:
         """Read it. Raises BundleError where the file is no canary."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                images, attacked = (file[name].astype(np.uint8, casting="same_kind") for name in ("images", "attacked"))
+            with open_npz(path) as file:
+                images, attacked = (file.array(name, np.uint8, None, None, None, 3) for name in ("images", "attacked"))
                 labels, answers, attacked_answers = (
-                    file[name].astype(np.int64, casting="same_kind") for name in ("labels", "answers", "attacked_answers")
+                    file.array(name, np.int64, None) for name in ("labels", "answers", "attacked_answers")
                 )
-                names = tuple(map(str, file["class_names"]))
-                threat = ThreatModel(cast("Norm", str(file["norm"])), float(file["epsilon"]))  # which refuses what is no norm
-                embeddings = file["embeddings"].astype(np.float32, casting="same_kind")
+                names = tuple(map(str, file.array("class_names", np.str_, None)))
+                norm, epsilon = str(file.array("norm", np.str_)), float(file.array("epsilon", np.float64))
+                threat = ThreatModel(cast("Norm", norm), epsilon)  # which refuses what is no norm
+                embeddings = file.array("embeddings", np.float32, None, None)
                 return cls(images, attacked, labels, names, threat, embeddings, answers, attacked_answers)
-        except (KeyError, ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise BundleError(f"{path} is not a canary: {error}; run holdfast index again") from None

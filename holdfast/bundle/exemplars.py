@@ -1,6 +1,5 @@
 """The exemplars' table: what each row of the index is."""
 
-import zipfile
 from dataclasses import dataclass
 from enum import IntFlag
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.bundle.npz import mapped_member
 from holdfast.bundle.sources import Sources
 from holdfast.errors import BundleError
+from holdfast.model.npz import UNREADABLE, NpzFile, open_npz
 
 DIGEST_BYTES = 16
 """Of the SHA-256 of an image's pixels, the first so many bytes are kept: enough to tell it from any other."""
@@ -85,14 +84,22 @@ class Exemplars:
     def load(cls, path: Path) -> Self:
         """Read a table; names and digests stay on disk until they are asked for. Raises BundleError where it is not one."""
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as table:
+            with open_npz(path) as table:
                 # Tables of holdfast 0.1 have a column of strings, all as wide as the longest.
-                sources = Sources.of(table["sources"].tolist()) if "sources" in table else _mapped_sources(path)
-                digests = mapped_member(path, "digests.npy") if "digests" in table else None
-                return cls(table["ids"], table["labels"], sources, table["flags"], digests)
-        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+                sources = _strings(table) if "sources" in table else _mapped_sources(table)
+                digests = table.mapped("digests", np.uint8, None, DIGEST_BYTES) if "digests" in table else None
+                ids, labels = (table.array(name, np.int64, None) for name in ("ids", "labels"))
+                return cls(ids, labels, sources, table.array("flags", np.uint8, None), digests)
+        except UNREADABLE as error:
             raise BundleError(f"{path} is not an exemplars' table: {error}; run holdfast index again") from None
 
 
-def _mapped_sources(path: Path) -> Sources:
-    return Sources(mapped_member(path, "source_text.npy"), mapped_member(path, "source_ends.npy"))
+def _strings(table: NpzFile) -> Sources:
+    return Sources.of(table.array("sources", np.str_, None).tolist())
+
+
+def _mapped_sources(table: NpzFile) -> Sources:
+    sources = Sources(table.mapped("source_text", np.uint8, None), table.mapped("source_ends", np.int64, None))
+    if len(sources.ends) and (sources.ends[0] < 0 or bool((np.diff(sources.ends) < 0).any())):
+        raise ValueError("source_ends do not ascend")
+    return sources

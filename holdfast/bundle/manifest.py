@@ -19,10 +19,17 @@ SCHEMA_VERSION: Literal[3] = 3
 are read too: see holdfast.bundle.migrations."""
 
 
+MOST_BYTES = 32 * 2**20
+"""Of the file. In memory it may become sixteen times as much; that of a million exemplars has less than one megabyte."""
+
+MOST_FAULTS = 5
+"""That an error names."""
+
+
 class Record(BaseModel):
     """A part of the manifest: immutable, and nothing unknown in it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ThreatModelRecord(Record):
@@ -148,6 +155,8 @@ class Manifest(Record):
     def _consistent(self) -> "Manifest":
         if self.calibration is not None and self.uncalibrated is not None:
             raise ValueError("it holds a calibration, and says why there is none")
+        if len(set(self.class_names)) != len(self.class_names) or not all(self.class_names):
+            raise ValueError("class names must be different from each other, and none empty")
         if len(self.vote.class_weights) not in {0, len(self.class_names)}:
             raise ValueError(f"the vote weighs {len(self.vote.class_weights)} classes of {len(self.class_names)}")
         return self
@@ -188,12 +197,14 @@ class Manifest(Record):
         try:
             values = json.loads(text)
             version = values.get("schema_version")
-        except (ValueError, AttributeError, UnicodeDecodeError):
+        except (ValueError, AttributeError, RecursionError):
             raise SchemaMismatchError(f"{where} is not a JSON object; the bundle is damaged, make it again") from None
-        if version != SCHEMA_VERSION:
+        if type(version) is not int or version != SCHEMA_VERSION:
             text = json.dumps(migrated(values, SCHEMA_VERSION, where)).encode()
         try:
-            return cls.model_validate_json(text)
+            return cls.model_validate_json(text, strict=True)
         except ValidationError as error:
-            faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in error.errors())
+            errors = error.errors(include_url=False, include_context=False, include_input=False)
+            faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in errors[:MOST_FAULTS])
+            faults += f"; and {len(errors) - MOST_FAULTS} more" if len(errors) > MOST_FAULTS else ""
             raise SchemaMismatchError(f"{where} does not follow the schema: {faults}") from None

@@ -2,7 +2,7 @@
 
 import logging
 from functools import cached_property, partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -10,16 +10,16 @@ import numpy as np
 from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.canary_set import CanarySet
 from holdfast.bundle.exemplars import Exemplars
-from holdfast.bundle.manifest import Manifest
-from holdfast.errors import BundleError, ContractMismatchError, HashMismatchError, MissingFileError
-from holdfast.files import sha256_file
+from holdfast.bundle.manifest import MOST_BYTES, Manifest
+from holdfast.bundle.verification import bounded_memory, verify_files
+from holdfast.errors import ContractMismatchError, MissingFileError, SchemaMismatchError
 from holdfast.model.classifier import Classifier
 from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.encoder.agreement import refuse_disagreement
 from holdfast.model.encoder.bucketed import BucketedEncoder
 from holdfast.model.encoder.device import CPU, Device, Placement, place
 from holdfast.model.encoder.onnx import OnnxEncoder, OnnxGradient
-from holdfast.model.retrieval.base import SPARE, Retriever
+from holdfast.model.retrieval.base import ID_BITS, SPARE, Retriever, Summarised
 from holdfast.model.retrieval.shared import SharedRetriever
 from holdfast.model.retrieval.table import open_retriever
 from holdfast.waiting import waiting
@@ -52,6 +52,8 @@ def read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST
     if not path.is_file():
         raise MissingFileError(f"{directory} is not a bundle: it has no {MANIFEST}; make one with holdfast train")
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise SchemaMismatchError(f"{path} is {size} bytes long; a manifest has {MOST_BYTES} at most: make the bundle again")
     return Manifest.from_json(path.read_bytes(), str(path))
 
 
@@ -118,6 +120,11 @@ class Bundle:
 
         """
         directory = Path(directory)
+        with bounded_memory(directory):
+            return cls._open(directory, threads, device, max_batch, precision)
+
+    @classmethod
+    def _open(cls, directory: Path, threads: int, device: DeviceChoice, max_batch: int, precision: Precision) -> Self:
         manifest = _verified(directory)
         if precision == "float16" and device != "cpu" and ENCODER_FLOAT16 not in manifest.files:
             raise MissingFileError(
@@ -140,8 +147,9 @@ class Bundle:
     ) -> Self:
         """Open a bundle that may still lack its index. Arguments and errors are those of `open`."""
         directory = Path(directory)
-        manifest = _verified(directory)
-        return place(device, partial(cls._open_encoder_on, directory, manifest, threads, max_batch))
+        with bounded_memory(directory):
+            manifest = _verified(directory)
+            return place(device, partial(cls._open_encoder_on, directory, manifest, threads, max_batch))
 
     @classmethod
     def _open_encoder_on(cls, directory: Path, manifest: Manifest, threads: int, max_batch: int, placement: Placement) -> Self:
@@ -244,6 +252,13 @@ class Bundle:
             raise ContractMismatchError(f"the index holds {index.size} exemplars, their table {len(exemplars)}; {again}")
         if len(exemplars) == 0 or not 0 <= exemplars.labels.min() <= exemplars.labels.max() < len(manifest.class_names):
             raise ContractMismatchError(f"exemplars' labels go beyond the {len(manifest.class_names)} classes; {again}")
+        if (
+            len(np.unique(exemplars.ids)) != len(exemplars)
+            or not 0 <= exemplars.ids.min() <= exemplars.ids.max() < 1 << ID_BITS
+        ):
+            raise ContractMismatchError(f"exemplars' ids are not unique, or not in 0 to 2 ** {ID_BITS}; {again}")
+        if isinstance(index, Summarised):
+            index.prototypes.refuse_misfit(index.dim, len(manifest.class_names), again)
         if manifest.vote.k > index.size:
             raise ContractMismatchError(f"the vote asks k = {manifest.vote.k} of {index.size} exemplars; {again}")
         if self.placement.device != "cpu":
@@ -262,23 +277,5 @@ def _verified(directory: Path) -> Manifest:
     manifest = read_manifest(directory)
     if ENCODER not in manifest.files:
         raise MissingFileError(f"{directory / MANIFEST} names no {ENCODER}; export the encoder again")
-    with waiting(log, f"verifying the hashes of {directory}"):
-        for name, expected in manifest.files.items():
-            path = inside(directory, name)
-            if not path.is_file():
-                raise MissingFileError(f"{path} is missing, though the manifest names it; copy the whole bundle again")
-            actual = sha256_file(path)
-            if actual != expected:
-                raise HashMismatchError(
-                    f"{path} has sha256 {actual}, the manifest says {expected}; it was changed or damaged: copy the bundle"
-                    " again"
-                )
+    verify_files(directory, manifest.files)
     return manifest
-
-
-def inside(directory: Path, name: str) -> Path:
-    """Where a bundle's file lies. Raises BundleError for a name that leads out of it."""
-    relative = PurePosixPath(name)
-    if relative.is_absolute() or ".." in relative.parts or not relative.parts:
-        raise BundleError(f"a bundle's file must lie inside it, not at {name!r}")
-    return directory / relative

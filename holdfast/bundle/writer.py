@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Self
 
 from holdfast.bundle.manifest import Manifest
-from holdfast.bundle.reader import ENCODER, MANIFEST, inside, read_manifest
+from holdfast.bundle.reader import ENCODER, MANIFEST, read_manifest
+from holdfast.bundle.verification import inside
 from holdfast.errors import BundleError
 from holdfast.files import make_directory, replace_atomically, sha256_file, sync, write_atomically
 

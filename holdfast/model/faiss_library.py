@@ -6,9 +6,10 @@ CPU too, and before a program can report an error. So the failure is kept here, 
 
 import importlib
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-from holdfast.errors import DeviceError
+from holdfast.errors import BundleError, DeviceError
 
 REMEDY = (
     "pip install '.[gpu]' again, all of it; or, for the CPU alone, uninstall faiss-gpu-cuvs and onnxruntime-gpu,"
@@ -45,6 +46,11 @@ def load(name: str) -> Any:
 
 faiss: Any = load("faiss")
 
+BOUNDS_READING = not isinstance(faiss, Unloadable) and hasattr(faiss, "set_deserialization_vector_byte_limit")
+"""Whether this faiss can bound what it reads; the bound is global to the process."""
+
+_BOUNDED = Lock()
+
 
 def write_index(index: Any, path: Path) -> None:
     """Write a faiss index, whole.
@@ -67,3 +73,29 @@ def write_index(index: Any, path: Path) -> None:
         faiss.write_index(index, faiss.PyCallbackIOWriter(write))
         if failures:
             raise failures[0]
+
+
+def read_index(path: Path, flags: int = 0) -> Any:
+    """Read a faiss index. Check its hash first: faiss's reader is not made for hostile files.
+
+    Args:
+        path: what faiss wrote.
+        flags: of faiss's reader.
+
+    Raises:
+        BundleError: it is no such file, or promises more than it holds.
+
+    """
+    with _BOUNDED:
+        # A length in the file is believed, and as much memory filled with zeros: none is longer than the file is.
+        most = faiss.get_deserialization_vector_byte_limit() if BOUNDS_READING else 0
+        if BOUNDS_READING:
+            faiss.set_deserialization_vector_byte_limit(max(path.stat().st_size, 1))
+        try:
+            return faiss.read_index(str(path), flags)
+        except (RuntimeError, MemoryError) as error:
+            said = " ".join(str(error).split())
+            raise BundleError(f"{path} is not a faiss index: {said}; build it again with holdfast index") from None
+        finally:
+            if BOUNDS_READING:
+                faiss.set_deserialization_vector_byte_limit(most)

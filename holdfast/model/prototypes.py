@@ -1,6 +1,5 @@
 """A large bank in a few thousand rows: k-means centres of each class, weighed by the exemplars that they stand for."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -9,6 +8,7 @@ import numpy as np
 
 from holdfast.errors import BundleError
 from holdfast.model.answers import Floats, Ints
+from holdfast.model.npz import UNREADABLE, open_npz
 
 PROTOTYPES = 4096
 """Rows that stand for a larger bank: a whole bank of 50,000 would cost each soft margin as much as a small encoder does."""
@@ -55,6 +55,13 @@ class ClassPrototypes:
             np.concatenate([weights for _, weights in parts]),
         )
 
+    def refuse_misfit(self, dim: int, classes: int, again: str) -> None:
+        """Raises BundleError where they are not of an index of `dim` dimensions, or stand for no class. `again`: a remedy."""
+        of_classes = len(self.labels) > 0 and 0 <= self.labels.min() <= self.labels.max() < classes
+        finite = bool(np.isfinite(self.embeddings).all() and np.isfinite(self.log_weights).all())
+        if self.embeddings.shape[1] != dim or not of_classes or not finite:
+            raise BundleError(f"the prototypes of the index do not fit it; {again}")
+
     def save(self, path: Path) -> None:
         """Write them as .npz, which holds no pickles."""
         with path.open("wb") as file:
@@ -64,9 +71,11 @@ class ClassPrototypes:
     def load(cls, path: Path) -> Self:
         """Read them. Raises BundleError where the file holds none."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls(file["embeddings"], file["labels"], file["log_weights"])
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+            with open_npz(path) as file:
+                embeddings = file.array("embeddings", np.float32, None, None)
+                rows = len(embeddings)
+                return cls(embeddings, file.array("labels", np.int64, rows), file.array("log_weights", np.float32, rows))
+        except UNREADABLE as error:
             raise BundleError(f"{path} holds no prototypes: {error}; run holdfast index again") from None
 
 

@@ -25,7 +25,7 @@ class VoteParameters(BaseModel):
     weight 1. A class beyond them, which came later, weighs 1.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     k: int = Field(ge=1, le=MOST_NEIGHBOURS)
     weighting: Literal["uniform", "exponential"] = "uniform"

@@ -12,7 +12,8 @@ from shlex import quote
 import numpy as np
 
 from holdfast.bundle.manifest import Manifest
-from holdfast.bundle.reader import ENCODER, GRADIENT, WEIGHTS, Bundle, inside
+from holdfast.bundle.reader import ENCODER, GRADIENT, WEIGHTS, Bundle
+from holdfast.bundle.verification import inside
 from holdfast.bundle.writer import BundleWriter
 from holdfast.console import Console
 from holdfast.data.recorded import load_recorded

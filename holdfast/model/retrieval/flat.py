@@ -1,7 +1,7 @@
 """Exact nearest neighbours among the exemplars."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
-from holdfast.model.faiss_library import faiss
+from holdfast.model.faiss_library import faiss, read_index
 from holdfast.model.retrieval.base import Bank, check_bank, padded, places_of, refuse_misfit
 from holdfast.model.retrieval.blockwise import BlockwiseSearch
 from holdfast.model.retrieval.embeddings import Embeddings, ReadableBank
@@ -82,7 +82,11 @@ class FlatIndex:
         return padded(self.named(rows, similarities), k)
 
     def named(self, rows: Ints, similarities: Floats) -> Neighbours:
-        """Neighbours of row numbers int64 [N, k] and their similarities float32 [N, k]."""
+        """Neighbours of row numbers int64 [N, k], -1 where there is none, and their similarities float32 [N, k]."""
+        if rows.size and rows.min() < 0:  # of a query that is not a number nothing is near
+            missing = rows < 0
+            ids, labels = np.where(missing, -1, self._ids[rows]), np.where(missing, -1, self._labels[rows])
+            return Neighbours(ids, labels, np.where(missing, np.float32(-np.inf), similarities))
         return Neighbours(rows if self._ids_are_rows else self._ids[rows], self._labels[rows], similarities)
 
     def export(self) -> Bank:
@@ -93,6 +97,10 @@ class FlatIndex:
         """The embeddings of exemplars float32 [n, D], by their ids int64 [n]. Raises BundleError for an id of none."""
         embeddings: Floats = self._embeddings()[places_of(ids, self._ids)]
         return embeddings
+
+    def blocks(self) -> Iterator[Floats]:
+        """All embeddings, without a copy; see holdfast.model.retrieval.unit_length."""
+        yield self._embeddings()
 
     def _embeddings(self) -> Floats:
         """float32 [M, D] in the index's own memory: to read, while the index lives."""
@@ -126,15 +134,12 @@ class FlatIndex:
             ContractMismatchError: it holds other ids.
 
         """
-        try:
-            index: Any = faiss.read_index(str(path))
-        except RuntimeError as error:
-            raise BundleError(f"{path} is not a faiss index: {error}; {AGAIN}") from None
+        index = read_index(path)
         inner: Any = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexIDMap2) else None
         half = isinstance(inner, faiss.IndexScalarQuantizer) and inner.sq.qtype == faiss.ScalarQuantizer.QT_fp16
         if not half and not isinstance(inner, faiss.IndexFlatIP):
             raise BundleError(f"{path} is not an IndexIDMap2 over IndexFlatIP or over float16; {AGAIN}")
-        if not np.array_equal(faiss.vector_to_array(index.id_map), ids):
+        if inner.ntotal != len(ids) or not np.array_equal(faiss.vector_to_array(index.id_map), ids):
             raise ContractMismatchError(f"{path} and the exemplars' table do not hold the same ids in the same order; {AGAIN}")
         if half:
             return cls.build(Bank(inner.reconstruct_n(0, inner.ntotal), ids, labels), half=True)

@@ -15,6 +15,7 @@ from holdfast.errors import BundleError, install_command
 from holdfast.model.answers import Ints
 from holdfast.model.retrieval.base import Retriever
 from holdfast.model.retrieval.embeddings import ReadableBank
+from holdfast.model.retrieval.unit_length import refuse_other_lengths
 
 if TYPE_CHECKING:
     from holdfast.model.encoder.device import Device
@@ -187,8 +188,8 @@ def open_retriever(
         parameters: what the manifest records of it, for kinds that take some.
 
     Raises:
-        BundleError: there is no such kind, its package is not installed, a file is of another kind, or it does not take these
-            parameters.
+        BundleError: there is no such kind, its package is not installed, a file is of another kind or holds what is no
+            embedding, or it does not take these parameters.
         ContractMismatchError: the index holds other exemplars.
         DeviceError: the GPU does not take it.
 
@@ -203,6 +204,7 @@ def open_retriever(
             " upgrade holdfast, or build the index again with holdfast index"
         ) from None
     retriever: Retriever = implementation.load(*paths, ids, labels, **(parameters or {}))
+    refuse_other_lengths(retriever, paths[0])
     if device == "cpu" or not kind.on_gpu:
         return retriever
     on_gpu: Callable[[Retriever], Retriever] = _load(name, kind.on_gpu)

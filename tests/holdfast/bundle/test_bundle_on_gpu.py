@@ -119,6 +119,7 @@ def test_more_neighbours_than_a_gpu_finds_are_refused_when_the_bundle_is_opened(
 ) -> None:
     writer, rows = BundleWriter.open(tiny), 3000
     bank = np.random.default_rng(0).normal(size=(rows, DIM)).astype(np.float32)
+    bank /= np.linalg.norm(bank, axis=1, keepdims=True)
     grown = Exemplars(np.arange(rows), np.arange(rows) % 2, np.array(["x"] * rows), np.zeros(rows, dtype=np.uint8))
     writer.add("index.faiss", FlatIndex.build(Bank(bank, grown.ids, grown.labels)).save)
     writer.add("exemplars.npz", grown.save)

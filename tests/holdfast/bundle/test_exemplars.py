@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.bundle.exemplars import Exemplars
-from holdfast.bundle.npz import mapped_member
 from holdfast.bundle.sources import Sources
 from holdfast.errors import BundleError
+from holdfast.model.npz import open_npz
 
 file_names = st.binary(max_size=8).map(lambda name: name.decode(errors="surrogateescape"))
 names = st.lists(st.text(max_size=12) | file_names, max_size=30)
@@ -105,9 +105,10 @@ def test_a_member_is_mapped_wherever_it_lies(tmp_path, compressed):
     path = tmp_path / "arrays.npz"
     write = np.savez_compressed if compressed else np.savez
     write(path, first=np.arange(3, dtype=np.uint8), second=np.arange(12.0).reshape(3, 4), empty=np.zeros((0, 2)))
-    assert mapped_member(path, "first.npy").tolist() == [0, 1, 2]
-    assert mapped_member(path, "second.npy").tolist() == np.arange(12.0).reshape(3, 4).tolist()
-    assert mapped_member(path, "empty.npy").shape == (0, 2)
-    with pytest.raises(KeyError):
-        mapped_member(path, "third.npy")
+    with open_npz(path) as arrays:
+        assert arrays.mapped("first", np.uint8, 3).tolist() == [0, 1, 2]
+        assert arrays.mapped("second", np.float64, None, 4).tolist() == np.arange(12.0).reshape(3, 4).tolist()
+        assert arrays.mapped("empty", np.float64, None, 2).shape == (0, 2)
+        with pytest.raises(KeyError):
+            arrays.mapped("third", np.uint8, None)
     assert zipfile.is_zipfile(path)

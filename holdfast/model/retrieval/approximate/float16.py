@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from holdfast.errors import BundleError, ContractMismatchError
+from holdfast.model import faiss_library
 from holdfast.model.answers import Floats, Ints, Neighbours
-from holdfast.model.faiss_library import faiss
 from holdfast.model.prototypes import ClassPrototypes
 from holdfast.model.retrieval.base import Bank, padded, places_of, refuse_misfit
 from holdfast.model.retrieval.embeddings import ReadableBank, rounded
@@ -107,10 +107,7 @@ def read_index(path: Path, rows: int, is_of_kind: Callable[[Any], bool], kind: s
         ContractMismatchError: it holds another number of exemplars.
 
     """
-    try:
-        index: Any = faiss.read_index(str(path), flags)
-    except RuntimeError as error:
-        raise BundleError(f"{path} is not a faiss index: {error}; {AGAIN}") from None
+    index = faiss_library.read_index(path, flags)
     if not is_of_kind(index):
         raise BundleError(f"{path} is not an {kind}; {AGAIN}")
     if index.ntotal != rows:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.model.answers import Ints
 from holdfast.model.faiss_library import faiss, write_index
@@ -90,6 +91,11 @@ class HnswIndex(Float16Index):
 
     def __str__(self) -> str:
         return f"hnsw, {LINKS} links, {self.breadth:,} in sight, float16"
+
+    def blocks(self) -> Iterator[NDArray[np.float16]]:
+        """All embeddings, without a copy; see holdfast.model.retrieval.unit_length."""
+        codes = faiss.downcast_index(self._index.storage).codes
+        yield faiss.rev_swig_ptr(codes.data(), codes.size()).view(np.float16).reshape(-1, self.dim)
 
     @property
     def parameters(self) -> dict[str, int]:

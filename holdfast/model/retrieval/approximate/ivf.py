@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.model.answers import Floats, Ints
 from holdfast.model.faiss_library import faiss, write_index
@@ -102,6 +103,15 @@ class IvfIndex(Float16Index):
         """float32 [cells, D], the middle of each cell."""
         centroids: Floats = self._index.quantizer.reconstruct_n(0, self.cells)
         return centroids
+
+    def blocks(self) -> Iterator[NDArray[np.float16]]:
+        """All embeddings, cell by cell and without a copy; see holdfast.model.retrieval.unit_length."""
+        lists = self._index.invlists
+        for cell in range(self.cells):
+            count = lists.list_size(cell)
+            if count:
+                codes = faiss.rev_swig_ptr(lists.get_codes(cell), count * int(lists.code_size))
+                yield codes.view(np.float16).reshape(count, self.dim)
 
     @property
     def parameters(self) -> dict[str, int]:
