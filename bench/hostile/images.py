@@ -9,6 +9,8 @@ import struct
 import zlib
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 SIDE = 4096
@@ -35,6 +37,13 @@ def flat_png(
     packed = _zeros(_raw_bytes(width, height, depth, colour, interlaced=interlaced))
     palette = chunk(b"PLTE", bytes(768)) if colour == 3 else b""
     return PNG_SIGNATURE + chunk(b"IHDR", header) + palette + extra + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+def saved(pixels: NDArray[np.uint8], kind: str, **options: object) -> bytes:
+    """Pixels as a file of that kind."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
 
 
 def flat_jpeg(width: int, height: int, mode: str = "RGB", **options: object) -> bytes:
