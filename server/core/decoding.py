@@ -122,10 +122,19 @@ class Decoder:
         return self.plan(source).seconds
 
     async def plans(self, sources: Sequence[Source]) -> list[DecodePlan]:
-        """Look at the headers of a call's images; long ones do not hold up other calls."""
-        planned, began = [], time.perf_counter()
+        """Look at the headers of a call's images; long ones do not hold up other calls.
+
+        Raises:
+            RequestError: the images take too long together; it says so as soon as that is known.
+
+        """
+        planned, began, costly = [], time.perf_counter(), 0.0
         for source in sources:
-            planned.append(self.plan(source))
+            plan = self.plan(source)
+            planned.append(plan)
+            if self._pool is not None and PASSING_S < plan.seconds <= UNSURE * self._settings.decode_limit:
+                costly += plan.seconds
+                self._check_call(costly, len(sources))
             if time.perf_counter() - began > LOOK_S:
                 await asyncio.sleep(0)
                 began = time.perf_counter()
@@ -194,13 +203,17 @@ class Decoder:
         limit = self._settings.decode_limit
         return ImageError("encoded", f"is expected to take {plan.seconds:.1f} s to decode; the limit is {limit:g} s")
 
+    def _check_call(self, seconds: float, images: int) -> None:
+        most = self._settings.decode_call_limit
+        if seconds > most:
+            self._metrics.refused("call", images)
+            raise RequestError("images", f"are expected to take more than {most:g} s to decode together")
+
     async def _decode_there(self, plans: Sequence[DecodePlan], caller: str) -> Outcomes:
         """Decode in the processes."""
         assert self._pool is not None  # noqa: S101 - without it nothing is costly
-        seconds, most = sum(plan.seconds for plan in plans), self._settings.decode_call_limit
-        if seconds > most:
-            self._metrics.refused("call", len(plans))
-            raise RequestError("images", f"are expected to take {seconds:.1f} s to decode together; the limit is {most:g} s")
+        seconds = sum(plan.seconds for plan in plans)
+        self._check_call(seconds, len(plans))
         size = sum(len(_bytes_of(plan.source)) for plan in plans)
         try:
             with self._budget.hold(caller, len(plans), seconds, size):

@@ -23,6 +23,9 @@ LONG_S = 0.05
 RESTART_S = 0.2
 """CPU seconds that a process takes to start: one whose caller has left is ended only where it would be busy for longer."""
 
+RESTART_EVERY_S = 1.0
+"""Seconds between two starts of a process in one place: who crashes it, or leaves, again and again, makes no more work."""
+
 STALLED = 10.0
 """A process that took so many times its limit by the clock, as one that is stopped, is ended as if by its limit."""
 
@@ -60,6 +63,11 @@ class _Slot:
     worker: asyncio.Task[None] | None = None
     idle: asyncio.TimerHandle | None = None
     failed_starts: int = 0
+    started: float = -RESTART_EVERY_S
+
+    def rested(self) -> float:
+        """Seconds until its process may be ended or started again; not above 0: now."""
+        return self.started + RESTART_EVERY_S - time.monotonic()
 
 
 class DecoderPool:
@@ -139,8 +147,8 @@ class DecoderPool:
     async def _run(self, slot: _Slot, job: _Job) -> None:
         """Run one job, in as many processes as its images end."""
         while len(job.outcomes) < len(job.tasks) and not job.future.done():
-            process = slot.process or self._start(slot)
-            if process is not None:
+            process = slot.process or await self._start(slot)
+            if process is not None and not job.future.done():
                 try:
                     await self._decode(process, job)
                 except (OSError, EOFError, TimeoutError) as error:
@@ -187,7 +195,10 @@ class DecoderPool:
             log.warning("a decoder process ended over an image of %d bytes: %s", size, describe_end(status))
             job.outcomes.append(ImageError("encoded", "cannot be decoded: the decoder failed on it"))
 
-    def _start(self, slot: _Slot) -> DecoderProcess | None:
+    async def _start(self, slot: _Slot) -> DecoderProcess | None:
+        if (pause := slot.rested()) > 0:
+            await asyncio.sleep(pause)
+        slot.started = time.monotonic()
         try:
             slot.process = DecoderProcess(self._config)
         except OSError as error:  # no memory, no more processes
@@ -196,13 +207,22 @@ class DecoderPool:
         return slot.process
 
     def _abandon(self, job: _Job) -> None:
-        """End the process that is at a job whose caller has left, where starting another is cheaper than its end."""
+        """A job's future is done: if its caller has left, see to the process that is at it.
+
+        It is ended now, or soon: where another was started just before, or where it will be done before another could start.
+        """
         if not job.future.cancelled():
             return
         self._metrics.abandoned(len(job.tasks) - len(job.outcomes))
-        for slot in self._slots:
-            if slot.job is job and slot.process is not None and job.seconds - (time.monotonic() - job.began) > RESTART_S:
-                slot.process.kill()
+        slot = next((slot for slot in self._slots if slot.job is job), None)
+        if slot is not None:
+            left = job.seconds - (time.monotonic() - job.began)
+            pause = max(slot.rested(), 0.0 if left > RESTART_S else RESTART_S)
+            asyncio.get_running_loop().call_later(pause, self._end, slot, job)
+
+    def _end(self, slot: _Slot, job: _Job) -> None:
+        if slot.job is job and slot.process is not None:
+            slot.process.kill()
 
     def _discard(self, slot: _Slot) -> None:
         if slot.process is not None:
