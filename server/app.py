@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -27,12 +27,16 @@ from holdfast.server.store.following import SharedFollower
 from holdfast.server.store.judging.judge import NeighbourJudge
 from holdfast.server.store.judging.recent import RecentAnswers
 from holdfast.server.store.store import ExemplarStore
+from holdfast.server.telemetry.conditions import Conditions
 from holdfast.server.versions.loading import LoadedVersion
 from holdfast.server.versions.manager import VersionManager
 from holdfast.server.versions.watcher import VersionWatcher
 from holdfast.waiting import waiting
 
 log = logging.getLogger(__name__)
+
+HANGS_AFTER_CANARIES = 4
+"""Canaries in a row whose batches have not ended: the model hangs, and will go on doing so."""
 
 
 class ServedApp:
@@ -48,6 +52,7 @@ class ServedApp:
     ) -> None:
         self.settings, self.holder, self.metrics, self.store = settings, holder, metrics, store
         self._endpoint: MetricsEndpoint | None = None
+        self._conditions: Conditions | None = None
         self.versions = VersionManager(settings, holder, metrics, first, store)
         self._admin = AdminServer(settings, holder, metrics, store, self.versions) if settings.offers_admin else None
         self._follower = SharedFollower(holder) if store is None else None
@@ -100,8 +105,20 @@ class ServedApp:
             await asyncio.to_thread(self._follower.stop)
         return finished
 
-    def _metrics_of(self, registry: CollectorRegistry) -> MetricsEndpoint:
-        """A page of that registry. Raises HoldfastError where the port is taken."""
+    def _start_pages(self, registry: CollectorRegistry, batcher: Batcher, is_serving: Callable[[], bool]) -> None:
+        """Show metrics and conditions from now on. Raises HoldfastError where the port is taken."""
+        hangs = HANGS_AFTER_CANARIES * (self.settings.canary_interval + self.settings.canary_timeout)
+        self._conditions = Conditions(lambda: batcher.last_batch, is_serving, hangs)
+        self._endpoint = self._metrics_of(registry, self._conditions)
+        self._conditions.start()
+
+    async def _stop_pages(self) -> None:
+        if self._conditions is not None:
+            self._conditions.stop()
+        if self._endpoint is not None:
+            await asyncio.to_thread(self._endpoint.close)  # a scrape under way needs this loop
+
+    def _metrics_of(self, registry: CollectorRegistry, conditions: Conditions) -> MetricsEndpoint:
         settings = self.settings
         return MetricsEndpoint(
             registry,
@@ -110,6 +127,7 @@ class ServedApp:
             own=self.metrics.registry,
             connections=settings.metrics_connections,
             timeout=settings.metrics_timeout,
+            checks=conditions.pages,
         )
 
     def _write_ports(self, address: str) -> None:
@@ -159,7 +177,7 @@ class App(ServedApp):
 
         """
         self._server.listen()
-        self._endpoint = self._metrics_of(self.metrics.registry)
+        self._start_pages(self.metrics.registry, self.batcher, lambda: self._server.is_serving)
         self._engine.start()
         with waiting(log, "warming up every size of batch"):
             await self._server.start()
@@ -173,10 +191,11 @@ class App(ServedApp):
 
     async def drain(self) -> bool:
         """Go down: give notice, refuse new calls, finish those in flight, close. Returns whether all were finished."""
+        if self._conditions is not None:
+            self._conditions.end()
         await self._server.announce_end()
         await self._stop_versions()
         changed, finished = await asyncio.gather(self._drain_admin(), self._server.drain())
         ended = await asyncio.to_thread(self._engine.stop)
-        if self._endpoint is not None:
-            await asyncio.to_thread(self._endpoint.close)
+        await self._stop_pages()
         return changed and finished and ended

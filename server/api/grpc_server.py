@@ -1,7 +1,7 @@
 """The gRPC server put together: every interceptor and service in one place, over whichever backend runs the model."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -47,6 +47,7 @@ class GrpcServer:
         metrics: of this process.
         apis: that are offered.
         shares_port: whether other processes listen on the same port.
+        health_changed: is told whether health checks say SERVING, each time that this is set.
         held: what another process has read of the files of tokens and certificates.
 
     Raises:
@@ -62,11 +63,13 @@ class GrpcServer:
         apis: Sequence[Api] = APIS,
         *,
         shares_port: bool = False,
+        health_changed: Callable[[bool], None] = lambda _: None,
         held: HeldContent = NOTHING_HELD,
     ) -> None:
         self._settings, self._core, self._shares_port = settings, Core(settings, backend, metrics), shares_port
         names = [api.name for api in apis]
-        self._health = Health(backend, names, interval=settings.canary_interval, timeout=settings.canary_timeout)
+        times = {"interval": settings.canary_interval, "timeout": settings.canary_timeout}
+        self._health = Health(backend, names, changed=health_changed, **times)
         self._core.is_serving = lambda: self._health.is_serving
         self._gate = Gate("public", metrics.access, settings.public_access, held)
         requirements = OPEN_SERVICES | {method: needs for api in apis for method, needs in api.requirements.items()}
@@ -105,6 +108,11 @@ class GrpcServer:
         self._gate.start()
         await self._server.start()
         await self._health.warm(self._settings.max_batch)
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether health checks say SERVING now."""
+        return self._health.is_serving
 
     def look_at_health(self) -> None:
         """Look at once whether the engine answers, and not only when the next look is due."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -22,15 +22,31 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Health:
-    """Keeps grpc.health.v1 true, for the server as a whole ("") and for its services by name."""
+    """Keeps grpc.health.v1 true, for the server as a whole ("") and for its services by name.
 
-    def __init__(self, backend: InferenceBackend, services: Sequence[str], *, interval: float, timeout: float) -> None:
+    Args:
+        backend: is tested.
+        services: by name.
+        interval, timeout: seconds between canaries, and without an answer to one.
+        changed: is told whether checks say SERVING, each time that this is set.
+
+    """
+
+    def __init__(
+        self,
+        backend: InferenceBackend,
+        services: Sequence[str],
+        *,
+        interval: float,
+        timeout: float,
+        changed: Callable[[bool], None] = lambda _: None,
+    ) -> None:
         self.servicer = health_aio.HealthServicer()
         self._backend, self._names = backend, ("", *services)
         self._interval, self._timeout = interval, timeout
         self._watch: asyncio.Task[None] | None = None
         self._due = asyncio.Event()
-        self._status = NOT_SERVING
+        self._status, self._changed = NOT_SERVING, changed
 
     @property
     def is_serving(self) -> bool:
@@ -62,6 +78,7 @@ class Health:
         if self._watch is not None:
             self._watch.cancel()
         self._status = NOT_SERVING
+        self._changed(False)
         await self.servicer.enter_graceful_shutdown()
 
     async def _watch_engine(self) -> None:
@@ -100,5 +117,6 @@ class Health:
 
     async def _set(self, status: "health_pb2.HealthCheckResponse.ServingStatus.ValueType") -> None:
         self._status = status
+        self._changed(self.is_serving)
         for name in self._names:
             await self.servicer.set(name, status)

@@ -100,6 +100,7 @@ class Batcher:
         self._patience, self._patience_before = NO_DEADLINE, NO_DEADLINE
         self.admission = Admission(limits.admission, metrics, self.backlog)
         self.last_success = 0.0  # time.monotonic() of the latest batch that went well: proof of life
+        self.last_batch = 0.0  # and of the latest that was embedded or failed: the model does not hang
         self._delivery = Delivery(metrics)
         self._threads = [threading.Thread(target=self._run, name="engine", daemon=True)]
         self._retrieved: queue.Queue[_RetrievedBatch | None] = queue.Queue(maxsize=1)
@@ -234,6 +235,7 @@ class Batcher:
 
     def _complete(self, batch: _RetrievedBatch) -> None:
         started, embedded = time.monotonic(), sum([piece.count for piece in batch.pieces])
+        self.last_batch = started
         pieces, rows = self._delivery.keep_wanted(batch.pieces)
         if rows is not None:
             if not pieces:
@@ -255,6 +257,7 @@ class Batcher:
         self._observers.answered(batch.model, batch.images, pieces, results)
 
     def _failed(self, pieces: list[Piece], error: Exception) -> None:
+        self.last_batch = time.monotonic()
         self._metrics.engine_failures.inc()
         calls = [piece.call for piece in pieces]
         if isinstance(error, RetrieverUnavailableError):

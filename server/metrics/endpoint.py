@@ -13,7 +13,10 @@ from holdfast.server.address import joined, listen
 from holdfast.server.metrics.http import MOST_HEAD_BYTES, Page, PageRequest, PageServer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from wsgiref.types import WSGIEnvironment
+
+    from holdfast.server.telemetry.conditions import Check
 
 PATH = "/metrics"
 METHODS = "GET", "HEAD", "OPTIONS"
@@ -29,6 +32,7 @@ class MetricsEndpoint:
         own: counts connections that are cut off; part of what is shown.
         connections: most at a time.
         timeout: seconds that a connection has to send its request, and to take the reply.
+        checks: further pages by their paths: 200 where all is well, else 503 and what is wrong.
 
     Raises:
         HoldfastError: it cannot listen there.
@@ -44,10 +48,11 @@ class MetricsEndpoint:
         own: CollectorRegistry,
         connections: int = 64,
         timeout: float = 10.0,
+        checks: "Mapping[str, Check] | None" = None,
     ) -> None:
         self._listener = listen(host, port, "--metrics-port")
         self._host = host
-        self._app = make_wsgi_app(registry)
+        self._app, self._checks = make_wsgi_app(registry), checks or {}
         dropped = Counter(
             "holdfast_metrics_connections_dropped_total",
             "Connections to this page that were cut off: too slow, one too many, or no HTTP.",
@@ -89,10 +94,14 @@ class MetricsEndpoint:
             await self._stopping.wait()
 
     def _render(self, request: PageRequest) -> Page:
-        if request.path not in {PATH, "/"}:
-            return Page(HTTPStatus.NOT_FOUND, body=f"metrics are at {PATH}\n".encode())
+        check = self._checks.get(request.path)
+        if check is None and request.path not in {PATH, "/"}:
+            others = "".join(f", {path}" for path in self._checks)
+            return Page(HTTPStatus.NOT_FOUND, body=f"there are {PATH}{others}\n".encode())
         if request.method not in METHODS:
             return Page(HTTPStatus.METHOD_NOT_ALLOWED, [("Allow", ", ".join(METHODS))])
+        if check is not None:
+            return _checked(check)
         page = Page(HTTPStatus.OK)
         environment: WSGIEnvironment = {
             "REQUEST_METHOD": "GET" if request.method == "HEAD" else request.method,
@@ -103,6 +112,13 @@ class MetricsEndpoint:
         }
         body = b"".join(self._app(environment, lambda _, headers: page.headers.extend(headers)))
         return Page(page.status, page.headers, body)
+
+
+def _checked(check: "Check") -> Page:
+    wrong = check()
+    status = HTTPStatus.OK if wrong is None else HTTPStatus.SERVICE_UNAVAILABLE
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store")]
+    return Page(status, headers, f"{wrong or 'ok'}\n".encode())
 
 
 def _readable(accept: str) -> str:

@@ -72,7 +72,7 @@ class WorkersApp(ServedApp):
         self._port = Port.take(self.settings.host, self.settings.port)
         every = CollectorRegistry()
         every.register(EveryProcess(self.metrics.registry, self._workers.scrape, asyncio.get_running_loop()))
-        self._endpoint = self._metrics_of(every)
+        self._start_pages(every, self._engine.batcher, lambda: self._workers.is_serving)
         self._engine.start()
         self._gate.start()
         with waiting(log, f"starting {self.settings.workers} worker processes"):
@@ -87,6 +87,8 @@ class WorkersApp(ServedApp):
 
     async def drain(self) -> bool:
         """Go down: the workers give notice, finish their calls and end, then the engine. Returns whether all were finished."""
+        if self._conditions is not None:
+            self._conditions.end()
         settings = self.settings
         timeout = settings.drain_notice + settings.drain_grace + CLOSE_GRACE_S + END_MARGIN_S
         ending = asyncio.create_task(self._workers.drain(timeout))
@@ -95,8 +97,7 @@ class WorkersApp(ServedApp):
         await self._stop_versions()
         changed, finished = await asyncio.gather(self._drain_admin(), ending)
         ended = await asyncio.to_thread(self._engine.stop)
-        if self._endpoint is not None:
-            await asyncio.to_thread(self._endpoint.close)  # a scrape under way needs this loop
+        await self._stop_pages()
         await self._gate.stop()
         if self._port is not None:
             self._port.close()

@@ -1,7 +1,8 @@
 """What goes over a control link: JSON objects of one key each, in frames.
 
 engine -> worker: {"begin": name and settings}, first; {"scrape": number}; {"drain": true}.
-worker -> engine: {"ready": true} or {"failed": why}; {"samples": families, "number": number}; {"drained": whether all ended}.
+worker -> engine: {"ready": true} or {"failed": why}; {"samples": families, "number": number}; {"drained": whether all ended};
+    {"serving": whether its health checks say so}, whenever that is set.
 both: {"beat": true}, several times in Settings.worker_timeout.
 """
 

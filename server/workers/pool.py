@@ -37,6 +37,11 @@ class WorkerPool:
         self._keepers: list[asyncio.Task[None]] = []
         self._draining = asyncio.Event()
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether one of them takes calls, by its health checks. Any thread may ask."""
+        return any(process.serving for process in list(self._processes.values()))
+
     async def start(self) -> None:
         """Start all, and wait until all are warm.
 

@@ -66,7 +66,8 @@ class Worker:
             await self._control.open(control)
             self._heartbeat.start()
             await self._backend.open(data)
-            self._server = GrpcServer(settings, self._backend, self._metrics, shares_port=True, held=self._begin.held)
+            options: dict[str, Any] = {"shares_port": True, "held": self._begin.held, "health_changed": self._say_health}
+            self._server = GrpcServer(settings, self._backend, self._metrics, **options)
             self._server.listen()
             if await run_unless(stopping, self._server.start()):
                 quiet_collector()
@@ -95,6 +96,9 @@ class Worker:
 
     def _beat(self) -> None:
         self._control.send(encode(beat=True))
+
+    def _say_health(self, serving: bool) -> None:
+        self._control.send(encode(serving=serving))
 
     def _engine_silence(self, silent: bool) -> None:
         if silent:

@@ -33,6 +33,7 @@ class WorkerProcess:
         ready: set once it is warm; a result of False: it never will be.
         failure: why it could not become ready, as it reported it; "" where it reported nothing.
         finished: whether it ended after a drain with all its calls answered.
+        serving: whether its health checks say SERVING, as it reported.
         silent: whether it was killed because nothing was heard of it.
 
     """
@@ -48,6 +49,7 @@ class WorkerProcess:
         self.ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.over = asyncio.Event()
         self.failure, self.finished, self.silent = "", False, False
+        self.serving = False
         self.began = time.monotonic()
 
     async def start(self) -> None:
@@ -145,6 +147,8 @@ class WorkerProcess:
             samples = self._scrapes.get(message["number"])
             if samples is not None and not samples.done():
                 samples.set_result(message["samples"])
+        elif "serving" in message:
+            self.serving = bool(message["serving"])
         elif "drained" in message:
             self.finished = bool(message["drained"])
 
@@ -152,6 +156,7 @@ class WorkerProcess:
         if self._starting is not None:
             self._starting.cancel()
         self._heartbeat.stop()
+        self.serving = False
         self._connection.close()
         if not self.ready.done():
             self.ready.set_result(False)
