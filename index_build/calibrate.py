@@ -44,7 +44,7 @@ def recalibrate(
         data_dir: where the set lies, if not where the trainer found it.
         threads: of ONNX Runtime.
         batch_size: images embedded at once.
-        coverage: the least share of calibration images to be answered, in (0, 1]; by default what was asked before.
+        coverage: the least share of images to be answered, in (0, 1]; by default what was asked before.
 
     Returns:
         The manifest as written.

@@ -25,7 +25,7 @@ class IndexOptions:
         threads: of ONNX Runtime, in all processes together.
         device: where images are embedded and gradients taken; "auto" takes the GPU if it can, and says what it took. The index,
             which is verified, stays on the CPU.
-        coverage: the least share of calibration images that the served vote answers, in (0, 1]; by default what was
+        coverage: the least share of images that the served vote answers, in (0, 1]; by default what was
             asked of the bundle before, else COVERAGE.
         kind: of the index; one of holdfast.model.retrieval.table.RETRIEVERS, or AUTO.
         half: round embeddings to float16: half the file, and similarities that move by less than 5e-4.

@@ -13,10 +13,17 @@ index,
 a valid p-value: a true label gets p <= e with probability at most e, if the image comes from where the calibration images do.
 Credibility is the p-value of the label that is answered. Confidence is one minus the largest p-value of the other labels.
 
+The server abstains below a threshold of credibility, such that a new image is answered with a probability of at least the
+wanted coverage c, if it comes from where the calibration images do. Credibility falls with the nonconformity of the answer, and
+that of n calibration images and a new one are equally likely in any order. So the new one is at least as credible as the m-th
+most credible of the n with probability m / (n + 1), or more where some are equal, and m = ceil(c (n + 1)) is enough. Where m is
+above n, as with 18 images at 95 %, no threshold but 0 keeps the promise: nothing is known of the strangest image in twenty.
+
 The paper's credibility is the largest p-value of all labels, for its answer is the label that has it. Here weights and ties
 decide, so the label of the largest p-value could be another one than that answered.
 """
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -34,14 +41,15 @@ size, and equal votes must be equal. One neighbour of the most that can vote, 4,
 BLOCK = 1024  # images voted on at once: memory follows it and k, not the number of calibration images
 
 COVERAGE = 0.95
-"""The share of calibration images that is answered, unless somebody says otherwise."""
+"""The share of images that is answered, unless somebody says otherwise."""
 
 
 class Calibration(BaseModel):
     """Nonconformity of held-out images, and the credibility below which the server abstains.
 
     `nonconformity` lies in [0, 1], rounded to DECIMALS, the smallest first. `coverage` is the fraction of the calibration
-    images that is answered at the threshold `abstain_below`; `wanted` is the least that was asked for.
+    images that is answered at the threshold `abstain_below`, which is 0 where no answer abstains; `wanted` is the least
+    probability with which a new image is to be answered.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -79,7 +87,8 @@ def calibrate(shares: NDArray[np.float64], answered: Ints, labels: Ints, coverag
         shares: float64 [n, C], shares of each image's vote (`Vote.shares`).
         answered: int64 [n], what the vote answers (`Vote.labels`).
         labels: int64 [n], the true labels.
-        coverage: the least fraction of these images to be answered, in (0, 1].
+        coverage: the least probability with which a new image is answered, in (0, 1]. At 1 nothing abstains, and nothing does
+            where the images are too few to say which answers are strange: fewer than coverage / (1 - coverage).
 
     Raises:
         ValueError: there are no images.
@@ -90,10 +99,19 @@ def calibrate(shares: NDArray[np.float64], answered: Ints, labels: Ints, coverag
     reference = np.sort(nonconformity(shares[np.arange(len(labels)), labels]))
     open_threshold = Calibration(nonconformity=tuple(reference.tolist()), abstain_below=0.0, coverage=1.0)
     own, _ = credibility(shares, answered, open_threshold)
-    # The largest threshold that still answers the wanted share; ties are answered, so the true coverage may be higher.
-    threshold = float(np.quantile(own, 1 - coverage, method="lower"))
+    kept = images_kept(len(own), coverage)
+    threshold = 0.0 if kept is None else float(np.sort(own)[len(own) - kept])
     covered = float((own >= threshold).mean())
     return Calibration(nonconformity=open_threshold.nonconformity, abstain_below=threshold, coverage=covered, wanted=coverage)
+
+
+def images_kept(images: int, coverage: float) -> int | None:
+    """How many of the calibration images, the most credible, a threshold must answer for a new image to be answered so often.
+
+    It is ceil(coverage (images + 1)), and None where that is more than there are.
+    """
+    kept = max(math.ceil(round(coverage * (images + 1), 6)), 1)  # .95 x 20 is 19, whatever its last digit
+    return kept if kept <= images else None
 
 
 def calibrate_retriever(
@@ -113,7 +131,7 @@ def calibrate_retriever(
         embeddings: float32 [n, D], L2-normalised, of images held out of index and training.
         labels: int64 [n], their true labels in [0, classes).
         classes: number of classes C.
-        coverage: the least fraction of these images to be answered, in (0, 1].
+        coverage: the least probability with which a new image is answered, in (0, 1], as in `calibrate`.
 
     Raises:
         ValueError: there are no images.

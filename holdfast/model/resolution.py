@@ -9,7 +9,7 @@ FEW = 25
 
 
 def least_images(coverage: float = COVERAGE) -> int:
-    """Calibration images from which a p-value can be as small as the share that need not be answered: 19 at 95 %."""
+    """Calibration images from which on an answer can abstain: 19 at 95 %. 0 at 100 %, where none is to abstain."""
     return math.ceil(round(1 / (1 - coverage), 6)) - 1 if coverage < 1 else 0
 
 
@@ -17,11 +17,11 @@ def describe_resolution(images: int, coverage: float = COVERAGE) -> str | None:
     """What is lost by calibrating on so few images, for a user; None where there are enough.
 
     With n images p-values are multiples of 1 / (n + 1). Where 1 / (n + 1) is above 1 - coverage, an answer that is stranger
-    than all of them is still no stranger than what is to be answered: abstention then goes by chance more than by credibility.
+    than all of them is still no stranger than what is to be answered, so none abstains (`holdfast.model.credibility`).
 
     Args:
         images: that credibility is calibrated on, at least 1.
-        coverage: the least share of them to be answered, in (0, 1].
+        coverage: the least probability with which a new image is to be answered, in (0, 1].
 
     """
     least = least_images(coverage)
@@ -32,5 +32,5 @@ def describe_resolution(images: int, coverage: float = COVERAGE) -> str | None:
         f" below {1 / (images + 1):.3f}"
     )
     if images < least:
-        said += f"; to tell the strangest {1 - coverage:.0%} from the rest takes at least {least}, so abstention means little"
+        said += f"; to tell the strangest {1 - coverage:.0%} from the rest takes at least {least}, so no answer abstains"
     return f"{said}. Hold out more with --calibration N when the set is indexed or trained with, or add images"

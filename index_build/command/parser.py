@@ -216,8 +216,8 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
         "--coverage",
         type=number_in(0, 1, above=True),
         metavar="SHARE",
-        help="the least share of calibration images to be answered; the others make the server abstain (default: what was asked"
-        f" of the bundle before, else {COVERAGE})",
+        help="the least share of images to be answered; at the others the server abstains (default: what was asked of the"
+        f" bundle before, else {COVERAGE})",
     )
     parser.add_argument(
         "--index",

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from holdfast.model.credibility import Calibration, calibrate, calibrate_retriever, credibility, nonconformity, p_values
 from holdfast.model.retrieval.base import Bank, nearest
 from holdfast.model.retrieval.flat import FlatIndex
+from holdfast.model.resolution import least_images
 from holdfast.model.vote import VoteParameters, vote
 
 CLASSES = 4
@@ -106,6 +107,29 @@ def test_the_threshold_keeps_the_promised_coverage(parameters: VoteParameters, s
     answered = (credibility(outcome.shares, outcome.labels, calibration)[0] >= calibration.abstain_below).mean()
     assert answered >= coverage
     assert answered == calibration.coverage
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 60), st.integers(0, 1000), st.sampled_from([0.5, 0.8, 0.95, 1.0]), st.sampled_from([1, 3, 1000]))
+def test_an_image_that_is_held_back_is_answered_as_often_as_promised(n: int, seed: int, coverage: float, steps: int) -> None:
+    """Each of n + 1 images in turn is the new one, calibrated on the n others: a probability, without a draw."""
+    rng = np.random.default_rng(seed)
+    top = np.round(rng.uniform(0.5, 1, n + 1) * steps) / steps  # of one step all votes are unanimous, or nearly
+    shares, answered, labels = np.stack([top, 1 - top], axis=1), np.zeros(n + 1, np.int64), rng.integers(0, 2, n + 1)
+    kept = 0
+    for new in range(n + 1):
+        others = np.arange(n + 1) != new
+        calibration = calibrate(shares[others], answered[others], labels[others], coverage)
+        assert (calibration.abstain_below > 0) == (0 < least_images(coverage) <= n)
+        kept += credibility(shares[~others], answered[~others], calibration)[0][0] >= calibration.abstain_below
+    assert kept / (n + 1) >= coverage - 1e-9
+
+
+def test_few_unanimous_images_make_no_other_answer_abstain() -> None:
+    for n, below in ((12, 0.0), (18, 0.0), (19, 1.0)):
+        unanimous = np.eye(2)[np.zeros(n, np.int64)]
+        calibration = calibrate(unanimous, np.zeros(n, np.int64), np.zeros(n, np.int64))
+        assert (calibration.abstain_below, calibration.coverage) == (below, 1.0)
 
 
 @settings(max_examples=30)
