@@ -14,6 +14,7 @@ from holdfast.server.metrics.exemplars import ExemplarMetrics
 from holdfast.server.store.changes import Approval, Deletion
 from holdfast.server.store.checks import check_names, check_new, check_request
 from holdfast.server.store.errors import StoreClosedError, StoreLimitError
+from holdfast.server.store.journal.creation import BUNDLES
 from holdfast.server.store.journal.journal import ChangeJournal
 from holdfast.server.store.limits import RateLimit
 from holdfast.server.store.listing import Listing
@@ -34,7 +35,7 @@ from holdfast.server.store.records import (
     pass_all,
 )
 from holdfast.server.store.served import StoreState
-from holdfast.server.store.upkeep.compaction import BUNDLES, clear_leftovers
+from holdfast.server.store.upkeep.compaction import clear_leftovers
 from holdfast.server.store.upkeep.maintenance import Ground, Maintenance, base_at
 from holdfast.server.store.upkeep.moving import Destination, Publish, follow
 

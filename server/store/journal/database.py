@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from holdfast.server.store.errors import JournalDamagedError, StoreError, StoreFullError
 
@@ -18,9 +18,14 @@ class Database:
 
     Raises JournalDamagedError where the file is no database or its pages are damaged, and StoreFullError where the disk takes
     nothing.
+
+    Args:
+        path: of the file.
+        journal_mode: WAL, or DELETE for a file that is whole, and alone, after each commit.
+
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, journal_mode: Literal["WAL", "DELETE"] = "WAL") -> None:
         self.path = path
         self._using = threading.RLock()
         try:
@@ -30,7 +35,7 @@ class Database:
         try:
             # The store's lock keeps other processes out. Without a file that they share, a store opens on a full disk too.
             self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute(f"PRAGMA journal_mode={journal_mode}")
             self._connection.execute("PRAGMA synchronous=FULL")
         except sqlite3.Error as error:
             self._connection.close()

@@ -6,7 +6,6 @@ the last whole transaction. What was written is checked again by a checksum a ro
 """
 
 import json
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -19,13 +18,12 @@ from holdfast.files import make_directory
 from holdfast.model.answers import Ints
 from holdfast.model.retrieval.tombstones import is_in
 from holdfast.server.store.errors import JournalMismatchError, StoreError
+from holdfast.server.store.journal.creation import FILE, begin_journal, check_directory
 from holdfast.server.store.journal.database import Database
 from holdfast.server.store.journal.lock import StoreLock
 from holdfast.server.store.journal.reading import JournalReader
-from holdfast.server.store.journal.schema import SCHEMA_VERSION, TABLES, JournalEntry, MovedRows, Standing, checksum
+from holdfast.server.store.journal.schema import SCHEMA_VERSION, JournalEntry, MovedRows, Standing, checksum
 from holdfast.server.store.records import State
-
-FILE = "journal.sqlite"
 
 
 class ChangeJournal(JournalReader):
@@ -46,36 +44,32 @@ class ChangeJournal(JournalReader):
 
         Raises:
             StoreLockedError: another process has it.
-            JournalDamagedError: it is no journal, or its pages are damaged.
+            JournalDamagedError: it is no journal, its pages are damaged, or it is gone though the store was used.
             JournalMismatchError: a newer holdfast wrote it.
-            StoreError: the directory cannot be written.
+            StoreError: the directory cannot be written, or other files lie in it and it is no store.
 
         """
         try:
+            check_directory(directory)
             make_directory(directory)
             lock = StoreLock.take(directory)
+            try:
+                begin_journal(directory)
+                database = Database(directory / FILE)
+            except BaseException:
+                lock.release()
+                raise
         except OSError as error:
             raise StoreError(f"{directory} cannot be a store: {error.strerror}; choose another --store") from None
-        try:
-            database = Database(directory / FILE)
-        except BaseException:
-            lock.release()
-            raise
         journal = cls(directory, database, lock)
         try:
-            journal._prepare()
+            journal._check_schema()
         except BaseException:
             journal.close()
             raise
         return journal
 
-    def _prepare(self) -> None:
-        if not self._database.read("SELECT count(*) FROM sqlite_master")[0][0]:
-            with self._database.transaction() as connection:
-                for statement in TABLES.split(";\n"):
-                    connection.execute(statement)
-                connection.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
-                connection.execute("INSERT INTO meta VALUES ('identity', ?)", (uuid.uuid4().hex,))
+    def _check_schema(self) -> None:
         version = int(self._database.read("SELECT value FROM meta WHERE key = 'schema'")[0][0])
         if version > SCHEMA_VERSION:
             raise JournalMismatchError(f"{self.directory} was written by a newer holdfast (schema {version}): upgrade this one")

@@ -26,10 +26,9 @@ from holdfast.model.retrieval.table import StoredRetriever, retriever_kind, writ
 from holdfast.model.vote import VoteParameters, vote
 from holdfast.server.store.catalogue import BaseRows
 from holdfast.server.store.errors import StoreError, StoreFullError
+from holdfast.server.store.journal.creation import BUNDLES
 from holdfast.server.store.journal.schema import StoredRow
 from holdfast.server.store.served import ServedExemplars
-
-BUNDLES = "bundles"
 
 AUDITED = 512
 """Exemplars whose neighbours are looked at: for the share of labels that they contradict, and for the recall of the index."""

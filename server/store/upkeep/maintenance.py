@@ -17,11 +17,12 @@ from holdfast.server.core.holder import ModelHolder
 from holdfast.server.metrics.exemplars import ExemplarMetrics
 from holdfast.server.monitor.probes.priority import lower_thread_priority
 from holdfast.server.store.errors import StoreError, StoreFullError
+from holdfast.server.store.journal.creation import BUNDLES
 from holdfast.server.store.journal.journal import ChangeJournal
 from holdfast.server.store.opening import Base, identity_of, state_of
 from holdfast.server.store.options import StoreOptions
 from holdfast.server.store.served import StoreState
-from holdfast.server.store.upkeep.compaction import BUNDLES, FoldedBase, calibrated, clear_leftovers, write_base
+from holdfast.server.store.upkeep.compaction import FoldedBase, calibrated, clear_leftovers, write_base
 from holdfast.server.store.upkeep.moving import Destination, Publish, follow
 
 log = logging.getLogger(__name__)

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from holdfast.model.credibility import Calibration, calibrate, calibrate_retriever, credibility, nonconformity, p_values
+from holdfast.model.resolution import least_images
 from holdfast.model.retrieval.base import Bank, nearest
 from holdfast.model.retrieval.flat import FlatIndex
-from holdfast.model.resolution import least_images
 from holdfast.model.vote import VoteParameters, vote
 
 CLASSES = 4

@@ -11,8 +11,8 @@ import pytest
 from holdfast.protos.holdfast.admin.v1 import admin_pb2 as pb
 from holdfast.protos.holdfast.admin.v1 import exemplar_pb2 as ex
 from holdfast.server.store.errors import StoreError, StoreFullError
+from holdfast.server.store.journal.creation import BUNDLES
 from holdfast.server.store.journal.database import Database
-from holdfast.server.store.upkeep.compaction import BUNDLES
 from tests.bundles import write_coloured_bundle
 from tests.server.api.admin import Operator
 from tests.server.running import Process, refusal

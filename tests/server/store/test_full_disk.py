@@ -19,7 +19,7 @@ from holdfast.protos.holdfast.admin.v1 import admin_pb2 as pb
 from holdfast.protos.holdfast.admin.v1 import exemplar_pb2 as ex
 from holdfast.protos.holdfast.v1 import holdfast_pb2
 from holdfast.server.store.errors import StoreFullError
-from holdfast.server.store.upkeep.compaction import BUNDLES
+from holdfast.server.store.journal.creation import BUNDLES
 from tests.bundles import write_coloured_bundle
 from tests.server.api.admin import Operator
 from tests.server.running import LoopThread, Process, refusal, start

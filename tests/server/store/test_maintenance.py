@@ -18,9 +18,9 @@ from holdfast.model.retrieval.base import bank_of
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.retrieval.table import writers_of
 from holdfast.server.store.errors import StoreError
+from holdfast.server.store.journal.creation import BUNDLES
 from holdfast.server.store.records import Judgement, State
 from holdfast.server.store.upkeep import maintenance
-from holdfast.server.store.upkeep.compaction import BUNDLES
 from tests.bundles import coloured, of_every_colour, write_coloured_bundle
 from tests.server.store.stores import ANNA, new, opened, running, same_as_anew, until
 

@@ -18,7 +18,7 @@ from holdfast.server.store.errors import (
     UnknownExemplarError,
     UnknownLabelError,
 )
-from holdfast.server.store.journal.journal import FILE
+from holdfast.server.store.journal.creation import FILE
 from holdfast.server.store.limits import RateLimit, StoreLimits
 from holdfast.server.store.records import Author, Judgement, NewExemplar, State
 from tests.bundles import coloured, write_coloured_bundle
