@@ -52,6 +52,12 @@ def take_port(add: Callable[[str], int], host: str, port: int, flag: str, *, sha
         raise cannot_listen(host, port, flag, error) from None
 
 
+def refuse_taken_port(host: str, port: int, flag: str) -> None:
+    """Raise HoldfastError where nobody could listen there now. Arguments as those of `take_port`; it is free afterwards."""
+    if port:
+        take_port(lambda _: port, host, port, flag)
+
+
 def listen(host: str, port: int, flag: str) -> socket.socket:
     """A socket that listens on the first address of `host`. Arguments as those of `take_port`.
 

@@ -10,12 +10,16 @@ from typing import Any
 
 from holdfast.errors import HoldfastError
 from holdfast.exit_status import say
+from holdfast.server.access.checks import check_access
 from holdfast.server.access.files import ListenerAccess
+from holdfast.server.address import refuse_taken_port
+from holdfast.server.api.admin.server import check_admin
 from holdfast.server.app import App
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.exposure import exposures
 from holdfast.server.process import loop_factory, quiet_collector, run_unless, stop_signal
 from holdfast.server.settings import Settings
+from holdfast.server.store.journal.creation import check_directory
 from holdfast.server.store.options import StoreOptions
 from holdfast.server.store.store import ExemplarStore
 from holdfast.server.telemetry.logs import configure_logging
@@ -37,6 +41,7 @@ def run(settings: Settings) -> int:
     keep_large_blocks_apart()
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # before there is anything to reload
+    check_cheap(settings)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         status = runner.run(_serve(settings, load_first(settings)))
     if status:
@@ -44,6 +49,26 @@ def run(settings: Settings) -> int:
         sys.stdout.flush()
         os._exit(status)
     return status
+
+
+def check_cheap(settings: Settings) -> None:
+    """Find what is wrong and costs nothing to find, before a bundle is opened. Each thing is looked at again when it is used.
+
+    Raises:
+        HoldfastError: a file of tokens or of TLS cannot be used, the admin service would be everybody's, the directory of the
+            store may be none, or a port is taken.
+
+    """
+    listeners = [(settings.host, settings.port, "--port"), (settings.metrics_at, settings.metrics_port, "--metrics-port")]
+    check_access(settings.public_access)
+    if settings.offers_admin:
+        check_admin(settings)
+        check_access(settings.admin_access)
+        listeners.append((settings.admin_host, settings.admin_port, "--admin-port"))
+    if settings.store is not None:
+        check_directory(settings.store)
+    for host, port, flag in listeners:
+        refuse_taken_port(host, port, flag)
 
 
 async def _serve(settings: Settings, first: LoadedVersion) -> int:

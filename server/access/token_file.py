@@ -110,8 +110,8 @@ class _TokenIndex:
         return hashlib.blake2b(digest.encode(), key=self._key, digest_size=16).digest()
 
 
-def read_table(path: Path) -> TokenTable:
-    """The table of a file. Raises TokenFileError."""
+def read_table(path: Path, *, warn: bool = True) -> TokenTable:
+    """The table of a file; where `warn`, the log says who else may read it. Raises TokenFileError."""
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
         text = path.read_text(encoding="utf-8")
@@ -119,6 +119,6 @@ def read_table(path: Path) -> TokenTable:
         raise TokenFileError(f"the file of tokens cannot be read: {error}; holdfast token add makes one") from None
     if mode & stat.S_IWOTH:
         raise TokenFileError(f"everybody on this machine may write to {path}, which says who may use it: run chmod 600 {path}")
-    if mode & stat.S_IROTH:
+    if warn and mode & stat.S_IROTH:
         log.warning("everybody on this machine may read %s, names and scopes: chmod 600 closes it", path)
     return TokenTable.parse(text, path)

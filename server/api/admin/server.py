@@ -47,7 +47,7 @@ class AdminServer:
     ) -> None:
         self._host, self._wanted = settings.admin_host, settings.admin_port
         self._drain, self._grace = Drain(), settings.drain_grace
-        _check(settings)
+        check_admin(settings)
         self._gate = Gate("admin", metrics.access, settings.admin_access)
         requirements = OPEN_SERVICES | {f"/{NAME}/{method}": scope for method, scope in SCOPES.items()}
         correlate = Correlate(
@@ -83,8 +83,8 @@ class AdminServer:
         return finished
 
 
-def _check(settings: Settings) -> None:
-    """Refuse to offer the service to everybody."""
+def check_admin(settings: Settings) -> None:
+    """Refuse to offer the service to everybody. Raises HoldfastError."""
     if settings.admin_access.token_file is None and not settings.admin_insecure:
         raise HoldfastError(
             "the admin service changes what is served, and asks for tokens: make one with holdfast token add operator"
