@@ -137,9 +137,11 @@ def _too_large(code: grpc.StatusCode, message: str, address: str) -> MessageTooL
 
 def _overloaded(code: grpc.StatusCode, message: str, status: status_pb2.Status, address: str) -> ClientError:
     wait = _retry_after(status)
-    if wait is None:  # a limit other than the queue's, of the server or of gRPC
-        return OverloadedError(f"{address} refused the call: {message}; try again later, or with less at once", code, None)
-    return OverloadedError(f"the server is full ({message}); try again in {wait:.2g} s", code, wait)
+    if wait is None:
+        # What holdfast says of its own limits, and of a full disk, ends in what to do. gRPC and proxies do not say it.
+        advice = "" if status.code else "; try again later, or with less at once"
+        return OverloadedError(f"{address} refused the call: {message}{advice}", code, None)
+    return OverloadedError(f"{address} refused the call for now ({message}); try again in {wait:.2g} s", code, wait)
 
 
 def _violations(status: status_pb2.Status) -> Iterable[tuple[str, str]]:

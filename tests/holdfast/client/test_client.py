@@ -20,6 +20,7 @@ from grpc_status import rpc_status
 
 import holdfast.client as holdfast
 from holdfast.client.__main__ import main
+from holdfast.client.errors import from_status
 from holdfast.client.messages import CALL_BYTES, in_calls
 from holdfast.protos.holdfast.v1 import answer_pb2, holdfast_pb2, holdfast_pb2_grpc, image_pb2, model_pb2
 
@@ -287,6 +288,15 @@ def test_errors_say_what_to_do(connect, address):
         c.classify(SLOW)
     with connect("127.0.0.1:1") as c, pytest.raises(holdfast.UnreachableError, match="127.0.0.1:1"):
         c.model_info()
+
+
+def test_what_the_server_advises_is_the_last_word():
+    """Only gRPC and proxies, which send no status of their own, are in need of advice. A full disk is no matter of later."""
+    full_disk = "the store takes no change, for its disk is full: make room, then try again"
+    error = from_status(status_pb2.Status(code=code_pb2.RESOURCE_EXHAUSTED, message=full_disk), "here:1")
+    assert isinstance(error, holdfast.OverloadedError)
+    assert error.retry_after is None
+    assert str(error).endswith(full_disk)
 
 
 def test_a_message_above_the_limit_is_told_from_a_full_server(connect, address):
