@@ -157,6 +157,24 @@ def test_a_list_that_is_cut_short_says_so_also_as_json(run: Run) -> None:
     assert "--limit" in err
 
 
+@pytest.mark.parametrize(
+    ("command", "flags", "done"), [("relabel", ["--label", "purple"], "relabelled"), ("rm", [], "deleted")]
+)
+def test_what_was_done_before_a_failure_is_said(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str, flags: list[str], done: str
+) -> None:
+    monkeypatch.setattr("holdfast.client.admin.commands.CHANGED_AT_ONCE", 20)
+    unknown = 99_999
+    status, out, err = run(command, *range(50), unknown, *flags, "--json")
+    assert status == 2
+    assert str(unknown) in err
+    assert json.loads(out)[done] == list(range(40))
+    status, out, err = run(command, *range(40, 50), unknown, *flags)  # the first part fails: nothing was done
+    assert (status, out) == (2, "")
+    unchanged = {each["id"] for each in listed(run, "--state", "served") if each["label"] != "purple"}
+    assert unchanged == set(range(40, 60))
+
+
 def test_labels_show_relabel_and_status(run: Run, server: Served, tmp_path: Path) -> None:
     run("add", write(tmp_path / "v", violet(4)), "--label", "violet")
     ids = [each["id"] for each in listed(run, "--label", "violet")]

@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -99,16 +99,21 @@ def show(admin: AdminClient, options: argparse.Namespace) -> int:
 
 def relabel(admin: AdminClient, options: argparse.Namespace) -> int:
     """Gives exemplars another class."""
-    held, ids = [], _once(options.ids)
-    for part in _parts(ids):
+    held: list[int] = []
+
+    def change(part: Sequence[int]) -> None:
         states = admin.relabel(dict.fromkeys(part, options.label))
-        held += [number for number, state in states.items() if state == "quarantined"]
-    if options.json:
-        print(json.dumps({"relabelled": ids, "label": options.label, "quarantined": held}, indent=2))
-        return DONE
-    print(f"relabelled {counted(len(ids), 'exemplar')} as {options.label}")
-    if held:
-        print(f"{len(held):,} of them wait in quarantine: {' '.join(map(str, held))}")
+        held.extend(number for number, state in states.items() if state == "quarantined")
+
+    def report(made: Sequence[int]) -> None:
+        if options.json:
+            print(json.dumps({"relabelled": made, "label": options.label, "quarantined": held}, indent=2))
+            return
+        print(f"relabelled {counted(len(made), 'exemplar')} as {options.label}")
+        if held:
+            print(f"{len(held):,} of them wait in quarantine: {' '.join(map(str, held))}")
+
+    _in_parts(change, options.ids, report)
     return DONE
 
 
@@ -138,25 +143,33 @@ def status(admin: AdminClient, options: argparse.Namespace) -> int:
 
 
 def _change(change: Callable[[Sequence[int]], int], named: Sequence[int], done: str, options: argparse.Namespace) -> int:
-    ids = _once(named)
-    for part in _parts(ids):
-        change(part)
-    print(json.dumps({done: ids}, indent=2) if options.json else f"{done} {counted(len(ids), 'exemplar')}")
+    def report(made: Sequence[int]) -> None:
+        print(json.dumps({done: made}, indent=2) if options.json else f"{done} {counted(len(made), 'exemplar')}")
+
+    _in_parts(change, named, report)
     return DONE
 
 
-def _once(ids: Sequence[int]) -> list[int]:
-    return list(dict.fromkeys(ids))
+def _in_parts(change: Callable[[Sequence[int]], object], named: Sequence[int], report: Callable[[Sequence[int]], None]) -> None:
+    """Change exemplars, each once, a part at a time. Where one fails, those of the parts before it are reported."""
+    ids, made = list(dict.fromkeys(named)), 0
+    try:
+        for part in (ids[start : start + CHANGED_AT_ONCE] for start in range(0, len(ids), CHANGED_AT_ONCE)):
+            change(part)
+            made += len(part)
+    except BaseException:
+        if made:
+            report(ids[:made])
+            rest = f"the other {len(ids) - made:,}, from {ids[made]} on, were not acknowledged: give those again"
+            print(rest, file=sys.stderr)
+        raise
+    report(ids)
 
 
 def _waiting(admin: AdminClient, options: argparse.Namespace) -> Sequence[int]:
     if bool(options.ids) == options.all:
         raise HoldfastError("name the ids of exemplars in quarantine, or give --all")
     return options.ids or [each.id for each in admin.exemplars(state="quarantined", label=options.label)]
-
-
-def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (ids[start : start + CHANGED_AT_ONCE] for start in range(0, len(ids), CHANGED_AT_ONCE))
 
 
 COMMANDS: dict[str, Callable[[AdminClient, Any], int]] = {
