@@ -12,7 +12,7 @@ from holdfast.files import write_atomically
 from holdfast.server.address import joined
 from holdfast.server.api.admin.server import AdminServer
 from holdfast.server.api.api import Api
-from holdfast.server.api.grpc_server import GrpcServer
+from holdfast.server.api.server import ApiServer
 from holdfast.server.api.table import APIS
 from holdfast.server.core.batching import Batcher
 from holdfast.server.core.engine import Engine
@@ -68,6 +68,11 @@ class ServedApp:
     def admin_address(self) -> str:
         """host:port of the admin service, once started; "" where it is not offered."""
         return self._admin.address if self._admin else ""
+
+    @property
+    def http_url(self) -> str:
+        """Where HTTP is, once started; "" where it is not offered."""
+        return ""
 
     def publish(self, snapshot: ModelSnapshot) -> None:
         """Serve another model from the next batch on. Any thread may; arguments and errors as ModelHolder.publish."""
@@ -131,10 +136,11 @@ class ServedApp:
         )
 
     def _write_ports(self, address: str) -> None:
-        """Write for scripts where the server is: {"address": "host:port", "metrics": "http://...", "admin": "host:port"}."""
+        """Write for scripts where the server is: {"address": "host:port", "metrics": "http://..."}, admin and http alike."""
         if self.settings.port_file is not None:
             where = {"address": address, "metrics": self.metrics_url}
             where |= {"admin": self.admin_address} if self._admin is not None else {}
+            where |= {"http": self.http_url} if self.http_url else {}
             write_atomically(self.settings.port_file, json.dumps(where).encode())
 
 
@@ -156,7 +162,7 @@ class App(ServedApp):
     ) -> None:
         super().__init__(settings, holder, Metrics(), first, store)
         self._engine = Engine(settings, holder, self.metrics, self._observers(observers))
-        self._server = GrpcServer(settings, self._engine.batcher, self.metrics, apis)
+        self._server = ApiServer(settings, self._engine.batcher, self.metrics, apis)
 
     @property
     def batcher(self) -> Batcher:
@@ -168,6 +174,11 @@ class App(ServedApp):
         """host:port of gRPC, once started."""
         return joined(self.settings.host, self._server.port)
 
+    @property
+    def http_url(self) -> str:
+        """Where HTTP is, once started; "" where it is not offered."""
+        return self._server.http_url
+
     async def start(self) -> None:
         """Listen, warm up, and only then be healthy.
 
@@ -176,7 +187,7 @@ class App(ServedApp):
             EngineError: the model does not answer the canary.
 
         """
-        self._server.listen()
+        await self._server.listen()
         self._start_pages(self.metrics.registry, self.batcher, lambda: self._server.is_serving)
         self._engine.start()
         with waiting(log, "warming up every size of batch"):

@@ -10,7 +10,8 @@ from holdfast.server.settings import Settings
 def exposures(settings: Settings) -> Iterator[str]:
     """A sentence for each thing that is open on an address that others reach; none where only this machine does."""
     if not is_loopback(settings.host):
-        yield from _of_grpc("gRPC", settings.host, settings.public_access)
+        for what in ("gRPC", *(["HTTP"] if settings.http_port is not None else [])):
+            yield from _of_grpc(what, settings.host, settings.public_access)
     if settings.offers_admin and not is_loopback(settings.admin_host):
         yield from _of_grpc("the admin service", settings.admin_host, settings.admin_access)
     if not is_loopback(settings.metrics_at):

@@ -60,6 +60,8 @@ def check_cheap(settings: Settings) -> None:
 
     """
     listeners = [(settings.host, settings.port, "--port"), (settings.metrics_at, settings.metrics_port, "--metrics-port")]
+    if settings.http_port is not None:
+        listeners.append((settings.host, settings.http_port, "--http-port"))
     check_access(settings.public_access)
     if settings.offers_admin:
         check_admin(settings)
@@ -117,6 +119,8 @@ def _print_start(app: App | WorkersApp, announce: Callable[[str], None]) -> None
     if app.store is not None:
         announce(f"  store    {app.settings.store}, {app.store.sequence} changes so far")
     announce(f"  gRPC     {app.address}{by}{_describe_access(app.settings.public_access)}")
+    if app.http_url:
+        announce(f"  HTTP     {app.http_url}")
     announce(f"  metrics  {app.metrics_url}")
     if app.admin_address:
         access = app.settings.admin_access

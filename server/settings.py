@@ -18,7 +18,7 @@ from holdfast.model.preprocess import MAX_PIXELS
 from holdfast.server.access_settings import AccessSettings
 from holdfast.server.admission_settings import AdmissionSettings
 from holdfast.server.decode_settings import DecodeSettings
-from holdfast.server.metrics_settings import MetricsSettings
+from holdfast.server.http_settings import HttpSettings, MetricsSettings
 from holdfast.server.service_links import WithoutServiceLinks, is_service_link
 from holdfast.server.store_settings import StoreSettings
 from holdfast.server.telemetry.settings import TelemetrySettings
@@ -67,6 +67,7 @@ class Settings(
     AdmissionSettings,
     StoreSettings,
     DecodeSettings,
+    HttpSettings,
     WorkerSettings,
     MetricsSettings,
     TelemetrySettings,

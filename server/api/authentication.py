@@ -67,6 +67,64 @@ class _Refusal:
     reason: RefusalReason
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A call that came over something else than gRPC, and asks to be let in.
+
+    Attributes:
+        method: for the log and for errors; what follows its last slash is its name.
+        peer: for the log.
+        sent: every `authorization` that came with the call.
+        name: in the certificate that the caller has shown; None where it has shown none.
+
+    """
+
+    method: str
+    peer: str
+    sent: Sequence[object]
+    name: Principal | None
+
+
+def let_in(gate: Gate, needs: Requirement | None, call: Arrival) -> None:
+    """Let one call through, and set who makes it in the context of its task, or refuse it.
+
+    Raises:
+        UnauthenticatedError: no known token came, where one is asked for.
+        ForbiddenError: it lacks the scope, or nobody may call the method.
+
+    """
+    if needs is Needs.NOTHING:
+        return
+    who = call.name
+    if gate.tokens is not None:
+        found = _look_at(gate, needs, call.method, call.sent)
+        if isinstance(found, _Refusal):
+            gate.refused(found.reason, call.method, call.peer)
+            raise found.error
+        who = found.principal
+    if who is not None:
+        _CALL.set(_Call(who, gate, call.method, call.peer))
+
+
+def _look_at(gate: Gate, needs: Requirement | None, method: str, sent: Sequence[object]) -> TokenRecord | _Refusal:
+    """The token that a call bears, or why it is refused."""
+    scheme, _, token = sent[0].partition(" ") if len(sent) == 1 and isinstance(sent[0], str) else ("", "", "")
+    if scheme.lower() != SCHEME or not token:
+        wanted = f'this server asks for a token: send the metadata {KEY}: "Bearer TOKEN", once'
+        return _Refusal(UnauthenticatedError(wanted), RefusalReason.MISSING)
+    record = gate.find(token)
+    if record is None:
+        return _Refusal(UnauthenticatedError("this token is not known here"), RefusalReason.UNKNOWN)
+    if record.expired(datetime.now(UTC)):
+        return _Refusal(UnauthenticatedError(f"the token of {record.name} has expired"), RefusalReason.EXPIRED)
+    if needs is Needs.ANY_TOKEN or (isinstance(needs, Scope) and record.principal.may(needs)):
+        return record
+    name = method.rpartition("/")[2]
+    lacks = f'{name} needs the scope "{needs}", which the token of {record.name} lacks'
+    undeclared = f"{name} is open to nobody here: no scope is declared for it"
+    return _Refusal(ForbiddenError(undeclared if needs is None else lacks), RefusalReason.SCOPE)
+
+
 def guards(
     gate: Gate, requirements: Mapping[str, Requirement], others: Sequence[Around]
 ) -> tuple[grpc.aio.ServerInterceptor, ...]:
@@ -100,7 +158,8 @@ class Authenticate(grpc.aio.ServerInterceptor):
         needs = self._requirements.get(method)
         if handler is None or needs is Needs.NOTHING:
             return handler
-        found = self._look_at(needs, method, handler_call_details.invocation_metadata)
+        sent = [value for key, value in handler_call_details.invocation_metadata or () if key == KEY]
+        found = _look_at(self._gate, needs, method, sent)
         if isinstance(found, TokenRecord):
             _ADMITTED.set(found)
             return handler
@@ -108,27 +167,6 @@ class Authenticate(grpc.aio.ServerInterceptor):
         if method not in self._refusing:
             self._refusing[method] = self._refusing_handler(handler, method)
         return self._refusing[method]
-
-    def _look_at(
-        self, needs: Requirement | None, method: str, metadata: Sequence[tuple[str, str | bytes]] | None
-    ) -> TokenRecord | _Refusal:
-        """The token that a call bears, or why it is refused."""
-        sent = [value for key, value in metadata or () if key == KEY]
-        scheme, _, token = sent[0].partition(" ") if len(sent) == 1 and isinstance(sent[0], str) else ("", "", "")
-        if scheme.lower() != SCHEME or not token:
-            wanted = f'this server asks for a token: send the metadata {KEY}: "Bearer TOKEN", once'
-            return _Refusal(UnauthenticatedError(wanted), RefusalReason.MISSING)
-        record = self._gate.find(token)
-        if record is None:
-            return _Refusal(UnauthenticatedError("this token is not known here"), RefusalReason.UNKNOWN)
-        if record.expired(datetime.now(UTC)):
-            return _Refusal(UnauthenticatedError(f"the token of {record.name} has expired"), RefusalReason.EXPIRED)
-        if needs is Needs.ANY_TOKEN or (isinstance(needs, Scope) and record.principal.may(needs)):
-            return record
-        name = method.rpartition("/")[2]
-        lacks = f'{name} needs the scope "{needs}", which the token of {record.name} lacks'
-        undeclared = f"{name} is open to nobody here: no scope is declared for it"
-        return _Refusal(ForbiddenError(undeclared if needs is None else lacks), RefusalReason.SCOPE)
 
     def _refusing_handler(self, handler: Any, method: str) -> Any:
         """A method of the same kind that parses nothing and refuses, seen by the others as any other."""
@@ -209,8 +247,10 @@ async def _end(task: "asyncio.Future[Any]") -> None:
 def _certificate_name(context: Context) -> Principal | None:
     """The caller's name in its certificate: the first alternative name, else the common name; None without a certificate."""
     names = context.peer_identities()
-    if not names:
-        return None
-    first = next(iter(names)).decode("utf-8", "replace")
-    readable = "".join(letter if letter.isprintable() else "?" for letter in first[:LONGEST_NAME])
+    return named_by_certificate(next(iter(names)).decode("utf-8", "replace")) if names else None
+
+
+def named_by_certificate(name: str) -> Principal:
+    """Who shows a certificate of that name."""
+    readable = "".join(letter if letter.isprintable() else "?" for letter in name[:LONGEST_NAME])
     return Principal(f"cert:{readable}")

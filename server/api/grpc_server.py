@@ -87,6 +87,16 @@ class GrpcServer:
             reflection.enable_server_reflection((*names, HEALTH, reflection.SERVICE_NAME), self._server)
         self.port = 0
 
+    @property
+    def core(self) -> Core:
+        """What answers, for other transports, too: they drain and are counted together."""
+        return self._core
+
+    @property
+    def gate(self) -> Gate:
+        """Who is let in, for other transports, too."""
+        return self._gate
+
     def listen(self) -> None:
         """Take the port; `port` says which.
 

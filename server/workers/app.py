@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from holdfast.server.access.gate import Gate
 from holdfast.server.address import joined
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S
+from holdfast.server.api.server import http_url
 from holdfast.server.app import ServedApp
 from holdfast.server.core.engine import Engine
 from holdfast.server.core.holder import ModelHolder
@@ -56,11 +57,17 @@ class WorkersApp(ServedApp):
         self._backlogs = BacklogAnnouncer(self._engine.batcher)
         self._workers = WorkerPool(settings.workers, self._make_worker, WorkerMetrics(self.metrics.registry))
         self._port: Port | None = None
+        self._http_port: Port | None = None
 
     @property
     def address(self) -> str:
         """host:port of gRPC, once started."""
         return joined(self.settings.host, self._port.number if self._port else 0)
+
+    @property
+    def http_url(self) -> str:
+        """Where HTTP is, once started; "" where it is not offered."""
+        return http_url(self.settings, self._http_port.number) if self._http_port else ""
 
     async def start(self) -> None:
         """Take the ports, start the workers, and wait until each has had its canaries answered.
@@ -69,7 +76,10 @@ class WorkersApp(ServedApp):
             HoldfastError: a port is taken, or a worker does not become ready.
 
         """
-        self._port = Port.take(self.settings.host, self.settings.port)
+        settings = self.settings
+        self._port = Port.take(settings.host, settings.port)
+        if settings.http_port is not None:
+            self._http_port = Port.take(settings.host, settings.http_port, "--http-port")
         every = CollectorRegistry()
         every.register(EveryProcess(self.metrics.registry, self._workers.scrape, asyncio.get_running_loop()))
         self._start_pages(every, self._engine.batcher, lambda: self._workers.is_serving)
@@ -99,14 +109,16 @@ class WorkersApp(ServedApp):
         ended = await asyncio.to_thread(self._engine.stop)
         await self._stop_pages()
         await self._gate.stop()
-        if self._port is not None:
-            self._port.close()
+        for port in (self._port, self._http_port):
+            if port is not None:
+                port.close()
         return changed and finished and ended
 
     def _make_worker(self, name: str) -> WorkerProcess:
         assert self._port is not None  # noqa: S101 - taken before any worker is made
         settings = self.settings
+        ports = {"port": self._port.number} | ({"http_port": self._http_port.number} if self._http_port else {})
         most = max(settings.max_images, settings.max_batch)
         connection = WorkerConnection(name, self._engine.batcher, self.holder, most, self._backlogs)
-        begin = Begin(name, settings.model_copy(update={"port": self._port.number}), self._gate.held)
+        begin = Begin(name, settings.model_copy(update=ports), self._gate.held)
         return WorkerProcess(begin, connection)

@@ -18,8 +18,8 @@ class Port:
         self.number: int = sockets[0].getsockname()[1]
 
     @classmethod
-    def take(cls, host: str, port: int) -> Self:
-        """Take it on every address of `host`; 0 is any free one.
+    def take(cls, host: str, port: int, flag: str = "--port") -> Self:
+        """Take it on every address of `host`; 0 is any free one. `flag` is by which an operator would change it.
 
         Raises:
             HoldfastError: it is taken, or there is no such host.
@@ -36,7 +36,7 @@ class Port:
         except (OSError, UnicodeError) as error:
             for taken in held:
                 taken.close()
-            raise cannot_listen(host, port, "--port", error) from None
+            raise cannot_listen(host, port, flag, error) from None
         return cls(held)
 
     def close(self) -> None:

@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import Any
 
 from holdfast.errors import HoldfastError
-from holdfast.server.api.grpc_server import CLOSE_GRACE_S, GrpcServer
+from holdfast.server.api.grpc_server import CLOSE_GRACE_S
+from holdfast.server.api.server import ApiServer
 from holdfast.server.core.errors import DrainingError, EngineError, EngineGoneError, EngineSilentError
 from holdfast.server.core.scheduling.admission import AdmissionLimits
 from holdfast.server.metrics.metrics import Metrics
@@ -55,7 +56,7 @@ class Worker:
         self._control = Link("the control link to the engine", MOST_BYTES, self._receive, self._lost)
         self._heartbeat = Heartbeat(begin.settings.worker_timeout, self._beat, self._engine_silence)
         self._backend = RemoteBackend(AdmissionLimits.of(begin.settings), self._metrics, self._lost)
-        self._server: GrpcServer | None = None
+        self._server: ApiServer | None = None
         self._stopping: asyncio.Future[str] | None = None
 
     async def serve(self, data: socket.socket, control: socket.socket) -> int:
@@ -67,8 +68,8 @@ class Worker:
             self._heartbeat.start()
             await self._backend.open(data)
             options: dict[str, Any] = {"shares_port": True, "held": self._begin.held, "health_changed": self._say_health}
-            self._server = GrpcServer(settings, self._backend, self._metrics, **options)
-            self._server.listen()
+            self._server = ApiServer(settings, self._backend, self._metrics, **options)
+            await self._server.listen()
             if await run_unless(stopping, self._server.start()):
                 quiet_collector()
                 self._control.send(encode(ready=True))
