@@ -17,6 +17,7 @@ from holdfast.server.api.correlation import Correlate
 from holdfast.server.api.health import Health
 from holdfast.server.api.interceptors import Admit, Measure, Translate
 from holdfast.server.api.listening import opener
+from holdfast.server.api.parsing import Parse
 from holdfast.server.api.table import APIS
 from holdfast.server.core.facade import Core
 from holdfast.server.core.request import InferenceBackend
@@ -77,7 +78,7 @@ class GrpcServer:
         correlate = Correlate(names, settings.request_id_chars, self._tracer, metrics.traces)
         guarded = guards(self._gate, requirements, (correlate, Translate(), Measure(metrics)))
         self._server = grpc.aio.server(
-            interceptors=(*guarded, Admit(self._core.drain, names)),
+            interceptors=(*guarded, Admit(self._core.drain, names), Parse(settings.max_images, metrics)),
             options=channel_options(settings, shares_port=shares_port),
         )
         for api in apis:

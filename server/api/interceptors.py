@@ -63,10 +63,14 @@ class Around(grpc.aio.ServerInterceptor, ABC):
         return wrapped
 
     def _wrap(self, handler: Any, method: str) -> Any:
-        behaviours = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
-        inner = _as_coroutine(next(b for b in behaviours if b is not None))
-        around = self.around(inner, method, kind_of(handler))
+        around = self.around(self.behaviour_of(handler), method, kind_of(handler))
         return handler_of(around, handler, request_deserializer=handler.request_deserializer)
+
+    @staticmethod
+    def behaviour_of(handler: Any) -> Behaviour:
+        """What a handler does, as a coroutine."""
+        behaviours = (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
+        return _as_coroutine(next(b for b in behaviours if b is not None))
 
 
 def kind_of(handler: Any) -> str:

@@ -25,6 +25,7 @@ from holdfast.server.core.errors import (
     UnauthenticatedError,
     UnavailableFeatureError,
     UnknownModelError,
+    UnreadableError,
 )
 from holdfast.server.store.errors import (
     InvalidChangeError,
@@ -49,6 +50,7 @@ twice, the second time in base64, and give another error in the place of one tha
 
 CODES: dict[type[Exception], grpc.StatusCode] = {
     ImageError: grpc.StatusCode.INVALID_ARGUMENT,
+    UnreadableError: grpc.StatusCode.INVALID_ARGUMENT,
     RequestError: grpc.StatusCode.INVALID_ARGUMENT,
     QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NotInTimeError: grpc.StatusCode.RESOURCE_EXHAUSTED,

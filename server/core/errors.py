@@ -21,6 +21,10 @@ class InvalidRequestError(Exception):
         self.faults = tuple(faults)
 
 
+class UnreadableError(Exception):
+    """A message that cannot be parsed, or that nobody would want to."""
+
+
 class UnauthenticatedError(Exception):
     """A call without a token, or with one that nobody holds."""
 

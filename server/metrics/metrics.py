@@ -107,6 +107,11 @@ class Metrics:
         self._handling = self._histogram(
             "grpc_server_handling_seconds", "Seconds from a call's begin to its end.", SECONDS, method
         )
+        self.unreadable = self._counter(
+            "holdfast_unreadable_messages_total",
+            "Messages that could not be read: undecodable, or of more parts than a call may have.",
+            ("reason",),
+        )
         self._rejected = self._counter(
             "holdfast_rejected_images_total", "Images refused as bad, by the field at fault.", ("field",)
         )

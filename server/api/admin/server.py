@@ -14,6 +14,7 @@ from holdfast.server.api.correlation import Correlate
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S, OPEN_SERVICES, channel_options
 from holdfast.server.api.interceptors import Admit, Measure, Translate
 from holdfast.server.api.listening import opener
+from holdfast.server.api.parsing import Parse
 from holdfast.server.core.drain import Drain
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.metrics.metrics import Metrics
@@ -50,13 +51,11 @@ class AdminServer:
         check_admin(settings)
         self._gate = Gate("admin", metrics.access, settings.admin_access)
         requirements = OPEN_SERVICES | {f"/{NAME}/{method}": scope for method, scope in SCOPES.items()}
-        correlate = Correlate(
-            [NAME], settings.request_id_chars, None, metrics.traces
-        )  # operators' calls are in the audit trail
+        # Operators' calls are in the audit trail.
+        correlate = Correlate([NAME], settings.request_id_chars, None, metrics.traces)
         guarded = guards(self._gate, requirements, (correlate, Translate(), Measure(metrics)))
-        self._server = grpc.aio.server(
-            interceptors=(*guarded, Admit(self._drain, [NAME])), options=channel_options(settings, shares_port=False)
-        )
+        inner = Admit(self._drain, [NAME]), Parse(settings.max_images, metrics)
+        self._server = grpc.aio.server(interceptors=(*guarded, *inner), options=channel_options(settings, shares_port=False))
         self._service = AdminService(settings, holder, metrics, store, versions)
         add_AdminServiceServicer_to_server(self._service, self._server)
         if settings.reflection:
