@@ -4,6 +4,8 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +14,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
 from holdfast.protos.holdfast.v1 import image_pb2
-from tests.server.running import REPOSITORY, Served, refusal, scrape
+from tests.server.running import REPOSITORY, LoopThread, Served, refusal, scrape, start
 from tests.server.tiny import coloured, png
 
 DEPLOY = REPOSITORY / "deploy"
 NAME = re.compile(r"\b(?:holdfast|grpc_server|process)_\w+")
 MATCHED = re.compile(r"\b((?:holdfast|grpc_server|process)_\w+)\{([^}]*)\}")
+GROUPED = re.compile(r"\bby \(([\w, ]+)\)")
 LABEL = re.compile(r'(\w+)\s*(?:=|!=|=~|!~)\s*"')
 BY_PROMETHEUS = {"job", "instance", "namespace", "pod"}
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count"), "info": ("_info",)}
@@ -41,13 +44,16 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def shown(served: Served) -> dict[str, set[str]]:
+def shown(served: Served, tiny_bundle: Path, loop_thread: LoopThread) -> dict[str, set[str]]:
     """The labels of each sample that a server shows after an answer, a refusal and a bad image."""
     image = image_pb2.Image(encoded=png(coloured(0, 1, seed=900)[0]))
     served.stub.Classify(pb.ClassifyRequest(images=[image, image_pb2.Image()]))
     refusal(lambda: served.stub.Classify(pb.ClassifyRequest()))
+    with ExitStack() as stack:
+        workers = start(stack, loop_thread, tiny_bundle, workers=1)
+        text = scrape(served.app.metrics_url) + scrape(workers.app.metrics_url)
     labels: dict[str, set[str]] = defaultdict(set)
-    for family in text_string_to_metric_families(scrape(served.app.metrics_url)):
+    for family in text_string_to_metric_families(text):
         for suffix in SUFFIXES.get(family.type, ("",)):
             labels[family.name.removesuffix("_info") + suffix if family.type == "info" else family.name + suffix] |= set()
         for sample in family.samples:
@@ -71,6 +77,18 @@ def test_every_label_that_is_asked_for_exists(shown: dict[str, set[str]]) -> Non
     ]
     assert len(asked) > 5
     assert [each for each in asked if each[2] not in shown[each[1]]] == []
+
+
+def test_every_label_that_is_grouped_by_exists(shown: dict[str, set[str]]) -> None:
+    grouped = [
+        (where, label, [shown[name] for name in NAME.findall(expression)])
+        for where, expression in expressions()
+        for labels in GROUPED.findall(expression)
+        for label in re.findall(r"\w+", labels)
+        if label not in BY_PROMETHEUS
+    ]
+    assert len(grouped) > 5
+    assert [each[:2] for each in grouped if all(each[2]) and not any(each[1] in labels for labels in each[2])] == []
 
 
 def test_panels_have_numbers_of_their_own_and_do_not_overlap() -> None:
