@@ -53,6 +53,33 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def write_new(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a file that is not there yet, all of it or nothing, with these permissions from the first moment.
+
+    Raises:
+        FileExistsError: something is there, which is left as it is.
+        OSError: it cannot be written.
+
+    """
+    make_directory(path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}.", dir=path.parent)
+    aside = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            os.fchmod(descriptor, mode)
+            file.flush()
+            os.fsync(descriptor)
+        os.link(aside, path)  # a rename would replace what is there
+        sync(path.parent)
+    except OSError as error:
+        if error.filename is None or error.filename == name:  # a disk that is full, or the link
+            raise type(error)(error.errno, error.strerror, str(path)) from None
+        raise
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 def make_directory(path: Path) -> None:
     """Make a directory and those above it, where they are not there, and wait until their names have reached the disk."""
     missing = [each for each in (path, *path.parents) if not each.exists()]

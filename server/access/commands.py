@@ -5,7 +5,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,14 +14,16 @@ from rich.table import Table
 
 from holdfast.console import Console
 from holdfast.exit_status import DONE, exit_status, explain_statuses
+from holdfast.files import write_new
 from holdfast.server.access.editing import add_token, migrate_tokens, read_for_editing, remove_token
 from holdfast.server.access.scopes import Scope
-from holdfast.server.access.tokens import TokenTable, new_token, record_of
+from holdfast.server.access.tokens import TokenFileError, TokenTable, new_token, record_of
 
 ABOUT = """\
 Make, list and take back the tokens that a server asks its callers for (holdfast serve --token-file FILE).
 
-The file keeps hashes: a token is printed once, when it is made. A server reads the file again as soon as it changes.
+The file keeps hashes: a token is shown once, when it is made. `--out` writes it to a file that nobody else may read; without
+it, the token is printed. A server reads the file of tokens again as soon as it changes.
 
 scopes:
   classify     labels with their figures
@@ -29,7 +32,7 @@ scopes:
   admin        change them, too
 
 examples:
-  holdfast token add camera-7 --scope classify --file tokens.json > camera-7.token
+  holdfast token add camera-7 --scope classify --file tokens.json --out camera-7.token
   holdfast token add olga --scope admin --expires 90d --file tokens.json
   holdfast token list --file tokens.json
   holdfast token remove camera-7 --file tokens.json
@@ -52,17 +55,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def add(options: argparse.Namespace) -> int:
-    """Makes a token and prints it, the only time that it is seen."""
+    """Makes a token and prints it or writes it to a file of its own, the only time that it is seen."""
     token = new_token()
     expires = None if options.expires is None else datetime.now(UTC).replace(microsecond=0) + options.expires
-    add_token(options.file, record_of(token, options.name, frozenset(map(Scope, options.scope)), expires))
+    record = record_of(token, options.name, frozenset(map(Scope, options.scope)), expires)
     until = "" if expires is None else f" until {expires:%Y-%m-%d %H:%M} UTC"
-    print(
-        f"{options.name} may {', '.join(sorted(options.scope))}{until}; this is the only time the token is shown",
-        file=sys.stderr,
-    )
-    print(token)
+    may = f"{options.name} may {', '.join(sorted(options.scope))}{until}"
+    if options.out is None:
+        add_token(options.file, record)
+        print(f"{may}; this is the only time the token is shown", file=sys.stderr)
+        print(token)
+    else:
+        with _written(token, options.out):
+            add_token(options.file, record)
+        print(f"{may}; its token is in {options.out}, which nobody else may read", file=sys.stderr)
     return DONE
+
+
+@contextmanager
+def _written(token: str, path: Path) -> Iterator[None]:
+    """A new file that holds a token, and is gone again where what follows fails."""
+    try:
+        write_new(path, f"{token}\n".encode(), mode=0o600)
+    except FileExistsError:
+        raise TokenFileError(
+            f"{path} is there already, and may hold a token that is in use: name another file by --out"
+        ) from None
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def list_tokens(options: argparse.Namespace) -> int:
@@ -121,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"the file of tokens (default: {FILE_VARIABLE})",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    adding = commands.add_parser("add", parents=[common], help="make a token and print it")
+    adding = commands.add_parser("add", parents=[common], help="make a token, and print it or write it to a file")
     adding.add_argument("name", metavar="NAME", help="who holds it; audit trail and log name calls by it")
     adding.add_argument(
         "--scope",
@@ -133,6 +156,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     adding.add_argument(
         "--expires", type=_duration, metavar="TIME", help="how long it is valid, such as 12h or 90d; without: always"
+    )
+    adding.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the token to a new file, for its owner alone, instead of printing it"
     )
     listing = commands.add_parser("list", parents=[common], help="show names, scopes and dates")
     listing.add_argument("--json", action="store_true", help="print JSON instead of a table")

@@ -1,12 +1,13 @@
 """What is written is on the disk, its name included, when a call returns."""
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from holdfast.bundle.writer import BundleWriter
-from holdfast.files import make_directory, write_atomically
+from holdfast.files import make_directory, write_atomically, write_new
 from tests.small_disk import small_disk
 from tests.tracing import synced, tracing
 
@@ -23,6 +24,19 @@ def test_a_file_and_every_name_that_leads_to_it_reach_the_disk(tmp_path: Path) -
     paths = synced(tmp_path / "log")
     assert {str(tmp_path), str(tmp_path / "new")} <= set(paths)
     assert paths.index(str(target.parent)) > 0  # after the file's own bytes
+
+
+def test_a_new_file_is_whole_and_takes_nobodys_place(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "file.txt"
+    with tracing(os.getpid(), tmp_path / "log", "-e", "trace=fsync"):
+        write_new(target, b"text", mode=0o600)
+    assert (target.read_bytes(), stat.S_IMODE(target.stat().st_mode)) == (b"text", 0o600)
+    assert {str(tmp_path), str(target.parent)} <= set(synced(tmp_path / "log"))
+    for there in (target, target.parent):
+        with pytest.raises(FileExistsError, match=there.name):
+            write_new(there, b"other")
+    assert [path.name for path in target.parent.iterdir()] == ["file.txt"]
+    assert target.read_bytes() == b"text"
 
 
 def test_a_directory_that_is_there_costs_nothing(tmp_path: Path) -> None:

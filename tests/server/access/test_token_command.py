@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.cli import main
+from holdfast.server.access.editing import read_for_editing
 from holdfast.server.access.token_file import TokenFile
 
 
@@ -36,6 +38,27 @@ def test_a_token_is_printed_once_and_works(tmp_path: Path, capsys: pytest.Captur
     assert record.sha256 not in shown
     assert main(["token", "remove", "camera", *file]) == 0
     assert TokenFile(tmp_path / "tokens.json").find(token) is None
+
+
+def test_a_token_is_written_for_its_owner_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokens, out = tmp_path / "tokens.json", tmp_path / "camera.token"
+    typed = ["token", "add", "--scope", "classify", "--file", str(tokens), "--out", str(out)]
+    before = os.umask(0)  # the most that a shell would allow
+    try:
+        assert main([*typed, "camera"]) == 0
+    finally:
+        os.umask(before)
+    token = out.read_text().strip()
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert TokenFile(tokens).find(token) is not None
+    printed = capsys.readouterr()
+    assert token not in printed.out + printed.err
+    assert main([*typed, "another"]) == 2  # never in the place of a token that is in use
+    assert out.read_text().strip() == token
+    assert [record.name for record in read_for_editing(tokens).tokens] == ["camera"]
+    out.unlink()
+    assert main([*typed, "camera"]) == 2  # the name is taken: there is no token, and no file of one
+    assert not {path.name for path in tmp_path.iterdir()} - {"tokens.json", ".tokens.json.lock"}
 
 
 @pytest.mark.parametrize(
