@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from holdfast.client.channel import ADDRESS, IN_FLIGHT, PER_CALL, Tls, metadata_of, open_aio_channel
 from holdfast.client.errors import ClientError, ImageRefusedError, MessageTooLargeError, from_call, from_status
 from holdfast.client.messages import (
+    NO_LIMITS,
+    CallLimits,
     ImageLike,
     Outcome,
     in_calls,
@@ -55,6 +57,7 @@ class AsyncClient:
         plaintext_token: bool = False,
     ) -> None:
         self.address, self.timeout = address, timeout
+        self._limits: CallLimits | None = None
         self._metadata = metadata_of(token, address, tls, plaintext_token=plaintext_token)
         self._channel = open_aio_channel(address, tls)
         self._stub: HoldfastServiceAsyncStub = HoldfastServiceStub(self._channel)  # type: ignore[assignment]
@@ -79,9 +82,12 @@ class AsyncClient:
     async def classify_many(
         self, images: Iterable[ImageLike], *, neighbours: int = 0, per_call: int = PER_CALL
     ) -> list[Outcome]:
-        """Outcomes for many images, `per_call` at a time, in order. A bad image's outcome is its error; others stand."""
+        """Outcomes for many images, `per_call` at a time or as many as the server takes, in order.
+
+        A bad image's outcome is its error; others stand.
+        """
         outcomes: list[Outcome] = []
-        for call in in_calls(images, per_call):
+        for call in in_calls(images, per_call, await self._call_limits()):
             try:
                 outcomes += await self._classify(call, neighbours)
             except (ImageRefusedError, MessageTooLargeError) as error:
@@ -125,7 +131,7 @@ class AsyncClient:
     async def embed(self, images: Iterable[ImageLike], *, per_call: int = PER_CALL) -> NDArray[np.float32]:
         """Embeddings float32 [N, D], L2-normalised. Raises ImageRefusedError if any image is refused."""
         parts = []
-        for call in in_calls(images, per_call):
+        for call in in_calls(images, per_call, await self._call_limits()):
             try:
                 response = await self._stub.Embed(pb.EmbedRequest(images=call), timeout=self.timeout, metadata=self._metadata)
             except grpc.aio.AioRpcError as error:
@@ -140,6 +146,16 @@ class AsyncClient:
             return to_model_info(await self._stub.GetModelInfo(request, timeout=self.timeout, metadata=self._metadata))
         except grpc.aio.AioRpcError as error:
             raise from_call(error, self.address) from None
+
+    async def _call_limits(self) -> CallLimits:
+        """What the server takes in one call; it is asked once."""
+        if self._limits is None:
+            try:
+                info = await self.model_info()
+                self._limits = CallLimits.of(info.images_per_call, info.message_bytes)
+            except MessageTooLargeError:  # a message of the server's does not hold the names of all its classes
+                self._limits = NO_LIMITS
+        return self._limits
 
     async def _classify(self, images: list[image_pb2.Image], neighbours: int) -> list[Outcome]:
         try:

@@ -1,8 +1,10 @@
 """Between the wire's messages and plain values."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from math import nan
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,30 @@ Outcome = Answer | ClientError
 CALL_BYTES = 3_000_000
 """Image bytes in one call: below gRPC's own default of 4 MB for a message, which a server may not have raised."""
 
+CALL_OVERHEAD, IMAGE_OVERHEAD = 16, 6
+"""Bytes, at most, of a call beside its images, and of what stands before each image."""
+
+
+@dataclass(frozen=True)
+class CallLimits:
+    """What a server takes in one call, as far as it says so.
+
+    Attributes:
+        images: how many, at least 1.
+        bytes: of the message, at most CALL_BYTES. An image that is larger goes alone, and fails alone.
+
+    """
+
+    images: int = 2**31 - 1
+    bytes: int = CALL_BYTES
+
+    @classmethod
+    def of(cls, images: int, message_bytes: int) -> Self:
+        """From the limits of a server; 0 where it says nothing."""
+        return cls(images or cls.images, min(message_bytes or CALL_BYTES, CALL_BYTES))
+
+
+NO_LIMITS = CallLimits()
 
 MOST_NEIGHBOURS = 2**31 - 1
 
@@ -44,16 +70,16 @@ def number_of_neighbours(neighbours: int) -> int:
     return min(neighbours, MOST_NEIGHBOURS)
 
 
-def in_calls(images: Iterable[ImageLike], per_call: int) -> Iterator[list[image_pb2.Image]]:
-    """Parts images into calls of at most `per_call` images and about CALL_BYTES bytes, in order, reading as it goes."""
+def in_calls(images: Iterable[ImageLike], per_call: int, limits: CallLimits = NO_LIMITS) -> Iterator[list[image_pb2.Image]]:
+    """Parts images into calls of at most `per_call` images that the server takes, in order, reading as it goes."""
     call: list[image_pb2.Image] = []
-    size = 0
+    size, most = CALL_OVERHEAD, min(per_call, limits.images)
     for image in images:
         message = to_image(image)
-        weight = message.ByteSize()
-        if call and (len(call) == per_call or size + weight > CALL_BYTES):
+        weight = message.ByteSize() + IMAGE_OVERHEAD
+        if call and (len(call) == most or size + weight > limits.bytes):
             yield call
-            call, size = [], 0
+            call, size = [], CALL_OVERHEAD
         call.append(message)
         size += weight
     if call:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from holdfast.client.channel import ADDRESS, IN_FLIGHT, PER_CALL, Tls, metadata_of, open_channel
 from holdfast.client.errors import ClientError, ImageRefusedError, MessageTooLargeError, from_call, from_status
 from holdfast.client.messages import (
+    NO_LIMITS,
+    CallLimits,
     ImageLike,
     Outcome,
     in_calls,
@@ -51,6 +53,7 @@ class Client:
         plaintext_token: bool = False,
     ) -> None:
         self.address, self.timeout = address, timeout
+        self._limits: CallLimits | None = None
         self._metadata = metadata_of(token, address, tls, plaintext_token=plaintext_token)
         self._channel = open_channel(address, tls)
         self._stub = HoldfastServiceStub(self._channel)
@@ -73,9 +76,12 @@ class Client:
         return outcome
 
     def classify_many(self, images: Iterable[ImageLike], *, neighbours: int = 0, per_call: int = PER_CALL) -> list[Outcome]:
-        """Outcomes for many images, `per_call` at a time, in order. A bad image's outcome is its error; others stand."""
+        """Outcomes for many images, `per_call` at a time or as many as the server takes, in order.
+
+        A bad image's outcome is its error; others stand.
+        """
         outcomes: list[Outcome] = []
-        for call in in_calls(images, per_call):
+        for call in in_calls(images, per_call, self._call_limits()):
             try:
                 outcomes += self._classify(call, neighbours)
             except (ImageRefusedError, MessageTooLargeError) as error:
@@ -123,7 +129,7 @@ class Client:
     def embed(self, images: Iterable[ImageLike], *, per_call: int = PER_CALL) -> NDArray[np.float32]:
         """Embeddings float32 [N, D], L2-normalised. Raises ImageRefusedError if any image is refused."""
         parts = []
-        for call in in_calls(images, per_call):
+        for call in in_calls(images, per_call, self._call_limits()):
             try:
                 response = self._stub.Embed(pb.EmbedRequest(images=call), timeout=self.timeout, metadata=self._metadata)
             except grpc.RpcError as error:
@@ -138,6 +144,16 @@ class Client:
             return to_model_info(self._stub.GetModelInfo(request, timeout=self.timeout, metadata=self._metadata))
         except grpc.RpcError as error:
             raise from_call(error, self.address) from None
+
+    def _call_limits(self) -> CallLimits:
+        """What the server takes in one call; it is asked once."""
+        if self._limits is None:
+            try:
+                info = self.model_info()
+                self._limits = CallLimits.of(info.images_per_call, info.message_bytes)
+            except MessageTooLargeError:  # a message of the server's does not hold the names of all its classes
+                self._limits = NO_LIMITS
+        return self._limits
 
     def _classify(self, images: list[image_pb2.Image], neighbours: int) -> list[Outcome]:
         try:

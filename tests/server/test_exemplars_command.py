@@ -109,6 +109,29 @@ def test_files_of_one_class_are_added_by_its_name_and_bad_ones_are_named(run: Ru
     assert "--label" in err
 
 
+def test_what_a_server_of_small_messages_takes_is_sent_to_it(
+    tiny_bundle: Path,
+    loop_thread: LoopThread,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOLDFAST_ADMIN_TOKEN", OPERATOR)
+    folder = write(tmp_path / "photos" / "violet", violet(9))
+    most = 2 * max(path.stat().st_size for path in folder.iterdir()) + 300
+    (folder / "large.png").write_bytes(png(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)))
+    files = sorted(folder.iterdir())
+    with ExitStack() as stack:
+        server = start_with_store(stack, tiny_bundle, loop_thread, tmp_path, max_message_bytes=most, judge=False)
+        status = main(["exemplars", "add", str(folder.parent), "--json", "--address", server.app.admin_address])
+        added = json.loads(capsys.readouterr().out)
+        assert (status, added["added"], [each["file"] for each in added["refused"]]) == (2, 9, [str(folder / "large.png")])
+        assert main(["classify", *map(str, files), "--json", "--address", server.app.address]) == 2
+        answers = json.loads(capsys.readouterr().out)
+        assert [Path(each["image"]).name for each in answers if "error" in each] == ["large.png"]
+        assert {each["label"] for each in answers if "error" not in each} == {"violet"}
+
+
 def test_quarantine_is_listed_approved_and_dropped(run: Run, server: Served, tmp_path: Path) -> None:
     folder = write(tmp_path / "blue", coloured(0, 3, seed=500))
     status, out, _ = run("add", folder, "--label", "blue")

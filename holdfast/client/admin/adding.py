@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from holdfast.client.admin.client import AdminClient, new_request_id
 from holdfast.client.admin.files import FileBatch, LabelledFile, batches_of, files_of
 from holdfast.client.admin.records import AddedImage, AddOutcome, LabelledImage
-from holdfast.client.errors import ClientError, ImageRefusedError
+from holdfast.client.errors import ClientError, ImageRefusedError, MessageTooLargeError
+from holdfast.client.messages import CallLimits
 from holdfast.console import Console, Progress, counted
 from holdfast.exit_status import DONE, REFUSED
 
@@ -86,14 +87,20 @@ def add(admin: AdminClient, options: argparse.Namespace) -> int:
     found, summary, console = files_of(options.paths, options.label), AddSummary(), Console(stderr=True)
     for note in found.notes:
         console.print(note)
-    files, per_call = list(found.files), min(options.batch, admin.status().images_per_call)
+    files, status = list(found.files), admin.status()
+    limits = CallLimits.of(min(options.batch, status.images_per_call), status.message_bytes)
     if not options.again:
         files = _missing(admin, files, summary)
     try:
-        with Progress(console=console, transient=True, disable=len(files) <= per_call) as progress:
+        with Progress(console=console, transient=True, disable=len(files) <= limits.images) as progress:
             task = progress.add_task("adding", total=len(files))
-            for batch in batches_of(files, per_call, new_request_id() if options.again else ""):
-                summary.take(batch, _send(admin, batch, keep_rest=not options.all_or_nothing))
+            for batch in batches_of(files, limits, new_request_id() if options.again else ""):
+                try:
+                    summary.take(batch, _send(admin, batch, keep_rest=not options.all_or_nothing))
+                except MessageTooLargeError as error:
+                    if len(batch.files) > 1 or options.all_or_nothing:
+                        raise
+                    summary.refused.append((str(batch.files[0].path), str(error)))
                 progress.advance(task, len(batch.files))
     finally:  # what was added before a failure stays
         print(json.dumps(summary.as_json(), indent=2) if options.json else "\n".join(summary.lines()))

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from holdfast.client.messages import CALL_BYTES
+from holdfast.client.messages import CallLimits
 from holdfast.data.labelled import DataError
 from holdfast.data.listing import TABLES, list_images, printable
 from holdfast.data.listing.parts import Part
+
+CALL_BYTES_BESIDE, FILE_BYTES_BESIDE = 80, 24
+"""Bytes, at most, of a call beside its files, and of one file beside its bytes and names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +69,18 @@ def files_of(paths: Sequence[Path], label: str | None) -> FileSet:
     return FileSet(files, notes)
 
 
-def batches_of(files: Iterable[LabelledFile], most: int, salt: str = "") -> Iterator[FileBatch]:
-    """Read files, at most `most` and about CALL_BYTES a batch. `salt` makes other request ids of the same files."""
+def batches_of(files: Iterable[LabelledFile], limits: CallLimits, salt: str = "") -> Iterator[FileBatch]:
+    """Read files, as many as a call may hold a batch. `salt` makes other request ids of the same files."""
     held: list[tuple[LabelledFile, bytes]] = []
-    size = 0
+    size = CALL_BYTES_BESIDE
     for file in files:
         image = file.path.read_bytes()
-        if held and (len(held) == most or size + len(image) > CALL_BYTES):
+        weight = len(image) + len(file.label.encode()) + len(file.source.encode("utf-8", "surrogateescape")) + FILE_BYTES_BESIDE
+        if held and (len(held) == limits.images or size + weight > limits.bytes):
             yield _batch(held, salt)
-            held, size = [], 0
+            held, size = [], CALL_BYTES_BESIDE
         held.append((file, image))
-        size += len(image)
+        size += weight
     if held:
         yield _batch(held, salt)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent import futures
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -17,15 +18,18 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
+from hypothesis import given
+from hypothesis import strategies as st
 
 import holdfast.client as holdfast
 from holdfast.client.__main__ import main
 from holdfast.client.errors import from_status
-from holdfast.client.messages import CALL_BYTES, in_calls
+from holdfast.client.messages import CALL_BYTES, CallLimits, in_calls
 from holdfast.protos.holdfast.v1 import answer_pb2, holdfast_pb2, holdfast_pb2_grpc, image_pb2, model_pb2
 
 PIXELS = np.zeros((2, 2, 3), np.uint8)
 BAD, FULL, SLOW = b"bad", b"full", b"slow"
+ADD_HEALTH = health_pb2_grpc.add_HealthServicer_to_server
 
 
 def status_of(code, message, detail):
@@ -49,9 +53,10 @@ FULL_STATUS = status_of(
 class Known(holdfast_pb2_grpc.HoldfastServiceServicer):
     """Labels an image by its number of bytes, so that order can be checked."""
 
-    def __init__(self):
+    def __init__(self, **limits):
         self.calls = []
-        self.streamed = 0
+        self.streamed = self.looks = 0
+        self.limits = model_pb2.Limits(**limits)
 
     def _result(self, image, neighbours):
         data = image.encoded or image.raw.data
@@ -111,6 +116,7 @@ class Known(holdfast_pb2_grpc.HoldfastServiceServicer):
         return holdfast_pb2.EmbedResponse(results=results)
 
     def GetModelInfo(self, request, context):  # noqa: N802
+        self.looks += 1
         return holdfast_pb2.GetModelInfoResponse(
             name="known",
             encoder_sha256="ab" * 32,
@@ -123,13 +129,13 @@ class Known(holdfast_pb2_grpc.HoldfastServiceServicer):
             accuracy=model_pb2.Accuracy(
                 clean=0.95, robust=0.5, norm=model_pb2.NORM_LINF, epsilon=8 / 255, attack="PGD", images=300
             ),
-            limits=model_pb2.Limits(images_per_call=64),
+            limits=self.limits,
         )
 
 
 @pytest.fixture
 def servicer():
-    return Known()
+    return Known(images_per_call=64)
 
 
 @pytest.fixture
@@ -137,15 +143,22 @@ def healthy():
     return health.HealthServicer()
 
 
-@pytest.fixture
-def address(servicer, healthy):
-    server = grpc.server(futures.ThreadPoolExecutor(4))
-    holdfast_pb2_grpc.add_HoldfastServiceServicer_to_server(servicer, server)
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+@contextmanager
+def serving(*servicers, options=()):
+    server = grpc.server(futures.ThreadPoolExecutor(4), options=options)
+    for servicer in servicers:
+        add = holdfast_pb2_grpc.add_HoldfastServiceServicer_to_server if isinstance(servicer, Known) else ADD_HEALTH
+        add(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"127.0.0.1:{port}"
     server.stop(None).wait()
+
+
+@pytest.fixture
+def address(servicer, healthy):
+    with serving(servicer, healthy) as where:
+        yield where
 
 
 class Blocking:
@@ -221,6 +234,30 @@ def test_calls_stay_below_the_message_limit():
     assert max(call_sizes) == 2
     assert [len(c) for c in in_calls([bytes(2 * CALL_BYTES)] * 2, per_call=100)] == [1, 1]
     assert list(in_calls([], per_call=3)) == []
+
+
+def test_calls_stay_below_the_limits_of_a_server_that_takes_less(connect):
+    """As large as it takes, and no larger: the limits of this one are gRPC's own, not only what it says."""
+    servicer = Known(images_per_call=5, message_bytes=2000)
+    limit = ("grpc.max_receive_message_length", 2000)
+    with serving(servicer, options=[limit]) as address, connect(address) as c:
+        outcomes = c.classify_many([b"x" * n for n in (*range(1, 8), 900, 900, 150, 1900, 2100, 3)], neighbours=1)
+        assert c.embed([b"x" * 900] * 3).shape == (3, 2)
+        assert c.classify_many([b"x"] * 6)
+    assert servicer.calls == [5, 4, 1, 1, 1, 5, 1]
+    labels = [type(o) if isinstance(o, holdfast.ClientError) else int(o.label.split()[0]) for o in outcomes]
+    assert labels == [*range(1, 8), 900, 900, 150, 1900, holdfast.MessageTooLargeError, 3]
+    assert servicer.looks == 1
+
+
+@given(sizes=st.lists(st.integers(0, 400), max_size=40), most=st.integers(1, 1000), per_call=st.integers(1, 8))
+def test_no_call_of_several_images_is_above_the_limits(sizes, most, per_call):
+    calls = list(in_calls([bytes(size) for size in sizes], per_call, CallLimits(6, most)))
+    assert [len(image.encoded) for call in calls for image in call] == sizes
+    for call in calls:
+        request = holdfast_pb2.ClassifyRequest(images=call, neighbours=2**31 - 1)
+        assert 1 <= len(call) <= min(per_call, 6)
+        assert len(call) == 1 or request.ByteSize() <= most
 
 
 def test_stream_matches_answers_to_images(connect, address):
