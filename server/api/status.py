@@ -29,6 +29,7 @@ from holdfast.server.core.errors import (
 )
 from holdfast.server.store.errors import (
     InvalidChangeError,
+    JournalDamagedError,
     StoreClosedError,
     StoreFullError,
     StoreLimitError,
@@ -69,6 +70,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     UnknownExemplarError: grpc.StatusCode.NOT_FOUND,
     UnknownLabelError: grpc.StatusCode.INVALID_ARGUMENT,
     InvalidChangeError: grpc.StatusCode.INVALID_ARGUMENT,
+    JournalDamagedError: grpc.StatusCode.DATA_LOSS,
     StoreLimitError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     StoreFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     StoreClosedError: grpc.StatusCode.UNAVAILABLE,

@@ -109,7 +109,7 @@ def test_files_of_one_class_are_added_by_its_name_and_bad_ones_are_named(run: Ru
     assert "--label" in err
 
 
-def test_what_a_server_of_small_messages_takes_is_sent_to_it(
+def test_what_a_server_of_small_calls_takes_is_sent_to_it(
     tiny_bundle: Path,
     loop_thread: LoopThread,
     tmp_path: Path,
@@ -122,7 +122,8 @@ def test_what_a_server_of_small_messages_takes_is_sent_to_it(
     (folder / "large.png").write_bytes(png(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)))
     files = sorted(folder.iterdir())
     with ExitStack() as stack:
-        server = start_with_store(stack, tiny_bundle, loop_thread, tmp_path, max_message_bytes=most, judge=False)
+        small = {"max_message_bytes": most, "max_images": 4, "judge": False}
+        server = start_with_store(stack, tiny_bundle, loop_thread, tmp_path, **small)
         status = main(["exemplars", "add", str(folder.parent), "--json", "--address", server.app.admin_address])
         added = json.loads(capsys.readouterr().out)
         assert (status, added["added"], [each["file"] for each in added["refused"]]) == (2, 9, [str(folder / "large.png")])
@@ -130,6 +131,9 @@ def test_what_a_server_of_small_messages_takes_is_sent_to_it(
         answers = json.loads(capsys.readouterr().out)
         assert [Path(each["image"]).name for each in answers if "error" in each] == ["large.png"]
         assert {each["label"] for each in answers if "error" not in each} == {"violet"}
+        for command in (["relabel", "--label", "purple"], ["rm"]):
+            assert main(["exemplars", *command, *map(str, range(50, 69)), "--address", server.app.admin_address]) == 0
+            assert "19 exemplars" in capsys.readouterr().out
 
 
 def test_quarantine_is_listed_approved_and_dropped(run: Run, server: Served, tmp_path: Path) -> None:

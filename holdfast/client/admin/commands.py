@@ -45,7 +45,7 @@ The token is read from the file that --token-file names, or from HOLDFAST_ADMIN_
 """
 
 CHANGED_AT_ONCE = 200
-"""Exemplars in one call that changes them."""
+"""Exemplars in one call that changes them, where the server takes as many."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,23 +113,23 @@ def relabel(admin: AdminClient, options: argparse.Namespace) -> int:
         if held:
             print(f"{len(held):,} of them wait in quarantine: {' '.join(map(str, held))}")
 
-    _in_parts(change, options.ids, report)
+    _in_parts(admin, change, options.ids, report)
     return DONE
 
 
 def remove(admin: AdminClient, options: argparse.Namespace) -> int:
     """Takes exemplars out of the vote."""
-    return _change(admin.delete, options.ids, "deleted", options)
+    return _change(admin, admin.delete, options.ids, "deleted", options)
 
 
 def approve(admin: AdminClient, options: argparse.Namespace) -> int:
     """Lets exemplars in quarantine vote."""
-    return _change(admin.approve, _waiting(admin, options), "approved", options)
+    return _change(admin, admin.approve, _waiting(admin, options), "approved", options)
 
 
 def drop(admin: AdminClient, options: argparse.Namespace) -> int:
     """Throws exemplars in quarantine away."""
-    return _change(admin.drop, _waiting(admin, options), "dropped", options)
+    return _change(admin, admin.drop, _waiting(admin, options), "dropped", options)
 
 
 def status(admin: AdminClient, options: argparse.Namespace) -> int:
@@ -142,19 +142,24 @@ def status(admin: AdminClient, options: argparse.Namespace) -> int:
     return DONE
 
 
-def _change(change: Callable[[Sequence[int]], int], named: Sequence[int], done: str, options: argparse.Namespace) -> int:
+def _change(
+    admin: AdminClient, change: Callable[[Sequence[int]], int], named: Sequence[int], done: str, options: argparse.Namespace
+) -> int:
     def report(made: Sequence[int]) -> None:
         print(json.dumps({done: made}, indent=2) if options.json else f"{done} {counted(len(made), 'exemplar')}")
 
-    _in_parts(change, named, report)
+    _in_parts(admin, change, named, report)
     return DONE
 
 
-def _in_parts(change: Callable[[Sequence[int]], object], named: Sequence[int], report: Callable[[Sequence[int]], None]) -> None:
+def _in_parts(
+    admin: AdminClient, change: Callable[[Sequence[int]], object], named: Sequence[int], report: Callable[[Sequence[int]], None]
+) -> None:
     """Change exemplars, each once, a part at a time. Where one fails, those of the parts before it are reported."""
     ids, made = list(dict.fromkeys(named)), 0
+    most = min(CHANGED_AT_ONCE, admin.status().images_per_call) if len(ids) > 1 else 1
     try:
-        for part in (ids[start : start + CHANGED_AT_ONCE] for start in range(0, len(ids), CHANGED_AT_ONCE)):
+        for part in (ids[start : start + most] for start in range(0, len(ids), most)):
             change(part)
             made += len(part)
     except BaseException:

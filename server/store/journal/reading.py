@@ -14,6 +14,8 @@ from holdfast.server.store.records import ChangeReceipt, State
 
 COLUMNS = "id, revision, label, source, state, reason, author, time, in_base, added"
 
+CHANGE_COLUMNS = "sequence, time, author, request_id, kind, fingerprint, ids, states, detail, changed"
+
 
 class JournalReader:
     """The questions. Each raises JournalDamagedError where a row, or a page, is not what was written."""
@@ -57,18 +59,16 @@ class JournalReader:
             InvalidChangeError: that was another change.
 
         """
-        rows = self._database.read(
-            "SELECT sequence, fingerprint, ids, states FROM changes WHERE author = ? AND request_id = ?", (author, request_id)
-        )
-        if not rows:
+        found = self._changes("author = ? AND request_id = ?", (author, request_id))
+        if not found:
             return None
-        found = rows[0]
-        if found[1] != fingerprint:
+        change = found[0]
+        if change["fingerprint"] != fingerprint:
             raise InvalidChangeError(
                 f"request id {request_id!r} was used for another change: give each change an id of its own"
             )
-        states = tuple(State(state) for state in json.loads(found[3]))
-        return ChangeReceipt(found[0], tuple(json.loads(found[2])), states, repeated=True)
+        states = tuple(State(state) for state in change["states"])
+        return ChangeReceipt(change["sequence"], tuple(change["ids"]), states, repeated=True)
 
     def rows(self, ids: Iterable[int] | None = None) -> list[StoredRow]:
         """Exemplars that are not folded into the base; or those of some ids that the journal has, folded or not."""
@@ -129,12 +129,17 @@ class JournalReader:
 
     def audit(self, after: int = 0, limit: int = 1000) -> list[dict[str, Any]]:
         """Changes after a sequence: who made which, and when. None is ever deleted."""
-        names = ("sequence", "time", "author", "request_id", "kind", "ids", "states", "detail")
-        select = f"SELECT {', '.join(names)} FROM changes WHERE sequence > ? ORDER BY sequence LIMIT ?"  # noqa: S608
-        found = [dict(zip(names, values, strict=True)) for values in self._database.read(select, [after, limit])]
-        for change in found:
-            change |= {name: json.loads(change[name]) for name in ("ids", "states", "detail")}
-        return found
+        return self._changes("sequence > ? ORDER BY sequence LIMIT ?", (after, limit))
+
+    def _changes(self, where: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
+        names = CHANGE_COLUMNS.split(", ")
+        select = f"SELECT {CHANGE_COLUMNS}, checksum FROM changes WHERE {where}"  # noqa: S608 - no text of a caller
+        changes = []
+        for row in self._database.read(select, values):
+            check(f"change {row[0]} of {self._database.path}", row[-1], *row[:-1])
+            change = dict(zip(names, row[:-1], strict=True))
+            changes.append(change | {name: json.loads(change[name]) for name in ("ids", "states", "detail")})
+        return changes
 
     def _row(self, values: tuple[Any, ...]) -> StoredRow:
         return StoredRow.of(values, str(self._database.path))

@@ -1,8 +1,9 @@
 """Exemplars changed by an operator, through a real server: what is answered next, and what bad input gets."""
 
 import io
+import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,32 @@ def test_a_class_that_is_added_is_answered_from_the_next_call_on(server: Served)
     assert [(each.index, each.name, each.exemplars) for each in labels][-1] == (3, "violet", 6)
     status = operator(server).GetStatus(pb.GetStatusRequest())
     assert (status.exemplars, status.classes, status.keeps_store, status.sequence) == (66, 4, True, reply.sequence)
+
+
+def test_a_picture_that_the_disk_has_changed_costs_its_own_call_alone(
+    tiny_bundle: Path, loop_thread: LoopThread, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        server = start_with_store(stack, tiny_bundle, loop_thread, tmp_path)
+        ids = [each.added.id for each in add(server, new(violet(3), "violet"), "one").results]
+        add(server, new(violet(1, seed=5), "violet"), "two")
+    with closing(sqlite3.connect(tmp_path / "store" / "journal.sqlite")) as journal, journal:
+        journal.execute("UPDATE images SET thumbnail = ? WHERE id = ?", (b"another picture", ids[1]))
+        journal.execute("UPDATE changes SET author = 'another' WHERE request_id = 'two'")
+        journal.execute("UPDATE changes SET ids = '[1]' WHERE request_id = 'one'")
+    with ExitStack() as stack:
+        server = start_with_store(stack, tiny_bundle, loop_thread, tmp_path)
+        assert operator(server).GetExemplar(pb.GetExemplarRequest(id=ids[0])).thumbnail
+        for call, named in (
+            (lambda: operator(server).GetExemplar(pb.GetExemplarRequest(id=ids[1])), f"exemplar {ids[1]}"),
+            (lambda: list(operator(server).ExportExemplars(pb.ExportExemplarsRequest(label="violet"))), f"exemplar {ids[1]}"),
+            (lambda: add(server, new(violet(3), "violet"), "one"), "change 1"),  # no receipt of what was not asked for
+        ):
+            error = refusal(call)
+            assert error.code() is grpc.StatusCode.DATA_LOSS
+            assert named in (error.details() or "")
+        assert answer(server, violet(1, seed=9)[0]) == "violet"
+        assert operator(server).GetStatus(pb.GetStatusRequest()).exemplars == 64
 
 
 def test_relabelled_and_deleted_exemplars_vote_otherwise_at_once(server: Served) -> None:
