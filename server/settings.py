@@ -155,7 +155,11 @@ class Settings(
 
     max_batch: int = Field(64, ge=1, le=4096, description="Most images that the encoder sees at once.")
     max_wait: float = Field(
-        0.001, ge=0, le=1, description="Seconds that an image waits, at most, for others to share its batch."
+        0.01,
+        ge=0,
+        le=1,
+        description="Seconds that an image waits, at most, for others to share its batch: for as many as callers lately had"
+        " under way at a time. A caller alone waits for nobody.",
     )
     queue_images: int = Field(
         1024, ge=1, description="Most images admitted and not yet answered, over all workers; more are refused."

@@ -25,6 +25,7 @@ from holdfast.server.core.errors import DeadlineError, EngineError, IndexUnavail
 from holdfast.server.core.observers import Observers
 from holdfast.server.core.request import LABELS, NO_DEADLINE, BatchSlice, Images, Want
 from holdfast.server.core.scheduling.admission import Admission, AdmissionLimits, Demand, Permit
+from holdfast.server.core.scheduling.gathering import Gathering
 from holdfast.server.core.scheduling.prediction import Backlog, BatchTimes
 from holdfast.server.core.scheduling.queue import Call, Cut, Piece, RequestQueue, Room, equal_weight, stack
 from holdfast.server.core.snapshot import ModelSnapshot
@@ -36,7 +37,8 @@ STOP_TIMEOUT_S = 2.0
 """Seconds that the engine gets to end once no call waits for it."""
 
 PATIENCE_PARTS = 4
-"""A batch takes at most this part of the shortest deadline that waits: one may have to wait for two, and for its reply."""
+"""A batch, and the wait for it, takes at most this part of the shortest deadline that waits: one may have to wait for two, and
+for its reply."""
 
 SURELY_LATE = 0.8
 """Share of the predicted time of a batch after which it is not ready: a call whose deadline is earlier is dropped."""
@@ -96,6 +98,7 @@ class Batcher:
         self._waiting = RequestQueue(limits.weight)
         self._condition = threading.Condition()
         self._stopping = False
+        self._gathering, self._enough = Gathering(), 0
         self._times, self._ends = BatchTimes(), 0.0
         self._patience, self._patience_before = NO_DEADLINE, NO_DEADLINE
         self.admission = Admission(limits.admission, metrics, self.backlog)
@@ -175,9 +178,10 @@ class Batcher:
         call = Call(future, images, deadline, want, caller, now, count)
         with self._condition:
             self._waiting.append(call)
+            self._gathering.came(self._waiting.images)
             self._patience = min(self._patience, deadline - now)
-            # The engine is woken where that changes what it would do: to begin a batch, and to close a full one.
-            if self._waiting.images == count or self._waiting.images >= self._limits.batch:
+            # The engine is woken where that changes what it would do: to begin a batch, and to close one that is large enough.
+            if self._waiting.images == count or self._waiting.images >= self._enough:
                 self._condition.notify()
         return call
 
@@ -253,6 +257,8 @@ class Batcher:
         self._metrics.batch_images.observe(embedded)
         seconds = batch.seconds + self.last_success - started
         self._metrics.engine_seconds.observe(seconds)
+        with self._condition:  # before its callers know, who may be back at once
+            self._gathering.ended()
         self._delivery.results(pieces, results, (batch.begun, seconds))
         self._observers.answered(batch.model, batch.images, pieces, results)
 
@@ -267,30 +273,33 @@ class Batcher:
         self._delivery.errors(calls, EngineError)
 
     def _take(self) -> Cut | None:
-        """Wait for a batch: full, or its oldest image has waited long enough. Pins the model. None at the end."""
+        """Wait for a batch: no more is expected, or its oldest image waited long enough. Pins the model; None at the end."""
         limits, waiting, condition = self._limits, self._waiting, self._condition
         with condition:
+            self._gathering.ended()
             while not waiting.images:
                 if self._stopping:
                     return None
                 condition.wait()
-            close_at = waiting.since + limits.wait
-            while 0 < waiting.images < limits.batch and not self._stopping:
-                left = close_at - time.monotonic()
+            self._enough = min(limits.batch, self._gathering.expected())
+            while 0 < waiting.images < self._enough and not self._stopping:
+                left = waiting.since + min(limits.wait, self._shortest_patience()) - time.monotonic()
                 if left <= 0:
                     break
                 condition.wait(left)
             if not waiting.images:  # all of them were taken back meanwhile
                 return Cut(self._current())
             now = time.monotonic()
+            before = waiting.images
             cut = waiting.cut(self._room(now), self._current())
+            self._gathering.began(before, cut.images)
             self._ends = now + self._times.seconds(cut.images)
             return cut
 
     def _room(self, now: float) -> Room:
         """What the next batch may hold, for those to be answered in time who wait now. The caller holds the lock."""
         times, limits = self._times, self._limits
-        patience = min(self._patience, self._patience_before) / PATIENCE_PARTS
+        patience = self._shortest_patience()
         self._patience_before, self._patience = self._patience, NO_DEADLINE
         images = limits.batch
         if patience < times.seconds(images):
@@ -299,6 +308,10 @@ class Batcher:
         # What was slow once is not refused for ever: where nothing has waited for a batch before, everything is tried.
         ahead = times.seconds(min(images, self._waiting.images)) if self._waiting.left_over else 0.0
         return Room(images, shared, now + SURELY_LATE * ahead)
+
+    def _shortest_patience(self) -> float:
+        """Seconds that one batch, or the wait for it, may take for the deadlines that came of late."""
+        return min(self._patience, self._patience_before) / PATIENCE_PARTS
 
     def _count_cut(self, cut: Cut, now: float) -> None:
         """Count what waited how long, and what of it is dropped."""

@@ -106,13 +106,44 @@ def test_every_call_gets_its_own_results_in_order(
     asyncio.run(all_calls())
 
 
-async def test_an_image_waits_for_others_to_share_its_batch() -> None:
+async def ask_three_at_a_time(batcher: Batcher, times: int) -> None:
+    for _ in range(times):
+        await asyncio.gather(*(answers(batcher, [image(v)]) for v in range(3)))
+
+
+async def test_an_image_waits_for_others_who_came_of_late() -> None:
     echo = Echo()
-    async with running(echo, wait=0.05, batch=3) as batcher:
+    async with running(echo, wait=0.05, batch=8) as batcher:
+        await ask_three_at_a_time(batcher, 3)
         began = time.monotonic()
         assert await answers(batcher, [image(1)]) == [1]
         assert time.monotonic() - began >= 0.05
-    assert echo.sizes == [1]
+    assert echo.sizes[-1] == 1
+
+
+async def test_callers_who_come_back_together_share_every_batch() -> None:
+    echo = Echo()
+    async with running(echo, wait=1e6, batch=8) as batcher:
+        await asyncio.wait_for(ask_three_at_a_time(batcher, 20), 10)
+    assert echo.sizes[3:] == [3] * (len(echo.sizes) - 3)
+
+
+async def test_a_caller_alone_waits_for_nobody() -> None:
+    echo = Echo()
+    async with running(echo, wait=0.05, batch=8) as batcher:
+        await ask_three_at_a_time(batcher, 3)
+        for _ in range(2):  # the others have left, which it takes two waits to know
+            await answers(batcher, [image(0)])
+        began = time.monotonic()
+        assert [await answers(batcher, [image(v)]) for v in range(100)] == [[v] for v in range(100)]
+        assert time.monotonic() - began < 100 * 0.05
+    assert echo.sizes[-100:] == [1] * 100
+
+
+async def test_a_short_deadline_is_not_waited_away() -> None:
+    async with running(Echo(), wait=1e6, batch=8) as batcher:
+        await ask_three_at_a_time(batcher, 3)
+        assert await answers(batcher, [image(1)], time.monotonic() + 2) == [1]
 
 
 async def test_a_full_batch_waits_for_nobody() -> None:

@@ -42,6 +42,7 @@ from tests.server.tiny import K, coloured, png, raw
 
 REQUEST = pb.ClassifyRequest(images=[raw(coloured(1, 1, seed=1)[0])])
 TWO_WORKERS = "--workers", "2", "--drain-notice", "0"
+HOLD_THE_FIRST = ("--max-wait", "1", "--canary-interval", "3600")  # for as many as the warm-up had
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers share a port as Linux does it")
 
@@ -265,7 +266,7 @@ def test_workers_that_end_are_replaced(tiny_bundle: Path, tmp_path: Path, proces
 
 
 def test_workers_do_not_outlive_their_engine(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
-    process = Process(tiny_bundle, tmp_path, None, *TWO_WORKERS, "--max-wait", "1")
+    process = Process(tiny_bundle, tmp_path, None, *TWO_WORKERS, *HOLD_THE_FIRST)
     processes.append(process)
     workers = workers_of(process.popen.pid)
     held = process.stub.Classify.future(REQUEST)  # waits a second for company
@@ -277,7 +278,7 @@ def test_workers_do_not_outlive_their_engine(tiny_bundle: Path, tmp_path: Path, 
 
 
 def test_calls_beyond_the_grace_are_cut_off(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
-    process = Process(tiny_bundle, tmp_path, None, *TWO_WORKERS, "--max-wait", "1", "--drain-grace", "0.1")
+    process = Process(tiny_bundle, tmp_path, None, *TWO_WORKERS, *HOLD_THE_FIRST, "--drain-grace", "0.1")
     processes.append(process)
     held = process.stub.Classify.future(REQUEST)
     process.await_images(1)
