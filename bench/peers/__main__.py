@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench.harness.environment import restart_with_one_thread
 from bench.harness.report import run_benchmark, show
-from bench.peers.environments import NotInstalledError, default_cache
+from bench.peers.environments import default_cache
 from bench.peers.pairs import Amount, side_by_side
 from bench.peers.payload import make_payload
 from bench.peers.report.page import COLUMNS, cells, markdown
@@ -29,11 +29,12 @@ from bench.peers.table import BY_NAME, ECHO, PEERS
 from bench.synthetic import write_bundle
 from holdfast.bundle.reader import Bundle
 from holdfast.console import Console
+from holdfast.errors import HoldfastError
+from holdfast.exit_status import PAUSED
 from holdfast.flags import positive, whole_number
 
-PAUSED = 75
 NAMES = [ECHO.name, *(peer.name for peer in PEERS)]
-AT_ONCE = 2
+AT_ONCE = 3
 """Pairs for which two servers run."""
 
 
@@ -41,6 +42,8 @@ def measure(options: argparse.Namespace, results: ResultsFile, bundle: Path, end
     """Measures what is missing of one bundle. Returns whether all of it is there now; not, where the time is up."""
     amount = Amount(calls=options.calls, alone=options.alone, overload=options.overload)
     found = results.of(bundle.name, asdict(amount))
+    for name in options.peers:  # what could not be measured is tried again
+        found.missing.pop(name, None)
     if _next(found, options) is None:
         return True
     with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +57,7 @@ def measure(options: argparse.Namespace, results: ResultsFile, bundle: Path, end
                     for _ in range(min(AT_ONCE, options.pairs - found.count(name))):
                         found.add(name, measure_pair())
                         results.save()
-            except NotInstalledError as reason:
+            except HoldfastError as reason:  # it cannot be installed, does not start, or answers nothing: the table says so
                 found.missing[name] = str(reason)
                 results.save()
     return True

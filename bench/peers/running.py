@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.harness.server_process import Server
 from bench.peers.calling import CallFailedError, make_caller
 from bench.peers.environments import python_of
 from bench.peers.payload import Payload
@@ -97,8 +98,11 @@ def running(peer: Peer, setup: Setup) -> Iterator[RunningPeer]:
         stack.callback(group.end)
         address = f"127.0.0.1:{port + peer.port_offset}"
         asyncio.run(_first_answer(peer, address, Payload.load(setup.payload).files[0], process, log))
+        seconds = time.monotonic() - began
         metrics = "" if peer.module else f"http://127.0.0.1:{port + 1}/metrics"
-        yield RunningPeer(peer, address, metrics, group, time.monotonic() - began)
+        if metrics:
+            _wait_for_metrics(Server(address, metrics))
+        yield RunningPeer(peer, address, metrics, group, seconds)
 
 
 def _arguments(peer: Peer, setup: Setup, port: int) -> list[str]:
@@ -150,6 +154,18 @@ async def _first_answer(peer: Peer, address: str, file: bytes, process: "subproc
         finally:
             await caller.close()
         await asyncio.sleep(0.02)
+
+
+def _wait_for_metrics(server: Server) -> None:
+    """Calls are answered a little before metrics are."""
+    end = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < end:
+        try:
+            server.scrape()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
 
 
 def _said(log: Path) -> str:
