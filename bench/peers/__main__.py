@@ -34,6 +34,7 @@ from holdfast.exit_status import PAUSED
 from holdfast.flags import positive, whole_number
 
 NAMES = [ECHO.name, *(peer.name for peer in PEERS)]
+SETTINGS = {"batch": Setup.batch, "wait": Setup.wait, "deadline": Setup.deadline}
 AT_ONCE = 3
 """Pairs for which two servers run."""
 
@@ -41,7 +42,7 @@ AT_ONCE = 3
 def measure(options: argparse.Namespace, results: ResultsFile, bundle: Path, end: float) -> bool:
     """Measures what is missing of one bundle. Returns whether all of it is there now; not, where the time is up."""
     amount = Amount(calls=options.calls, alone=options.alone, overload=options.overload)
-    found = results.of(bundle.name, asdict(amount))
+    found = results.of(bundle.name, asdict(amount) | SETTINGS)
     for name in options.peers:  # what could not be measured is tried again
         found.missing.pop(name, None)
     if _next(found, options) is None:

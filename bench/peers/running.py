@@ -46,7 +46,7 @@ class Setup:
     payload: Path
     cache: Path
     batch: int = 64
-    wait: float = 0.001
+    wait: float = 0.01
     deadline: float = 0.5
 
 
@@ -146,9 +146,9 @@ async def _first_answer(peer: Peer, address: str, file: bytes, process: "subproc
         caller = make_caller(peer.wire, address)
         try:
             await caller.call(request, 10.0)
-        except CallFailedError:
+        except CallFailedError as failure:
             if process.poll() is not None or time.monotonic() > end:
-                raise HoldfastError(f"{peer.title} did not start: {_said(log)}") from None
+                raise HoldfastError(f"{peer.title} did not start ({failure}): {_said(log)}") from None
         else:
             return
         finally:

@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True, help="its directory")
     parser.add_argument("--port", type=whole_number(1), required=True, help="of 127.0.0.1")
     parser.add_argument("--batch", type=whole_number(1), default=64, help="most images in one (default: %(default)s)")
-    parser.add_argument("--wait", type=positive, default=0.001, help="seconds for a batch to fill (default: %(default)s)")
+    parser.add_argument("--wait", type=positive, default=0.01, help="seconds for a batch to fill (default: %(default)s)")
     parser.add_argument("--deadline", type=positive, default=60.0, help="of callers, in seconds (default: %(default)s)")
     found = parser.parse_args()
     prepare_libraries(os.environ)
