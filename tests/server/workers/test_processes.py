@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -42,7 +43,7 @@ from tests.server.tiny import K, coloured, png, raw
 
 REQUEST = pb.ClassifyRequest(images=[raw(coloured(1, 1, seed=1)[0])])
 TWO_WORKERS = "--workers", "2", "--drain-notice", "0"
-HOLD_THE_FIRST = ("--max-wait", "1", "--canary-interval", "3600")  # for as many as the warm-up had
+SLOW_BATCHES = "--max-wait", "1", "--canary-interval", "3600"
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers share a port as Linux does it")
 
@@ -265,11 +266,18 @@ def test_workers_that_end_are_replaced(tiny_bundle: Path, tmp_path: Path, proces
     assert all(gone(pid) for pid in before)
 
 
+def hold_a_call(process: Process) -> Any:
+    """A call of one image, which waits a second for the second one that the calls before it had."""
+    for _ in range(2):
+        process.stub.Classify(pb.ClassifyRequest(images=[*REQUEST.images] * 2))
+    return process.stub.Classify.future(REQUEST)
+
+
 def test_workers_do_not_outlive_their_engine(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
-    process = Process(tiny_bundle, tmp_path, None, *TWO_WORKERS, *HOLD_THE_FIRST)
+    process = Process(tiny_bundle, tmp_path, None, *TWO_WORKERS, *SLOW_BATCHES)
     processes.append(process)
     workers = workers_of(process.popen.pid)
-    held = process.stub.Classify.future(REQUEST)  # waits a second for company
+    held = hold_a_call(process)
     process.await_images(1)
     process.popen.kill()
     process.popen.communicate()
@@ -278,9 +286,9 @@ def test_workers_do_not_outlive_their_engine(tiny_bundle: Path, tmp_path: Path, 
 
 
 def test_calls_beyond_the_grace_are_cut_off(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
-    process = Process(tiny_bundle, tmp_path, None, *TWO_WORKERS, *HOLD_THE_FIRST, "--drain-grace", "0.1")
+    process = Process(tiny_bundle, tmp_path, None, *TWO_WORKERS, *SLOW_BATCHES, "--drain-grace", "0.1")
     processes.append(process)
-    held = process.stub.Classify.future(REQUEST)
+    held = hold_a_call(process)
     process.await_images(1)
     status, output = process.end()
     assert (status, held.code()) != (0, grpc.StatusCode.OK), output

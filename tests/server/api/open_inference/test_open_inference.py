@@ -313,8 +313,10 @@ def test_another_model_or_version_is_not_found(served: Served) -> None:
 
 
 def test_a_version_that_was_replaced_is_not_answered_by_another(serve: Serve) -> None:
-    served = serve(max_wait=1, canary_interval=3600)  # the first call waits for as many as the warm-up had
+    served = serve(max_wait=1, canary_interval=3600)
     stub, old = stub_of(served), served.app.holder.current.description
+    for _ in range(2):  # the next one waits for as many
+        infer(served, files_request([RED] * 2))
     waiting = stub.ModelInfer.future(files_request([RED], model_version=old.bundle_version))
     wait_for(lambda: served.metric("holdfast_queue_images") == 1)
     directory = served.app.settings.bundle
