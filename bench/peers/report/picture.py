@@ -1,4 +1,4 @@
-"""CPU a request of every server as bars: the work that all of them have in common, and what serving it costs on top."""
+"""CPU a request of every server, beside the work that all of them have in common."""
 
 import statistics
 from collections.abc import Mapping
@@ -18,27 +18,29 @@ INK, WORK = "#1f2328", "#bf8700"
 def draw(path: Path, bundles: Mapping[str, PeerResults]) -> None:
     """Write a PNG with one panel a bundle."""
     measured = {name: results for name, results in bundles.items() if rows_of(results)}
-    figure = Figure(figsize=(5.6 * max(1, len(measured)), 4.2), dpi=120, layout="constrained")
+    figure = Figure(figsize=(7.5 * max(1, len(measured)), 4.0), dpi=120, layout="constrained")
     panels = figure.subplots(1, max(1, len(measured)), squeeze=False)[0]
     for axes, (name, results) in zip(panels, measured.items(), strict=False):
-        _bars(axes, name, results)
+        _dots(axes, name, results)
     figure.savefig(path, format="png", metadata={"Software": None})
 
 
-def _bars(axes: Axes, name: str, results: PeerResults) -> None:
+def _dots(axes: Axes, name: str, results: PeerResults) -> None:
     rows = sorted(rows_of(results), key=lambda row: row.cpu)
     for height, row in enumerate(rows):
         colour = COLOURS["holdfast" if row.ratio is None else row.transport]
-        axes.barh(height, row.cpu, height=0.7, color=colour)
-        axes.text(row.cpu, height, f" {row.cpu:,.0f}", va="center", color=INK, fontsize=9)
+        axes.plot(row.cpu, height, "o", color=colour, markersize=9)
+        axes.annotate(
+            f"{row.cpu:,.0f}", (row.cpu, height), (9, 0), textcoords="offset points", va="center", color=INK, fontsize=9
+        )
     if pairs := results.pairs.get(ECHO.name):
         work = statistics.median(pair["parts"]["decode"] + pair["parts"]["classify"] for pair in pairs)
-        axes.axvline(work, color=WORK, linewidth=1.5)
-        axes.text(work, len(rows) - 0.45, " decode, embed, search, vote", color=WORK, fontsize=9, va="bottom")
+        axes.axvline(work, color=WORK, linewidth=1.5, label="decode, embed, search, vote alone")
+        axes.legend(frameon=False, loc="upper right", fontsize=9)
     axes.set_yticks(range(len(rows)), [row.title for row in rows])
     axes.invert_yaxis()
+    axes.set(xscale="log", xlabel="CPU, microseconds a request (blue: holdfast; dark: gRPC; light: HTTP)")
     axes.set_xmargin(0.15)
-    axes.set_title(
-        f"{name}: CPU, microseconds a request\n(blue: holdfast; dark: gRPC; light: HTTP)", loc="left", fontsize=10, pad=18
-    )
+    axes.grid(visible=True, axis="y", alpha=0.3)
+    axes.set_title(name, loc="left", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
