@@ -10,11 +10,12 @@ from holdfast.errors import ImageError
 from holdfast.model.images.orientation import EXIF
 
 START, END = b"\xff\xd8", b"\xff\xd9"
-START_OF_SCAN, COMMENT, JFIF, ADOBE = 0xDA, 0xFE, 0xE0, 0xEE
+START_OF_SCAN = 0xDA
 SCAN = bytes((0xFF, START_OF_SCAN))
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
 LENGTHLESS = {0x00, 0x01, *range(0xD0, 0xDA)}  # no marker, TEM, RST0 to RST7, SOI, EOI
-NOT_FRAMES = {0xC4, 0xC8, 0xCC}  # DHT, JPG, DAC lie among SOF0 to SOF15
+FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # DHT, JPG, DAC lie among SOF0 to SOF15
+SKIPPED = {0xFE, *range(0xE1, 0xF0)} - {0xEE}  # comments and applications', but for JFIF's, and Adobe's, which tells colours
 PROGRESSIVE, ARITHMETIC, LOSSLESS = {0xC2, 0xC6, 0xCA, 0xCE}, {0xC9, 0xCA}, {0xC3, 0xC7, 0xCB, 0xCF}
 CODES = bytes.fromhex("b52c96d35a3369ca") * 32  # of some pixels, whatever the tables; none is a marker
 MODES = {1: ("L", "L"), 3: ("RGB", "RGB"), 4: ("CMYK", "CMYK;I")}
@@ -72,15 +73,17 @@ def read_header(encoded: bytes) -> JpegHeader:
     header, position = JpegHeader(), 2
     most = MOST_SEGMENTS + len(encoded) // BYTES_A_SEGMENT
     for header.segments in range(1, most + 1):
-        position = encoded.find(b"\xff", position)  # what else stands between segments is passed over
-        fill = _FILL.match(encoded, position) if position >= 0 else None
-        if fill is None or fill.end() + 3 > len(encoded):
+        start = encoded.find(b"\xff", position)  # what else stands between segments is passed over
+        if start < 0 or start + 4 > len(encoded):
             break
-        marker, start = encoded[fill.end()], fill.end() - 1
-        if marker == 0xFF or marker in LENGTHLESS:  # of more fill bytes, the rest
-            position = start + (2 if marker < 0xFF else 1)
+        marker = encoded[start + 1]
+        if marker == 0xFF and (fill := _FILL.match(encoded, start)) is not None:
+            position = fill.end() - 1
             continue
-        stop = start + 2 + int.from_bytes(encoded[start + 2 : start + 4])
+        if marker in LENGTHLESS:
+            position = start + 2
+            continue
+        stop = start + 2 + (encoded[start + 2] << 8 | encoded[start + 3])
         if stop > len(encoded) or stop < start + 4:
             break
         _take(header, marker, encoded, start, stop)
@@ -97,24 +100,24 @@ def read_header(encoded: bytes) -> JpegHeader:
 
 def _take(header: JpegHeader, marker: int, encoded: bytes, start: int, stop: int) -> None:
     """Note what one segment says."""
-    if marker == 0xE1:
+    if marker not in SKIPPED:
+        header.kept.append((start, stop))
+    elif marker == 0xE1:
         if encoded.startswith(EXIF, start + 4):
             if len(header.exif) < MOST_EXIF_BYTES:
                 header.exif += encoded[start + 4 + len(EXIF) * bool(header.exif) : stop]
         elif encoded.startswith(XMP, start + 4):
             header.xmp = encoded[start + 4 + len(XMP) : stop]
-    if not (0xE0 <= marker <= 0xEF or marker == COMMENT) or marker in {JFIF, ADOBE}:
-        header.kept.append((start, stop))
-    if not 0xC0 <= marker <= 0xCF or marker in NOT_FRAMES or header.frame or stop < start + 10:
+    if marker not in FRAMES or header.frame or stop < start + 10:
         return
     if encoded[start + 4] != 8:
         raise ImageError("encoded", f"cannot be decoded: a JPEG of {encoded[start + 4]} bits; only 8 are taken")
     header.frame, header.buffered = marker, marker in PROGRESSIVE
     header.height, header.width = (int.from_bytes(encoded[start + i : start + i + 2]) for i in (5, 7))
     header.components = encoded[start + 9]
-    factors = [(each >> 4, each & 15) for each in encoded[start + 11 : stop : 3]]
-    most = max((across for across, _ in factors), default=1) * max((down for _, down in factors), default=1)
-    header.samples = sum(across * down for across, down in factors) / max(1, most)
+    factors = [(each >> 4, each & 15) for each in encoded[start + 11 : stop : 3]] or [(1, 1)]
+    across, down = zip(*factors, strict=True)
+    header.samples = sum([x * y for x, y in factors]) / max(1, max(across) * max(down))
 
 
 def _check(header: JpegHeader) -> None:

@@ -111,6 +111,8 @@ def to_rgb(image: Image.Image, clear: int | tuple[int, ...] | bytes | None = Non
         return Image.fromarray(scaled if clear is None else np.where(deep == clear, np.uint8(255), scaled)).convert("RGB")
     if clear is not None:
         image.info["transparency"] = clear
+    elif image.mode == "RGB":
+        return image
     if "A" in image.getbands() or clear is not None:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
