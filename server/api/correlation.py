@@ -48,11 +48,13 @@ class Correlate(Around):
             CURRENT.set(call)  # each call is a task, with a context of its own
             context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
             traced = None if self._tracer is None else _begin(self._tracer, method, sent)
+            answering = inner(request, context)
+            del request  # as Translate does
             if traced is None:
-                return await inner(request, context)
+                return await answering
             call.trace = traced.trace
             call.trace.unary = kind == "unary"
-            return await _followed(traced, call, inner(request, context), context)
+            return await _followed(traced, call, answering, context)
 
         return correlated
 

@@ -118,8 +118,10 @@ class HoldfastService(HoldfastServiceServicer):
 
 def _raise_what_is_wrong_with_one_image(result: Result) -> None:
     """A bad image fails a call of one image as a whole."""
-    if len(result.outcomes) == 1 and isinstance(result.outcomes[0], ImageError):
-        raise result.outcomes[0]
+    if len(result.outcomes) == 1 and isinstance(outcome := result.outcomes[0], ImageError):
+        # Another error, which no variable of these frames holds: one that did would keep the call's message in a circle of
+        # references, until the garbage collector finds it.
+        raise ImageError(outcome.field, outcome.reason)
 
 
 def _register(server: grpc.aio.Server, core: Core) -> None:

@@ -132,15 +132,19 @@ class Translate(Around):
         del method, kind
 
         async def translated(request: Any, context: Context) -> Any:
+            answering = inner(request, context)
+            # gRPC keeps the error that aborts a call, and with it the frames that it passed, in a circle of references until
+            # the garbage collector runs: so none of them may hold the message, nor the error that the call has ended with.
+            del request
             try:
-                return await inner(request, context)
+                return await answering
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 - the table sorts them, and logs what is not in it
                 status = to_status(error)
                 code = next(c for c in grpc.StatusCode if c.value[0] == status.code)
                 trailing = (*(context.trailing_metadata() or ()), *trailing_metadata(error, status))
-                await context.abort(code, status.message, trailing)
+            return await context.abort(code, status.message, trailing)
 
         return translated
 

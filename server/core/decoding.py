@@ -115,7 +115,7 @@ class Decoder:
             height, width = raw_pixels(source, self._max_pixels).shape[:2]
             return DecodePlan(source, self._factor * (BASE / 8 + fit_price(width, height, self._size)))
         except ImageError as error:
-            return DecodePlan(source, self._factor * BASE, error=error)
+            return DecodePlan(source, self._factor * BASE, error=error.with_traceback(None))
 
     def price(self, source: Source) -> float:
         """Expected seconds of this machine to decode an image, by its header alone."""
@@ -150,7 +150,7 @@ class Decoder:
         """
         (outcome,) = await self.decode_all([self.plan(source)], caller)
         if isinstance(outcome, ImageError):
-            raise outcome
+            raise ImageError(outcome.field, outcome.reason)  # not itself, which this frame holds
         return outcome
 
     async def decode_all(self, plans: Sequence[DecodePlan], caller: str) -> Outcomes:
@@ -191,7 +191,7 @@ class Decoder:
             assert isinstance(plan.source, RawImage)  # noqa: S101 - all else has an error
             return fit(raw_pixels(plan.source, self._max_pixels), self._size)
         except ImageError as error:
-            return error
+            return error.with_traceback(None)
 
     def _is_cheap(self, plan: DecodePlan) -> bool:
         if isinstance(plan.source, RawImage):  # no codec sees it

@@ -239,4 +239,7 @@ class Admission:
 
     def _refuse(self, images: int, reason: RefusalReason, error: Exception) -> None:
         self._metrics.refused(reason).inc(images)
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # or it would hold itself, by this frame, and with it the message of the call
