@@ -179,6 +179,9 @@ class Settings(
         description="Most pixels of one image as sent, looked at before decoding; four times as many of a JPEG.",
     )
     max_message_bytes: int = Field(16 * 2**20, ge=1024, description="Most bytes in one message.")
+    message_timeout: float = Field(
+        60.0, gt=0, le=3600, description="Seconds that a call of one message has to send it; streams may be silent."
+    )
     max_streams: int = Field(1024, ge=1, description="Most calls at a time on one connection.")
     stream_window: int = Field(64, ge=1, description="Most messages of one ClassifyStream being worked on at a time.")
     keepalive: float = Field(60.0, ge=10, description="Seconds of silence after which a connection is pinged.")

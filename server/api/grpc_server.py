@@ -18,6 +18,7 @@ from holdfast.server.api.health import Health
 from holdfast.server.api.interceptors import Admit, Measure, Translate
 from holdfast.server.api.listening import opener
 from holdfast.server.api.parsing import Parse
+from holdfast.server.api.receiving import Receive, Refuse
 from holdfast.server.api.table import APIS
 from holdfast.server.core.facade import Core
 from holdfast.server.core.request import InferenceBackend
@@ -76,9 +77,10 @@ class GrpcServer:
         requirements = OPEN_SERVICES | {method: needs for api in apis for method, needs in api.requirements.items()}
         self._tracer = make_tracer(settings, metrics.traces)
         correlate = Correlate(names, settings.request_id_chars, self._tracer, metrics.traces)
-        guarded = guards(self._gate, requirements, (correlate, Translate(), Measure(metrics)))
+        outer = (Receive(settings.message_timeout), correlate, Translate(), Measure(metrics))
+        guarded = guards(self._gate, requirements, outer)
         self._server = grpc.aio.server(
-            interceptors=(*guarded, Admit(self._core.drain, names), Parse(settings.max_images, metrics)),
+            interceptors=(*guarded, Admit(self._core.drain, names), Refuse(metrics), Parse(settings.max_images, metrics)),
             options=channel_options(settings, shares_port=shares_port),
         )
         for api in apis:

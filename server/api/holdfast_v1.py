@@ -14,8 +14,8 @@ from holdfast.server.access.scopes import Needs, Requirement, Scope
 from holdfast.server.api.api import Api, caller_of, deadline_of, release_when_done
 from holdfast.server.api.authentication import require
 from holdfast.server.api.holdfast_v1_messages import Labels, classify_results, embed_results, model_info, sources_of
+from holdfast.server.api.receiving import until
 from holdfast.server.api.status import to_status
-from holdfast.server.api.streams import until
 from holdfast.server.core.errors import DrainingError
 from holdfast.server.core.facade import Core
 from holdfast.server.core.request import EMBEDDINGS, CallKind, Request, Want

@@ -4,6 +4,7 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from inspect import isasyncgenfunction
 from typing import Any
 
@@ -73,8 +74,41 @@ class Around(grpc.aio.ServerInterceptor, ABC):
         return _as_coroutine(next(b for b in behaviours if b is not None))
 
 
+@dataclass(frozen=True, slots=True)
+class ReceivingHandler:
+    """A method of one message that reads it by itself. gRPC takes it for one of a stream of them.
+
+    Attributes:
+        kind: what it is all the same, as metrics name it.
+
+    All else is that of gRPC's RpcMethodHandler.
+
+    """
+
+    kind: str
+    request_deserializer: Callable[[bytes], Any] | None
+    response_serializer: Callable[[Any], bytes] | None
+    response_streaming: bool
+    behaviour: Behaviour
+    request_streaming: bool = True
+    unary_unary: None = None
+    unary_stream: None = None
+
+    @property
+    def stream_unary(self) -> Behaviour | None:
+        """The behaviour of a method that returns one response."""
+        return None if self.response_streaming else self.behaviour
+
+    @property
+    def stream_stream(self) -> Behaviour | None:
+        """The behaviour of one that writes several."""
+        return self.behaviour if self.response_streaming else None
+
+
 def kind_of(handler: Any) -> str:
     """How metrics name its kind."""
+    if isinstance(handler, ReceivingHandler):
+        return handler.kind
     return _KINDS[bool(handler.request_streaming), bool(handler.response_streaming)]
 
 

@@ -10,6 +10,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from holdfast.errors import ImageError
 from holdfast.server.core.errors import (
+    CallerGoneError,
     CallerLimitError,
     DeadlineError,
     DrainingError,
@@ -57,6 +58,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     NotInTimeError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     CallerLimitError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     DrainingError: grpc.StatusCode.UNAVAILABLE,
+    CallerGoneError: grpc.StatusCode.CANCELLED,
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     EngineError: grpc.StatusCode.INTERNAL,
     IndexUnavailableError: grpc.StatusCode.UNAVAILABLE,

@@ -73,6 +73,13 @@ class DrainingError(Exception):
         super().__init__("the server is draining; try another one")
 
 
+class CallerGoneError(Exception):
+    """The caller has left, or its connection has ended, before it took all of the reply: nobody hears of this."""
+
+    def __init__(self) -> None:
+        super().__init__("the caller has left")
+
+
 class DeadlineError(Exception):
     """The caller's deadline passed before there was an answer."""
 

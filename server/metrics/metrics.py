@@ -109,7 +109,7 @@ class Metrics:
         )
         self.unreadable = self._counter(
             "holdfast_unreadable_messages_total",
-            "Messages that could not be read: undecodable, or of more parts than a call may have.",
+            "Messages that could not be read: undecodable, of more parts than a call may have, or missing.",
             ("reason",),
         )
         self._rejected = self._counter(

@@ -15,6 +15,7 @@ from holdfast.server.api.grpc_server import CLOSE_GRACE_S, OPEN_SERVICES, channe
 from holdfast.server.api.interceptors import Admit, Measure, Translate
 from holdfast.server.api.listening import opener
 from holdfast.server.api.parsing import Parse
+from holdfast.server.api.receiving import Receive, Refuse
 from holdfast.server.core.drain import Drain
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.metrics.metrics import Metrics
@@ -53,9 +54,10 @@ class AdminServer:
         requirements = OPEN_SERVICES | {f"/{NAME}/{method}": scope for method, scope in SCOPES.items()}
         # Operators' calls are in the audit trail.
         correlate = Correlate([NAME], settings.request_id_chars, None, metrics.traces)
-        guarded = guards(self._gate, requirements, (correlate, Translate(), Measure(metrics)))
-        inner = Admit(self._drain, [NAME]), Parse(settings.max_images, metrics)
-        self._server = grpc.aio.server(interceptors=(*guarded, *inner), options=channel_options(settings, shares_port=False))
+        outer = (Receive(settings.message_timeout), correlate, Translate(), Measure(metrics))
+        inner = Admit(self._drain, [NAME]), Refuse(metrics), Parse(settings.max_images, metrics)
+        guarded = (*guards(self._gate, requirements, outer), *inner)
+        self._server = grpc.aio.server(interceptors=guarded, options=channel_options(settings, shares_port=False))
         self._service = AdminService(settings, holder, metrics, store, versions)
         add_AdminServiceServicer_to_server(self._service, self._server)
         if settings.reflection:

@@ -19,8 +19,8 @@ from holdfast.server.api.api import Api, caller_of, deadline_of, release_when_do
 from holdfast.server.api.open_inference.grpc_messages import read_request, uses_raw, write_reply
 from holdfast.server.api.open_inference.inference import OpenInference
 from holdfast.server.api.open_inference.model import server_metadata
+from holdfast.server.api.receiving import until
 from holdfast.server.api.status import to_status
-from holdfast.server.api.streams import until
 from holdfast.server.core.errors import DrainingError
 from holdfast.server.core.facade import Core
 from holdfast.server.core.scheduling.admission import Permit

@@ -27,6 +27,7 @@ from holdfast.server.versions.records import (
     VersionState,
 )
 from tests.bundles import Linear, of_every_colour, write_bundle, write_coloured_bundle
+from tests.holdfast.bundle.hostile import Damage, bomb, column, header, hostile, outside
 from tests.server.running import Process, Serve, Served, wait_for, workers_of
 from tests.server.tiny import DIM, SIDE, coloured, raw
 from tests.server.versions.places import put
@@ -314,3 +315,25 @@ def test_nothing_to_serve_is_one_sentence(tmp_path: Path, tiny_bundle: Path) -> 
     for versions, said in (("empty", "no version"), ("damaged", "sha256"), ("absent", "cannot be read")):
         with pytest.raises(BundleError, match=said):
             load_first(Settings(bundle_versions=tmp_path / versions))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        column("exemplars.npz", "labels", lambda labels: labels.astype(np.float64)),
+        header("exemplars.npz", "ids", "(1000000000000,)"),
+        bomb("calibration.npz", "embeddings", 200),
+        outside,
+    ],
+    ids=["labels", "header", "bomb", "outside"],
+)
+def test_a_version_made_to_harm_leaves_the_served_one(
+    serve_versions: ServeVersions, versions: Path, second_bundle: Path, tmp_path: Path, damage: Damage
+) -> None:
+    served = serve_versions(watch_interval=0)
+    put(hostile(second_bundle, tmp_path / "bad", damage), versions, "v2")
+    with pytest.raises(VersionRefusedError):
+        reload(served, "v2")
+    assert name_of(served) == "tiny"
+    assert states(served)["v2"] is REFUSED
+    assert "\n" not in reason(served, "v2")
