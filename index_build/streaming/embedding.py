@@ -12,9 +12,13 @@ from holdfast.bundle.reader import Bundle
 from holdfast.bundle.sources import Sources
 from holdfast.data.digest import image_digests
 from holdfast.data.streamed import StreamedSplits
+from holdfast.errors import BundleError
 from holdfast.index_build.streaming.parts import EmbeddedPart, RowRange
 from holdfast.index_build.streaming.unchanged import stamps_of
+from holdfast.model.answers import Floats
 from holdfast.model.device_choice import DeviceChoice
+from holdfast.model.preprocess import Pixels
+from holdfast.model.retrieval.unit_length import other_lengths
 
 Advance = Callable[[int], None]
 
@@ -55,12 +59,25 @@ class EmbeddingJob:
         )
         return bundle.encoder
 
+    def _embedded(self, images: Pixels) -> Floats:
+        """Embeddings of uint8 [n, H, W, 3]: float32 [n, D]. Raises BundleError where one is not of unit length."""
+        embedded: Floats = self._encoder.embed(images)
+        if wrong := other_lengths(embedded):
+            raise BundleError(
+                f"the encoder of {self.bundle} gave {wrong} of {len(embedded)} images embeddings that are not of unit length,"
+                " or not finite: export it again"
+            )
+        return embedded
+
     def embed(self, piece: RowRange, advance: Advance | None = None) -> EmbeddedPart:
         """Read and embed a piece; images of the test split are read for their hash alone.
 
         Args:
             piece: of the set.
             advance: called with the number of images of each batch.
+
+        Raises:
+            BundleError: an embedding is not of unit length.
 
         """
         source = self.splits.part(piece.split)
@@ -71,7 +88,7 @@ class EmbeddingJob:
             batch = source.read(np.arange(start, min(start + self.batch_size, piece.stop)))
             digests.append(image_digests(batch.images))
             if piece.split != "test" and len(batch.rows):
-                embeddings.append(self._encoder.embed(batch.images).astype(embeddings[0].dtype))
+                embeddings.append(self._embedded(batch.images).astype(embeddings[0].dtype))
             rows.append(batch.rows)
             faults += [f"{source.sources[fault.row]}: {fault.reason}" for fault in batch.faults]
             if advance is not None:

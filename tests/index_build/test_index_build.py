@@ -431,3 +431,14 @@ def test_a_vote_cannot_be_chosen_on_nothing(tmp_path, digits):
     bare = cut(digits, calibration=digits.calibration.take(np.arange(0)))
     with pytest.raises(IndexBuildError, match="--calibration"):
         build_index(write_bundle(tmp_path / "bare", bare), bare, choose_vote=True, quiet=True)
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf, 0.0])
+def test_an_encoder_whose_embeddings_are_no_unit_vectors_is_refused(tmp_path, digits, capsys, weight):
+    whole = Linear.random(digits.train.images.shape[1], DIM)
+    broken = Linear(whole.weights * np.float32(weight), whole.side)
+    known = DataRecord(name="digits", sha256=digits.sha256, calibration=len(digits.calibration), seed=0)
+    bundles.write_bundle(tmp_path / "bundle", broken, digits.class_names, data=known, vote=VoteParameters(k=K))
+    assert main([str(tmp_path / "bundle"), "--threads", "1"]) == 2
+    assert "unit length" in capsys.readouterr().err.splitlines()[-1]
+    assert "index.faiss" not in files(tmp_path / "bundle")

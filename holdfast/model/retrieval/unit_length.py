@@ -27,6 +27,17 @@ class Legible(Protocol):
         """All embeddings, float32 or float16 [n, D] at a time, in any order."""
 
 
+def other_lengths(embeddings: NDArray[Any]) -> int:
+    """How many of float32 or float16 [n, D] embeddings are not finite or not of unit length."""
+    wrong = 0
+    for start in range(0, len(embeddings), BLOCK):
+        rows = embeddings[start : start + BLOCK].astype(np.float32, copy=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.einsum("nd,nd->n", rows, rows)
+        wrong += len(rows) - int(np.count_nonzero(np.abs(squares - 1) <= TOLERANCE))  # NaN is not below either
+    return wrong
+
+
 def refuse_other_lengths(retriever: object, path: Path) -> None:
     """Raises BundleError where an embedding is not finite or not of unit length.
 
@@ -37,14 +48,7 @@ def refuse_other_lengths(retriever: object, path: Path) -> None:
     """
     if not isinstance(retriever, Legible):
         return
-    wrong = 0
-    for block in retriever.blocks():
-        for start in range(0, len(block), BLOCK):
-            rows = block[start : start + BLOCK].astype(np.float32, copy=False)
-            with np.errstate(over="ignore", invalid="ignore"):
-                squares = np.einsum("nd,nd->n", rows, rows)
-            wrong += len(rows) - int(np.count_nonzero(np.abs(squares - 1) <= TOLERANCE))  # NaN is not below either
-    if wrong:
+    if wrong := sum(map(other_lengths, retriever.blocks())):
         raise BundleError(
             f"{path} holds {wrong} embeddings that are not of unit length, or not finite: embed them again with holdfast index"
         )
