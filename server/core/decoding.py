@@ -121,8 +121,8 @@ class Decoder:
         """Expected seconds of this machine to decode an image, by its header alone."""
         return self.plan(source).seconds
 
-    async def plans(self, sources: Sequence[Source]) -> list[DecodePlan]:
-        """Look at the headers of a call's images; long ones do not hold up other calls.
+    async def plans(self, sources: Sequence[Source], caller: str = "") -> list[DecodePlan]:
+        """Look at the headers of a call's images; long ones do not hold up other calls, and callers take turns.
 
         Raises:
             RequestError: the images take too long together; it says so as soon as that is known.
@@ -135,8 +135,8 @@ class Decoder:
             if self._pool is not None and PASSING_S < plan.seconds <= UNSURE * self._settings.decode_limit:
                 costly += plan.seconds
                 self._check_call(costly, len(sources))
-            if time.perf_counter() - began > LOOK_S:
-                await asyncio.sleep(0)
+            if (took := time.perf_counter() - began) > LOOK_S:
+                await self._turns.take(caller, took)
                 began = time.perf_counter()
         return planned
 

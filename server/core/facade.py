@@ -129,7 +129,7 @@ class Core:
             QueueFullError, RequestError: as the decoder does.
 
         """
-        plans = await self._decoder.plans(request.images)
+        plans = await self._decoder.plans(request.images, request.caller)
         permit.charge(sum([plan.seconds for plan in plans]))
         decoded = await self._decoder.decode_all(plans, request.caller)
         if request.deadline <= time.monotonic():

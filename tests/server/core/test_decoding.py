@@ -205,3 +205,15 @@ async def test_a_light_image_does_not_wait_for_the_heavy_ones_of_another_caller(
         await made.decode(light, caller="light")
         assert not flood.done()
         flood.cancel()
+
+
+async def test_long_headers_of_many_images_leave_the_event_loop_to_others() -> None:
+    long = hostile.flat_png(8, 8, extra=hostile.chunk(b"teSt", b"") * 1000)
+    turns = 0
+    with decoding() as made:
+        looking = asyncio.create_task(made.decoder.plans(100 * [long], "a"))
+        while not looking.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert len(await looking) == 100
+    assert turns > 5
