@@ -6,8 +6,9 @@ import socket
 import ssl
 import struct
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -24,6 +25,7 @@ from holdfast.server.access.scopes import Scope
 from holdfast.server.api.http.errors import HttpError
 from holdfast.server.api.http.inference_bodies import json_length, read_request
 from holdfast.server.core.errors import RequestError
+from holdfast.server.core.snapshot import ModelSnapshot
 from tests.server.access.certificates import Authority
 from tests.server.access.tokens import add
 from tests.server.api.http.asking import INFER, Reply, ask, behind, binary_files, files, infer, listed, tensor
@@ -318,8 +320,26 @@ def test_connections_are_bounded(serve: Serve) -> None:
     wait_for(lambda: ask(served, "/v2/health/live").status == 200)
 
 
-def test_a_client_that_leaves_takes_its_images_out_of_the_queue(serve: Serve) -> None:
-    served = serve(http_port=0, max_wait=1.0)
+@pytest.fixture
+def hold_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], threading.Event]]:
+    """Keeps every model of this process from answering, from when it is called until what it gives is set."""
+    go, retrieve = threading.Event(), ModelSnapshot.retrieve
+
+    def held(snapshot: ModelSnapshot, images: Any) -> Any:
+        go.wait(60)
+        return retrieve(snapshot, images)
+
+    def hold() -> threading.Event:
+        monkeypatch.setattr(ModelSnapshot, "retrieve", held)
+        return go
+
+    yield hold
+    go.set()
+
+
+def test_a_client_that_leaves_is_not_waited_for(serve: Serve, hold_model: Callable[[], threading.Event]) -> None:
+    served = serve(http_port=0)
+    hold_model()
     body = json.dumps(files([RED])).encode()
     with closing(connected(served)) as connection:
         connection.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (INFER.encode(), len(body)) + body)
@@ -328,8 +348,9 @@ def test_a_client_that_leaves_takes_its_images_out_of_the_queue(serve: Serve) ->
     wait_for(lambda: served.metric("holdfast_admitted_images") == 0)
 
 
-def test_a_full_queue_says_when_to_try_again(serve: Serve) -> None:
-    served = serve(http_port=0, max_wait=1.0, max_images=2, queue_images=2)
+def test_a_full_queue_says_when_to_try_again(serve: Serve, hold_model: Callable[[], threading.Event]) -> None:
+    served = serve(http_port=0, max_images=2, queue_images=2)
+    hold_model()
     waiting = served.stub.Classify.future(holdfast_request(2))
     wait_for(lambda: served.metric("holdfast_admitted_images") == 2)
     reply = infer(served, files([RED]))
@@ -379,14 +400,18 @@ def test_a_port_that_is_taken_is_refused(serve: Serve) -> None:
         serve(http_port=taken.getsockname()[1])
 
 
-def test_a_drain_finishes_what_is_in_flight_and_takes_no_more(tiny_bundle: Path, loop_thread: LoopThread) -> None:
+def test_a_drain_finishes_what_is_in_flight_and_takes_no_more(
+    tiny_bundle: Path, loop_thread: LoopThread, hold_model: Callable[[], threading.Event]
+) -> None:
     with ExitStack() as connections:
         with ExitStack() as stack:
-            served = start(stack, loop_thread, tiny_bundle, http_port=0, max_wait=0.5)
+            served = start(stack, loop_thread, tiny_bundle, http_port=0)
+            go = hold_model()
             body = json.dumps(files([GREEN])).encode()
             asking, idle = (connections.enter_context(closing(connected(served))) for _ in range(2))
             asking.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (INFER.encode(), len(body)) + body)
             wait_for(lambda: served.metric("holdfast_admitted_images") == 1)
+            threading.Timer(0.2, go.set).start()
         received = b"".join(iter(lambda: asking.recv(4096), b""))
         assert received.startswith(b"HTTP/1.1 200 ")
         assert b"green" in received
@@ -395,9 +420,12 @@ def test_a_drain_finishes_what_is_in_flight_and_takes_no_more(tiny_bundle: Path,
         connected(served)
 
 
-def test_while_it_drains_probes_are_answered_and_calls_refused(tiny_bundle: Path, loop_thread: LoopThread) -> None:
+def test_while_it_drains_probes_are_answered_and_calls_refused(
+    tiny_bundle: Path, loop_thread: LoopThread, hold_model: Callable[[], threading.Event]
+) -> None:
     with ThreadPoolExecutor(1) as draining, ExitStack() as stack:
-        served = start(stack, loop_thread, tiny_bundle, http_port=0, max_wait=1.0)
+        served = start(stack, loop_thread, tiny_bundle, http_port=0, drain_grace=30.0)
+        go = hold_model()
         body = json.dumps(files([GREEN])).encode()
         with closing(connected(served)) as asking:
             asking.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (INFER.encode(), len(body)) + body)
@@ -406,6 +434,7 @@ def test_while_it_drains_probes_are_answered_and_calls_refused(tiny_bundle: Path
             wait_for(lambda: ask(served, "/v2/health/ready").status == 503)
             assert ask(served, INFER, body).status == 503
             assert ask(served, "/v2/health/live").status == 200
+            go.set()
             assert asking.recv(20).startswith(b"HTTP/1.1 200 ")
         drained.result(20)
 
