@@ -14,6 +14,7 @@ from holdfast.client.errors import ClientError, ImageRefusedError, MessageTooLar
 from holdfast.client.messages import (
     NO_LIMITS,
     CallLimits,
+    PACKED_FROM,
     ImageLike,
     Outcome,
     in_calls,
@@ -108,7 +109,12 @@ class AsyncClient:
             try:
                 for position, image in enumerate(images):
                     await room.acquire()
-                    yield pb.ClassifyStreamRequest(sequence=position, images=[to_image(image)], neighbours=wanted)
+                    yield pb.ClassifyStreamRequest(
+                        sequence=position,
+                        images=[to_image(image)],
+                        neighbours=wanted,
+                        packed_neighbours=wanted >= PACKED_FROM,
+                    )
             except (OSError, TypeError) as error:  # gRPC would log it and end the call without an error
                 unreadable.append(error)
 
@@ -119,7 +125,7 @@ class AsyncClient:
                 failed = reply.HasField("error")
                 yield (
                     reply.sequence,
-                    (from_status(reply.error, self.address) if failed else to_outcomes(reply.results, self.address)[0]),
+                    (from_status(reply.error, self.address) if failed else to_outcomes(reply, self.address)[0]),
                 )
         except grpc.aio.AioRpcError as error:
             raise from_call(error, self.address) from None
@@ -159,8 +165,9 @@ class AsyncClient:
 
     async def _classify(self, images: list[image_pb2.Image], neighbours: int) -> list[Outcome]:
         try:
-            request = pb.ClassifyRequest(images=images, neighbours=number_of_neighbours(neighbours))
+            wanted = number_of_neighbours(neighbours)
+            request = pb.ClassifyRequest(images=images, neighbours=wanted, packed_neighbours=wanted >= PACKED_FROM)
             response = await self._stub.Classify(request, timeout=self.timeout, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             raise from_call(error, self.address) from None
-        return to_outcomes(response.results, self.address)
+        return to_outcomes(response, self.address)

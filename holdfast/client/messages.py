@@ -1,7 +1,8 @@
 """Between the wire's messages and plain values."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from math import nan
 from pathlib import Path
 from typing import Self
@@ -49,6 +50,9 @@ NO_LIMITS = CallLimits()
 
 MOST_NEIGHBOURS = 2**31 - 1
 
+PACKED_FROM = 12
+"""Neighbours from which on they are asked for packed: the names of all classes come with them, once in a reply."""
+
 
 def to_image(image: ImageLike) -> image_pb2.Image:
     """Wraps one image. Raises OSError for an unreadable path and TypeError for pixels that are not uint8."""
@@ -86,8 +90,8 @@ def in_calls(images: Iterable[ImageLike], per_call: int, limits: CallLimits = NO
         yield call
 
 
-def to_answer(message: answer_pb2.Classification) -> Answer:
-    """One answer."""
+def to_answer(message: answer_pb2.Classification, class_names: Sequence[str] = ()) -> Answer:
+    """One answer; `class_names` are those of the reply, for packed neighbours."""
     return Answer(
         label=message.label.name,
         index=message.label.index,
@@ -97,8 +101,14 @@ def to_answer(message: answer_pb2.Classification) -> Answer:
         abstain=message.abstain,
         soft_margin=message.soft_margin,
         kth_distance=message.kth_neighbour_distance,
-        neighbours=tuple(map(to_neighbour, message.neighbours)),
+        neighbours=tuple(map(to_neighbour, message.neighbours)) or unpacked(message.packed_neighbours, class_names),
     )
+
+
+def unpacked(packed: answer_pb2.PackedNeighbours, class_names: Sequence[str]) -> tuple[Neighbour, ...]:
+    """Neighbours that came as columns."""
+    names, sources = map(class_names.__getitem__, packed.labels), packed.sources or repeat(None)
+    return tuple(map(Neighbour, packed.ids, names, packed.similarities, sources))
 
 
 def to_neighbour(message: answer_pb2.Neighbour) -> Neighbour:
@@ -107,9 +117,13 @@ def to_neighbour(message: answer_pb2.Neighbour) -> Neighbour:
     return Neighbour(message.id, message.label.name, message.similarity, source)
 
 
-def to_outcomes(results: Iterable[answer_pb2.ClassifyResult], address: str) -> list[Outcome]:
+def to_outcomes(reply: holdfast_pb2.ClassifyResponse | holdfast_pb2.ClassifyStreamResponse, address: str) -> list[Outcome]:
     """One outcome per image, in their order."""
-    return [to_answer(r.answer) if r.WhichOneof("outcome") == "answer" else from_status(r.error, address) for r in results]
+    names = list(reply.class_names)
+    return [
+        to_answer(r.answer, names) if r.WhichOneof("outcome") == "answer" else from_status(r.error, address)
+        for r in reply.results
+    ]
 
 
 def to_embeddings(response: holdfast_pb2.EmbedResponse, address: str) -> NDArray[np.float32]:

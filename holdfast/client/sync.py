@@ -13,6 +13,7 @@ from holdfast.client.errors import ClientError, ImageRefusedError, MessageTooLar
 from holdfast.client.messages import (
     NO_LIMITS,
     CallLimits,
+    PACKED_FROM,
     ImageLike,
     Outcome,
     in_calls,
@@ -104,7 +105,12 @@ class Client:
                     room.acquire()
                     if done.is_set():
                         return
-                    yield pb.ClassifyStreamRequest(sequence=position, images=[to_image(image)], neighbours=wanted)
+                    yield pb.ClassifyStreamRequest(
+                        sequence=position,
+                        images=[to_image(image)],
+                        neighbours=wanted,
+                        packed_neighbours=wanted >= PACKED_FROM,
+                    )
             except (OSError, TypeError) as error:  # gRPC would log it and end the call without an error
                 unreadable.append(error)
 
@@ -115,7 +121,7 @@ class Client:
                 failed = reply.HasField("error")
                 yield (
                     reply.sequence,
-                    (from_status(reply.error, self.address) if failed else to_outcomes(reply.results, self.address)[0]),
+                    (from_status(reply.error, self.address) if failed else to_outcomes(reply, self.address)[0]),
                 )
         except grpc.RpcError as error:
             raise from_call(error, self.address) from None
@@ -157,8 +163,9 @@ class Client:
 
     def _classify(self, images: list[image_pb2.Image], neighbours: int) -> list[Outcome]:
         try:
-            request = pb.ClassifyRequest(images=images, neighbours=number_of_neighbours(neighbours))
+            wanted = number_of_neighbours(neighbours)
+            request = pb.ClassifyRequest(images=images, neighbours=wanted, packed_neighbours=wanted >= PACKED_FROM)
             response = self._stub.Classify(request, timeout=self.timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise from_call(error, self.address) from None
-        return to_outcomes(response.results, self.address)
+        return to_outcomes(response, self.address)

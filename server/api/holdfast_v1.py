@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import grpc.aio
 
 from holdfast.errors import ImageError
-from holdfast.protos.holdfast.v1 import answer_pb2, holdfast_pb2
+from holdfast.protos.holdfast.v1 import holdfast_pb2
 from holdfast.protos.holdfast.v1.holdfast_pb2_grpc import HoldfastServiceServicer, add_HoldfastServiceServicer_to_server
 from holdfast.server.access.scopes import Needs, Requirement, Scope
 from holdfast.server.api.api import Api, caller_of, deadline_of, release_when_done
 from holdfast.server.api.authentication import require
-from holdfast.server.api.holdfast_v1_messages import Labels, classify_results, embed_results, model_info, sources_of
+from holdfast.server.api.holdfast_v1_messages import model_info, sources_of
+from holdfast.server.api.holdfast_v1_replies import NeighbourForm, ReplyBuilder, classify_bytes, embed_bytes
 from holdfast.server.api.receiving import until
 from holdfast.server.api.status import to_status
 from holdfast.server.core.errors import DrainingError
@@ -25,24 +26,26 @@ from holdfast.server.core.scheduling.admission import Permit
 if TYPE_CHECKING:
     from grpc.aio import ServicerContext
 
+ClassifyMessage = holdfast_pb2.ClassifyRequest | holdfast_pb2.ClassifyStreamRequest
+
 NAME = holdfast_pb2.DESCRIPTOR.services_by_name["HoldfastService"].full_name
 
 
 class HoldfastService(HoldfastServiceServicer):
-    """holdfast.v1.HoldfastService."""
+    """holdfast.v1.HoldfastService. Its long replies are serialised already, which the interceptors let pass."""
 
     def __init__(self, core: Core) -> None:
-        self._core, self._labels = core, Labels()
+        self._core, self._replies = core, ReplyBuilder(core.turns)
 
-    async def Classify(  # noqa: N802 - gRPC's names
+    async def Classify(  # type: ignore[override]  # noqa: N802 - serialised; gRPC's names
         self, request: holdfast_pb2.ClassifyRequest, context: "ServicerContext[Any, Any]"
-    ) -> holdfast_pb2.ClassifyResponse:
-        """One image or many."""
-        permit = self._core.admit(len(request.images), deadline_of(context), caller_of(context))
+    ) -> bytes:
+        """One image or many: a ClassifyResponse."""
+        permit = self._admit(request, context)
         release_when_done(context, permit)
         result = await self._classify(request, permit)
         _raise_what_is_wrong_with_one_image(result)
-        return holdfast_pb2.ClassifyResponse(results=self._results(result, request.neighbours))
+        return await self._replies.classify(result, self._form(request), permit.demand.caller)
 
     async def ClassifyStream(  # noqa: N802
         self,
@@ -69,17 +72,18 @@ class HoldfastService(HoldfastServiceServicer):
         if drain.begun.is_set():
             raise DrainingError
 
-    async def Embed(  # noqa: N802
+    async def Embed(  # type: ignore[override]  # noqa: N802
         self, request: holdfast_pb2.EmbedRequest, context: "ServicerContext[Any, Any]"
-    ) -> holdfast_pb2.EmbedResponse:
-        """Embeddings alone."""
-        permit = self._core.admit(len(request.images), deadline_of(context), caller_of(context))
+    ) -> bytes:
+        """Embeddings alone: an EmbedResponse."""
+        images, size = len(request.images), embed_bytes(self._core.description, len(request.images))
+        permit = self._core.admit(images, deadline_of(context), caller_of(context), reply_bytes=size)
         release_when_done(context, permit)
         demand = permit.demand
         call = Request(sources_of(request.images), EMBEDDINGS, demand.deadline, demand.caller)
         result = await self._core.answer(call, permit)
         _raise_what_is_wrong_with_one_image(result)
-        return holdfast_pb2.EmbedResponse(results=embed_results(result))
+        return await self._replies.embed(result, demand.caller)
 
     async def GetModelInfo(  # noqa: N802
         self, request: holdfast_pb2.GetModelInfoRequest, context: "ServicerContext[Any, Any]"
@@ -88,11 +92,16 @@ class HoldfastService(HoldfastServiceServicer):
         del request, context
         return model_info(self._core.description, self._core.settings)
 
-    async def _classify(
-        self,
-        request: holdfast_pb2.ClassifyRequest | holdfast_pb2.ClassifyStreamRequest,
-        permit: Permit,
-    ) -> Result:
+    def _admit(self, request: ClassifyMessage, context: "ServicerContext[Any, Any]") -> Permit:
+        """Room for one call, as little as it says of itself without being looked into."""
+        images = len(request.images)
+        size = classify_bytes(self._core.description, images, self._form(request))
+        return self._core.admit(images, deadline_of(context), caller_of(context), reply_bytes=size)
+
+    def _form(self, request: ClassifyMessage) -> NeighbourForm:
+        return NeighbourForm(request.neighbours, request.packed_neighbours, self._core.settings.reveal_sources)
+
+    async def _classify(self, request: ClassifyMessage, permit: Permit) -> Result:
         if request.neighbours:
             require(Scope.EMBED, "neighbours")
         want, demand = Want(CallKind.CLASSIFY, request.neighbours, self._core.settings.reveal_sources), permit.demand
@@ -100,20 +109,15 @@ class HoldfastService(HoldfastServiceServicer):
 
     async def _stream_response(
         self, request: holdfast_pb2.ClassifyStreamRequest, context: "ServicerContext[Any, Any]", admitted: ExitStack
-    ) -> holdfast_pb2.ClassifyStreamResponse:
+    ) -> bytes:
         """The reply to one message; whatever befalls it is in its reply, and the stream goes on."""
         try:
-            permit = self._core.admit(len(request.images), deadline_of(context), caller_of(context))
+            permit = self._admit(request, context)
             admitted.enter_context(permit)
             result = await self._classify(request, permit)
         except Exception as error:  # noqa: BLE001 - the table sorts them, and logs what is not in it
-            return holdfast_pb2.ClassifyStreamResponse(sequence=request.sequence, error=to_status(error))
-        results = self._results(result, request.neighbours)
-        return holdfast_pb2.ClassifyStreamResponse(sequence=request.sequence, results=results)
-
-    def _results(self, result: Result, neighbours: int) -> list[answer_pb2.ClassifyResult]:
-        labels, settings = self._labels.of(result.model), self._core.settings
-        return classify_results(result, labels, neighbours, sources=settings.reveal_sources)
+            return holdfast_pb2.ClassifyStreamResponse(sequence=request.sequence, error=to_status(error)).SerializeToString()
+        return await self._replies.classify_stream(request.sequence, result, self._form(request), permit.demand.caller)
 
 
 def _raise_what_is_wrong_with_one_image(result: Result) -> None:

@@ -1,15 +1,11 @@
 """Between holdfast.v1's messages and the core's values."""
 
 from collections.abc import Iterable
-from math import isnan
 
 from holdfast.bundle.manifest import Accuracy
-from holdfast.errors import ImageError
 from holdfast.protos.holdfast.v1 import answer_pb2, holdfast_pb2, image_pb2, model_pb2
-from holdfast.server.api.status import to_status
 from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.request import RawImage, Source
-from holdfast.server.core.result import Answer, Result
 from holdfast.server.settings import Settings
 
 _NORMS = {"linf": model_pb2.NORM_LINF, "l2": model_pb2.NORM_L2}
@@ -38,28 +34,6 @@ class Labels:
 def sources_of(images: Iterable[image_pb2.Image]) -> list[Source]:
     """Images of a request as the core takes them."""
     return [source_of(image) for image in images]
-
-
-def classify_results(
-    result: Result, labels: list[answer_pb2.Label], neighbours: int, *, sources: bool
-) -> list[answer_pb2.ClassifyResult]:
-    """One message per image, with so many neighbours in each answer, and where these came from if `sources`."""
-    return [
-        answer_pb2.ClassifyResult(error=to_status(outcome))
-        if isinstance(outcome, ImageError)
-        else answer_pb2.ClassifyResult(answer=_classification(outcome, labels, neighbours, sources=sources))
-        for outcome in result.outcomes
-    ]
-
-
-def embed_results(result: Result) -> list[answer_pb2.EmbedResult]:
-    """One message per image."""
-    return [
-        answer_pb2.EmbedResult(error=to_status(outcome))
-        if isinstance(outcome, ImageError)
-        else answer_pb2.EmbedResult(embedding=answer_pb2.Embedding(values=outcome.embedding.tolist()))
-        for outcome in result.outcomes
-    ]
 
 
 def model_info(model: ModelDescription, settings: Settings) -> holdfast_pb2.GetModelInfoResponse:
@@ -97,28 +71,6 @@ def _accuracy(accuracy: Accuracy) -> model_pb2.Accuracy:
         attack=accuracy.attack,
         images=accuracy.images,
     )
-
-
-def _classification(
-    answer: Answer, labels: list[answer_pb2.Label], neighbours: int, *, sources: bool
-) -> answer_pb2.Classification:
-    message = answer_pb2.Classification(
-        label=labels[answer.label],
-        probabilities=answer.probabilities,
-        abstain=answer.abstain,
-        soft_margin=answer.soft_margin,
-        kth_neighbour_distance=answer.kth_distance,
-    )
-    if not isnan(answer.credibility):
-        message.credibility, message.confidence = answer.credibility, answer.confidence
-    if neighbours:
-        message.neighbours.extend(
-            answer_pb2.Neighbour(
-                id=n.id, label=labels[n.label], similarity=n.similarity, source=printable(n.source) if sources else None
-            )
-            for n in answer.neighbours(neighbours, sources=sources)
-        )
-    return message
 
 
 def printable(name: str | None) -> str:

@@ -115,7 +115,7 @@ def kind_of(handler: Any) -> str:
 def handler_of(behaviour: Behaviour, like: Any, *, request_deserializer: Callable[[bytes], Any] | None) -> Any:
     """A handler of the same kind with another behaviour; without a deserializer it gets bytes."""
     make = _MAKERS[bool(like.request_streaming), bool(like.response_streaming)]
-    return make(behaviour, request_deserializer, like.response_serializer)
+    return make(behaviour, request_deserializer, _unless_serialised(like.response_serializer))
 
 
 class Measure(Around):
@@ -205,6 +205,13 @@ class Admit(Around):
                 drain.leave()
 
         return admitted
+
+
+def _unless_serialised(serializer: Callable[[Any], bytes] | None) -> Callable[[Any], bytes] | None:
+    """Long replies are serialised piece by piece by those who make them: gRPC would do all of it at once, on the event loop."""
+    if serializer is None:
+        return None
+    return lambda message: message if isinstance(message, bytes) else serializer(message)
 
 
 def _as_coroutine(behaviour: Callable[[Any, Context], Any]) -> Behaviour:

@@ -117,7 +117,7 @@ class Core:
         stages.end_inference(slices)
         model = slices[0].batch.model if slices else self.description
         self.statistics.succeeded(model, permit.admitted, decoded_at, slices)
-        answers = chain.from_iterable([part.batch.one_by_one[part.start : part.stop] for part in slices])
+        answers = chain.from_iterable([part.batch.between(part.start, part.stop) for part in slices])
         return Result(model, [image if isinstance(image, ImageError) else next(answers) for image in decoded])
 
     async def _decode(self, request: Request, permit: Permit) -> list[Pixels | ImageError]:

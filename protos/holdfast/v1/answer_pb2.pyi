@@ -27,8 +27,20 @@ class Neighbour(_message.Message):
     source: str
     def __init__(self, id: _Optional[int] = ..., label: _Optional[_Union[Label, _Mapping[str, object]]] = ..., similarity: _Optional[float] = ..., source: _Optional[str] = ...) -> None: ...
 
+class PackedNeighbours(_message.Message):
+    __slots__ = ("ids", "labels", "similarities", "sources")
+    IDS_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    SIMILARITIES_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    ids: _containers.RepeatedScalarFieldContainer[int]
+    labels: _containers.RepeatedScalarFieldContainer[int]
+    similarities: _containers.RepeatedScalarFieldContainer[float]
+    sources: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, ids: _Optional[_Iterable[int]] = ..., labels: _Optional[_Iterable[int]] = ..., similarities: _Optional[_Iterable[float]] = ..., sources: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class Classification(_message.Message):
-    __slots__ = ("label", "probabilities", "credibility", "confidence", "abstain", "soft_margin", "kth_neighbour_distance", "neighbours")
+    __slots__ = ("label", "probabilities", "credibility", "confidence", "abstain", "soft_margin", "kth_neighbour_distance", "neighbours", "packed_neighbours")
     LABEL_FIELD_NUMBER: _ClassVar[int]
     PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
     CREDIBILITY_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +49,7 @@ class Classification(_message.Message):
     SOFT_MARGIN_FIELD_NUMBER: _ClassVar[int]
     KTH_NEIGHBOUR_DISTANCE_FIELD_NUMBER: _ClassVar[int]
     NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
+    PACKED_NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
     label: Label
     probabilities: _containers.RepeatedScalarFieldContainer[float]
     credibility: float
@@ -45,7 +58,8 @@ class Classification(_message.Message):
     soft_margin: float
     kth_neighbour_distance: float
     neighbours: _containers.RepeatedCompositeFieldContainer[Neighbour]
-    def __init__(self, label: _Optional[_Union[Label, _Mapping[str, object]]] = ..., probabilities: _Optional[_Iterable[float]] = ..., credibility: _Optional[float] = ..., confidence: _Optional[float] = ..., abstain: _Optional[bool] = ..., soft_margin: _Optional[float] = ..., kth_neighbour_distance: _Optional[float] = ..., neighbours: _Optional[_Iterable[_Union[Neighbour, _Mapping[str, object]]]] = ...) -> None: ...
+    packed_neighbours: PackedNeighbours
+    def __init__(self, label: _Optional[_Union[Label, _Mapping[str, object]]] = ..., probabilities: _Optional[_Iterable[float]] = ..., credibility: _Optional[float] = ..., confidence: _Optional[float] = ..., abstain: _Optional[bool] = ..., soft_margin: _Optional[float] = ..., kth_neighbour_distance: _Optional[float] = ..., neighbours: _Optional[_Iterable[_Union[Neighbour, _Mapping[str, object]]]] = ..., packed_neighbours: _Optional[_Union[PackedNeighbours, _Mapping[str, object]]] = ...) -> None: ...
 
 class ClassifyResult(_message.Message):
     __slots__ = ("answer", "error")

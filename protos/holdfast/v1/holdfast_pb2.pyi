@@ -11,38 +11,46 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ClassifyRequest(_message.Message):
-    __slots__ = ("images", "neighbours")
+    __slots__ = ("images", "neighbours", "packed_neighbours")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
+    PACKED_NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
     images: _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]
     neighbours: int
-    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping[str, object]]]] = ..., neighbours: _Optional[int] = ...) -> None: ...
+    packed_neighbours: bool
+    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping[str, object]]]] = ..., neighbours: _Optional[int] = ..., packed_neighbours: _Optional[bool] = ...) -> None: ...
 
 class ClassifyResponse(_message.Message):
-    __slots__ = ("results",)
+    __slots__ = ("results", "class_names")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[_answer_pb2.ClassifyResult]
-    def __init__(self, results: _Optional[_Iterable[_Union[_answer_pb2.ClassifyResult, _Mapping[str, object]]]] = ...) -> None: ...
+    class_names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, results: _Optional[_Iterable[_Union[_answer_pb2.ClassifyResult, _Mapping[str, object]]]] = ..., class_names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ClassifyStreamRequest(_message.Message):
-    __slots__ = ("sequence", "images", "neighbours")
+    __slots__ = ("sequence", "images", "neighbours", "packed_neighbours")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
+    PACKED_NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     images: _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]
     neighbours: int
-    def __init__(self, sequence: _Optional[int] = ..., images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping[str, object]]]] = ..., neighbours: _Optional[int] = ...) -> None: ...
+    packed_neighbours: bool
+    def __init__(self, sequence: _Optional[int] = ..., images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping[str, object]]]] = ..., neighbours: _Optional[int] = ..., packed_neighbours: _Optional[bool] = ...) -> None: ...
 
 class ClassifyStreamResponse(_message.Message):
-    __slots__ = ("sequence", "results", "error")
+    __slots__ = ("sequence", "results", "error", "class_names")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     results: _containers.RepeatedCompositeFieldContainer[_answer_pb2.ClassifyResult]
     error: _status_pb2.Status
-    def __init__(self, sequence: _Optional[int] = ..., results: _Optional[_Iterable[_Union[_answer_pb2.ClassifyResult, _Mapping[str, object]]]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping[str, object]]] = ...) -> None: ...
+    class_names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, sequence: _Optional[int] = ..., results: _Optional[_Iterable[_Union[_answer_pb2.ClassifyResult, _Mapping[str, object]]]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping[str, object]]] = ..., class_names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class EmbedRequest(_message.Message):
     __slots__ = ("images",)

@@ -30,7 +30,7 @@ class HoldfastServiceStub:
 
     Errors are google.rpc.Status with details: INVALID_ARGUMENT carries BadRequest (the field, and what is wrong with it),
     RESOURCE_EXHAUSTED carries RetryInfo and the trailing metadata grpc-retry-pushback-ms, UNAVAILABLE means that the server
-    is draining, DEADLINE_EXCEEDED that the caller's deadline passed before the image was looked at.
+    is draining, DEADLINE_EXCEEDED that the caller's deadline passed before there was an answer.
 
     Where the server asks for tokens, each call carries the metadata "authorization": "Bearer TOKEN". UNAUTHENTICATED means that
     there is none, or one that is not known any more; PERMISSION_DENIED names the scope that the token lacks: "classify" for Classify
@@ -70,7 +70,7 @@ class HoldfastServiceServicer:
 
     Errors are google.rpc.Status with details: INVALID_ARGUMENT carries BadRequest (the field, and what is wrong with it),
     RESOURCE_EXHAUSTED carries RetryInfo and the trailing metadata grpc-retry-pushback-ms, UNAVAILABLE means that the server
-    is draining, DEADLINE_EXCEEDED that the caller's deadline passed before the image was looked at.
+    is draining, DEADLINE_EXCEEDED that the caller's deadline passed before there was an answer.
 
     Where the server asks for tokens, each call carries the metadata "authorization": "Bearer TOKEN". UNAUTHENTICATED means that
     there is none, or one that is not known any more; PERMISSION_DENIED names the scope that the token lacks: "classify" for Classify
@@ -143,7 +143,7 @@ class HoldfastService:
 
     Errors are google.rpc.Status with details: INVALID_ARGUMENT carries BadRequest (the field, and what is wrong with it),
     RESOURCE_EXHAUSTED carries RetryInfo and the trailing metadata grpc-retry-pushback-ms, UNAVAILABLE means that the server
-    is draining, DEADLINE_EXCEEDED that the caller's deadline passed before the image was looked at.
+    is draining, DEADLINE_EXCEEDED that the caller's deadline passed before there was an answer.
 
     Where the server asks for tokens, each call carries the metadata "authorization": "Bearer TOKEN". UNAUTHENTICATED means that
     there is none, or one that is not known any more; PERMISSION_DENIED names the scope that the token lacks: "classify" for Classify

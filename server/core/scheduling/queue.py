@@ -21,6 +21,9 @@ from holdfast.server.core.request import BatchSlice, Images, Want
 from holdfast.server.core.scheduling.callers import caller_key
 from holdfast.server.core.snapshot import ModelSnapshot
 
+FEW_PARTS = 8
+"""A caller has few images as long as they fit into a short batch, or into this part of a whole one."""
+
 SHARED_CUTS = 32
 """Batches that stay short after callers with few images were seen beside others with many: a second or so."""
 
@@ -179,9 +182,9 @@ class RequestQueue:
         """
         cut = Cut(current)
         flows = sorted(self._flows.values(), key=lambda flow: flow.mark)
-        part = room.shared // len(flows) or 1
+        few_images = max(room.shared, room.images // FEW_PARTS)
         for flow in flows:
-            flow.has_many = flow.images > part
+            flow.has_many = flow.images > few_images
         many_from = next((flow.mark for flow in flows if flow.has_many), 0.0)
         mixed = len({flow.has_many for flow in flows}) > 1
         self._shared_cuts = SHARED_CUTS if mixed else max(0, self._shared_cuts - 1)

@@ -1,0 +1,1 @@
+"""What one caller feels of others."""
