@@ -35,6 +35,13 @@ class Server:
             text = reply.read().decode()
         return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
+    def totals(self) -> dict[str, float]:
+        """Every sample of /metrics, by name: the sum over its labels, those of the server's processes too."""
+        totals: dict[str, float] = defaultdict(float)
+        for sample in self.samples():
+            totals[sample.name] += sample.value
+        return dict(totals)
+
     def scrape(self) -> dict[str, float]:
         """Every sample of /metrics that has no labels, by name; over all of the server's processes where it has several."""
         totals: dict[str, float] = defaultdict(float)
