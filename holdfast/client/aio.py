@@ -13,8 +13,8 @@ from holdfast.client.channel import ADDRESS, IN_FLIGHT, PER_CALL, Tls, metadata_
 from holdfast.client.errors import ClientError, ImageRefusedError, MessageTooLargeError, from_call, from_status
 from holdfast.client.messages import (
     NO_LIMITS,
-    CallLimits,
     PACKED_FROM,
+    CallLimits,
     ImageLike,
     Outcome,
     in_calls,

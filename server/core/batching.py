@@ -26,8 +26,9 @@ from holdfast.server.core.observers import Observers
 from holdfast.server.core.request import LABELS, NO_DEADLINE, BatchSlice, Images, Want
 from holdfast.server.core.scheduling.admission import Admission, AdmissionLimits, Demand, Permit
 from holdfast.server.core.scheduling.gathering import Gathering
-from holdfast.server.core.scheduling.prediction import Backlog, BatchTimes
-from holdfast.server.core.scheduling.queue import Call, Cut, Piece, RequestQueue, Room, equal_weight, stack
+from holdfast.server.core.scheduling.planning import BatchPlanner
+from holdfast.server.core.scheduling.prediction import Backlog
+from holdfast.server.core.scheduling.queue import Call, Cut, Piece, RequestQueue, equal_weight, stack
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.metrics.metrics import Metrics
 
@@ -35,13 +36,6 @@ log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 2.0
 """Seconds that the engine gets to end once no call waits for it."""
-
-PATIENCE_PARTS = 4
-"""A batch, and the wait for it, takes at most this part of the shortest deadline that waits: one may have to wait for two, and
-for its reply."""
-
-SURELY_LATE = 0.8
-"""Share of the predicted time of a batch after which it is not ready: a call whose deadline is earlier is dropped."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +93,7 @@ class Batcher:
         self._condition = threading.Condition()
         self._stopping = False
         self._gathering, self._enough = Gathering(), 0
-        self._times, self._ends = BatchTimes(), 0.0
-        self._patience, self._patience_before = NO_DEADLINE, NO_DEADLINE
+        self._planner = BatchPlanner(limits.batch, limits.short)
         self.admission = Admission(limits.admission, metrics, self.backlog)
         self.last_success = 0.0  # time.monotonic() of the latest batch that went well: proof of life
         self.last_batch = 0.0  # and of the latest that was embedded or failed: the model does not hang
@@ -144,8 +137,7 @@ class Batcher:
 
     def backlog(self) -> Backlog:
         """What is ahead of a newcomer now."""
-        waiting, times = self._waiting, self._times
-        return Backlog(self._ends, waiting.images, waiting.callers, times.per_image(self._limits.batch), times.seconds(1))
+        return self._planner.backlog(self._waiting)
 
     def admit(self, demand: Demand) -> Permit:
         """Hold room for a call, from before its images are decoded until its reply is written. Raises as Admission does."""
@@ -179,7 +171,7 @@ class Batcher:
         with self._condition:
             self._waiting.append(call)
             self._gathering.came(self._waiting.images)
-            self._patience = min(self._patience, deadline - now)
+            self._planner.arrived(deadline - now)
             # The engine is woken where that changes what it would do: to begin a batch, and to close one that is large enough.
             if self._waiting.images == count or self._waiting.images >= self._enough:
                 self._condition.notify()
@@ -219,10 +211,10 @@ class Batcher:
         batch = _RetrievedBatch(cut.model, pieces, images, retrieval, begun, time.monotonic() - begun)
         if self._finishers:
             self._retrieved.put(batch)
-            self._times.add(cut.images, time.monotonic() - begun)  # the device's, and what it had to wait for others
+            self._planner.ended(cut.images, time.monotonic() - begun)  # the device's, and what it had to wait for others
         else:
             self._complete(batch)
-            self._times.add(cut.images, time.monotonic() - begun)
+            self._planner.ended(cut.images, time.monotonic() - begun)
         return True
 
     def _finish(self) -> None:
@@ -283,7 +275,7 @@ class Batcher:
                 condition.wait()
             self._enough = min(limits.batch, self._gathering.expected())
             while 0 < waiting.images < self._enough and not self._stopping:
-                left = waiting.since + min(limits.wait, self._shortest_patience()) - time.monotonic()
+                left = waiting.since + min(limits.wait, self._planner.shortest_patience) - time.monotonic()
                 if left <= 0:
                     break
                 condition.wait(left)
@@ -291,27 +283,10 @@ class Batcher:
                 return Cut(self._current())
             now = time.monotonic()
             before = waiting.images
-            cut = waiting.cut(self._room(now), self._current())
+            cut = waiting.cut(self._planner.room(now, waiting), self._current())
             self._gathering.began(before, cut.images)
-            self._ends = now + self._times.seconds(cut.images)
+            self._planner.begun(now, cut.images)
             return cut
-
-    def _room(self, now: float) -> Room:
-        """What the next batch may hold, for those to be answered in time who wait now. The caller holds the lock."""
-        times, limits = self._times, self._limits
-        patience = self._shortest_patience()
-        self._patience_before, self._patience = self._patience, NO_DEADLINE
-        images = limits.batch
-        if patience < times.seconds(images):
-            images = times.most_within(max(patience, limits.short), images)
-        shared = min(images, times.most_within(limits.short, images))
-        # What was slow once is not refused for ever: where nothing has waited for a batch before, everything is tried.
-        ahead = times.seconds(min(images, self._waiting.images)) if self._waiting.left_over else 0.0
-        return Room(images, shared, now + SURELY_LATE * ahead)
-
-    def _shortest_patience(self) -> float:
-        """Seconds that one batch, or the wait for it, may take for the deadlines that came of late."""
-        return min(self._patience, self._patience_before) / PATIENCE_PARTS
 
     def _count_cut(self, cut: Cut, now: float) -> None:
         """Count what waited how long, and what of it is dropped."""

@@ -55,7 +55,7 @@ class Backlog:
     """What is ahead of a newcomer, at one moment.
 
     Attributes:
-        ends: when the batch that runs is expected to end, on time.monotonic()'s clock; in the past where none runs.
+        ends: when the batch that runs is expected to end, on time.monotonic()'s clock; 0 where none runs.
         queued: images that are in no batch yet.
         callers: whose images these are.
         per_image: seconds of the engine for each image where many wait.
@@ -87,14 +87,16 @@ class Backlog:
         callers = self.callers if own else self.callers + 1
         if callers > 1:
             ahead = min(ahead, callers * (own + images))
-        begins = max(decoding, max(0.0, self.ends - now) + ahead * self.per_image)
+        # A batch that should have ended takes longer than batches do: by as much again as it is late, as far as one can tell.
+        running = abs(self.ends - now) if self.ends else 0.0
+        begins = max(decoding, running + ahead * self.per_image)
         return begins + max(self.alone, images * self.per_image)
 
 
 class Lateness:
     """By what factor predictions have to be stretched for most of them to be kept; learned from those that came true or not."""
 
-    LEAST, MOST, FIRST = 1.0, 4.0, 1.1
+    LEAST, MOST, FIRST = 1.15, 4.0, 1.25
     SHARE, STEP = 0.98, 0.004
 
     def __init__(self) -> None:
