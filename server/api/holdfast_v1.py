@@ -14,8 +14,8 @@ from holdfast.server.access.scopes import Needs, Requirement, Scope
 from holdfast.server.api.api import Api, caller_of, deadline_of, release_when_done
 from holdfast.server.api.authentication import require
 from holdfast.server.api.holdfast_v1_messages import model_info, sources_of
-from holdfast.server.api.holdfast_v1_replies import NeighbourForm, ReplyBuilder, classify_bytes, embed_bytes
 from holdfast.server.api.receiving import until
+from holdfast.server.api.replies.holdfast_v1 import NeighbourForm, ReplyBuilder, classify_bytes, embed_bytes
 from holdfast.server.api.status import to_status
 from holdfast.server.core.errors import DrainingError
 from holdfast.server.core.facade import Core

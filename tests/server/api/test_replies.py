@@ -12,7 +12,7 @@ from holdfast.errors import ImageError
 from holdfast.model.answers import Answers, Neighbours
 from holdfast.model.vote import VoteParameters
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
-from holdfast.server.api.holdfast_v1_replies import NeighbourForm, ReplyBuilder, classify_bytes, embed_bytes
+from holdfast.server.api.replies.holdfast_v1 import NeighbourForm, ReplyBuilder, classify_bytes, embed_bytes
 from holdfast.server.core.request import BatchSlice
 from holdfast.server.core.result import AnsweredBatch, Result
 from holdfast.server.decoding.turns import LoopTurns

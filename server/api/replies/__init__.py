@@ -1,0 +1,1 @@
+"""Replies that may be long, built a piece at a time."""
