@@ -6,6 +6,10 @@ many of the same exemplars, at the same batch and on the same device, and does n
 their batch in buffers that were bound before. In turns, in one process; one ratio a round, and the median counts.
 
     python -m bench.engine --bundle DIR [--device cuda] [--batch 256] [--seconds 2] [--rounds 7] [--json FILE]
+
+With --against the other side is another bundle: both classify the same images, without the queue, and nothing is promised.
+
+    python -m bench.engine --bundle DIR-int8 --against DIR [--batch 64]
 """
 
 import argparse
@@ -13,6 +17,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +73,25 @@ def measure(
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     # The first of each warms up.
     return str(bundle.placement), Spread.of(ours[1:]), Spread.of(theirs[1:]), Spread.of(ratios[1:])
+
+
+def compare(directory: Path, other: Path, *, batch: int, seconds: float, rounds: int) -> tuple[Spread, Spread, Spread]:
+    """Images per second that each of two bundles classifies on the CPU, and their ratio round by round."""
+    import numpy as np  # noqa: PLC0415
+
+    from holdfast.bundle.reader import Bundle  # noqa: PLC0415
+    from holdfast.console import track  # noqa: PLC0415
+
+    bundles = [Bundle.open(each) for each in (directory, other)]
+    images = np.random.default_rng(0).integers(0, 256, (batch, *bundles[0].manifest.input.shape), dtype=np.uint8)
+    classifiers = [bundle.classifier() for bundle in bundles]
+    rates: tuple[list[float], list[float]] = ([], [])
+    for i in track(range(rounds + 1), description="classifying"):
+        for which in (0, 1) if i % 2 else (1, 0):
+            classify = partial(classifiers[which].classify, images)
+            rates[which].append(batch * times_a_second(classify, seconds))
+    ours, theirs = (each[1:] for each in rates)  # the first of each warms up
+    return Spread.of(ours), Spread.of(theirs), Spread.of([a / b for a, b in zip(ours, theirs, strict=True)])
 
 
 def bare_loop(bundle: "Bundle", images: Any) -> Callable[[], object]:
@@ -140,6 +164,7 @@ def main() -> int:
         prog="python -m bench.engine", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--bundle", type=Path, required=True, help="a complete bundle")
+    parser.add_argument("--against", type=Path, metavar="DIR", help="another bundle, in place of the bare loop; on the CPU")
     add_device_flag(parser)
     add_precision_flag(parser)
     parser.add_argument("--batch", type=whole_number(1), default=256, help="images at once (default: %(default)s)")
@@ -148,6 +173,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     restart_with_one_thread("bench.engine")
+    if options.against is not None:
+        return print_comparison(options)
     where, ours, bare, ratio = measure(
         options.bundle, options.device, options.precision, batch=options.batch, seconds=options.seconds, rounds=options.rounds
     )
@@ -168,6 +195,21 @@ def main() -> int:
             device=options.device,
         )
     return 0 if target.met else 1
+
+
+def print_comparison(options: argparse.Namespace) -> int:
+    """Prints what two bundles classify a second. Returns 0."""
+    how = {"batch": options.batch, "seconds": options.seconds, "rounds": options.rounds}
+    ours, theirs, ratio = compare(options.bundle, options.against, **how)
+    show(
+        f"batches of {options.batch}, one CPU thread",
+        ["", "images per second: median (quartiles)"],
+        [[str(options.bundle), str(ours)], [str(options.against), str(theirs)], ["ratio, round by round", str(ratio)]],
+    )
+    if options.json:
+        values = {"ours": ours.median, "theirs": theirs.median, "ratio": ratio.median, "batch": options.batch}
+        write_json(options.json, "engine", values | {"ratio_low": ratio.low, "ratio_high": ratio.high})
+    return 0
 
 
 if __name__ == "__main__":

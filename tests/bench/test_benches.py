@@ -230,3 +230,13 @@ def test_soak_lets_strangers_come_and_go(bundle, tmp_path):
     assert result["ended"]["OK"] > 0
     assert len(result["resident_mib"]) == len(result["files"])
     assert done.returncode == (0 if result["met"] else 1)
+
+
+def test_two_bundles_are_compared(bundle, tmp_path):
+    short = ("--batch", 4, "--seconds", 0.01, "--rounds", 2)
+    done = run(
+        "bench.engine", "--bundle", bundle.directory, "--against", bundle.directory, *short, "--json", tmp_path / "r.json"
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert result["ratio_low"] <= result["ratio"] <= result["ratio_high"]
