@@ -40,7 +40,7 @@ def replace_atomically(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
         temporary.replace(path)
         sync(path.parent)
     except OSError as error:
-        if error.filename is None:  # a write to a disk that is full
+        if error.filename is None and error.errno is not None:  # a write to a disk that is full
             error.filename = str(path)
         raise
     finally:

@@ -151,6 +151,7 @@ def test_indexing_says_what_it_took_of_all_processes(tmp_path):
     assert peaks[1] > 1.5 * peaks[0]
 
 
+@pytest.mark.slow
 def test_training_prints_a_ratio_of_the_same_passes(tmp_path):
     done = run("bench.training", "--width", 4, "--batch", 16, "--steps", 2, "--pairs", 2, "--json", tmp_path / "r.json")
     result = json.loads((tmp_path / "r.json").read_text())
@@ -221,6 +222,7 @@ def test_the_mixture_has_every_kind_of_call(bundle):
     assert len(set(raw_requests((32, 32, 3), count=10))) == 10
 
 
+@pytest.mark.slow
 def test_soak_lets_strangers_come_and_go(bundle, tmp_path):
     done = run(
         "bench.exposed.soak", "--bundle", bundle.directory, "--minutes", 0.05, "--callers", 4, "--json", tmp_path / "r.json"

@@ -50,6 +50,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess
     return out, run_all(out)
 
 
+@pytest.mark.slow
 def test_all_steps_are_done_without_a_gpu(finished):
     out, done = finished
     # What so small a run promises it may miss; that it was measured is what counts.
@@ -69,6 +70,7 @@ def test_all_steps_are_done_without_a_gpu(finished):
     assert done.returncode == (0 if kept else FAILED)
 
 
+@pytest.mark.slow
 def test_it_ends_in_a_page_and_a_picture(finished):
     out, _ = finished
     page = (out / "gpu.md").read_text()
@@ -79,6 +81,7 @@ def test_it_ends_in_a_page_and_a_picture(finished):
     assert "| trainer / bare loop |" in page
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again_but_what_was_deleted(finished):
     out, first = finished
     before = {name: (out / "results" / f"{name}.json").read_text() for name in NAMES}

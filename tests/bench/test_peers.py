@@ -34,6 +34,7 @@ def run(*arguments):
     return subprocess.run(command, cwd=ROOT, env=prepared(), capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_quick_compares_the_same_answers_and_goes_on_where_it_was(tmp_path):
     written, drawn = tmp_path / "r.json", tmp_path / "r.png"
     done = run("--quick", "--json", written, "--plot", drawn, "--markdown")

@@ -27,9 +27,15 @@ class Decoding:
     """A decoder, and what it has counted."""
 
     def __init__(self, max_pixels: int, factor: float | None, **settings: float) -> None:
+        self._others = workers_of(os.getpid())  # of servers that other tests have left running
         self.registry = CollectorRegistry()
         metrics = DecodingMetrics(self.registry)
         self.decoder = Decoder(CONTRACT, DecodeSettings(**settings), max_pixels, metrics, factor=factor)
+
+    @property
+    def processes(self) -> set[int]:
+        """That run now."""
+        return workers_of(os.getpid()) - self._others
 
     def counted(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0
@@ -114,13 +120,13 @@ async def test_costly_images_come_back_the_same_from_a_process_of_their_own() ->
     raw = RawImage(np.arange(3 * 512 * 700).astype(np.uint8).tobytes(), (512, 700, 3), "uint8")
     with decoding() as made:
         outcomes = await made.decode(costly[0], b"no image", *costly[1:], flat(16), raw)
-        assert workers_of(os.getpid())
+        assert made.processes
         assert made.counted("holdfast_decode_cpu_seconds_total") > 0
         assert isinstance(outcomes.pop(1), ImageError)
         np.testing.assert_array_equal(outcomes.pop(), made.decoder.decode_here(made.decoder.plan(raw)))
         for encoded, outcome in zip([*costly, flat(16)], outcomes, strict=True):
             np.testing.assert_array_equal(outcome, decode_image(encoded, CONTRACT))
-    assert not workers_of(os.getpid())
+    assert not made.processes
 
 
 async def test_many_cheap_images_in_one_call_go_to_a_process_together() -> None:
@@ -135,7 +141,7 @@ async def test_a_process_that_dies_costs_the_image_that_it_was_at_and_no_other()
     with decoding(decode_processes=1) as made:
         await made.decode(flat(900))
         call = asyncio.create_task(made.decode(hostile.flat_webp(4096, 4096), flat(900), flat(1000)))
-        (process,) = workers_of(os.getpid())
+        (process,) = made.processes
         os.kill(process, signal.SIGSTOP)  # so that it is at the first image for sure
         await become(lambda: made.decoder.backlog_seconds > 0)
         os.kill(process, signal.SIGSEGV)
@@ -144,7 +150,7 @@ async def test_a_process_that_dies_costs_the_image_that_it_was_at_and_no_other()
         assert isinstance(failed, ImageError)
         assert all(isinstance(other, np.ndarray) for other in others)
         assert made.counted("holdfast_decoder_processes_replaced_total", reason="crash") == 1
-        assert not workers_of(os.getpid()) & {process}
+        assert not made.processes & {process}
 
 
 async def test_an_image_that_takes_too_long_is_ended_and_the_next_is_decoded() -> None:
@@ -163,7 +169,7 @@ async def test_what_is_too_costly_by_its_header_is_refused_at_once() -> None:
         (outcome,) = await made.decode(hostile.flat_webp(4000, 4000))
         assert isinstance(outcome, ImageError)
         assert made.counted("holdfast_decode_refused_images_total", limit="image") == 1
-        assert not workers_of(os.getpid())
+        assert not made.processes
 
 
 async def test_a_call_that_costs_too_much_in_all_is_refused_and_so_is_too_much_at_a_time() -> None:
@@ -185,7 +191,7 @@ async def test_a_call_that_costs_too_much_in_all_is_refused_and_so_is_too_much_a
 async def test_a_call_that_is_cancelled_ends_its_decoding() -> None:
     with decoding(decode_processes=1, decode_limit=60) as made:
         await made.decode(flat(900))
-        (process,) = workers_of(os.getpid())
+        (process,) = made.processes
         os.kill(process, signal.SIGSTOP)  # a decoder that never ends
         call = asyncio.create_task(made.decode(hostile.flat_webp(4096, 4096)))
         waiting = asyncio.create_task(made.decode(flat(900)))
@@ -193,7 +199,7 @@ async def test_a_call_that_is_cancelled_ends_its_decoding() -> None:
         call.cancel()
         assert isinstance((await waiting)[0], np.ndarray)
         assert made.counted("holdfast_decoder_processes_replaced_total", reason="abandoned") == 1
-        assert process not in workers_of(os.getpid())
+        assert process not in made.processes
 
 
 async def test_a_light_image_does_not_wait_for_the_heavy_ones_of_another_caller() -> None:
