@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -45,10 +46,17 @@ class Load:
     p99: float
 
 
-def raw_requests(shape: tuple[int, int, int], count: int = 256, images: int = 1) -> list[bytes]:
-    """Serialised Classify calls of so many raw images each; `count` is of images in all, rounded up to whole calls."""
+def raw_requests(
+    shape: tuple[int, int, int], count: int = 256, images: int = 1, pixels: NDArray[np.uint8] | None = None
+) -> list[bytes]:
+    """Serialised Classify calls of so many raw images each; `count` is of images in all, rounded up to whole calls.
+
+    They are noise, or the first of `pixels`, uint8 [n, *shape].
+    """
     calls = -(-count // images)
     noise = np.random.default_rng(0).integers(0, 256, (calls, images, *shape), dtype=np.uint8)
+    if pixels is not None:
+        noise = np.resize(pixels, noise.shape)
 
     def image(pixels: NDArray[np.uint8]) -> image_pb2.Image:
         raw = image_pb2.RawImage(data=pixels.tobytes(), shape=shape, dtype=image_pb2.DATA_TYPE_UINT8)
@@ -131,6 +139,9 @@ def main() -> int:
     parser.add_argument("--connections", type=whole_number(1), default=1, help="that they share (default: %(default)s)")
     parser.add_argument("--images", type=whole_number(1), default=1, help="in each call (default: %(default)s)")
     parser.add_argument("--seconds", type=positive, default=5.0, help="how long to measure (default: %(default)s)")
+    parser.add_argument(
+        "--pixels", type=Path, metavar="FILE", help="npy of uint8 [n, height, width, 3] to ask for, in place of noise"
+    )
     options = parser.parse_args()
     load = uvloop.run(_measure(options.address, options))
     print(json.dumps(asdict(load)))

@@ -2,10 +2,14 @@
 
 A real server with a new store. Batches are added as fast as they are acknowledged; then single exemplars, one after the other;
 then callers classify in pairs of equal spells, one with a stream of additions beside them and one without, in turn, and their
-99th percentiles are compared pair by pair. Images are noise, embedded as any others are. With --judge each is judged before it
-counts; noise is often held back, which costs what a change costs.
+99th percentiles are compared pair by pair. With --judge each is judged before it counts; one that is held back costs what a
+change costs.
 
-    python -m bench.live.exemplars --bundle DIR [--seconds 3] [--pairs 5] [--rate 200] [--json FILE]
+Images are noise, embedded as any others are, and all alike: the judge holds most of them back. With --data-dir they are test
+images of the bundle's own set, which it takes as a rule. Callers ask for one half of them; the other half is added, a little
+noise on each, by their labels.
+
+    python -m bench.live.exemplars --bundle DIR [--judge] [--data-dir DIR] [--seconds 3] [--pairs 5] [--rate 200] [--json FILE]
 """
 
 import argparse
@@ -21,12 +25,15 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.harness.callers import run_callers
 from bench.harness.environment import restart_with_one_thread
 from bench.harness.report import run_benchmark, show, write_json
 from bench.harness.server_process import Server, running_server
 from holdfast.bundle.reader import read_manifest
+from holdfast.data import LabelledImages
+from holdfast.data.recorded import load_recorded
 from holdfast.flags import positive, whole_number
 from holdfast.model.encoder.onnx import OnnxEncoder
 from holdfast.protos.holdfast.admin.v1 import admin_pb2, exemplar_pb2
@@ -34,6 +41,8 @@ from holdfast.protos.holdfast.admin.v1.admin_pb2_grpc import AdminServiceStub
 from holdfast.protos.holdfast.v1 import image_pb2
 
 BATCH = 64
+NOISE = 4
+"""Grey levels on each image that is added, so that none is added twice."""
 SINGLES = 200
 STREAM_BATCH = 20
 
@@ -64,25 +73,33 @@ class ChangeCosts:
 
 
 class Adder:
-    """Adds exemplars of noise through the admin service."""
+    """Adds exemplars through the admin service: of noise, or of images with their labels."""
 
-    def __init__(self, address: str, shape: tuple[int, int, int]) -> None:
+    def __init__(self, address: str, shape: tuple[int, int, int], images: LabelledImages | None = None) -> None:
         self._channel = grpc.insecure_channel(address)
         self._stub, self._shape, self._sent = AdminServiceStub(self._channel), shape, 0
-        self._draw = np.random.default_rng(0)
+        self._draw, self._images = np.random.default_rng(0), images
+
+    def _drawn(self, count: int) -> tuple[NDArray[np.uint8], list[str]]:
+        if self._images is None:
+            return self._draw.integers(0, 256, (count, *self._shape), dtype=np.uint8), ["noise"] * count
+        images, chosen = self._images, self._draw.integers(0, len(self._images), count)
+        noise = self._draw.integers(-NOISE, NOISE + 1, (count, *self._shape))
+        pixels = np.clip(images.images[chosen] + noise, 0, 255).astype(np.uint8)
+        return pixels, [images.class_names[label] for label in images.labels[chosen]]
 
     def add(self, count: int) -> None:
         """So many, in one call."""
         self._sent += 1
-        noise = self._draw.integers(0, 256, (count, *self._shape), dtype=np.uint8)
+        pixels, labels = self._drawn(count)
         exemplars = [
             exemplar_pb2.NewExemplar(
                 image=image_pb2.Image(
                     raw=image_pb2.RawImage(data=each.tobytes(), shape=self._shape, dtype=image_pb2.DATA_TYPE_UINT8)
                 ),
-                label="noise",
+                label=label,
             )
-            for each in noise
+            for each, label in zip(pixels, labels, strict=True)
         ]
         request = admin_pb2.AddExemplarsRequest(exemplars=exemplars, request_id=f"bench {self._sent}")
         self._stub.AddExemplars(request, timeout=60)
@@ -111,7 +128,7 @@ class Adder:
 def measure(server: Server, admin: str, bundle: Path, options: argparse.Namespace) -> ChangeCosts:
     """All of it on one server."""
     shape = read_manifest(bundle).input.shape
-    adder = Adder(admin, shape)
+    adder = Adder(admin, shape, options.images)
     adder.add(BATCH)
     began, cpu, batches = time.monotonic(), server.scrape()["process_cpu_seconds_total"], 0
     while time.monotonic() - began < options.seconds:
@@ -145,7 +162,8 @@ def measure(server: Server, admin: str, bundle: Path, options: argparse.Namespac
 
 
 def _p99(server: Server, options: argparse.Namespace) -> float:
-    (load,) = run_callers(server, "--callers", options.callers, "--seconds", options.seconds).loads
+    pixels = () if options.pixels is None else ("--pixels", options.pixels)
+    (load,) = run_callers(server, "--callers", options.callers, "--seconds", options.seconds, *pixels).loads
     return load.p99
 
 
@@ -166,9 +184,18 @@ def main() -> int:
     parser.add_argument("--rate", type=positive, default=200.0, help="additions a second beside callers (default: %(default)s)")
     parser.add_argument("--callers", type=whole_number(1), default=4, help="who classify at a time (default: %(default)s)")
     parser.add_argument("--judge", action="store_true", help="judge each exemplar, as a server does by default")
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="where the bundle's own set lies: its test images, no noise"
+    )
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
+    options.images, options.pixels = None, None
     with tempfile.TemporaryDirectory() as folder:
+        if options.data_dir is not None:
+            test = load_recorded(read_manifest(options.bundle), options.data_dir).test
+            half, options.pixels = len(test) // 2, Path(folder) / "pixels.npy"
+            options.images = test.take(np.arange(half, len(test)))
+            np.save(options.pixels, test.images[:half])
         store = ("--store", f"{folder}/store", "--admin-insecure", "--admin-port", "0", "--store-rate", "1e6")
         judge = () if options.judge else ("--no-judge",)
         with running_server(options.bundle, *store, *judge) as server:
