@@ -73,7 +73,7 @@ def write_new(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         os.link(aside, path)  # a rename would replace what is there
         sync(path.parent)
     except OSError as error:
-        if error.filename is None or error.filename == name:  # a disk that is full, or the link
+        if error.errno is not None and error.filename in {None, name}:  # a disk that is full, or the link
             raise type(error)(error.errno, error.strerror, str(path)) from None
         raise
     finally:

@@ -1,1 +1,1 @@
-"""What a server meets that is exposed to strangers: connections that break, overload, hostile input, greedy callers."""
+"""What a server meets that is exposed to strangers for long: connections that come, break off and go."""

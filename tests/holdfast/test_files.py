@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,16 @@ def test_a_full_disk_is_told_by_the_name_of_the_file(tmp_path: Path) -> None:
         assert full.value.filename == str(target)
         assert target.read_bytes() == b"old"
         assert {path.name for path in disk.path.iterdir()} == {"file.bin", "filler"}
+
+
+@pytest.mark.parametrize("write", [write_atomically, write_new])
+def test_an_error_without_a_number_keeps_its_words(
+    write: Callable[[Path, bytes], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError("the disk says something of its own")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="something of its own"):
+        write(tmp_path / "file", b"text")
+    assert list(tmp_path.iterdir()) == []
