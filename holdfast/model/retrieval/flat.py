@@ -11,8 +11,10 @@ from holdfast.errors import BundleError, ContractMismatchError
 from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.faiss_library import faiss, read_index
 from holdfast.model.retrieval.base import Bank, check_bank, padded, places_of, refuse_misfit
-from holdfast.model.retrieval.blockwise import BlockwiseSearch
 from holdfast.model.retrieval.embeddings import Embeddings, ReadableBank
+from holdfast.model.retrieval.exact.blockwise import BlockwiseSearch
+from holdfast.model.retrieval.exact.sample import RowSample
+from holdfast.model.retrieval.exact.screened import ScreenedSearch
 
 AGAIN = "rebuild it with holdfast index"
 BLOCK = 65_536  # rows that are added or written at once
@@ -36,7 +38,9 @@ class FlatIndex:
         # Ids that are 0..M-1 in order, as the index builder writes them, are their own row numbers.
         self._ids_are_rows = np.array_equal(ids, np.arange(len(ids)))
         prepare_exact_search(self.dim)
-        self._blockwise = BlockwiseSearch(self._embeddings())
+        sample = RowSample(self._embeddings())
+        self._screened = ScreenedSearch(rows, self._embeddings(), sample)
+        self._blockwise = BlockwiseSearch(self._embeddings(), sample)
 
     @classmethod
     def build(cls, bank: ReadableBank, *, half: bool = False) -> Self:
@@ -72,14 +76,22 @@ class FlatIndex:
         """The k nearest exemplars of float32 [N, D] queries; see `Retriever.search`."""
         refuse_misfit(self.dim, queries, k)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        # With several threads faiss divides the queries among them.
-        if self._blockwise.worth(len(queries), k) and faiss.omp_get_max_threads() == 1:
-            similarities, rows, answered = self._blockwise.search(queries, k)
-            if not answered.all():
-                similarities[~answered], rows[~answered] = self._rows.search(queries[~answered], k)
-        else:
-            similarities, rows = self._rows.search(queries, min(k, self.size))
+        similarities, rows = self._nearest_rows(queries, min(k, self.size))
         return padded(self.named(rows, similarities), k)
+
+    def _nearest_rows(self, queries: Floats, k: int) -> tuple[Floats, Ints]:
+        cheaper: ScreenedSearch | BlockwiseSearch
+        if self._screened.worth(len(queries), k):
+            cheaper = self._screened
+        elif self._blockwise.worth(len(queries), k) and faiss.omp_get_max_threads() == 1:
+            cheaper = self._blockwise  # with several threads faiss divides the queries among them
+        else:
+            similarities, rows = self._rows.search(queries, k)
+            return similarities, rows
+        similarities, rows, answered = cheaper.search(queries, k)
+        if not answered.all():
+            similarities[~answered], rows[~answered] = self._rows.search(queries[~answered], k)
+        return similarities, rows
 
     def named(self, rows: Ints, similarities: Floats) -> Neighbours:
         """Neighbours of row numbers int64 [N, k], -1 where there is none, and their similarities float32 [N, k]."""

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.model.answers import Floats, Ints
+from holdfast.model.retrieval.exact.keys import LAST, keys_of, of_keys
+from holdfast.model.retrieval.exact.sample import RowSample
 
-LEAST_K = 128
+LEAST_K = 32
 """Below so many neighbours faiss's own search is as cheap (python -m bench.knn)."""
 
-LEAST_QUERIES = 8
+LEAST_QUERIES = 12
 """Below so many queries faiss's own search is as cheap."""
 
 MOST_QUERIES = 128
@@ -23,17 +25,8 @@ MOST_QUERIES = 128
 BLOCK = 2048
 """Rows of a block."""
 
-SAMPLE = 2048
-"""Rows that are looked at first."""
-
 SURVIVORS = 4
 """Of each neighbour that is wanted, so many rows may reach what the sample said; beyond, the sample is no guide."""
-
-DEVIATIONS = 3
-"""The sample's guess is taken so many standard deviations too low, so that fewer than k rows seldom reach it."""
-
-LAST = np.iinfo(np.int64).max
-SIGN = np.int32(-(1 << 31))
 
 
 class BlockwiseSearch:
@@ -41,13 +34,12 @@ class BlockwiseSearch:
 
     Args:
         rows: float32 [M, D], C-contiguous; kept, not copied.
+        sample: of them.
 
     """
 
-    def __init__(self, rows: Floats) -> None:
-        self._rows = rows
-        # Spread over all rows: they often come class by class.
-        self._sample = np.ascontiguousarray(rows[:: max(1, len(rows) // SAMPLE)][:SAMPLE].T)
+    def __init__(self, rows: Floats, sample: RowSample) -> None:
+        self._rows, self._sample = rows, sample
 
     def worth(self, queries: int, k: int) -> bool:
         """Whether this is cheaper than faiss's search, on one thread."""
@@ -71,23 +63,14 @@ class BlockwiseSearch:
         for start in range(0, len(queries), MOST_QUERIES):
             part = slice(start, start + MOST_QUERIES)
             with np.errstate(invalid="ignore", over="ignore"):  # numbers that are none reach nothing
-                reached = self._reached(queries[part], self._guess(queries[part], k), k)
+                reached = self._reached(queries[part], self._sample.guess(queries[part], k), k)
             if reached is not None:
                 products[part], rows[part], answered[part] = _largest(*reached, len(queries[part]), k)
         return products, rows, answered
 
-    def _guess(self, queries: Floats, k: int) -> Floats:
-        """What the k best of each query will probably reach: float32 [N]."""
-        products = queries @ self._sample
-        drawn = products.shape[1]
-        expected = k * drawn / len(self._rows)
-        place = drawn - min(drawn, int(expected + DEVIATIONS * expected**0.5) + 1)
-        products.partition(place, axis=1)
-        return products[:, place].copy()
-
     def _reached(self, queries: Floats, least: Floats, k: int) -> tuple[Floats, Ints, Ints] | None:
         """Every product that is at least `least` [N]: itself, its query and its row; None where they are too many."""
-        columns, many = np.ascontiguousarray(queries.T), SURVIVORS * k * len(queries)
+        columns, many = np.ascontiguousarray(queries.T), SURVIVORS * (k + LEAST_K) * len(queries)
         products = np.empty((BLOCK, len(queries)), np.float32)
         reach = np.empty(products.shape, np.bool_)
         values: list[Floats] = []
@@ -111,17 +94,6 @@ def _largest(products: Floats, queries: Ints, rows: Ints, count: int, k: int) ->
     found = np.bincount(queries, minlength=count)
     table = np.full((count, max(k, int(found.max()))), LAST)
     first = np.arange(count) * table.shape[1] - (np.cumsum(found) - found)
-    table.ravel()[np.arange(len(order)) + np.repeat(first, found)] = _descending(products, rows)[order]
+    table.ravel()[np.arange(len(order)) + np.repeat(first, found)] = keys_of(products, rows)[order]
     table.sort(axis=1)
-    best = table[:, :k]
-    keys = (best >> 32).astype(np.int32)
-    return np.where(keys < 0, ~keys, keys ^ SIGN).view(np.float32), best & 0xFFFFFFFF, found >= k
-
-
-def _descending(products: Floats, rows: Ints) -> Ints:
-    """Integers that ascend where products descend, and where these are equal, with the row. int64 [n].
-
-    The bits of positive floats, as integers, ascend with them; those of negative ones descend already, but for the sign.
-    """
-    bits = products.view(np.int32)
-    return (np.where(bits < 0, bits ^ SIGN, ~bits).astype(np.int64) << 32) | rows
+    return *of_keys(table[:, :k]), found >= k

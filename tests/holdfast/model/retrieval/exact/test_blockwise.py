@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from holdfast.model.answers import Floats
 from holdfast.model.faiss_library import faiss
 from holdfast.model.retrieval.base import Bank, nearest
-from holdfast.model.retrieval.blockwise import BLOCK, LEAST_K, LEAST_QUERIES, MOST_QUERIES, BlockwiseSearch
+from holdfast.model.retrieval.exact.blockwise import BLOCK, LEAST_K, LEAST_QUERIES, MOST_QUERIES, BlockwiseSearch
+from holdfast.model.retrieval.exact.sample import RowSample
 from holdfast.model.retrieval.flat import FlatIndex
 
 DIM = 8
@@ -38,7 +39,7 @@ def test_what_is_answered_is_exact(seed: int, rows: int, queries: int, k: int, d
     rng = np.random.default_rng(seed)
     bank = unit(rng, min(rows, distinct))[rng.integers(0, min(rows, distinct), rows)]  # few distinct ones: many are equal
     asked = unit(rng, queries)
-    products, found, answered = BlockwiseSearch(bank).search(asked, k)
+    products, found, answered = BlockwiseSearch(bank, RowSample(bank)).search(asked, k)
     every = (asked @ bank.T)[answered]
     best = -np.sort(-every, axis=1)[:, :k]
     np.testing.assert_allclose(products[answered], best, atol=1e-6)
@@ -49,7 +50,8 @@ def test_what_is_answered_is_exact(seed: int, rows: int, queries: int, k: int, d
 
 def test_most_queries_are_answered() -> None:
     rng = np.random.default_rng(0)
-    _, _, answered = BlockwiseSearch(unit(rng, 20_000)).search(unit(rng, 256), 200)
+    bank = unit(rng, 20_000)
+    _, _, answered = BlockwiseSearch(bank, RowSample(bank)).search(unit(rng, 256), 200)
     assert answered.mean() > 0.95
 
 
