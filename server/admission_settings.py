@@ -52,6 +52,18 @@ class AdmissionSettings(BaseSettings):
         description="Seconds that a batch takes, at most, while callers with many images keep callers with few waiting, or"
         " deadlines are short. Shorter batches answer these sooner, and cost more for each image.",
     )
+    caller_message_rate: float = Field(
+        64 * 2**20,
+        ge=0,
+        description="Bytes a second of long messages, of 64 KiB or more, that one caller may send each process on average;"
+        " further ones are read later. 0: any number.",
+    )
+    message_bytes: int = Field(
+        256 * 2**20,
+        ge=2**20,
+        description="Most bytes of long messages that are held at a time, until their calls have ended, in each process; a"
+        " caller may have its --caller-share of them. More are refused.",
+    )
     reply_bytes: int = Field(
         64 * 2**20,
         ge=2**16,

@@ -23,7 +23,7 @@ from holdfast.server.store.journal.creation import check_directory
 from holdfast.server.store.options import StoreOptions
 from holdfast.server.store.store import ExemplarStore
 from holdfast.server.telemetry.logs import configure_logging
-from holdfast.server.versions.background import keep_large_blocks_apart
+from holdfast.server.versions.background import large_blocks_apart
 from holdfast.server.versions.loading import LoadedVersion, load_first
 from holdfast.server.workers.app import WorkersApp
 
@@ -38,7 +38,6 @@ def run(settings: Settings) -> int:
 
     """
     configure_logging(settings.log_format)
-    keep_large_blocks_apart()
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # before there is anything to reload
     check_cheap(settings)
@@ -74,7 +73,8 @@ def check_cheap(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings, first: LoadedVersion) -> int:
-    app = make_app(settings, first)
+    with large_blocks_apart():
+        app = make_app(settings, first)
     del first  # or this frame would hold on to a model that is served no longer
     announce = _announcer(settings)
     stopping = stop_signal(signal.SIGTERM, signal.SIGINT)

@@ -21,7 +21,7 @@ from bench.load import CLASSIFY
 from holdfast.flags import positive, whole_number
 from holdfast.protos.holdfast.v1 import holdfast_pb2, image_pb2
 
-MESSAGE_BYTES = 15 * 2**20
+MESSAGE_BYTES = 15 * 2**19
 LEAVE_S = 0.05
 NEARLY_COSTLY = 128
 """Pixels a side of a photograph that is still decoded in passing."""
@@ -58,10 +58,10 @@ ATTACKS: dict[str, Callable[[], Sequence[image_pb2.Image]]] = {
     "webp-left": lambda: _encoded(images.flat_webp(4096, 4096)),
     "progressive-6": lambda: _encoded(*(6 * [images.many_scans(4096, 50)])),
     "nearly-costly-256": lambda: _encoded(*(256 * [_nearly_costly()])),
-    "fill-15-MB": lambda: _encoded(images.padded_jpeg("fill bytes", MESSAGE_BYTES)),
-    "zeros-15-MB": lambda: _encoded(images.padded_jpeg("zeros", MESSAGE_BYTES)),
+    "fill-7-MB": lambda: _encoded(images.padded_jpeg("fill bytes", MESSAGE_BYTES)),
+    "zeros-7-MB": lambda: _encoded(images.padded_jpeg("zeros", MESSAGE_BYTES)),
     "long-headers-256": _long_headers,
-    "raw-15-MB": _raw,
+    "raw-7-MB": _raw,
 }
 """What one call of each attack carries, by name."""
 

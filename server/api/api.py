@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
-from holdfast.server.access.scopes import Requirement
-from holdfast.server.api.authentication import ANYBODY, principal
+from holdfast.server.access.scopes import Principal, Requirement
+from holdfast.server.api.authentication import ANYBODY, arriving, principal
 from holdfast.server.core.facade import Core
 from holdfast.server.core.request import NO_DEADLINE
 from holdfast.server.core.scheduling.admission import Permit
@@ -60,7 +60,15 @@ def caller_of(context: "ServicerContext[Any, Any]") -> str:
 
     The address is without its port, of "ipv4:10.0.0.7:51234" or "ipv6:%5B::1%5D:51234"; "unix" for a Unix socket.
     """
-    who = principal()
+    return _name_or_peer(principal(), context)
+
+
+def sender_of(context: "ServicerContext[Any, Any]") -> str:
+    """The same, while the call's message is not read."""
+    return _name_or_peer(arriving(context), context)
+
+
+def _name_or_peer(who: Principal, context: "ServicerContext[Any, Any]") -> str:
     if who is not ANYBODY:
         return who.name
     kind, _, address = context.peer().partition(":")

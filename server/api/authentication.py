@@ -44,6 +44,12 @@ def principal() -> Principal:
     return ANYBODY if call is None else call.principal
 
 
+def arriving(context: Context) -> Principal:
+    """Who makes a call whose message is not read: by its token or else its certificate; ANYBODY where it has neither."""
+    record = _ADMITTED.get(None)
+    return record.principal if record is not None else _certificate_name(context) or ANYBODY
+
+
 def require(scope: Scope, field: str) -> None:
     """Refuse a request that asks, by this field, for more than its caller may have.
 

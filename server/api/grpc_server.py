@@ -77,7 +77,7 @@ class GrpcServer:
         requirements = OPEN_SERVICES | {method: needs for api in apis for method, needs in api.requirements.items()}
         self._tracer = make_tracer(settings, metrics.traces)
         correlate = Correlate(names, settings.request_id_chars, self._tracer, metrics.traces)
-        outer = (Receive(settings.message_timeout), correlate, Translate(), Measure(metrics))
+        outer = (Receive(settings.message_timeout, self._core.messages), correlate, Translate(), Measure(metrics))
         guarded = guards(self._gate, requirements, outer)
         self._server = grpc.aio.server(
             interceptors=(*guarded, Admit(self._core.drain, names), Refuse(metrics), Parse(settings.max_images, metrics)),
@@ -162,7 +162,7 @@ def channel_options(settings: Settings, *, shares_port: bool) -> list[tuple[str,
     milliseconds = int(settings.keepalive * 1000)
     return [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
-        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", max(settings.max_message_bytes, settings.reply_bytes)),
         ("grpc.max_concurrent_streams", settings.max_streams),
         ("grpc.keepalive_time_ms", milliseconds),
         ("grpc.keepalive_timeout_ms", 10_000),

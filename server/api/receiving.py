@@ -8,12 +8,16 @@ inwards as an exception, past those that measure and admit, to `Refuse`, which r
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable
+from functools import partial
+from math import inf
 from typing import Any, TypeVar
 
 import grpc.aio
 
-from holdfast.server.api.interceptors import Around, Behaviour, Context, ReceivingHandler, kind_of
-from holdfast.server.core.errors import CallerGoneError, UnreadableError
+from holdfast.server.api.api import sender_of
+from holdfast.server.api.interceptors import Around, Behaviour, Context, ReceivingHandler, handler_of, kind_of
+from holdfast.server.core.errors import CallerGoneError, QueueFullError, UnreadableError
+from holdfast.server.core.scheduling.messages import LONG_BYTES, MessageReading
 from holdfast.server.metrics.metrics import Metrics
 
 T = TypeVar("T")
@@ -23,16 +27,17 @@ CANCEL_GRACE_S = 0.05
 
 
 class Receive(Around):
-    """Reads the message of each call of one message.
+    """Reads the message of each call of one message, and those of streams, as it is their caller's turn.
 
     Args:
-        timeout: seconds that a call has to send it.
+        timeout: seconds that a call of one message has to send it.
+        reading: says whose turn it is.
 
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, reading: MessageReading) -> None:
         super().__init__()
-        self._awaited = Awaited(timeout)
+        self._awaited, self._reading = Awaited(timeout), reading
 
     def around(self, inner: Behaviour, method: str, kind: str) -> Behaviour:
         """Nothing: see `_wrap`."""
@@ -41,19 +46,40 @@ class Receive(Around):
 
     def _wrap(self, handler: Any, method: str) -> Any:
         del method
+        inner, awaited, reading = self.behaviour_of(handler), self._awaited, self._reading
         if handler.request_streaming:
-            return handler
-        inner, awaited = self.behaviour_of(handler), self._awaited
+
+            async def streamed(requests: AsyncIterator[Any], context: Context) -> Any:
+                return await inner(self._in_turn(requests, context), context)
+
+            return handler_of(streamed, handler, request_deserializer=handler.request_deserializer)
 
         async def received(_: Any, context: Context) -> Any:
-            return await inner(await awaited.message(context), context)
+            release = None
+            try:
+                message = await reading.read(partial(sender_of, context), partial(awaited.message, context))
+                if type(message) is bytes and len(message) >= LONG_BYTES:
+                    release = reading.hold(sender_of(context), len(message))
+            except QueueFullError as error:
+                message = error.with_traceback(None)
+            try:
+                return await inner(message, context)
+            finally:
+                if release is not None:
+                    release()
 
         several = bool(handler.response_streaming)
         return ReceivingHandler(kind_of(handler), handler.request_deserializer, handler.response_serializer, several, received)
 
+    async def _in_turn(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        """The messages of a stream. Each waits for its turn; none is refused for it, since it holds up the stream alone."""
+        reading, caller, following = self._reading, partial(sender_of, context), partial(anext, requests, grpc.aio.EOF)
+        while (message := await reading.read(caller, following, inf)) is not grpc.aio.EOF:
+            yield message
+
 
 class Refuse(Around):
-    """Ends calls whose message did not come, or whose callers have left. It stands further in than those that measure.
+    """Ends calls whose message did not come or is not taken, or whose callers have left. Those that measure are outside of it.
 
     Args:
         metrics: of this process.
@@ -71,6 +97,8 @@ class Refuse(Around):
         async def there(request: Any, context: Context) -> Any:
             if isinstance(request, UnreadableError):
                 self._metrics.unreadable.labels("missing").inc()
+                raise request
+            if isinstance(request, QueueFullError):
                 raise request
             return await _unless_gone(inner(request, context))
 

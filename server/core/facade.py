@@ -13,6 +13,7 @@ from holdfast.server.core.errors import DeadlineError, RequestError, image_error
 from holdfast.server.core.request import NO_DEADLINE, InferenceBackend, Request
 from holdfast.server.core.result import Result
 from holdfast.server.core.scheduling.admission import Demand, Permit
+from holdfast.server.core.scheduling.messages import MessageLimits, MessageReading
 from holdfast.server.decoding.turns import LoopTurns
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.metrics.statistics import CallStatistics
@@ -33,6 +34,7 @@ class Core:
         settings: of the server; what an operator has limited is there.
         drain: has it begun, then no new call is taken.
         turns: for what takes long on the event loop.
+        messages: says when the next one of a caller is read, whichever transport it comes by.
         is_serving: whether health checks say so; set by who makes them.
         statistics: of the calls that were answered here.
 
@@ -42,6 +44,7 @@ class Core:
         self.settings, self.drain, self.statistics = settings, Drain(), CallStatistics()
         self._backend, self._metrics = backend, metrics
         self.turns = LoopTurns(TURN_S)
+        self.messages = MessageReading(MessageLimits.of(settings), metrics.messages)
         self.is_serving: Callable[[], bool] = lambda: not self.drain.begun.is_set() and backend.alive()
         contract = backend.description.contract  # which no publish changes
         self._decoder = Decoder(contract, settings, settings.max_pixels, metrics.decoding)

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from holdfast.server.metrics.access import AccessMetrics
 from holdfast.server.metrics.decoding import DecodingMetrics
+from holdfast.server.metrics.messages import MessageMetrics
 from holdfast.server.metrics.traces import TraceMetrics
 from holdfast.server.metrics.weighted import WeightedHistogram
 
@@ -73,6 +74,7 @@ class Metrics:
         self._make_calls()
         self.access = AccessMetrics(self._shown)
         self.traces = TraceMetrics(self._shown)
+        self.messages = MessageMetrics(self._shown)
         self._shown = self.registry if engine else None
         self._make_batching()
         self._make_model()

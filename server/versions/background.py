@@ -6,15 +6,22 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from holdfast.server.monitor.probes.priority import lower_thread_priority
 
 T = TypeVar("T")
 
-M_MMAP_THRESHOLD, LARGE_BLOCK = -3, 2 * 2**20
-"""glibc's number of the parameter (malloc.h), and bytes: more than what a batch of a small encoder needs at once."""
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""glibc's numbers of the parameters (malloc.h)."""
+
+LARGE_BLOCK = 2 * 2**20
+"""Bytes: more than what a batch of a small encoder needs at once."""
+
+REUSED_BLOCK, KEPT_FREE = 16 * 2**20, 32 * 2**20
+"""Bytes: the largest blocks that glibc takes of what was freed, and what it keeps for that at the end of the heap."""
 
 LET_GO_S = 5.0
 """Seconds that a model which is served no longer gets to be let go by everybody: batches in flight, probes, callers."""
@@ -71,14 +78,31 @@ def trim_memory() -> None:
         _malloc_trim(0)
 
 
-def keep_large_blocks_apart() -> None:
-    """Have glibc take every block of LARGE_BLOCK bytes from the system, and give it back as soon as it is freed.
+@contextmanager
+def large_blocks_apart() -> Iterator[None]:
+    """Have glibc take every block of LARGE_BLOCK bytes from the system meanwhile, and give it back as soon as it is freed.
 
-    By itself it raises that limit to the size of whatever large block was freed, up to 32 MiB: the parts of the next model
-    then lie between small objects that outlive it. To be called once, before the first model is loaded.
+    Otherwise the parts of a model lie between small objects that outlive it. Not for good: a long message lives for
+    milliseconds, and the system clears each page of it first, which takes three times as long as all the rest of reading it.
+    So afterwards what is freed is used again, blocks up to REUSED_BLOCK, and KEPT_FREE bytes of it are kept.
     """
+    with _loading:
+        _loads.append(None)
+        _take_from_system(LARGE_BLOCK)
+    try:
+        yield
+    finally:
+        with _loading:
+            _loads.pop()
+            if not _loads:
+                _take_from_system(REUSED_BLOCK)
+
+
+def _take_from_system(threshold: int) -> None:
+    """Set from which size on blocks are taken from the system, one by one."""
     if _mallopt is not None:
-        _mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+        _mallopt(M_MMAP_THRESHOLD, threshold)
+        _mallopt(M_TRIM_THRESHOLD, KEPT_FREE)
 
 
 def _find(name: str) -> Any:
@@ -86,3 +110,4 @@ def _find(name: str) -> Any:
 
 
 _malloc_trim, _mallopt = _find("malloc_trim"), _find("mallopt")
+_loading, _loads = threading.Lock(), list[None]()  # how many loads are under way

@@ -10,6 +10,7 @@ from holdfast.files import sha256_file
 from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.settings import Settings
+from holdfast.server.versions.background import large_blocks_apart
 from holdfast.server.versions.canary import try_model
 from holdfast.server.versions.source import Fingerprint, VersionPlace, source_of
 from holdfast.waiting import waiting
@@ -65,20 +66,27 @@ def load_version(place: VersionPlace, settings: Settings, served: ModelDescripti
             f"{place.directory} takes images of {contract.shape}, and the server decodes for {served.contract.shape}: start"
             " another server for it"
         )
+    with large_blocks_apart():
+        bundle, snapshot, report = _open(resolved, settings, served)
+    if resolved.fingerprint() != before:
+        raise HashMismatchError(f"{place.directory} was changed while it was read; it is looked at again")
+    return LoadedVersion(resolved, before, bundle, snapshot, report, datetime.now(UTC))
+
+
+def _open(place: VersionPlace, settings: Settings, served: ModelDescription | None) -> tuple[Bundle, ModelSnapshot, str]:
+    """Open a version's directory, and try the model on its canaries."""
     bundle = Bundle.open(
-        resolved.directory,
+        place.directory,
         threads=settings.threads,
         device=settings.device if served is None else served.placement.device,
         max_batch=settings.max_batch,
         precision=settings.precision,
     )
     with waiting(log, f"preparing the classifier of {bundle.index.size:,} exemplars"):
-        snapshot = ModelSnapshot.of(bundle, UNPUBLISHED, identity(resolved))
+        snapshot = ModelSnapshot.of(bundle, UNPUBLISHED, identity(place))
     with waiting(log, "warming up and trying the canaries"):
         report = try_model(bundle, snapshot, settings.max_batch, settings.canary)
-    if resolved.fingerprint() != before:
-        raise HashMismatchError(f"{place.directory} was changed while it was read; it is looked at again")
-    return LoadedVersion(resolved, before, bundle, snapshot, report, datetime.now(UTC))
+    return bundle, snapshot, report
 
 
 def identity(place: VersionPlace) -> str:

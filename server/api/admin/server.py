@@ -18,6 +18,8 @@ from holdfast.server.api.parsing import Parse
 from holdfast.server.api.receiving import Receive, Refuse
 from holdfast.server.core.drain import Drain
 from holdfast.server.core.holder import ModelHolder
+from holdfast.server.core.scheduling.messages import MessageLimits, MessageReading
+from holdfast.server.metrics.messages import MessageMetrics
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
 from holdfast.server.store.store import ExemplarStore
@@ -54,7 +56,8 @@ class AdminServer:
         requirements = OPEN_SERVICES | {f"/{NAME}/{method}": scope for method, scope in SCOPES.items()}
         # Operators' calls are in the audit trail.
         correlate = Correlate([NAME], settings.request_id_chars, None, metrics.traces)
-        outer = (Receive(settings.message_timeout), correlate, Translate(), Measure(metrics))
+        reading = MessageReading(MessageLimits(), MessageMetrics(None))  # operators are not held back
+        outer = (Receive(settings.message_timeout, reading), correlate, Translate(), Measure(metrics))
         inner = Admit(self._drain, [NAME]), Refuse(metrics), Parse(settings.max_images, metrics)
         guarded = (*guards(self._gate, requirements, outer), *inner)
         self._server = grpc.aio.server(interceptors=guarded, options=channel_options(settings, shares_port=False))

@@ -47,13 +47,13 @@ async def _statistics(call: HttpCall) -> HttpReply:
 
 
 async def _index(call: HttpCall) -> HttpReply:
-    body = await call.bodies.read(call.request, call.held)
+    body = await call.body()
     asked = read_object(body[: json_length(None, body, call.core.settings.http_json_bytes)]) if body else {}
     return _json(OpenInference(call.core).index(ready=flag(asked, "ready")))
 
 
 async def _infer(call: HttpCall) -> HttpReply:
-    body = await call.bodies.read(call.request, call.held)
+    body = await call.body()
     length = json_length(call.request.headers.get(HEADER_LENGTH), body, call.core.settings.http_json_bytes)
     request = read_request(body, length, *_model(call))
     reply = await OpenInference(call.core).infer(request, NO_DEADLINE, call.caller, call.held.enter_context)

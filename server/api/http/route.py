@@ -9,6 +9,7 @@ from aiohttp import web
 from holdfast.server.access.scopes import Requirement
 from holdfast.server.api.http.bodies import Bodies
 from holdfast.server.core.facade import Core
+from holdfast.server.core.scheduling.messages import LONG_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,20 @@ class HttpCall:
     core: Core
     bodies: Bodies
     held: ExitStack
+
+    async def body(self) -> bytes:
+        """Its body, once it is this caller's turn; it is held until the reply is written.
+
+        Raises:
+            HttpError: as Bodies.read.
+            QueueFullError, CallerLimitError: too much waits or is held.
+
+        """
+        messages = self.core.messages
+        body = await messages.read(lambda: self.caller, lambda: self.bodies.read(self.request, self.held))
+        if len(body) >= LONG_BYTES:
+            self.held.callback(messages.hold(self.caller, len(body)))
+        return body
 
 
 @dataclass(frozen=True, slots=True)
