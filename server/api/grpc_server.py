@@ -16,7 +16,7 @@ from holdfast.server.api.authentication import guards
 from holdfast.server.api.correlation import Correlate
 from holdfast.server.api.health import Health
 from holdfast.server.api.interceptors import Admit, Measure, Translate
-from holdfast.server.api.listening import opener
+from holdfast.server.api.listening import methods_of, opener
 from holdfast.server.api.parsing import Parse
 from holdfast.server.api.receiving import Receive, Refuse
 from holdfast.server.api.table import APIS
@@ -83,9 +83,10 @@ class GrpcServer:
             interceptors=(*guarded, Admit(self._core.drain, names), Refuse(metrics), Parse(settings.max_images, metrics)),
             options=channel_options(settings, shares_port=shares_port),
         )
+        methods = methods_of(self._server)
         for api in apis:
-            api.register(self._server, self._core)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
+            api.register(methods, self._core)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, methods)
         if settings.reflection:
             reflection.enable_server_reflection((*names, HEALTH, reflection.SERVICE_NAME), self._server)
         self.port = 0
