@@ -88,6 +88,8 @@ def decode(encoded: bytes, header: Header, size: tuple[int, int], max_pixels: in
 def _decode(encoded: bytes, header: Header, size: tuple[int, int], max_pixels: int) -> Pixels:
     clear = None
     if isinstance(header, png.PngHeader):
+        if header.is_plain:
+            return png.decode_plain(encoded, header)
         clear = png.clear_colour(header)
         image = png.decode(encoded, header)
         exif, xmp = png.written_beside(header)

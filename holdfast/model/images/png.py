@@ -8,7 +8,9 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, _imaging
 
 from holdfast.errors import ImageError
 
@@ -41,6 +43,9 @@ MODES = {
 SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 GREY_SCALES = {2: 85, 4: 17}
 XMP_KEYWORD, EXIF_KEYWORD = b"XML:com.adobe.xmp\0", b"Raw profile type exif\0"
+SMALL = 2**14
+"""Pixels up to which an image's decoding costs less than what Pillow does around it."""
+
 NAME = re.compile(rb"\w{4}")
 
 
@@ -73,6 +78,12 @@ class PngHeader:
     exif: bytes = b""
     xmp: bytes = b""
     texts: dict[bytes, bytes] = field(default_factory=dict)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is small, 8-bit RGB, and nothing beside its pixels changes them: what callers send most."""
+        plain = (self.depth, self.colour) == (8, 2) and not (self.clear or self.exif or self.xmp or self.texts)
+        return plain and self.width * self.height <= SMALL
 
     @property
     def row_bytes(self) -> int:
@@ -206,9 +217,36 @@ def decode(encoded: bytes, header: PngHeader) -> Image.Image:
     Raises whatever Pillow raises where they are damaged or fewer than the header says.
     """
     mode, stored = MODES[header.depth, header.colour]
-    parts = [encoded[start:stop] for start, stop in header.pixels]
-    rows = parts[0] if len(parts) == 1 else b"".join(parts)
+    rows = _packed_rows(encoded, header)
     image = Image.frombytes(mode, (header.width, header.height), rows, "zip", stored, int(header.interlaced))
     if mode == "P":
         image.putpalette(header.palette, "RGB")
     return image
+
+
+def decode_plain(encoded: bytes, header: PngHeader) -> NDArray[np.uint8]:
+    """Inflate the pixels of a plain picture: uint8 [h, w, 3].
+
+    It is Pillow's decoder as `decode` calls it, without its front, which takes a quarter of the time of 32 x 32 pixels.
+
+    Raises:
+        ValueError: they are damaged or fewer than the header says.
+
+    """
+    size = header.width, header.height
+    image, decoder = _imaging.new("RGB", size), _imaging.zip_decoder("RGB", "RGB", int(header.interlaced))
+    decoder.setimage(image, (0, 0, *size))
+    left, fault = decoder.decode(_packed_rows(encoded, header))
+    if left >= 0:
+        raise ValueError("not enough image data")
+    if fault:
+        raise ValueError("cannot decode image data")
+    encoder = _imaging.raw_encoder("RGB", "RGB", 0, 1)
+    encoder.setimage(image, (0, 0, *size))
+    _, _, pixels = encoder.encode(3 * header.width * header.height)
+    return np.frombuffer(pixels, np.uint8).reshape(header.height, header.width, 3)
+
+
+def _packed_rows(encoded: bytes, header: PngHeader) -> bytes:
+    parts = [encoded[start:stop] for start, stop in header.pixels]
+    return parts[0] if len(parts) == 1 else b"".join(parts)

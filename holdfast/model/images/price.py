@@ -53,15 +53,16 @@ def _per_pixel(count: int, small: float, large: float) -> float:
 def _png(header: png.PngHeader) -> float:
     count = header.width * header.height
     rows = header.height * (1 + header.row_bytes)
-    packed = sum(stop - start for start, stop in header.pixels)
+    packed = sum([stop - start for start, stop in header.pixels])
     alpha = bool(header.clear) or header.colour in {4, 6}
     seconds = _per_pixel(count, 7, 7) + 1.5e-9 * rows + 4.5e-9 * min(packed, rows + 1024) + CHUNK * header.chunks
     if header.depth == 16:
         seconds += _per_pixel(count, 3, 3)
     if alpha:
         seconds += _per_pixel(count, 12, 8)
-    texts = png.MOST_TEXT_BYTES * 2e-9 * sum(1 for each in header.texts.values() if each[:4] != b"tEXt")
-    return seconds * (1.4 if header.interlaced else 1.0) + texts
+    if header.interlaced:
+        seconds *= 1.4
+    return seconds + png.MOST_TEXT_BYTES * 2e-9 * sum([1 for each in header.texts.values() if each[:4] != b"tEXt"])
 
 
 def _webp(length: int, header: webp.WebpHeader) -> float:

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -67,6 +68,37 @@ def test_a_png_of_any_mode_and_shape_comes_back(mode: str, width: int, height: i
     (image.quantize(16) if mode == "P" else image).save(file, "PNG", optimize=optimise)
     found = decode_image(file.getvalue(), InputContract(height=height, width=width))
     np.testing.assert_array_equal(found, as_pillow_reads(file.getvalue()))
+
+
+def outcome(decode: Callable[[], object]) -> np.ndarray | str:
+    """Pixels, or why there are none."""
+    try:
+        return np.asarray(decode())
+    except (OSError, ValueError) as error:
+        return str(error)
+
+
+@given(st.tuples(st.integers(1, 40), st.integers(1, 40)), st.booleans(), st.integers(0, 2**32), st.integers(-2, 2), st.data())
+def test_plain_pictures_are_decoded_as_pillow_s_front_decodes_them(
+    size: tuple[int, int], interlaced: bool, seed: int, more: int, data: st.DataObject
+) -> None:
+    """Whole, cut off and damaged ones, in one chunk or two: the same pixels, or the same fault."""
+    (width, height), rng = size, np.random.default_rng(seed)
+    rows = rng.integers(0, 256, (height, 1 + 3 * width), dtype=np.uint8)
+    rows[:, 0] = rng.integers(0, 5, height)  # filters
+    packed = bytearray(zlib.compress(rows.tobytes()[: rows.size + more] + bytes(max(0, more))))
+    if data.draw(st.booleans()):
+        packed[data.draw(st.integers(0, len(packed) - 1))] ^= data.draw(st.integers(1, 255))
+    header = png.PngHeader(width, height, 8, 2, interlaced)
+    cut, stop = data.draw(st.integers(0, len(packed))), data.draw(st.sampled_from([len(packed), len(packed) // 2]))
+    header.pixels = [(0, min(cut, stop)), (min(cut, stop), stop)]
+    assert header.is_plain
+    expected = outcome(lambda: png.decode(bytes(packed), header))
+    found = outcome(lambda: png.decode_plain(bytes(packed), header))
+    if isinstance(expected, str) or isinstance(found, str):
+        assert found == expected
+    else:
+        np.testing.assert_array_equal(found, expected)
 
 
 def turned(kind: str) -> bytes:
