@@ -19,7 +19,7 @@ from holdfast.server.api.replies.holdfast_v1 import NeighbourForm, ReplyBuilder,
 from holdfast.server.api.status import to_status
 from holdfast.server.core.errors import DrainingError
 from holdfast.server.core.facade import Core
-from holdfast.server.core.request import EMBEDDINGS, CallKind, Request, Want
+from holdfast.server.core.request import EMBEDDINGS, LABELS, CallKind, Request, Want
 from holdfast.server.core.result import Result
 from holdfast.server.core.scheduling.admission import Permit
 
@@ -41,11 +41,12 @@ class HoldfastService(HoldfastServiceServicer):
         self, request: holdfast_pb2.ClassifyRequest, context: "ServicerContext[Any, Any]"
     ) -> bytes:
         """One image or many: a ClassifyResponse."""
-        permit = self._admit(request, context)
+        form = self._form(request)
+        permit = self._admit(request, form, context)
         release_when_done(context, permit)
         result = await self._classify(request, permit)
         _raise_what_is_wrong_with_one_image(result)
-        return await self._replies.classify(result, self._form(request), permit.demand.caller)
+        return await self._replies.classify(result, form, permit.demand.caller)
 
     async def ClassifyStream(  # noqa: N802
         self,
@@ -92,32 +93,34 @@ class HoldfastService(HoldfastServiceServicer):
         del request, context
         return model_info(self._core.description, self._core.settings)
 
-    def _admit(self, request: ClassifyMessage, context: "ServicerContext[Any, Any]") -> Permit:
+    def _admit(self, request: ClassifyMessage, form: NeighbourForm, context: "ServicerContext[Any, Any]") -> Permit:
         """Room for one call, as little as it says of itself without being looked into."""
         images = len(request.images)
-        size = classify_bytes(self._core.description, images, self._form(request))
+        size = classify_bytes(self._core.description, images, form)
         return self._core.admit(images, deadline_of(context), caller_of(context), reply_bytes=size)
 
     def _form(self, request: ClassifyMessage) -> NeighbourForm:
         return NeighbourForm(request.neighbours, request.packed_neighbours, self._core.settings.reveal_sources)
 
     async def _classify(self, request: ClassifyMessage, permit: Permit) -> Result:
+        want, demand = LABELS, permit.demand
         if request.neighbours:
             require(Scope.EMBED, "neighbours")
-        want, demand = Want(CallKind.CLASSIFY, request.neighbours, self._core.settings.reveal_sources), permit.demand
+            want = Want(CallKind.CLASSIFY, request.neighbours, self._core.settings.reveal_sources)
         return await self._core.answer(Request(sources_of(request.images), want, demand.deadline, demand.caller), permit)
 
     async def _stream_response(
         self, request: holdfast_pb2.ClassifyStreamRequest, context: "ServicerContext[Any, Any]", admitted: ExitStack
     ) -> bytes:
         """The reply to one message; whatever befalls it is in its reply, and the stream goes on."""
+        form = self._form(request)
         try:
-            permit = self._admit(request, context)
+            permit = self._admit(request, form, context)
             admitted.enter_context(permit)
             result = await self._classify(request, permit)
         except Exception as error:  # noqa: BLE001 - the table sorts them, and logs what is not in it
             return holdfast_pb2.ClassifyStreamResponse(sequence=request.sequence, error=to_status(error)).SerializeToString()
-        return await self._replies.classify_stream(request.sequence, result, self._form(request), permit.demand.caller)
+        return await self._replies.classify_stream(request.sequence, result, form, permit.demand.caller)
 
 
 def _raise_what_is_wrong_with_one_image(result: Result) -> None:

@@ -8,7 +8,7 @@ process costs several times what decoding a small one does; decoding a costly on
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,9 +42,11 @@ UNSURE = 2.0
 
 Outcomes = list[Pixels | ImageError]
 
+_UNDER_WAY = ImageError("encoded", "is not decoded yet")
+"""In the place of an image that a process decodes, until it has."""
 
-@dataclass(frozen=True, slots=True)
-class DecodePlan:
+
+class DecodePlan(NamedTuple):
     """An image as it was sent, looked at but not decoded.
 
     Attributes:
@@ -163,23 +165,27 @@ class Decoder:
             RequestError: the call's images take too long together.
 
         """
-        outcomes: dict[int, Pixels | ImageError] = {}
+        outcomes: Outcomes = []
         costly: list[int] = []
         left = PASSING_S
         for place, plan in enumerate(plans):
             if plan.error is not None:
-                outcomes[place] = plan.error
+                outcomes.append(plan.error)
             elif self._pool is None or (self._is_cheap(plan) and plan.seconds <= left):
                 left -= plan.seconds
-                await self._turns.take(caller, plan.seconds)
-                outcomes[place] = self.decode_here(plan)
+                if not self._turns.taken(plan.seconds):
+                    await self._turns.take(caller, plan.seconds)
+                outcomes.append(self.decode_here(plan))
             elif plan.seconds > UNSURE * self._settings.decode_limit:
-                outcomes[place] = self._refuse(plan)
+                outcomes.append(self._refuse(plan))
             else:
                 costly.append(place)
+                outcomes.append(_UNDER_WAY)
         if costly:
-            outcomes.update(zip(costly, await self._decode_there([plans[place] for place in costly], caller), strict=True))
-        return [outcomes[place] for place in range(len(plans))]
+            decoded = await self._decode_there([plans[place] for place in costly], caller)
+            for place, outcome in zip(costly, decoded, strict=True):
+                outcomes[place] = outcome
+        return outcomes
 
     def decode_here(self, plan: DecodePlan) -> Pixels | ImageError:
         """Decode on the calling thread, now."""

@@ -1,5 +1,6 @@
 """What APIs, metrics and worker processes know about a served model."""
 
+from functools import cached_property
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -63,6 +64,11 @@ class ModelDescription(BaseModel):
     accuracy: Accuracy | None
     disagreement_ratio: float | None
     placement: PlacementRecord
+
+    @cached_property
+    def longest_class_name(self) -> int:
+        """Characters."""
+        return max(map(len, self.class_names), default=0)
 
     def is_of_bundle_of(self, other: "ModelDescription") -> bool:
         """Whether both are known to be of one bundle, and differ in their exemplars at most."""

@@ -121,6 +121,8 @@ class Core:
         model = slices[0].batch.model if slices else self.description
         self.statistics.succeeded(model, permit.admitted, decoded_at, slices)
         answers = chain.from_iterable([part.batch.between(part.start, part.stop) for part in slices])
+        if len(good) == len(decoded):
+            return Result(model, list(answers))
         return Result(model, [image if isinstance(image, ImageError) else next(answers) for image in decoded])
 
     async def _decode(self, request: Request, permit: Permit) -> list[Pixels | ImageError]:

@@ -18,8 +18,7 @@ Images = Sequence[Pixels] | Pixels
 """The decoded images of one call, of one shape: uint8 [H, W, C] each, or all of them as uint8 [N, H, W, C]."""
 
 
-@dataclass(frozen=True, slots=True)
-class RawImage:
+class RawImage(NamedTuple):
     """Pixels as a caller sent them, nothing checked yet."""
 
     data: bytes
@@ -59,8 +58,7 @@ EMBEDDINGS = Want(CallKind.EMBED)
 CANARY = Want(CallKind.CANARY)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One call, whichever API it came by.
 
     Attributes:

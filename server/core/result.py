@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,7 @@ class Neighbour:
     source: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The answer to one image; the fields are those of holdfast.model.answers.Answers, as plain numbers."""
 
     label: int
@@ -65,8 +64,7 @@ class Answer:
         return columns
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What became of one call.
 
     Attributes:
@@ -133,4 +131,5 @@ class AnsweredBatch:
             answers.kth_distance,
         )
         shared = repeat(answers, len(rows)), repeat(self.sources, len(rows))
-        return list(map(Answer, *(column[start:stop].tolist() for column in columns), *shared, rows))
+        figures = (column[start:stop].tolist() for column in columns)
+        return list(map(Answer._make, zip(*figures, *shared, rows, strict=True)))

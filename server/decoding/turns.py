@@ -16,10 +16,16 @@ class LoopTurns:
         self._waiting: FairQueue[tuple[asyncio.Future[None], float]] = FairQueue()
         self._renewing = False
 
+    def taken(self, seconds: float) -> bool:
+        """Take so many seconds of the loop, if they are to be had at once. `take`, where they are, without its price."""
+        if self._left <= 0:
+            return False
+        self._spend(seconds)
+        return True
+
     async def take(self, caller: str, seconds: float) -> None:
         """Wait until the caller may have so many seconds of the loop; as a rule that is at once."""
-        if self._left > 0:
-            self._spend(seconds)
+        if self.taken(seconds):
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.push((turn, seconds), caller, seconds)

@@ -18,15 +18,21 @@ _KEPT_BATCHES = 64
 
 @dataclass(slots=True)
 class DurationSum:
-    """How often something was done, and how many nanoseconds it took in all."""
+    """How often something was done, and how many seconds it took in all."""
 
     count: int = 0
-    ns: int = 0
+    seconds: float = 0.0
+
+    @property
+    def ns(self) -> int:
+        """The same in nanoseconds."""
+        return round(self.seconds * 1e9)
 
     def add(self, seconds: float) -> None:
         """Once more."""
         self.count += 1
-        self.ns += max(0, round(seconds * 1e9))
+        if seconds > 0:
+            self.seconds += seconds
 
 
 @dataclass(slots=True)
@@ -63,6 +69,7 @@ class CallStatistics:
     def __init__(self) -> None:
         self._versions: OrderedDict[tuple[str, str], VersionStatistics] = OrderedDict()
         self._batches: deque[float] = deque(maxlen=_KEPT_BATCHES)
+        self._latest_batch = 0.0
 
     def __iter__(self) -> Iterator[VersionStatistics]:
         """Of each version, the one that was used last at the end."""
@@ -105,7 +112,8 @@ class CallStatistics:
         kept.model.add(model_seconds)
         kept.returning.add(now - decoded - queue - model_seconds)
         for part in slices:
-            if part.began not in self._batches:
+            if part.began != self._latest_batch and part.began not in self._batches:
+                self._latest_batch = part.began
                 self._batches.append(part.began)
                 kept.batches += 1
 

@@ -4,7 +4,6 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import count
 
 from holdfast.server.core.description import ModelDescription
@@ -138,7 +137,7 @@ class RemoteBackend:
 
     def _current_backlog(self) -> Backlog:
         """What the engine has said last, and what this worker has sent since."""
-        return replace(self._backlog, queued=self._backlog.queued + self._sent)
+        return self._backlog._replace(queued=self._backlog.queued + self._sent)
 
     def _fail(self, error: Exception) -> None:
         for future in self._open.values():

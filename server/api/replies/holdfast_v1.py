@@ -5,7 +5,6 @@ too. So it is made of pieces of about a millisecond, in turns with everything el
 for itself: messages of protobuf that are joined are one message with the fields of all, the repeated ones one after the other.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isnan
 
@@ -30,7 +29,7 @@ RESULT_BYTES, NEIGHBOUR_BYTES, PACKED_BYTES, SOURCE_BYTES = 64, 24, 16, 64
 """Most bytes of one result beside its shares of the vote; and of one neighbour beside the class's name, of one packed one, and
 a guess at the source of one."""
 
-Results = Sequence[answer_pb2.ClassifyResult]
+Reply = holdfast_pb2.ClassifyResponse | holdfast_pb2.ClassifyStreamResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class NeighbourForm:
 def classify_bytes(model: ModelDescription, images: int, form: NeighbourForm) -> int:
     """Bytes of a reply, about: rather more than there will be."""
     count = min(form.count, model.vote.k)
-    name = max(map(len, model.class_names), default=0)
+    name = model.longest_class_name
     each = PACKED_BYTES if form.packed else NEIGHBOUR_BYTES + name
     return images * (RESULT_BYTES + name + 4 * len(model.class_names) + count * (each + SOURCE_BYTES * form.sources))
 
@@ -68,23 +67,14 @@ class ReplyBuilder:
 
     async def classify(self, result: Result, form: NeighbourForm, caller: str) -> bytes:
         """A ClassifyResponse."""
-
-        def serialise(results: Results) -> bytes:
-            return holdfast_pb2.ClassifyResponse(results=results).SerializeToString()
-
         names = result.model.class_names if form.packed else ()
-        head = holdfast_pb2.ClassifyResponse(class_names=names).SerializeToString()
-        return await self._join(result, form, caller, head, serialise)
+        return await self._build(result, form, caller, holdfast_pb2.ClassifyResponse(class_names=names))
 
     async def classify_stream(self, sequence: int, result: Result, form: NeighbourForm, caller: str) -> bytes:
         """A ClassifyStreamResponse."""
-
-        def serialise(results: Results) -> bytes:
-            return holdfast_pb2.ClassifyStreamResponse(results=results).SerializeToString()
-
         names = result.model.class_names if form.packed else ()
-        head = holdfast_pb2.ClassifyStreamResponse(sequence=sequence, class_names=names).SerializeToString()
-        return await self._join(result, form, caller, head, serialise)
+        begin = holdfast_pb2.ClassifyStreamResponse(sequence=sequence, class_names=names)
+        return await self._build(result, form, caller, begin)
 
     async def embed(self, result: Result, caller: str) -> bytes:
         """An EmbedResponse."""
@@ -98,32 +88,30 @@ class ReplyBuilder:
             pieces.append(holdfast_pb2.EmbedResponse(results=results).SerializeToString())
         return b"".join(pieces)
 
-    async def _join(
-        self, result: Result, form: NeighbourForm, caller: str, head: bytes, serialise: Callable[[Results], bytes]
-    ) -> bytes:
+    async def _build(self, result: Result, form: NeighbourForm, caller: str, begin: Reply) -> bytes:
+        """The results behind `begin`, all that comes before them."""
         labels, count = self._labels.of(result.model), min(form.count, result.model.vote.k)
         own = RESULT_S + VALUE_S * len(labels)
         each = own + count * (PACKED_S if form.packed else NEIGHBOUR_S)
         at_once = max(1, int(PIECE_S / each))
-        pieces = [head]
+        reply, pieces = begin, list[bytes]()
         for first in range(0, len(result.outcomes), at_once):
             some = result.outcomes[first : first + at_once]
-            results = []
-            if at_once > 1:
+            if at_once > 1 and not self._turns.taken(len(some) * each):
                 await self._turns.take(caller, len(some) * each)
             for outcome in some:
-                message = answer_pb2.ClassifyResult()
+                message = reply.results.add()
                 if isinstance(outcome, ImageError):
                     message.error.CopyFrom(to_status(outcome))
-                else:
-                    if at_once == 1:
-                        await self._turns.take(caller, own)
-                    _fill(message.answer, outcome, labels)
-                    if count:
-                        await self._add_neighbours(message.answer, outcome, form, caller, labels, in_pieces=at_once == 1)
-                results.append(message)
-            pieces.append(serialise(results))
-        return b"".join(pieces)
+                    continue
+                if at_once == 1:
+                    await self._turns.take(caller, own)
+                _fill(message.answer, outcome, labels)
+                if count:
+                    await self._add_neighbours(message.answer, outcome, form, caller, labels, in_pieces=at_once == 1)
+            pieces.append(reply.SerializeToString())
+            reply = type(begin)()
+        return b"".join(pieces) if pieces else begin.SerializeToString()
 
     async def _add_neighbours(
         self,

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import Self
+from typing import NamedTuple, Self
 
 from holdfast.server.core.errors import CallerLimitError, DeadlineError, NotInTimeError, QueueFullError
 from holdfast.server.core.scheduling.callers import CallerRates, caller_key
@@ -53,8 +53,7 @@ class AdmissionLimits:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(NamedTuple):
     """What one call asks for.
 
     Attributes:

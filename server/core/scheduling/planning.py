@@ -26,6 +26,7 @@ class BatchPlanner:
     def __init__(self, most: int, short: float) -> None:
         self._most, self._short = most, short
         self._times, self._ends = BatchTimes(), 0.0
+        self._per_image = self._alone = 0.0  # as Backlog has them, which is asked for twice a call
         self._patience, self._patience_before = NO_DEADLINE, NO_DEADLINE
 
     @property
@@ -57,13 +58,8 @@ class BatchPlanner:
         """It took so long, until the next could begin."""
         self._ends = 0.0
         self._times.add(images, seconds)
+        self._per_image, self._alone = self._times.per_image(self._most), self._times.seconds(1)
 
     def backlog(self, queue: RequestQueue) -> Backlog:
         """What is ahead of a newcomer now. Any thread may ask."""
-        return Backlog(
-            ends=self._ends,
-            queued=queue.images,
-            callers=queue.callers,
-            per_image=self._times.per_image(self._most),
-            alone=self._times.seconds(1),
-        )
+        return Backlog(self._ends, queue.images, queue.callers, self._per_image, self._alone)

@@ -3,7 +3,7 @@
 Nothing here is configured. What has not been measured is predicted to take no time, so a server that has just started admits.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SMOOTHING = 0.2
 """Weight of the latest batch in the mean of its size."""
@@ -50,8 +50,7 @@ class BatchTimes:
         return 1
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
+class Backlog(NamedTuple):
     """What is ahead of a newcomer, at one moment.
 
     Attributes:

@@ -33,9 +33,17 @@ class CountedTurns(LoopTurns):
         super().__init__()
         self.pieces: list[float] = []
 
+    def taken(self, seconds: float) -> bool:
+        at_once = super().taken(seconds)
+        if at_once:
+            self.pieces.append(seconds)
+        return at_once
+
     async def take(self, caller: str, seconds: float) -> None:
-        self.pieces.append(seconds)
+        before = len(self.pieces)
         await super().take(caller, seconds)
+        if len(self.pieces) == before:  # it had to wait
+            self.pieces.append(seconds)
 
 
 def result_of(images: int, k: int, bad: frozenset[int] = frozenset(), missing: int = 0, calibrated: bool = True) -> Result:
