@@ -33,10 +33,16 @@ WITHOUT_TORCH = """
 """
 
 
+def policies(process: Process) -> set[int]:
+    """How the threads of a server are scheduled."""
+    return {os.sched_getscheduler(int(thread.name)) for thread in Path(f"/proc/{process.popen.pid}/task").iterdir()}
+
+
 def test_it_starts_says_where_it_is_and_ends(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
     process = Process(tiny_bundle, tmp_path)
     processes.append(process)
     assert process.stub.Classify(REQUEST).results[0].answer.label.name == "green"
+    assert policies(process) == {os.SCHED_BATCH}
     text = process.scrape()
     assert "process_resident_memory_bytes" in text
     assert "holdfast_bundle_info{" in text
@@ -49,8 +55,9 @@ def test_it_starts_says_where_it_is_and_ends(tiny_bundle: Path, tmp_path: Path, 
 
 
 def test_a_signal_may_come_as_soon_as_the_ports_are_told(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
-    process = Process(tiny_bundle, tmp_path, None, "--drain-notice", "0")
+    process = Process(tiny_bundle, tmp_path, None, "--drain-notice", "0", "--no-batch-scheduling")
     processes.append(process)
+    assert policies(process) == {os.SCHED_OTHER}
     status, output = process.end()
     assert status == 0, output
     assert "SIGTERM" in output
