@@ -71,6 +71,7 @@ class Decoder:
         settings: limits, and how many processes.
         max_pixels: as `decode_image` takes it.
         metrics: of this process.
+        turns: of the loop; None: its own.
         factor: how many times as long as where the figures of prices are of decoding takes here; None: to be measured.
 
     """
@@ -82,10 +83,11 @@ class Decoder:
         max_pixels: int,
         metrics: DecodingMetrics,
         *,
+        turns: LoopTurns | None = None,
         factor: float | None = None,
     ) -> None:
         self._settings, self._size, self._max_pixels, self._metrics = settings, contract.size, max_pixels, metrics
-        self._factor, self._turns = factor or machine_factor(), LoopTurns()
+        self._factor, self._turns = factor or machine_factor(), turns or LoopTurns()
         limits = BudgetLimits(settings.decode_caller_queue, settings.decode_queue, settings.decode_queue_bytes)
         self._budget = DecodeBudget(limits, metrics)
         config = DecoderConfig(contract.size, max_pixels, settings.decode_memory)

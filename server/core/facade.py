@@ -23,9 +23,6 @@ from holdfast.server.telemetry.calls import stages_of_call
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TURN_S = 2e-3
-"""Seconds of replies that are built in one turn of the event loop, over all callers, about."""
-
 
 class Core:
     """Answers requests: decodes their images, and has the backend embed them, search and vote. Belongs to one event loop.
@@ -43,11 +40,11 @@ class Core:
     def __init__(self, settings: Settings, backend: InferenceBackend, metrics: Metrics) -> None:
         self.settings, self.drain, self.statistics = settings, Drain(), CallStatistics()
         self._backend, self._metrics = backend, metrics
-        self.turns = LoopTurns(TURN_S)
-        self.messages = MessageReading(MessageLimits.of(settings), metrics.messages)
+        self.turns = LoopTurns()
+        self.messages = MessageReading(MessageLimits.of(settings), metrics.messages, self.turns)
         self.is_serving: Callable[[], bool] = lambda: not self.drain.begun.is_set() and backend.alive()
         contract = backend.description.contract  # which no publish changes
-        self._decoder = Decoder(contract, settings, settings.max_pixels, metrics.decoding)
+        self._decoder = Decoder(contract, settings, settings.max_pixels, metrics.decoding, turns=self.turns)
 
     @property
     def description(self) -> ModelDescription:

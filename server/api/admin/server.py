@@ -19,6 +19,7 @@ from holdfast.server.api.receiving import Receive, Refuse
 from holdfast.server.core.drain import Drain
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.scheduling.messages import MessageLimits, MessageReading
+from holdfast.server.decoding.turns import LoopTurns
 from holdfast.server.metrics.messages import MessageMetrics
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
@@ -56,7 +57,7 @@ class AdminServer:
         requirements = OPEN_SERVICES | {f"/{NAME}/{method}": scope for method, scope in SCOPES.items()}
         # Operators' calls are in the audit trail.
         correlate = Correlate([NAME], settings.request_id_chars, None, metrics.traces)
-        reading = MessageReading(MessageLimits(), MessageMetrics(None))  # operators are not held back
+        reading = MessageReading(MessageLimits(), MessageMetrics(None), LoopTurns())  # operators are not held back
         outer = (Receive(settings.message_timeout, reading), correlate, Translate(), Measure(metrics))
         inner = Admit(self._drain, [NAME]), Refuse(metrics), Parse(settings.max_images, metrics)
         guarded = (*guards(self._gate, requirements, outer), *inner)

@@ -11,7 +11,17 @@ import orjson
 
 from holdfast.server.api.http.errors import HttpError
 from holdfast.server.api.open_inference.messages import InferReply, InferRequest, RequestedOutput, flag, whole_number
-from holdfast.server.api.open_inference.tensors import BYTES, InputTensor, OutputTensor, Parameter, count_of, shown, to_bytes
+from holdfast.server.api.open_inference.tensors import (
+    BYTE_S,
+    BYTES,
+    InputTensor,
+    OutputTensor,
+    Parameter,
+    bytes_of,
+    count_of,
+    shown,
+    to_bytes,
+)
 from holdfast.server.core.errors import RequestError
 from holdfast.server.decoding.turns import LoopTurns
 
@@ -181,6 +191,7 @@ async def write_reply(
     for tensor in reply.outputs:
         output: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
         if tensor.name in binary:
+            await turns.take(caller, bytes_of(tensor) * BYTE_S)
             tensors.append(to_bytes(tensor))
             output["parameters"] = {SIZE: len(tensors[-1])}
         else:

@@ -6,7 +6,16 @@ import numpy as np
 
 from holdfast.protos.inference import service_pb2 as pb
 from holdfast.server.api.open_inference.messages import InferReply, InferRequest, RequestedOutput
-from holdfast.server.api.open_inference.tensors import BYTES, InputTensor, OutputTensor, Parameter, shown, to_bytes
+from holdfast.server.api.open_inference.tensors import (
+    BYTE_S,
+    BYTES,
+    InputTensor,
+    OutputTensor,
+    Parameter,
+    bytes_of,
+    shown,
+    to_bytes,
+)
 from holdfast.server.core.errors import RequestError
 from holdfast.server.decoding.turns import LoopTurns
 
@@ -18,8 +27,11 @@ _LISTS = {
     "FP32": "fp32_contents",
     "FP64": "fp64_contents",
 }
-_VALUES_IN_A_ROW, _VALUE_S = 32768, 5e-8
+_VALUES_IN_A_ROW, _VALUE_S = 16384, 5e-8
 """Values that are listed in one turn of the event loop, and the seconds that one takes, about."""
+
+_STREAM_TAG = pb.ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER << 3 | 2
+"""What stands before a message in a message, on the wire."""
 
 
 def read_request(message: pb.ModelInferRequest) -> InferRequest:
@@ -71,16 +83,33 @@ def _parameters(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Parame
     return found
 
 
-async def write_reply(reply: InferReply, turns: LoopTurns, caller: str, *, raw: bool) -> pb.ModelInferResponse:
-    """A reply as a message, with raw or with listed contents, which wait for their turn of the event loop."""
-    message = pb.ModelInferResponse(model_name=reply.model_name, model_version=reply.model_version, id=reply.id)
+async def write_reply(reply: InferReply, turns: LoopTurns, caller: str, *, raw: bool) -> bytes:
+    """A reply with raw or with listed contents, serialised in pieces that wait for their turn of the event loop.
+
+    Joined they are one message: protobuf appends repeated fields of several.
+    """
+    head = pb.ModelInferResponse(model_name=reply.model_name, model_version=reply.model_version, id=reply.id)
+    pieces = [head.SerializeToString()]
     for tensor in reply.outputs:
-        message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        piece = pb.ModelInferResponse()
+        output = piece.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
         if raw:
-            message.raw_output_contents.append(to_bytes(tensor))
+            await turns.take(caller, bytes_of(tensor) * BYTE_S)
+            piece.raw_output_contents.append(to_bytes(tensor))
         else:
-            await _list(tensor, message.outputs[-1].contents, turns, caller)
-    return message
+            await _list(tensor, output.contents, turns, caller)
+        pieces.append(piece.SerializeToString())
+    return await turns.joined(pieces, caller)
+
+
+def in_stream(reply: bytes) -> bytes:
+    """A serialised ModelInferResponse as a serialised ModelStreamInferResponse: its field's tag and length, and the reply."""
+    left, head = len(reply), bytearray([_STREAM_TAG])
+    while left > 0x7F:
+        head.append(left & 0x7F | 0x80)
+        left >>= 7
+    head.append(left)
+    return b"".join((head, reply))
 
 
 async def _list(tensor: OutputTensor, contents: pb.InferTensorContents, turns: LoopTurns, caller: str) -> None:

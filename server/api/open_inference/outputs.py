@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from holdfast.errors import ImageError
 from holdfast.server.api.open_inference.messages import RequestedOutput, whole_number
-from holdfast.server.api.open_inference.tensors import BYTES, DTYPES, OutputTensor, shown
+from holdfast.server.api.open_inference.tensors import BYTE_S, BYTES, DTYPES, OutputTensor, shown
 from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.errors import RequestError
 from holdfast.server.core.result import Answer, Result
@@ -19,8 +19,8 @@ from holdfast.server.decoding.turns import LoopTurns
 
 PROBABILITIES, EMBEDDING, ERROR = "probabilities", "embedding", "error"
 
-_TEXT_S, _TEXT_BYTES = 5e-7, 32
-"""Seconds that the text of one class takes, and its bytes, about."""
+_TEXT_S, _TEXT_BYTES, _ROW_S = 5e-7, 32, 2e-6
+"""Seconds that the text of one class takes, and its bytes, about; and seconds of one image in a tensor of several values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,13 @@ def _classes(requested: RequestedOutput) -> int | None:
 def size_of(wanted: Sequence[WantedOutput], model: ModelDescription, images: int) -> int:
     """Bytes of a reply with these outputs, about."""
     sizes = (DTYPES[each.kind.datatype].itemsize if each.kind.datatype != BYTES else _TEXT_BYTES for each in wanted)
-    return sum(size * math.prod(each.shape(model, images)) for size, each in zip(sizes, wanted, strict=True))
+    texts = sum(images * min(each.classes, len(model.class_names)) * _text_bytes(model) for each in wanted if each.classes)
+    return texts + sum(size * math.prod(each.shape(model, images)) for size, each in zip(sizes, wanted, strict=True))
+
+
+def _text_bytes(model: ModelDescription) -> int:
+    """Of a class as a text, about: figures and name."""
+    return _TEXT_BYTES + max(map(len, model.class_names), default=0)
 
 
 async def outputs_of(result: Result, wanted: Sequence[WantedOutput], turns: LoopTurns, caller: str) -> list[OutputTensor]:
@@ -163,6 +169,8 @@ async def _output(result: Result, wanted: WantedOutput, turns: LoopTurns, caller
         names = _names_of(result.model.class_names)
         values = [names[outcome.label] if isinstance(outcome, Answer) else b"" for outcome in result.outcomes]
         return OutputTensor(kind.name, BYTES, shape, values)
+    if shape[1:]:
+        await turns.take(caller, BYTE_S * DTYPES[kind.datatype].itemsize * math.prod(shape) + _ROW_S * count)
     if kind.neighbours:
         return OutputTensor(kind.name, kind.datatype, shape, _neighbours(result, kind, shape))
     column = _column(result, kind, shape)

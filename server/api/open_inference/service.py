@@ -16,7 +16,7 @@ from holdfast.protos.inference.service_pb2_grpc import (
 )
 from holdfast.server.access.scopes import Needs, Requirement
 from holdfast.server.api.api import Api, caller_of, deadline_of, release_when_done
-from holdfast.server.api.open_inference.grpc_messages import read_request, uses_raw, write_reply
+from holdfast.server.api.open_inference.grpc_messages import in_stream, read_request, uses_raw, write_reply
 from holdfast.server.api.open_inference.inference import OpenInference
 from holdfast.server.api.open_inference.model import server_metadata
 from holdfast.server.api.receiving import until
@@ -36,7 +36,7 @@ class _Answering:
     """A request of a stream on its way to its reply, and the room that it holds until that is written."""
 
     admitted: ExitStack
-    response: asyncio.Task[pb.ModelStreamInferResponse]
+    response: asyncio.Task[bytes]
 
 
 class GRPCInferenceService(GRPCInferenceServiceServicer):
@@ -102,10 +102,10 @@ class GRPCInferenceService(GRPCInferenceServiceServicer):
         models = [pb.RepositoryIndexResponse.ModelIndex(**model) for model in self._protocol.index(ready=request.ready)]
         return pb.RepositoryIndexResponse(models=models)
 
-    async def ModelInfer(  # noqa: N802
+    async def ModelInfer(  # type: ignore[override]  # noqa: N802 - serialised, which the interceptors let pass
         self, request: pb.ModelInferRequest, context: "ServicerContext[Any, Any]"
-    ) -> pb.ModelInferResponse:
-        """Answer images."""
+    ) -> bytes:
+        """Answer images: a ModelInferResponse."""
         return await self._infer(request, context, lambda permit: release_when_done(context, permit))
 
     async def ModelStreamInfer(  # noqa: N802
@@ -139,17 +139,18 @@ class GRPCInferenceService(GRPCInferenceServiceServicer):
 
     async def _stream_response(
         self, request: pb.ModelInferRequest, context: "ServicerContext[Any, Any]", admitted: ExitStack
-    ) -> pb.ModelStreamInferResponse:
+    ) -> bytes:
         """The reply to one request; whatever befalls it is in its reply, and the stream goes on."""
         try:
-            return pb.ModelStreamInferResponse(infer_response=await self._infer(request, context, admitted.enter_context))
+            return in_stream(await self._infer(request, context, admitted.enter_context))
         except Exception as error:  # noqa: BLE001 - the table sorts them, and logs what is not in it
             nothing = pb.ModelInferResponse(model_name=request.model_name, id=request.id)
-            return pb.ModelStreamInferResponse(error_message=to_status(error).message, infer_response=nothing)
+            failed = pb.ModelStreamInferResponse(error_message=to_status(error).message, infer_response=nothing)
+            return failed.SerializeToString()
 
     async def _infer(
         self, request: pb.ModelInferRequest, context: "ServicerContext[Any, Any]", hold: Callable[[Permit], object]
-    ) -> pb.ModelInferResponse:
+    ) -> bytes:
         caller = caller_of(context)
         reply = await self._protocol.infer(read_request(request), deadline_of(context), caller, hold)
         return await write_reply(reply, self._core.turns, caller, raw=uses_raw(request))

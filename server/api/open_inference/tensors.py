@@ -31,7 +31,10 @@ Parameter = bool | int | float | str
 MOST_SIDES = 8
 """Of a tensor whose shape is looked at: the product of a million sides would take minutes."""
 
-_LENGTH = struct.Struct("<I")
+BYTE_S = 1e-9
+"""Expected seconds of making a tensor, or of a copy or two of it, for each of its bytes."""
+
+_LENGTH, _TEXT_BYTES = struct.Struct("<I"), 32
 _SHOWN = 60
 
 
@@ -112,6 +115,11 @@ def split_bytes(tensor: InputTensor, count: int) -> list[bytes]:
     if place != len(raw):
         raise RequestError(tensor.field, f"has {len(raw) - place} bytes behind the last of its {count} elements")
     return elements
+
+
+def bytes_of(tensor: OutputTensor) -> int:
+    """How many bytes an answer's tensor has, about."""
+    return tensor.values.nbytes if isinstance(tensor.values, np.ndarray) else _TEXT_BYTES * len(tensor.values)
 
 
 def to_bytes(tensor: OutputTensor) -> bytes:

@@ -86,7 +86,7 @@ class ReplyBuilder:
             await self._turns.take(caller, len(some) * each)
             results = [_embed_result(outcome) for outcome in some]
             pieces.append(holdfast_pb2.EmbedResponse(results=results).SerializeToString())
-        return b"".join(pieces)
+        return await self._turns.joined(pieces, caller)
 
     async def _build(self, result: Result, form: NeighbourForm, caller: str, begin: Reply) -> bytes:
         """The results behind `begin`, all that comes before them."""
@@ -111,7 +111,7 @@ class ReplyBuilder:
                     await self._add_neighbours(message.answer, outcome, form, caller, labels, in_pieces=at_once == 1)
             pieces.append(reply.SerializeToString())
             reply = type(begin)()
-        return b"".join(pieces) if pieces else begin.SerializeToString()
+        return await self._turns.joined(pieces, caller) if pieces else begin.SerializeToString()
 
     async def _add_neighbours(
         self,

@@ -15,6 +15,7 @@ from typing import Self, TypeVar
 
 from holdfast.server.core.errors import CallerLimitError, QueueFullError
 from holdfast.server.core.scheduling.callers import caller_key
+from holdfast.server.decoding.turns import LoopTurns
 from holdfast.server.metrics.messages import MessageMetrics
 from holdfast.server.settings import Settings
 
@@ -23,7 +24,10 @@ T = TypeVar("T")
 LONG_BYTES = 2**16
 """Bytes from which on a message is counted: reading a shorter one takes a tenth of a millisecond."""
 
-TOLD_APART = 64
+PARSED_S = 2e-9
+"""Expected seconds of looking into a message, for each of its bytes."""
+
+TOLD_APART = 16
 """Messages on their way at a time beyond which callers are told apart, and each has at most EACH."""
 
 EACH = 16
@@ -75,12 +79,19 @@ class MessageReading:
     Args:
         limits: what is taken.
         metrics: counts what waits and what is refused.
+        turns: of the loop: what has come with many others is looked into after them.
         clock: seconds.
 
     """
 
-    def __init__(self, limits: MessageLimits, metrics: MessageMetrics, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limits, self._metrics, self._clock = limits, metrics, clock
+    def __init__(
+        self,
+        limits: MessageLimits,
+        metrics: MessageMetrics,
+        turns: LoopTurns,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._limits, self._metrics, self._turns, self._clock = limits, metrics, turns, clock
         self._burst = BURST_S * limits.rate
         self._times_free = limits.share / (1 - limits.share) if limits.share < 1 else inf
         self._senders: dict[str, _Sender] = {}
@@ -105,14 +116,17 @@ class MessageReading:
         self._reading += 1
         try:
             message = await receive()
-            if isinstance(message, bytes) and len(message) >= LONG_BYTES:
-                self._spend(sender or self._sender(caller()), len(message))
-            return message
+            long = len(message) if isinstance(message, bytes) and len(message) >= LONG_BYTES else 0
+            if long:
+                self._spend(sender or self._sender(caller()), long)
         finally:
             self._reading -= 1
             if sender is not None:
                 sender.reading -= 1
                 self._wake(sender)
+        if long:
+            await self._turns.take(caller_key(caller()), long * PARSED_S)
+        return message
 
     def hold(self, caller: str, size: int) -> Callable[[], None]:
         """Hold room for a message that was read. Returns what gives the room back, to be called once.

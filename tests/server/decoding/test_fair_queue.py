@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections import Counter
 
 from hypothesis import given
@@ -61,6 +62,43 @@ def test_who_wants_one_lane_gets_nothing_of_the_other() -> None:
     assert queue.pop(lanes=1) == "short"
     assert queue.pop() == "long"
     assert queue.pop() is None
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 8e-3), st.booleans()), max_size=25))
+async def test_every_turn_comes(turns_taken: list[tuple[str, float, bool]]) -> None:
+    turns = LoopTurns(1e-3)
+
+    async def work(caller: str, seconds: float, slow: bool) -> None:
+        await turns.take(caller, seconds)
+        end = time.perf_counter() + (2e-3 if slow else 0.0)
+        while time.perf_counter() < end:
+            pass
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(work(*each) for each in turns_taken))
+        for caller, seconds, slow in turns_taken:
+            await work(caller, seconds, slow)
+
+
+async def test_work_that_takes_longer_than_expected_ends_its_slice() -> None:
+    turns, looked, working = LoopTurns(2e-3), 0, 60
+
+    async def work() -> None:
+        nonlocal working
+        await turns.take("a", 2.5e-4)
+        end = time.perf_counter() + 1e-3
+        while time.perf_counter() < end:
+            pass
+        working -= 1
+
+    async def look() -> None:
+        nonlocal looked
+        while working:
+            looked += 1
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(work() for _ in range(working)), look())
+    assert looked > 15  # by what was expected there would be 8 slices
 
 
 async def test_the_loop_has_time_for_others_while_many_take_their_turns() -> None:

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from holdfast.server.core.errors import CallerLimitError, QueueFullError
 from holdfast.server.core.scheduling.messages import EACH, MOST_WAITING, TOLD_APART, MessageLimits, MessageReading
+from holdfast.server.decoding.turns import LoopTurns
 from holdfast.server.metrics.messages import MessageMetrics
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ class Server:
 
     def __init__(self, **limits: float) -> None:
         self.registry, self.clock, self.read_from = CollectorRegistry(), Clock(), list[str]()
-        self.reading = MessageReading(MessageLimits(**limits), MessageMetrics(self.registry), self.clock)
+        self.reading = MessageReading(MessageLimits(**limits), MessageMetrics(self.registry), LoopTurns(), self.clock)
 
     async def sent(self, caller: str, size: int) -> None:
         """A message of so many bytes has come of late."""
@@ -84,7 +85,7 @@ async def test_time_that_passes_while_it_is_looked_at_keeps_nobody_waiting() -> 
             clock.now += step
             return clock.now
 
-    server.reading = MessageReading(MessageLimits(rate=RATE), MessageMetrics(None), Running())
+    server.reading = MessageReading(MessageLimits(rate=RATE), MessageMetrics(None), LoopTurns(), Running())
     for more in range(60):
         await server.sent("greedy", 1_000_000 + 10 * more)
         assert await asyncio.wait_for(server.call("greedy", arrived(1)), 10) == 1

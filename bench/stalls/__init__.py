@@ -1,0 +1,1 @@
+"""How long one piece of work holds up the event loop."""
