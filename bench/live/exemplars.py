@@ -2,8 +2,9 @@
 
 A real server with a new store. Batches are added as fast as they are acknowledged; then single exemplars, one after the other;
 then callers classify in pairs of equal spells, one with a stream of additions beside them and one without, in turn, and their
-99th percentiles are compared pair by pair. With --judge each is judged before it counts; one that is held back costs what a
-change costs.
+99th percentiles are compared pair by pair. In further pairs a process that only embeds as many images takes the place of the
+additions: what it costs callers is the machine's, and no store's. With --judge each is judged before it counts; one that is
+held back costs what a change costs.
 
 Images are noise, embedded as any others are, and all alike: the judge holds most of them back. With --data-dir they are test
 images of the bundle's own set, which it takes as a rule. Callers ask for one half of them; the other half is added, a little
@@ -19,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from bench.harness.callers import run_callers
 from bench.harness.environment import restart_with_one_thread
 from bench.harness.report import run_benchmark, show, write_json
 from bench.harness.server_process import Server, running_server
+from bench.live.embedding import embedding_beside
 from holdfast.bundle.reader import read_manifest
 from holdfast.data import LabelledImages
 from holdfast.data.recorded import load_recorded
@@ -59,6 +61,7 @@ class ChangeCosts:
         commit_ms: mean of a commit, as the server measured it.
         p99_alone_ms, p99_beside_ms: of callers, without and with additions: medians of the spells.
         p99_ratio: median over pairs.
+        p99_ratio_embedding: the same, beside a process that only embeds as many.
 
     """
 
@@ -70,6 +73,7 @@ class ChangeCosts:
     p99_alone_ms: float
     p99_beside_ms: float
     p99_ratio: float
+    p99_ratio_embedding: float
 
 
 class Adder:
@@ -140,14 +144,8 @@ def measure(server: Server, admin: str, bundle: Path, options: argparse.Namespac
     encoder = OnnxEncoder(bundle / "encoder.onnx")
     image = np.zeros((1, *shape), dtype=np.uint8)
     embeddings = [_timed(lambda: encoder.embed(image)) for _ in range(SINGLES)]
-    alone, beside = [], []
-    for pair in range(options.pairs):
-        for streams in (False, True) if pair % 2 else (True, False):
-            if streams:
-                with adder.streaming(options.rate):
-                    beside.append(_p99(server, options))
-            else:
-                alone.append(_p99(server, options))
+    pairs = _pairs(server, options, lambda: adder.streaming(options.rate))
+    embedding = _pairs(server, options, lambda: embedding_beside(bundle, options.rate))
     scraped = server.scrape()
     return ChangeCosts(
         adds_per_second=rate,
@@ -155,10 +153,25 @@ def measure(server: Server, admin: str, bundle: Path, options: argparse.Namespac
         single_p50_ms=1e3 * statistics.median(singles),
         embedding_ms=1e3 * statistics.median(embeddings),
         commit_ms=1e3 * scraped["holdfast_store_commit_seconds_sum"] / scraped["holdfast_store_commit_seconds_count"],
-        p99_alone_ms=statistics.median(alone),
-        p99_beside_ms=statistics.median(beside),
-        p99_ratio=statistics.median(b / a for a, b in zip(alone, beside, strict=True)),
+        p99_alone_ms=statistics.median(alone for alone, _ in pairs),
+        p99_beside_ms=statistics.median(beside for _, beside in pairs),
+        p99_ratio=statistics.median(beside / alone for alone, beside in pairs),
+        p99_ratio_embedding=statistics.median(beside / alone for alone, beside in embedding),
     )
+
+
+def _pairs(
+    server: Server, options: argparse.Namespace, meanwhile: Callable[[], AbstractContextManager[None]]
+) -> list[tuple[float, float]]:
+    """The 99th percentile of callers alone and beside something, so many times, in turn which of them is first."""
+    pairs = []
+    for pair in range(options.pairs):
+        p99 = {}
+        for beside in (False, True) if pair % 2 else (True, False):
+            with meanwhile() if beside else nullcontext():
+                p99[beside] = _p99(server, options)
+        pairs.append((p99[False], p99[True]))
+    return pairs
 
 
 def _p99(server: Server, options: argparse.Namespace) -> float:

@@ -1,16 +1,19 @@
 """A sample of recent answers, for judging what new exemplars would change."""
 
 import threading
-from collections import deque
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.model.answers import Answers, Neighbours
 from holdfast.server.core.observers import ObservedBatch, Observer
 
-KEPT = 512
-"""Answers: with 1,000 neighbours each, 10 MB."""
+Column = NDArray[Any]
+
+KEPT = 256
+"""Answers: with 1,000 neighbours each, 5 MB."""
 
 MOST_OF_A_BATCH = 8
 """Answers taken of one batch, so that a single large call does not fill the sample, and a batch costs microseconds."""
@@ -22,40 +25,51 @@ class RecentAnswers(Observer):
     name = "recent-answers"
 
     def __init__(self, kept: int = KEPT) -> None:
-        self._answers: deque[Answers] = deque(maxlen=kept)
-        self._lock, self._bundle = threading.Lock(), ""
+        self._kept, self._lock = kept, threading.Lock()
+        self._of: tuple[str, int] = ("", 0)
+        self._columns: dict[str, Column] = {}  # of `kept` rows each, one written over after the other
+        self._seen = 0
 
     def observe(self, batch: ObservedBatch) -> None:
-        """Copy a few answers of a batch."""
-        count, bundle = len(batch), batch.snapshot.description.bundle_version
-        rows = range(0, count, -(-count // MOST_OF_A_BATCH))
-        taken = [_row(batch.answers, row) for row in rows]
-        with self._lock:
-            if bundle != self._bundle:  # of another encoder
-                self._answers.clear()
-                self._bundle = bundle
-            self._answers.extend(taken)
+        """Copy a few answers of a batch; none while somebody asks for the sample: that is not worth waiting for."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            columns = _columns_of(batch.answers)
+            of = batch.snapshot.description.bundle_version, batch.answers.neighbours.ids.shape[1]
+            if of != self._of:  # of another encoder, or of another vote
+                self._of, self._seen = of, 0
+                self._columns = {name: np.empty((self._kept, *each.shape[1:]), each.dtype) for name, each in columns.items()}
+            rows = np.arange(0, len(batch), -(-len(batch) // MOST_OF_A_BATCH))[-self._kept :]
+            places = (self._seen + np.arange(len(rows))) % self._kept
+            for name, each in columns.items():
+                self._columns[name][places] = each[rows]
+            self._seen += len(rows)
+        finally:
+            self._lock.release()
 
     def sample(self) -> Answers | None:
         """What is kept, the oldest first; None where there is nothing. Probabilities are left out: [N, 0]."""
         with self._lock:
-            rows = list(self._answers)
-        return _joined(rows) if rows else None
+            if not self._seen:
+                return None
+            # Whole arrays are copied, which others need not wait for: a loop over rows would hold the interpreter's lock.
+            oldest = max(0, self._seen - self._kept) % self._kept
+            count = min(self._seen, self._kept)
+            kept = {name: np.roll(each[:count], -oldest, axis=0) for name, each in self._columns.items()}
+        columns = {name: kept[name] for name in _OF_ANSWERS}
+        return Answers(
+            neighbours=Neighbours(*(kept[f"neighbours.{name}"] for name in _OF_NEIGHBOURS)),
+            probabilities=np.zeros((count, 0), np.float32),
+            **columns,
+        )
 
 
-def _row(answers: Answers, row: int) -> Answers:
-    part = slice(row, row + 1)
+def _columns_of(answers: Answers) -> dict[str, Column]:
     near = answers.neighbours
-    neighbours = Neighbours(near.ids[part].copy(), near.labels[part].copy(), near.similarities[part].copy())
-    columns = {f.name: getattr(answers, f.name)[part].copy() for f in fields(answers) if f.name not in _OTHERWISE}
-    return Answers(neighbours=neighbours, probabilities=np.zeros((1, 0), np.float32), **columns)
+    columns = {name: getattr(answers, name) for name in _OF_ANSWERS}
+    return columns | {f"neighbours.{name}": getattr(near, name) for name in _OF_NEIGHBOURS}
 
 
-def _joined(rows: list[Answers]) -> Answers:
-    near = [row.neighbours for row in rows]
-    neighbours = Neighbours(*(np.concatenate([getattr(n, f.name) for n in near]) for f in fields(Neighbours)))
-    columns = {f.name: np.concatenate([getattr(r, f.name) for r in rows]) for f in fields(Answers) if f.name not in _OTHERWISE}
-    return Answers(neighbours=neighbours, probabilities=np.zeros((len(rows), 0), np.float32), **columns)
-
-
-_OTHERWISE = {"neighbours", "probabilities"}
+_OF_NEIGHBOURS = tuple(field.name for field in fields(Neighbours))
+_OF_ANSWERS = tuple(field.name for field in fields(Answers) if field.name not in {"neighbours", "probabilities"})
