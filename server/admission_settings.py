@@ -46,7 +46,7 @@ class AdmissionSettings(BaseSettings):
         " 2 gets twice the images of one of weight 1, which all others have.",
     )
     short_batch: float = Field(
-        0.02,
+        0.007,
         ge=0,
         le=10,
         description="Seconds that a batch takes, at most, while callers with many images keep callers with few waiting, or"

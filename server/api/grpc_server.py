@@ -80,7 +80,12 @@ class GrpcServer:
         outer = (Receive(settings.message_timeout, self._core.messages), correlate, Translate(), Measure(metrics))
         guarded = guards(self._gate, requirements, outer)
         self._server = grpc.aio.server(
-            interceptors=(*guarded, Admit(self._core.drain, names), Refuse(metrics), Parse(settings.max_images, metrics)),
+            interceptors=(
+                *guarded,
+                Admit(self._core.drain, names),
+                Refuse(metrics, self._core.messages),
+                Parse(settings.max_images, metrics),
+            ),
             options=channel_options(settings, shares_port=shares_port),
         )
         methods = methods_of(self._server)

@@ -16,7 +16,7 @@ import grpc.aio
 
 from holdfast.server.api.api import sender_of
 from holdfast.server.api.interceptors import Around, Behaviour, Context, ReceivingHandler, handler_of, kind_of
-from holdfast.server.core.errors import CallerGoneError, QueueFullError, UnreadableError
+from holdfast.server.core.errors import CallerGoneError, NotInTimeError, QueueFullError, UnreadableError
 from holdfast.server.core.scheduling.messages import LONG_BYTES, MessageReading
 from holdfast.server.metrics.metrics import Metrics
 
@@ -83,12 +83,13 @@ class Refuse(Around):
 
     Args:
         metrics: of this process.
+        reading: is told whose long messages came for nothing.
 
     """
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, reading: MessageReading) -> None:
         super().__init__()
-        self._metrics = metrics
+        self._metrics, self._reading = metrics, reading
 
     def around(self, inner: Behaviour, method: str, kind: str) -> Behaviour:
         """Guard one method."""
@@ -100,7 +101,13 @@ class Refuse(Around):
                 raise request
             if isinstance(request, QueueFullError):
                 raise request
-            return await _unless_gone(inner(request, context))
+            try:
+                return await _unless_gone(inner(request, context))
+            except QueueFullError as error:
+                # One that would be late may be followed by one with more time, and is no reason to wait.
+                if type(request) is bytes and len(request) >= LONG_BYTES and not isinstance(error, NotInTimeError):
+                    self._reading.rest(sender_of(context), error.retry_after)
+                raise
 
         return there
 

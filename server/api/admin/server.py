@@ -59,7 +59,7 @@ class AdminServer:
         correlate = Correlate([NAME], settings.request_id_chars, None, metrics.traces)
         reading = MessageReading(MessageLimits(), MessageMetrics(None), LoopTurns())  # operators are not held back
         outer = (Receive(settings.message_timeout, reading), correlate, Translate(), Measure(metrics))
-        inner = Admit(self._drain, [NAME]), Refuse(metrics), Parse(settings.max_images, metrics)
+        inner = Admit(self._drain, [NAME]), Refuse(metrics, reading), Parse(settings.max_images, metrics)
         guarded = (*guards(self._gate, requirements, outer), *inner)
         self._server = grpc.aio.server(interceptors=guarded, options=channel_options(settings, shares_port=False))
         self._service = AdminService(settings, holder, metrics, store, versions)

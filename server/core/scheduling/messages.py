@@ -36,6 +36,9 @@ EACH = 16
 MOST_WAITING = 64
 """Calls of one caller whose message waits to be read; more are refused."""
 
+LONGEST_REST_S = 0.25
+"""Seconds after a refusal in which no message of that caller is read, at most."""
+
 BURST_S = 0.25
 """Seconds of its rate that a caller may send at once."""
 
@@ -69,6 +72,7 @@ class _Sender:
     held: int = 0
     spent: float = 0.0  # bytes, at `since`
     since: float = 0.0
+    rests: float = 0.0  # until then nothing of it is read
     waiting: deque["asyncio.Future[None]"] = field(default_factory=deque)
     timer: asyncio.TimerHandle | None = None
 
@@ -152,6 +156,14 @@ class MessageReading:
 
         return release
 
+    def rest(self, caller: str, seconds: float) -> None:
+        """Read nothing more of a caller for so many seconds: it was told to come back after them, and has sent a long message.
+
+        Refusing such a call costs as much as reading it, and callers who heed nothing come back at once.
+        """
+        sender = self._sender(caller)
+        sender.rests = max(sender.rests, self._clock() + min(seconds, LONGEST_REST_S))
+
     def _sender(self, caller: str) -> _Sender:
         return self._senders.setdefault(caller_key(caller), _Sender())
 
@@ -165,7 +177,11 @@ class MessageReading:
 
     def _may(self, sender: _Sender) -> bool:
         spent = self._spent(sender)
-        return spent <= self._burst and sender.reading < (EACH if spent <= self._burst / 2 else 1)
+        return (
+            spent <= self._burst
+            and sender.rests <= self._clock()
+            and sender.reading < (EACH if spent <= self._burst / 2 else 1)
+        )
 
     async def _turn(self, key: str, most: float) -> _Sender | None:
         """Wait until the next message of a caller may be read, and count it as being read; None for one who is not counted."""
@@ -204,8 +220,12 @@ class MessageReading:
             sender.reading += 1
             turn.set_result(None)
         if sender.waiting and not sender.reading and sender.timer is None:
-            over = max(0.0, self._spent(sender) - self._burst)
-            sender.timer = asyncio.get_running_loop().call_later(over / self._limits.rate, self._paid, sender)
+            sender.timer = asyncio.get_running_loop().call_later(self._wait(sender), self._paid, sender)
+
+    def _wait(self, sender: _Sender) -> float:
+        """Seconds until more of a caller may be read."""
+        owed = (self._spent(sender) - self._burst) / self._limits.rate if self._limits.rate else 0.0
+        return max(0.0, owed, sender.rests - self._clock())
 
     def _paid(self, sender: _Sender) -> None:
         sender.timer = None
@@ -217,5 +237,5 @@ class MessageReading:
         if key is None:
             return
         sender = self._senders.pop(key)
-        if sender.reading or sender.held or sender.waiting or self._spent(sender):
+        if sender.reading or sender.held or sender.waiting or self._spent(sender) or sender.rests > self._clock():
             self._senders[key] = sender

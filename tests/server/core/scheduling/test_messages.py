@@ -92,6 +92,21 @@ async def test_time_that_passes_while_it_is_looked_at_keeps_nobody_waiting() -> 
         clock.now += 10
 
 
+async def test_who_was_refused_and_comes_back_too_soon_waits_unread() -> None:
+    server = Server(rate=RATE)
+    await server.sent("greedy", 100_000)
+    server.reading.rest("greedy", 0.02)
+    soon = server.call("greedy", arrived(1))
+    assert await server.call("other", arrived(2)) == 2
+    await settle()
+    assert server.read_from == ["other"]
+    server.clock.now += 0.021
+    assert await asyncio.wait_for(soon, 10) == 1
+    server.reading.rest("greedy", 1e6)  # no longer than a moment, whatever it was told
+    server.clock.now += 1.0
+    assert await server.call("greedy", arrived(3)) == 3
+
+
 async def test_a_message_counts_before_the_next_is_read() -> None:
     server = Server(rate=RATE)
     await server.sent("greedy", 600_000)
