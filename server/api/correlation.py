@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from holdfast.server.api.api import caller_of
-from holdfast.server.api.interceptors import Around, Behaviour, Context, code_name
+from holdfast.server.api.interceptors import SENT, Around, Behaviour, Context, code_name
 from holdfast.server.metrics.traces import TraceMetrics
 from holdfast.server.telemetry.calls import CURRENT, REQUEST_ID_KEY, CurrentCall, new_request_id, request_id_of
 from holdfast.server.telemetry.tracing import TracedCall, Tracer
@@ -43,7 +43,7 @@ class Correlate(Around):
             return inner
 
         async def correlated(request: Any, context: Context) -> Any:
-            sent = dict(context.invocation_metadata() or ())
+            sent = dict(SENT.get() or ())
             call = CurrentCall(self._request_id(sent), partial(caller_of, context))
             CURRENT.set(call)  # each call is a task, with a context of its own
             context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))

@@ -3,7 +3,8 @@
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from inspect import isasyncgenfunction
 from typing import Any
@@ -42,6 +43,10 @@ def _ran_out(given: float | None, left: float | None) -> bool:
     return given is not None and left is not None and left <= 0.01 + given / 100
 
 
+SENT: ContextVar[Sequence[tuple[str, str | bytes]] | None] = ContextVar("sent")
+"""The metadata of the call that is being answered. Each time that its context is asked, gRPC makes it anew."""
+
+
 class Around(grpc.aio.ServerInterceptor, ABC):
     """Puts something around each method, once per method and not once per call."""
 
@@ -53,8 +58,9 @@ class Around(grpc.aio.ServerInterceptor, ABC):
         """The method with something around it. `method` is "/package.Service/Method"; `kind` as metrics name it."""
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
-        """Called by gRPC for each call."""
+        """Called by gRPC for each call, in the task that goes on to answer it."""
         method: str = handler_call_details.method
+        SENT.set(handler_call_details.invocation_metadata)
         wrapped = self._wrapped.get(method)
         if wrapped is None:
             handler = await continuation(handler_call_details)

@@ -90,9 +90,8 @@ class Parse(Around):
         return handler_of(streamed if of_requests else parsed, handler, request_deserializer=None)
 
     def _read(self, request: bytes, parse: Callable[[bytes], Any], method: str, context: Context) -> Any:
-        descriptor = getattr(getattr(parse, "__self__", None), "DESCRIPTOR", None)
         try:
-            if len(request) > SHORT_BYTES and isinstance(descriptor, Descriptor):
+            if len(request) > SHORT_BYTES and (descriptor := _descriptor_of(parse)) is not None:
                 count_parts(request, descriptor, self._most)
             return parse(request)
         except DecodeError:
@@ -109,6 +108,12 @@ class Parse(Around):
         if now >= self._next_line:
             log.warning("%d messages could not be read; the latest to %s, from %s", self._unsaid, method, context.peer())
             self._next_line, self._unsaid = now + LINE_EVERY_S, 0
+
+
+def _descriptor_of(parse: Callable[[bytes], Any]) -> Descriptor | None:
+    """What the messages are that a function parses; None where it is no message's own."""
+    descriptor = getattr(getattr(parse, "__self__", None), "DESCRIPTOR", None)
+    return descriptor if isinstance(descriptor, Descriptor) else None
 
 
 def count_parts(message: bytes, descriptor: Descriptor, most: int) -> int:

@@ -71,10 +71,13 @@ class Delivery:
             call, stop = piece.call, start + piece.count
             if call.future.done() or call.deadline <= now:
                 self._count([piece])
-            call.slices[piece.start] = BatchSlice(batch, start, stop, *timed)
+            part = BatchSlice(batch, start, stop, *timed)
             call.missing -= piece.count
+            if call.missing or call.slices:  # the others were in other batches
+                call.slices[piece.start] = part
             if call.missing == 0 and not call.future.done():
-                call.future.set_result([call.slices[first] for first in sorted(call.slices)])
+                parts = [call.slices[first] for first in sorted(call.slices)] if call.slices else [part]
+                call.future.set_result(parts)
             start = stop
         if first + AT_ONCE < len(pieces):
             asyncio.get_running_loop().call_soon(self._deliver, pieces, batch, timed, first + AT_ONCE, start)

@@ -54,7 +54,9 @@ async def answer(metrics: Metrics, error: Exception) -> Call:
         async def continuation(_: Any, inner: Any = inner) -> Any:
             return inner
 
-        handler = await guard.intercept_service(continuation, SimpleNamespace(method="/toy.Names/Classify"))
+        handler = await guard.intercept_service(
+            continuation, SimpleNamespace(method="/toy.Names/Classify", invocation_metadata=())
+        )
     call = Call(metrics)
     with pytest.raises(Sent):
         await handler.unary_unary(b"", call)
