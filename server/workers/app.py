@@ -14,6 +14,7 @@ from holdfast.server.app import ServedApp
 from holdfast.server.core.engine import Engine
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.observers import MakeObserver
+from holdfast.server.decoding.turns import LoopTurns
 from holdfast.server.metrics.access import AccessMetrics
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.metrics.workers import WorkerMetrics
@@ -54,7 +55,7 @@ class WorkersApp(ServedApp):
         self._gate = Gate("public", AccessMetrics(None), settings.public_access)
         super().__init__(settings, holder, Metrics(calls=settings.offers_admin), first, store)
         self._engine = Engine(settings, holder, self.metrics, self._observers(observers))
-        self._backlogs = BacklogAnnouncer(self._engine.batcher)
+        self._backlogs, self._turns = BacklogAnnouncer(self._engine.batcher), LoopTurns()
         self._workers = WorkerPool(settings.workers, self._make_worker, WorkerMetrics(self.metrics.registry))
         self._port: Port | None = None
         self._http_port: Port | None = None
@@ -119,6 +120,6 @@ class WorkersApp(ServedApp):
         settings = self.settings
         ports = {"port": self._port.number} | ({"http_port": self._http_port.number} if self._http_port else {})
         most = max(settings.max_images, settings.max_batch)
-        connection = WorkerConnection(name, self._engine.batcher, self.holder, most, self._backlogs)
+        connection = WorkerConnection(name, self._engine.batcher, self.holder, most, self._backlogs, turns=self._turns)
         begin = Begin(name, settings.model_copy(update=ports), self._gate.held)
         return WorkerProcess(begin, connection)

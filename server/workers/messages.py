@@ -159,6 +159,17 @@ def encode_backlog(backlog: Backlog) -> bytes:
     return frame(_BACKLOG_BODY.pack(_BACKLOG, backlog.ends, backlog.queued, backlog.callers, backlog.per_image, backlog.alone))
 
 
+def answers_size(slices: Sequence[BatchSlice], want: Want) -> int:
+    """Bytes of the answers to one request, but for sources, which are not known before."""
+    answers = slices[0].batch.answers
+    images = sum([part.stop - part.start for part in slices])
+    dim = answers.embeddings.shape[1] if want.kind == CallKind.EMBED else 0
+    k = min(want.neighbours, answers.neighbours.ids.shape[1])
+    figures = row_type(answers.probabilities.shape[1]).itemsize
+    size: int = images * (figures + 4 * dim + (8 + 8 + 4) * k)
+    return size
+
+
 def encode_answers(number: int, slices: Sequence[BatchSlice], want: Want) -> bytes:
     """A frame of the answers to one request, all of one model, with what was wanted and nothing more."""
     first = slices[0].batch

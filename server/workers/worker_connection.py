@@ -14,12 +14,14 @@ from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.request import BatchSlice, CallKind
 from holdfast.server.core.scheduling.admission import Demand, Permit
 from holdfast.server.core.snapshot import ModelSnapshot
+from holdfast.server.decoding.turns import LoopTurns
 from holdfast.server.workers.frames import Link, WireError
 from holdfast.server.workers.known_models import KnownModels
 from holdfast.server.workers.messages import (
     HEAD,
     Cancel,
     ImagesRequest,
+    answers_size,
     decode_request,
     encode_answers,
     encode_backlog,
@@ -29,6 +31,9 @@ from holdfast.server.workers.messages import (
 
 ANNOUNCE_AFTER_S = 0.003
 """Seconds between what changes the backlog and its announcement: what changes meanwhile is announced with it."""
+
+ENCODED_S = 1e-9
+"""Expected seconds of encoding and sending answers, for each of their bytes."""
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,12 +84,21 @@ class WorkerConnection:
         holder: of the model.
         most_images: of one request, canaries included.
         backlogs: tells all workers what is ahead of a newcomer.
+        turns: of the engine's loop, for all workers: several long answers may be ready at once.
 
     """
 
     def __init__(
-        self, name: str, batcher: Batcher, holder: ModelHolder, most_images: int, backlogs: "BacklogAnnouncer"
+        self,
+        name: str,
+        batcher: Batcher,
+        holder: ModelHolder,
+        most_images: int,
+        backlogs: "BacklogAnnouncer",
+        *,
+        turns: LoopTurns,
     ) -> None:
+        self._turns, self._sending = turns, set[asyncio.Task[None]]()
         self._batcher, self._holder, self._backlogs = batcher, holder, backlogs
         self._shape = holder.current.description.contract.shape  # which no publish changes
         self._open: dict[int, Call] = {}
@@ -152,11 +166,25 @@ class WorkerConnection:
             error = future.exception()
             self._link.send(encode_refusal(request.number, error if isinstance(error, Exception) else DrainingError()))
             return
-        slices = future.result()
+        seconds = answers_size(future.result(), request.want) * ENCODED_S
+        if self._turns.taken(seconds):
+            self._send_answers(request, future.result())
+            return
+        sending = asyncio.get_running_loop().create_task(self._send_in_turn(request, future.result(), seconds))
+        self._sending.add(sending)  # or nothing would hold it
+        sending.add_done_callback(self._sending.discard)
+
+    async def _send_in_turn(self, request: ImagesRequest, slices: list[BatchSlice], seconds: float) -> None:
+        await self._turns.take(request.caller, seconds)
+        self._send_answers(request, slices)
+
+    def _send_answers(self, request: ImagesRequest, slices: list[BatchSlice]) -> None:
         self._describe(slices[0].batch.model)
         self._link.send(encode_answers(request.number, slices, request.want))
 
     def _lost(self) -> None:
+        for sending in self._sending:
+            sending.cancel()
         if self._unsubscribe is not None:
             self._unsubscribe()
         self._backlogs.leave(self._link)

@@ -20,6 +20,7 @@ from holdfast.server.core.observers import ObservedBatch, Observer, Observers
 from holdfast.server.core.request import CANARY, EMBEDDINGS, LABELS, NO_DEADLINE, CallKind, Images, Want
 from holdfast.server.core.result import Answer, AnsweredBatch
 from holdfast.server.core.scheduling.admission import AdmissionLimits, Demand
+from holdfast.server.decoding.turns import SLICE_S, LoopTurns
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.workers.known_models import MOST_MODELS
 from holdfast.server.workers.remote_backend import RemoteBackend
@@ -119,7 +120,7 @@ class Setup:
 
 @asynccontextmanager
 async def setup(
-    before: Callable[[Pixels], object] = lambda images: None, workers: int = 2, **limits: float
+    before: Callable[[Pixels], object] = lambda images: None, workers: int = 2, slice_s: float = SLICE_S, **limits: float
 ) -> AsyncIterator[Setup]:
     chosen = {"batch": 4, "wait": 0.0, "admitted": 100} | limits
     metrics, seen = Metrics(), Seen()
@@ -130,13 +131,13 @@ async def setup(
 
     batcher = Batcher(lambda: holder.current, limited, metrics, observers)
     batcher.start()
-    backlogs = BacklogAnnouncer(batcher)
+    backlogs, turns = BacklogAnnouncer(batcher), LoopTurns(slice_s)
     made = Setup(batcher, holder, [], [], metrics, seen)
     for number in range(workers):
         near, far = socketpair()
         lost = asyncio.Event()
         worker = RemoteBackend(AdmissionLimits(int(chosen["admitted"])), Metrics(engine=False), lost.set)
-        await WorkerConnection(f"worker-{number}", batcher, holder, 50, backlogs).open(near)
+        await WorkerConnection(f"worker-{number}", batcher, holder, 50, backlogs, turns=turns).open(near)
         await asyncio.wait_for(worker.open(far), 5)
         made.workers.append(worker)
         made.lost.append(lost)
@@ -160,6 +161,16 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 - other people's counts
             await asyncio.sleep(0.002)
+
+
+async def test_answers_that_wait_for_their_turn_come_all_the_same() -> None:
+    calls = [[(7 * call + place) % 250 for place in range(1 + call % 11)] for call in range(40)]
+    want = Want(CallKind.EMBED, neighbours=K)
+    async with setup(slice_s=1e-9, batch=64, admitted=1000) as made:  # each answer takes longer than a slice
+        asked = [ask(made.workers[n % 2], [image(v) for v in call], want=want) for n, call in enumerate(calls)]
+        found = await asyncio.gather(*asked)
+    assert [[answer.label for answer in answers] for answers in found] == calls
+    assert all(answer.embedding[0] == answer.label for answers in found for answer in answers)
 
 
 async def test_every_worker_gets_its_own_answers_in_order() -> None:
