@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -39,19 +40,26 @@ def stop_signal(*signals: signal.Signals) -> "asyncio.Future[str]":
     return stopping
 
 
-def schedule_as_batch() -> None:
-    """Keep this thread, and every thread and process that it starts, from interrupting others as soon as it has work.
+@contextmanager
+def batch_threads(wanted: bool = True) -> Iterator[None]:
+    """Threads that this one starts meanwhile, and threads of theirs, never take the CPU from others as soon as they have work.
 
-    A call makes gRPC's threads wake up four times, and each time they would take the CPU from the event loop, which has to go
-    on before what woke them matters. Linux's SCHED_BATCH takes nothing else: the share of the CPU is the same. Where another
-    policy was chosen, by `chrt` as it may be, that is kept.
+    They run as Linux's SCHED_BATCH, which takes nothing else: their share of the CPU is the same. Where another policy than the
+    ordinary one was chosen, by `chrt` as it may be, that is kept.
     """
-    if sys.platform != "linux" or os.sched_getscheduler(0) != os.SCHED_OTHER:
+    if not wanted or sys.platform != "linux" or os.sched_getscheduler(0) != os.SCHED_OTHER:
+        yield
         return
     try:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     except OSError as error:
         log.warning("this system does not let threads run as SCHED_BATCH, which costs some CPU: %s", error)
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 async def run_unless(stopping: "asyncio.Future[str]", work: Coroutine[Any, Any, None]) -> bool:

@@ -17,7 +17,7 @@ from holdfast.server.api.admin.server import check_admin
 from holdfast.server.app import App
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.exposure import exposures
-from holdfast.server.process import loop_factory, quiet_collector, run_unless, schedule_as_batch, stop_signal
+from holdfast.server.process import loop_factory, quiet_collector, run_unless, stop_signal
 from holdfast.server.settings import Settings
 from holdfast.server.store.journal.creation import check_directory
 from holdfast.server.store.options import StoreOptions
@@ -41,8 +41,6 @@ def run(settings: Settings) -> int:
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # before there is anything to reload
     check_cheap(settings)
-    if settings.batch_scheduling:
-        schedule_as_batch()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         status = runner.run(_serve(settings, load_first(settings)))
     if status:

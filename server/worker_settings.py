@@ -18,7 +18,7 @@ class WorkerSettings(BaseSettings):
     )
     batch_scheduling: bool = Field(
         True,
-        description="Run as SCHED_BATCH: the server's threads do not take the CPU from one another each time that they have"
+        description="Run gRPC's threads as SCHED_BATCH: they do not take the CPU from the event loop each time that they have"
         " something to do, which saves a tenth of it under load. Linux only.",
     )
     worker_timeout: float = Field(

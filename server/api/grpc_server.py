@@ -23,6 +23,7 @@ from holdfast.server.api.table import APIS
 from holdfast.server.core.facade import Core
 from holdfast.server.core.request import InferenceBackend
 from holdfast.server.metrics.metrics import Metrics
+from holdfast.server.process import batch_threads
 from holdfast.server.settings import Settings
 from holdfast.server.telemetry.tracing import make_tracer
 
@@ -79,15 +80,16 @@ class GrpcServer:
         correlate = Correlate(names, settings.request_id_chars, self._tracer, metrics.traces)
         outer = (Receive(settings.message_timeout, self._core.messages), correlate, Translate(), Measure(metrics))
         guarded = guards(self._gate, requirements, outer)
-        self._server = grpc.aio.server(
-            interceptors=(
-                *guarded,
-                Admit(self._core.drain, names),
-                Refuse(metrics, self._core.messages),
-                Parse(settings.max_images, metrics),
-            ),
-            options=channel_options(settings, shares_port=shares_port),
+        inner = (
+            Admit(self._core.drain, names),
+            Refuse(metrics, self._core.messages),
+            Parse(settings.max_images, metrics),
         )
+        # A call wakes gRPC's threads four times, and each time one would take the CPU from the event loop, which has to go on
+        # before what woke it matters.
+        with batch_threads(settings.batch_scheduling):
+            options = channel_options(settings, shares_port=shares_port)
+            self._server = grpc.aio.server(interceptors=(*guarded, *inner), options=options)
         methods = methods_of(self._server)
         for api in apis:
             api.register(methods, self._core)

@@ -42,7 +42,8 @@ def test_it_starts_says_where_it_is_and_ends(tiny_bundle: Path, tmp_path: Path, 
     process = Process(tiny_bundle, tmp_path)
     processes.append(process)
     assert process.stub.Classify(REQUEST).results[0].answer.label.name == "green"
-    assert policies(process) == {os.SCHED_BATCH}
+    assert policies(process) == {os.SCHED_OTHER, os.SCHED_BATCH}
+    assert os.sched_getscheduler(process.popen.pid) == os.SCHED_OTHER  # the event loop
     text = process.scrape()
     assert "process_resident_memory_bytes" in text
     assert "holdfast_bundle_info{" in text
