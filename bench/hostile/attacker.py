@@ -52,6 +52,7 @@ def _long_headers() -> list[image_pb2.Image]:
 
 
 ATTACKS: dict[str, Callable[[], Sequence[image_pb2.Image]]] = {
+    "none": lambda: _encoded(images.flat_png(32, 32)),
     **{name: partial(_made, make) for name, make in images.MAKERS.items()},
     "webp-256": lambda: _encoded(*(256 * [images.flat_webp(4096, 4096)])),
     "webp-8": lambda: _encoded(*(8 * [images.flat_webp(4096, 4096)])),
@@ -63,7 +64,7 @@ ATTACKS: dict[str, Callable[[], Sequence[image_pb2.Image]]] = {
     "long-headers-256": _long_headers,
     "raw-7-MB": _raw,
 }
-"""What one call of each attack carries, by name."""
+"""What one call of each attack carries, by name. Of "none" it is an ordinary picture: what as many callers cost anyway."""
 
 
 async def attack(address: str, name: str, callers: int, seconds: float) -> Counter[str]:

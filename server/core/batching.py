@@ -275,7 +275,7 @@ class Batcher:
                 condition.wait()
             self._enough = min(limits.batch, self._gathering.expected())
             while 0 < waiting.images < self._enough and not self._stopping:
-                left = waiting.since + min(limits.wait, self._planner.shortest_patience) - time.monotonic()
+                left = waiting.since + min(limits.wait, self._planner.wait(waiting.images)) - time.monotonic()
                 if left <= 0:
                     break
                 condition.wait(left)

@@ -18,6 +18,12 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MOST_CHUNKS, BYTES_A_CHUNK = 1024, 4096
 """So many chunks may there be, and one more for so many bytes of the file. Writers put 8 KiB of pixels or more into one."""
 
+MOST_AFTER = 128
+"""Chunks after the pixels that are looked at: one may say which side is up. The others are texts, or frames of an animation."""
+
+NEEDED = frozenset({b"PLTE", b"tRNS", b"eXIf", b"iTXt", b"zTXt", b"tEXt"})
+"""Chunks that say something of pixels or orientation, beside the first, the last and the pixels."""
+
 MOST_TEXT_BYTES = 2**20
 """Of a text that may hold the orientation, unpacked."""
 
@@ -46,6 +52,7 @@ XMP_KEYWORD, EXIF_KEYWORD = b"XML:com.adobe.xmp\0", b"Raw profile type exif\0"
 SMALL = 2**14
 """Pixels up to which an image's decoding costs less than what Pillow does around it."""
 
+CHUNK_HEAD = struct.Struct(">I4s")
 NAME = re.compile(rb"\w{4}")
 
 
@@ -99,19 +106,29 @@ def read_header(encoded: bytes) -> PngHeader:
 
     """
     header = _first_chunk(encoded)
-    position, most = 33, MOST_CHUNKS + len(encoded) // BYTES_A_CHUNK
-    while position + 8 <= len(encoded):
-        length, name = struct.unpack_from(">I4s", encoded, position)
-        start, stop = position + 8, position + 8 + length
+    end, after, chunk_at = len(encoded), 0, CHUNK_HEAD.unpack_from
+    position, most = 33, MOST_CHUNKS + end // BYTES_A_CHUNK
+    while position + 8 <= end:
+        length, name = chunk_at(encoded, position)
+        start = position + 8
+        stop = start + length
         header.chunks += 1
         if header.chunks > most:
             if header.pixels and name != b"IDAT":
-                break  # what is left are texts, or frames of an animation
+                break
             raise ImageError("encoded", f"is a PNG of more than {most} chunks")
         if name == b"IDAT":
-            header.pixels.append((start, min(stop, len(encoded))))
-        elif name == b"IEND" or not _take(header, name, encoded, start, stop):
+            header.pixels.append((start, min(stop, end)))
+            position = stop + 4
+            continue
+        if name == b"IEND":
             break
+        if (name in NEEDED or stop + 4 > end or not name.isalpha()) and not _take(header, name, encoded, start, stop):
+            break
+        if header.pixels:
+            after += 1
+            if after == MOST_AFTER:
+                break
         position = stop + 4
     if not header.pixels:
         raise ImageError("encoded", "cannot be decoded: the PNG has no pixels")

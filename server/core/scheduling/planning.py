@@ -8,6 +8,9 @@ PATIENCE_PARTS = 4
 """A batch, and the wait for it, takes at most this part of the shortest deadline that waits: one may have to wait for two, and
 for its reply."""
 
+WORTH = 2.0
+"""Times of a batch of those who wait that the wait for others is worth: larger batches cost less."""
+
 SURELY_LATE = 0.8
 """Share of the predicted time of a batch after which it is not ready: a call whose deadline is earlier is dropped."""
 
@@ -33,6 +36,13 @@ class BatchPlanner:
     def shortest_patience(self) -> float:
         """Seconds that one batch, or the wait for it, may take for the deadlines that came of late."""
         return min(self._patience, self._patience_before) / PATIENCE_PARTS
+
+    def wait(self, images: int) -> float:
+        """Seconds that so many may wait for others, at most.
+
+        About as long as a batch of them takes: whoever comes after it has begun waits no longer than they would have.
+        """
+        return min(self.shortest_patience, WORTH * self._times.seconds(images))
 
     def arrived(self, seconds: float) -> None:
         """A call came, with so many seconds until its deadline."""

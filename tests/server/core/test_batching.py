@@ -112,19 +112,26 @@ async def ask_three_at_a_time(batcher: Batcher, times: int) -> None:
 
 
 async def test_an_image_waits_for_others_who_came_of_late() -> None:
-    echo = Echo()
+    echo = Echo(lambda: time.sleep(0.1))
     async with running(echo, wait=0.05, batch=8) as batcher:
         await ask_three_at_a_time(batcher, 3)
         began = time.monotonic()
         assert await answers(batcher, [image(1)]) == [1]
-        assert time.monotonic() - began >= 0.05
+        assert time.monotonic() - began >= 0.15
     assert echo.sizes[-1] == 1
 
 
-async def test_callers_who_come_back_together_share_every_batch() -> None:
+async def test_an_image_waits_no_longer_than_a_batch_is_worth() -> None:
     echo = Echo()
     async with running(echo, wait=1e6, batch=8) as batcher:
-        await asyncio.wait_for(ask_three_at_a_time(batcher, 20), 10)
+        await ask_three_at_a_time(batcher, 3)
+        assert await asyncio.wait_for(answers(batcher, [image(1)]), 10) == [1]
+
+
+async def test_callers_who_come_back_together_share_every_batch() -> None:
+    echo = Echo(lambda: time.sleep(0.1))
+    async with running(echo, wait=1e6, batch=8) as batcher:
+        await asyncio.wait_for(ask_three_at_a_time(batcher, 8), 20)
     assert echo.sizes[3:] == [3] * (len(echo.sizes) - 3)
 
 
