@@ -26,13 +26,15 @@ def export(admin: AdminClient, options: argparse.Namespace) -> int:
         raise HoldfastError(f"{directory} has something in it: name a directory that is empty or not there yet")
     pictured, bare = _Table(directory / "exemplars.csv"), _Table(directory / "without-pictures.csv")
     stream = admin.export(label=options.label, state=options.state)
-    for exemplar, picture in track(stream, "exporting", console=Console(stderr=True), transient=True):
-        path = f"{_folder(exemplar.label)}/{exemplar.id}.png" if picture else ""
-        if picture:
-            write_atomically(directory / path, picture)
-        (pictured if picture else bare).add(path, exemplar)
-    for table in (pictured, bare):
-        table.write()
+    try:
+        for exemplar, picture in track(stream, "exporting", console=Console(stderr=True), transient=True):
+            path = f"{_folder(exemplar.label)}/{exemplar.id}.png" if picture else ""
+            if picture:
+                write_atomically(directory / path, picture)
+            (pictured if picture else bare).add(path, exemplar)
+    finally:  # what came before it broke off is listed, too
+        for table in (pictured, bare):
+            table.write()
     if options.json:
         print(json.dumps({"pictures": pictured.rows, "without_pictures": bare.rows, "directory": str(directory)}, indent=2))
         return DONE

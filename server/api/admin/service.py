@@ -18,6 +18,7 @@ from holdfast.server.core.holder import ModelHolder
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
 from holdfast.server.store.checks import fault_of_name, fault_of_source
+from holdfast.server.store.errors import JournalDamagedError
 from holdfast.server.store.records import Author, ChangeReceipt, NewExemplar, State
 from holdfast.server.store.store import ExemplarStore
 from holdfast.server.versions.manager import VersionManager
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 _OfIds = pb.DeleteExemplarsRequest | pb.ApproveExemplarsRequest | pb.DropExemplarsRequest
 _Reply = TypeVar("_Reply", pb.DeleteExemplarsResponse, pb.ApproveExemplarsResponse, pb.DropExemplarsResponse)
 _ChangeOfIds = Callable[[Sequence[int], str, Author], Awaitable[ChangeReceipt]]
+
+SHOWN_DAMAGED = 20
+"""Exemplars that a message names."""
 
 NAME = pb.DESCRIPTOR.services_by_name["AdminService"].full_name
 
@@ -170,11 +174,20 @@ class AdminService(AdminServiceServicer):
         """All of them, with their pictures; what is added meanwhile may be among them."""
         del context
         label, state, after = request.label or None, messages.state_of(request.state), -1
+        damaged: list[int] = []
         while records := await self._store.list(label, state, after, PAGE):
             for record in records:
-                picture = await self._store.thumbnail(record.id)
+                try:
+                    picture = await self._store.thumbnail(record.id)
+                except JournalDamagedError:
+                    damaged.append(record.id)
+                    picture = None
                 yield pb.ExportExemplarsResponse(exemplar=messages.exemplar(record), thumbnail=picture or b"")
             after = records[-1].id
+        if damaged:  # at the end, so that it costs nobody the others
+            shown = ", ".join(f"exemplar {each}" for each in damaged[:SHOWN_DAMAGED])
+            others = "" if len(damaged) <= SHOWN_DAMAGED else f" and {len(damaged) - SHOWN_DAMAGED} others"
+            raise JournalDamagedError(f"pictures that are not what was written were left out, of {shown}{others}")
 
     async def Reload(self, request: pb.ReloadRequest, context: "ServicerContext[Any, Any]") -> pb.ReloadResponse:  # noqa: N802
         """Serve another version."""

@@ -3,7 +3,7 @@
 import io
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,12 @@ def test_a_picture_that_the_disk_has_changed_costs_its_own_call_alone(
             error = refusal(call)
             assert error.code() is grpc.StatusCode.DATA_LOSS
             assert named in (error.details() or "")
+        exported: list[pb.ExportExemplarsResponse] = []
+        with suppress(grpc.RpcError):
+            for each in operator(server).ExportExemplars(pb.ExportExemplarsRequest(label="violet")):
+                exported.append(each)  # noqa: PERF402 - extend would lose them all
+        assert [bool(each.thumbnail) for each in exported] == [each.exemplar.id != ids[1] for each in exported]
+        assert len(exported) == 4
         assert answer(server, violet(1, seed=9)[0]) == "violet"
         assert operator(server).GetStatus(pb.GetStatusRequest()).exemplars == 64
 
