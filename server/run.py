@@ -6,8 +6,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from holdfast.bundle.canary_set import CanarySet
+from holdfast.bundle.reader import read_manifest
 from holdfast.errors import HoldfastError
 from holdfast.exit_status import say
 from holdfast.server.access.checks import check_access
@@ -54,8 +57,8 @@ def check_cheap(settings: Settings) -> None:
     """Find what is wrong and costs nothing to find, before a bundle is opened. Each thing is looked at again when it is used.
 
     Raises:
-        HoldfastError: a file of tokens or of TLS cannot be used, the admin service would be everybody's, the directory of the
-            store may be none, or a port is taken.
+        HoldfastError: a file of tokens or of TLS, the canary, the shadow or the port file cannot be used, the admin service
+            would be everybody's, the directory of the store may be none, or a port is taken.
 
     """
     listeners = [(settings.host, settings.port, "--port"), (settings.metrics_at, settings.metrics_port, "--metrics-port")]
@@ -68,8 +71,20 @@ def check_cheap(settings: Settings) -> None:
         listeners.append((settings.admin_host, settings.admin_port, "--admin-port"))
     if settings.store is not None:
         check_directory(settings.store)
+    if settings.canary is not None:
+        CanarySet.load(settings.canary)
+    if settings.shadow is not None:
+        read_manifest(settings.shadow)
+    if settings.port_file is not None:
+        _check_port_file(settings.port_file)
     for host, port, flag in listeners:
         refuse_taken_port(host, port, flag)
+
+
+def _check_port_file(path: Path) -> None:
+    directory = next(each for each in path.absolute().parents if each.exists())  # it is made where it is missing
+    if (path.exists() and not path.is_file()) or not directory.is_dir() or not os.access(directory, os.W_OK | os.X_OK):
+        raise HoldfastError(f"--port-file {path} cannot be written: name a file in a directory that this user may write to")
 
 
 async def _serve(settings: Settings, first: LoadedVersion) -> int:

@@ -29,7 +29,7 @@ def files(folder: Path) -> dict[str, Path]:
 
 
 def test_what_can_be_used_is_let_through(tmp_path: Path) -> None:
-    check_cheap(settings(tmp_path, store=tmp_path / "store", **files(tmp_path)))
+    check_cheap(settings(tmp_path, store=tmp_path / "store", port_file=tmp_path / "new" / "ports", **files(tmp_path)))
     assert not (tmp_path / "store").exists()
 
 
@@ -48,6 +48,18 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, name: str, *, missi
 def test_files_of_the_admin_service_alone_are_looked_at_too(tmp_path: Path) -> None:
     with pytest.raises(HoldfastError, match=r"admins\.json"):
         check_cheap(settings(tmp_path, admin_token_file=tmp_path / "admins.json"))
+
+
+@pytest.mark.parametrize("name", ["canary", "shadow", "port_file"])
+def test_a_path_that_will_be_needed_is_looked_at(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("something else")
+    for path in (
+        tmp_path / "file" / "below",
+        *([tmp_path] if name == "port_file" else [tmp_path / "file", tmp_path / "nothing"]),
+    ):
+        with pytest.raises(HoldfastError, match=path.name):
+            check_cheap(settings(tmp_path, **{name: path}))
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("others", [{"admin_insecure": True, "admin_host": "0.0.0.0"}, {"store": Path("store")}])  # noqa: S104
