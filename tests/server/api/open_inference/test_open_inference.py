@@ -17,6 +17,7 @@ from PIL import Image
 from holdfast.protos.holdfast.v1 import answer_pb2, holdfast_pb2, image_pb2
 from holdfast.protos.inference import service_pb2 as oip
 from tests.server.api.open_inference.asking import files_request, outputs_of, parameter, pixels_request, stub_of, wanting
+from tests.server.core.test_queue import Gate
 from tests.server.running import Serve, Served, refusal, snapshot_of, wait_for
 from tests.server.tiny import COLOURS, DIM, K, Pixels, coloured, png
 
@@ -312,17 +313,20 @@ def test_another_model_or_version_is_not_found(served: Served) -> None:
         assert refusal(lambda call=call, request=request: call(request)).code() == grpc.StatusCode.NOT_FOUND
 
 
-def test_a_version_that_was_replaced_is_not_answered_by_another(serve: Serve) -> None:
-    served = serve(max_wait=1, canary_interval=3600)
+def test_a_version_that_was_replaced_is_not_answered_by_another(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = serve(max_wait=0, canary_interval=3600)
     stub, old = stub_of(served), served.app.holder.current.description
-    for _ in range(2):  # the next one waits for as many
-        infer(served, files_request([RED] * 2))
+    gate = Gate(monkeypatch, served.app.holder.current.classifier)
+    first = stub.ModelInfer.future(files_request([RED]))
+    assert gate.entered.wait(10)
     waiting = stub.ModelInfer.future(files_request([RED], model_version=old.bundle_version))
     wait_for(lambda: served.metric("holdfast_queue_images") == 1)
     directory = served.app.settings.bundle
     assert directory is not None
     snapshot = snapshot_of(directory, old.version + 1)
     served.app.publish(snapshot)
+    gate.open.set()
+    assert first.result(10).model_version == old.bundle_version
     assert refusal(waiting.result).code() == grpc.StatusCode.NOT_FOUND
     assert stub.ModelInfer(files_request([RED])).model_version == str(old.version + 1)
 
