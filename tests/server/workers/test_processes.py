@@ -43,7 +43,6 @@ from tests.server.tiny import K, coloured, png, raw
 
 REQUEST = pb.ClassifyRequest(images=[raw(coloured(1, 1, seed=1)[0])])
 TWO_WORKERS = "--workers", "2", "--drain-notice", "0"
-SLOW_BATCHES = "--max-wait", "1", "--canary-interval", "3600"
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers share a port as Linux does it")
 
@@ -266,19 +265,21 @@ def test_workers_that_end_are_replaced(tiny_bundle: Path, tmp_path: Path, proces
     assert all(gone(pid) for pid in before)
 
 
-def hold_a_call(process: Process) -> Any:
-    """A call of one image, which waits a second for the second one that the calls before it had."""
-    for _ in range(2):
-        process.stub.Classify(pb.ClassifyRequest(images=[*REQUEST.images] * 2))
-    return process.stub.Classify.future(REQUEST)
+def holding(bundle: Path, scratch: Path, processes: list[Process], *flags: str) -> tuple[Process, Any]:
+    """A server of two workers whose model has a call and does not answer it."""
+    go = scratch / "go"
+    go.touch()
+    process = Process(bundle, scratch, command_of_held_model(go), *TWO_WORKERS, "--canary-interval", "3600", *flags)
+    processes.append(process)
+    go.unlink()
+    held = process.stub.Classify.future(REQUEST)
+    process.await_images(1)
+    return process, held
 
 
 def test_workers_do_not_outlive_their_engine(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
-    process = Process(tiny_bundle, tmp_path, None, *TWO_WORKERS, *SLOW_BATCHES)
-    processes.append(process)
+    process, held = holding(tiny_bundle, tmp_path, processes)
     workers = workers_of(process.popen.pid)
-    held = hold_a_call(process)
-    process.await_images(1)
     process.popen.kill()
     process.popen.communicate()
     wait_for(lambda: all(map(gone, workers)))
@@ -286,10 +287,7 @@ def test_workers_do_not_outlive_their_engine(tiny_bundle: Path, tmp_path: Path, 
 
 
 def test_calls_beyond_the_grace_are_cut_off(tiny_bundle: Path, tmp_path: Path, processes: list[Process]) -> None:
-    process = Process(tiny_bundle, tmp_path, None, *TWO_WORKERS, *SLOW_BATCHES, "--drain-grace", "0.1")
-    processes.append(process)
-    held = hold_a_call(process)
-    process.await_images(1)
+    process, held = holding(tiny_bundle, tmp_path, processes, "--drain-grace", "0.1")
     status, output = process.end()
     assert (status, held.code()) != (0, grpc.StatusCode.OK), output
     assert "cut off" in output
