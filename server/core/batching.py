@@ -197,25 +197,26 @@ class Batcher:
         cut = self._take()
         if cut is None:
             return False
+        try:
+            self._answer(cut)
+        except Exception as error:  # noqa: BLE001 - whatever it was, it is this batch's alone
+            self._failed(cut.pieces, error)
+        return True
+
+    def _answer(self, cut: Cut) -> None:
         begun = time.monotonic()
         self._count_cut(cut, begun)
-        pieces = cut.pieces
-        if not pieces:
-            return True
-        try:
-            images = stack(pieces)
-            retrieval = cut.model.retrieve(images)
-        except Exception as error:  # noqa: BLE001 - whatever it was, it is this batch's alone
-            self._failed(pieces, error)
-            return True
-        batch = _RetrievedBatch(cut.model, pieces, images, retrieval, begun, time.monotonic() - begun)
+        if not cut.pieces:
+            return
+        images = stack(cut.pieces)
+        retrieval = cut.model.retrieve(images)
+        batch = _RetrievedBatch(cut.model, cut.pieces, images, retrieval, begun, time.monotonic() - begun)
         if self._finishers:
             self._retrieved.put(batch)
-            self._planner.ended(cut.images, time.monotonic() - begun)  # the device's, and what it had to wait for others
         else:
             self._complete(batch)
-            self._planner.ended(cut.images, time.monotonic() - begun)
-        return True
+        # Of a device that is what it took, and what it had to wait for others.
+        self._planner.ended(cut.images, time.monotonic() - begun)
 
     def _finish(self) -> None:
         """A thread that finishes what the engine thread began."""
@@ -226,7 +227,10 @@ class Batcher:
         batch = self._retrieved.get()
         if batch is None:
             return False
-        self._complete(batch)
+        try:
+            self._complete(batch)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failed(batch.pieces, error)
         return True
 
     def _complete(self, batch: _RetrievedBatch) -> None:
@@ -238,13 +242,9 @@ class Batcher:
                 return
             batch.images, batch.retrieval = batch.images[rows], batch.retrieval.take(rows)
         count = embedded if rows is None else len(rows)
-        try:
-            results = batch.model.decide(batch.retrieval)
-            if len(results) != count:
-                raise ValueError(f"{len(results)} results for {count} images")  # noqa: TRY301
-        except Exception as error:  # noqa: BLE001 - as above
-            self._failed(pieces, error)
-            return
+        results = batch.model.decide(batch.retrieval)
+        if len(results) != count:
+            raise ValueError(f"{len(results)} results for {count} images")
         self.last_success = time.monotonic()
         self._metrics.batch_images.observe(embedded)
         seconds = batch.seconds + self.last_success - started

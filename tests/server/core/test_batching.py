@@ -331,3 +331,25 @@ async def test_every_call_is_of_one_model_while_models_change(finishers: int) ->
     used = [{value // 1000 for value in call} for call in found if call]
     assert all(len(numbers) == 1 for numbers in used)
     assert len(set.union(*used)) > 10
+
+
+class BrokenObservers(Observers):
+    """What looks at answers fails, in a way that nobody has foreseen."""
+
+    def answered(self, *_: object) -> None:
+        raise KeyError("nobody has foreseen this")
+
+
+@pytest.mark.parametrize("finishers", [0, 1])
+async def test_nothing_ends_the_threads_of_the_engine(finishers: int) -> None:
+    metrics, model = Metrics(), Model(Echo(), same)
+    batcher = Batcher(
+        lambda: model, Limits(4, 0.0, AdmissionLimits(100)), metrics, BrokenObservers(metrics), finishers=finishers
+    )
+    batcher.start()
+    try:
+        for value in range(3):
+            assert await asyncio.wait_for(answers(batcher, [image(value)]), 10) == [value]
+        assert batcher.alive()
+    finally:
+        assert await asyncio.to_thread(batcher.stop)
