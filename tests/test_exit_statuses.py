@@ -155,6 +155,7 @@ def test_what_a_machine_has_no_more_of_is_one_line(error, capfd):
 
 INTERRUPTED_IMPORT = """
 import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
 class Interrupting:
     def find_spec(self, name, path=None, target=None):
         if name == sys.argv[-1]:
