@@ -13,7 +13,7 @@ from holdfast.model.answers import Floats, Ints
 from holdfast.model.retrieval.exact.keys import LAST, keys_of, of_keys
 from holdfast.model.retrieval.exact.sample import RowSample
 
-LEAST_K = 32
+LEAST_K = 128
 """Below so many neighbours faiss's own search is as cheap (python -m bench.knn)."""
 
 LEAST_QUERIES = 12
@@ -70,7 +70,7 @@ class BlockwiseSearch:
 
     def _reached(self, queries: Floats, least: Floats, k: int) -> tuple[Floats, Ints, Ints] | None:
         """Every product that is at least `least` [N]: itself, its query and its row; None where they are too many."""
-        columns, many = np.ascontiguousarray(queries.T), SURVIVORS * (k + LEAST_K) * len(queries)
+        columns, many = np.ascontiguousarray(queries.T), SURVIVORS * k * len(queries)
         products = np.empty((BLOCK, len(queries)), np.float32)
         reach = np.empty(products.shape, np.bool_)
         values: list[Floats] = []

@@ -7,8 +7,9 @@ from holdfast.model.answers import Floats
 SAMPLE = 2048
 """Rows that are looked at."""
 
-DEVIATIONS = 3
-"""The guess is taken so many standard deviations too low, so that fewer than k rows seldom reach it."""
+DEVIATIONS, MORE = 3, 4
+"""The guess is taken so many standard deviations, and so many rows of the sample, too low, so that fewer than k rows seldom
+reach it: where few are expected, many more may be drawn."""
 
 GROUPS = 8
 """Groups of rows for each that the guess is about: so few share one that the guess is hardly lower for it."""
@@ -32,7 +33,7 @@ class RowSample:
             products = queries @ self._columns
         drawn = products.shape[1]
         expected = k * drawn / self._of
-        wanted = min(drawn, int(expected + DEVIATIONS * expected**0.5) + 1)
+        wanted = min(drawn, int(expected + DEVIATIONS * expected**0.5) + MORE)
         # The best of groups are fewer to look through, and their n-th best is at most the n-th best of all.
         size = max(1, drawn // (GROUPS * wanted))
         groups = drawn // size
