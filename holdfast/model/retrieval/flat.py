@@ -31,20 +31,27 @@ class FlatIndex:
 
     kind: ClassVar[str] = "flat"
 
-    def __init__(self, rows: Any, ids: Ints, labels: Ints, *, half: bool = False, owner: object = None) -> None:
-        """Take an IndexFlatIP and what its rows are; `owner` is what its memory goes with, where that is not itself."""
+    def __init__(
+        self, rows: Any, ids: Ints, labels: Ints, *, half: bool = False, owner: object = None, first_pass: bool = True
+    ) -> None:
+        """Take an IndexFlatIP and what its rows are; `owner` is what its memory goes with, where that is not itself.
+
+        With `first_pass` a fourth more of memory makes searches of few queries cheap.
+        """
         self.half = half
         self._rows, self._ids, self._labels, self._owner = rows, ids, labels, owner
         # Ids that are 0..M-1 in order, as the index builder writes them, are their own row numbers.
         self._ids_are_rows = np.array_equal(ids, np.arange(len(ids)))
         prepare_exact_search(self.dim)
         sample = RowSample(self._embeddings())
-        self._screened = ScreenedSearch(rows, self._embeddings(), sample)
+        self._screened = ScreenedSearch(rows, self._embeddings(), sample) if first_pass else None
         self._blockwise = BlockwiseSearch(self._embeddings(), sample)
 
     @classmethod
-    def build(cls, bank: ReadableBank, *, half: bool = False) -> Self:
+    def build(cls, bank: ReadableBank, *, half: bool = False, first_pass: bool = True) -> Self:
         """Index a bank. With `half` its embeddings are rounded to float16, which moves a similarity by less than 5e-4.
+
+        `first_pass` is for who will search for few queries at a time.
 
         Raises:
             BundleError: ids that are not unique or out of range.
@@ -57,7 +64,7 @@ class FlatIndex:
         for start in range(0, len(embeddings), BLOCK):  # so that one that is mapped from a file is in memory once, not twice
             block = embeddings[start : start + BLOCK]
             rows.add(np.ascontiguousarray(block.astype(np.float16) if half else block, dtype=np.float32))
-        return cls(rows, ids, labels, half=half)
+        return cls(rows, ids, labels, half=half, first_pass=first_pass)
 
     def __str__(self) -> str:
         return f"flat, {'float16' if self.half else 'float32'} on disk"
@@ -81,7 +88,7 @@ class FlatIndex:
 
     def _nearest_rows(self, queries: Floats, k: int) -> tuple[Floats, Ints]:
         cheaper: ScreenedSearch | BlockwiseSearch
-        if self._screened.worth(len(queries), k):
+        if self._screened is not None and self._screened.worth(len(queries), k):
             cheaper = self._screened
         elif self._blockwise.worth(len(queries), k) and faiss.omp_get_max_threads() == 1:
             cheaper = self._blockwise  # with several threads faiss divides the queries among them
@@ -92,6 +99,10 @@ class FlatIndex:
         if not answered.all():
             similarities[~answered], rows[~answered] = self._rows.search(queries[~answered], k)
         return similarities, rows
+
+    def drop_first_pass(self) -> None:
+        """Give its memory back: something else searches."""
+        self._screened = None
 
     def named(self, rows: Ints, similarities: Floats) -> Neighbours:
         """Neighbours of row numbers int64 [N, k], -1 where there is none, and their similarities float32 [N, k]."""

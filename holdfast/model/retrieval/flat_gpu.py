@@ -43,6 +43,7 @@ class GpuFlatIndex:
 
     def __init__(self, index: FlatIndex, *, gpu: Any = faiss) -> None:
         self._flat, self._lock = index, threading.Lock()
+        index.drop_first_pass()
         rows = faiss.IndexFlatIP(index.dim)
         rows.add(index.export().embeddings)
         options = gpu.GpuClonerOptions()

@@ -160,7 +160,8 @@ def exact_neighbours(bank: ReadableBank, queries: Floats, k: int) -> Neighbours:
     found: Neighbours | None = None
     for start in range(0, len(bank.ids), BLOCK):
         rows = slice(start, start + BLOCK)
-        block = FlatIndex.build(Bank(bank.embeddings[rows], bank.ids[rows], bank.labels[rows]), half=True)
+        part_of_bank = Bank(bank.embeddings[rows], bank.ids[rows], bank.labels[rows])
+        block = FlatIndex.build(part_of_bank, half=True, first_pass=False)
         part = block.search(queries, k + SPARE)
         found = part if found is None else merged(found, part, k + SPARE)
     if found is None:
