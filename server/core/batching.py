@@ -200,6 +200,7 @@ class Batcher:
         try:
             self._answer(cut)
         except Exception as error:  # noqa: BLE001 - whatever it was, it is this batch's alone
+            self._planner.failed()
             self._failed(cut.pieces, error)
         return True
 

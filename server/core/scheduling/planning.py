@@ -70,6 +70,10 @@ class BatchPlanner:
         self._times.add(images, seconds)
         self._per_image, self._alone = self._times.per_image(self._most), self._times.seconds(1)
 
+    def failed(self) -> None:
+        """It failed: it runs no longer, and says nothing of how long batches take."""
+        self._ends = 0.0
+
     def backlog(self, queue: RequestQueue) -> Backlog:
         """What is ahead of a newcomer now. Any thread may ask."""
         return Backlog(self._ends, queue.images, queue.callers, self._per_image, self._alone)

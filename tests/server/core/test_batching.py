@@ -353,3 +353,17 @@ async def test_nothing_ends_the_threads_of_the_engine(finishers: int) -> None:
         assert batcher.alive()
     finally:
         assert await asyncio.to_thread(batcher.stop)
+
+
+@pytest.mark.parametrize("half", ["retrieve", "decide"])
+async def test_nobody_waits_for_a_batch_that_failed(half: str) -> None:
+    def failing(_: object) -> list[int]:
+        raise RuntimeError("no memory")
+
+    halves = {"retrieve": Echo(), "decide": same} | {half: failing}
+    async with running(**halves) as batcher:
+        with pytest.raises(EngineError):
+            await asyncio.wait_for(answers(batcher, [image(1)]), 10)
+        later = time.monotonic() + 1000
+        wait = batcher.backlog().seconds_until(later, 1, own=0, undecoded=0, decoding=0.0)
+        assert wait < 1
