@@ -7,10 +7,9 @@ whoever asked, so the answer is exact whatever the sample is.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from holdfast.model.answers import Floats, Ints
-from holdfast.model.retrieval.exact.keys import LAST, keys_of, of_keys
+from holdfast.model.retrieval.exact.keys import LAST, Found, keys_of, nothing_found, of_keys
 from holdfast.model.retrieval.exact.sample import RowSample
 
 LEAST_K = 128
@@ -45,7 +44,7 @@ class BlockwiseSearch:
         """Whether this is cheaper than faiss's search, on one thread."""
         return queries >= LEAST_QUERIES and LEAST_K <= k <= len(self._rows) // (2 * SURVIVORS)
 
-    def search(self, queries: Floats, k: int) -> tuple[Floats, Ints, NDArray[np.bool_]]:
+    def search(self, queries: Floats, k: int) -> Found:
         """The k rows with the largest inner products.
 
         Args:
@@ -53,13 +52,10 @@ class BlockwiseSearch:
             k: neighbours, at most M.
 
         Returns:
-            Inner products float32 [N, k], the largest first, and the rows they are of, int64 [N, k]; equal ones by row. And
-            whether each query was answered, bool [N]: of one that was not, the others hold anything.
+            Products, rows and which queries were answered, as Found has them.
 
         """
-        products = np.zeros((len(queries), k), np.float32)
-        rows = np.zeros((len(queries), k), np.int64)
-        answered = np.zeros(len(queries), np.bool_)
+        products, rows, answered = nothing_found(len(queries), k)
         for start in range(0, len(queries), MOST_QUERIES):
             part = slice(start, start + MOST_QUERIES)
             with np.errstate(invalid="ignore", over="ignore"):  # numbers that are none reach nothing
@@ -88,7 +84,7 @@ class BlockwiseSearch:
         return np.concatenate(values), of_query, rows
 
 
-def _largest(products: Floats, queries: Ints, rows: Ints, count: int, k: int) -> tuple[Floats, Ints, NDArray[np.bool_]]:
+def _largest(products: Floats, queries: Ints, rows: Ints, count: int, k: int) -> Found:
     """Of each of `count` queries the k largest products, as `BlockwiseSearch.search` returns them. All arrays are [n]."""
     order = np.argsort(queries.astype(np.uint16), kind="stable")  # 16 bits are sorted by counting
     found = np.bincount(queries, minlength=count)

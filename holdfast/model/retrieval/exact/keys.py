@@ -1,6 +1,7 @@
-"""Products and their rows as integers that sort as neighbours do: the largest product first, equals by row."""
+"""What an exact search finds, and products and rows as integers that sort so: the largest first, equals by row."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.model.answers import Floats, Ints
 
@@ -8,6 +9,16 @@ LAST = np.iinfo(np.int64).max
 """Sorts behind every key."""
 
 SIGN = np.int32(-(1 << 31))
+
+
+Found = tuple[Floats, Ints, NDArray[np.bool_]]
+"""Of N queries: inner products float32 [N, k], the largest first, and the rows they are of, int64 [N, k]; equal ones by row.
+And whether each query was answered, bool [N]: of one that was not, the others hold anything."""
+
+
+def nothing_found(queries: int, k: int) -> Found:
+    """No query is answered yet."""
+    return np.zeros((queries, k), np.float32), np.zeros((queries, k), np.int64), np.zeros(queries, np.bool_)
 
 
 def keys_of(products: Floats, rows: Ints) -> Ints:

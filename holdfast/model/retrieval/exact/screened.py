@@ -11,11 +11,10 @@ the best, and some more than are wanted.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from holdfast.model.answers import Floats, Ints
 from holdfast.model.faiss_library import faiss
-from holdfast.model.retrieval.exact.keys import keys_of, of_keys
+from holdfast.model.retrieval.exact.keys import Found, keys_of, nothing_found, of_keys
 from holdfast.model.retrieval.exact.sample import RowSample
 
 STEPS = 127
@@ -86,7 +85,7 @@ class ScreenedSearch:
         self._rest = max(0, self._rest - 1)
         return self._rest == 0
 
-    def search(self, queries: Floats, k: int) -> tuple[Floats, Ints, NDArray[np.bool_]]:
+    def search(self, queries: Floats, k: int) -> Found:
         """The k rows with the largest inner products.
 
         Args:
@@ -94,13 +93,10 @@ class ScreenedSearch:
             k: neighbours, at most M.
 
         Returns:
-            Inner products float32 [N, k], the largest first, and the rows they are of, int64 [N, k]; equal ones by row. And
-            whether each query was answered, bool [N]: of one that was not, the others hold anything.
+            Products, rows and which queries were answered, as Found has them.
 
         """
-        products = np.zeros((len(queries), k), np.float32)
-        rows = np.zeros((len(queries), k), np.int64)
-        answered = np.zeros(len(queries), np.bool_)
+        products, rows, answered = nothing_found(len(queries), k)
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # numbers that are none prove nothing
             scaled = (queries @ self._rotation) * self._step
             scale = np.abs(scaled).max(axis=1, keepdims=True) / np.float32(STEPS)
