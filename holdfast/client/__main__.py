@@ -58,12 +58,13 @@ def classify(options: argparse.Namespace) -> int:
         outcomes = [
             outcome
             for call in track(calls, "classifying", console=bar, disable=len(calls) < 2, transient=True)
-            for outcome in client.classify_many(call, neighbours=options.neighbours)
+            for outcome in client.classify_many(call, neighbours=options.neighbours, certificates=options.certificates)
         ]
     if options.json:
         print(json.dumps([answer_as_json(p, o) for p, o in zip(paths, outcomes, strict=True)], indent=2))
     else:
-        Console().print(answers_view(paths, outcomes, neighbours=options.neighbours > 0))
+        shown = {"neighbours": options.neighbours > 0, "certificates": options.certificates}
+        Console().print(answers_view(paths, outcomes, **shown))
     if any(isinstance(outcome, REFUSALS) for outcome in outcomes):
         return REFUSED
     return FAILED if any(isinstance(outcome, ClientError) for outcome in outcomes) else DONE
@@ -108,6 +109,11 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     images.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a PNG, JPEG or WebP file")
     images.add_argument("--neighbours", type=whole_number(0), default=0, metavar="K", help="also show the K nearest exemplars")
+    images.add_argument(
+        "--certificates",
+        action="store_true",
+        help="also show what would change each label: exemplars inserted, or a move of the embedding",
+    )
     commands.add_parser("info", parents=[common], help="show what is served")
     commands.add_parser("health", parents=[common], help="exit with 0 if the server takes calls")
     return parser

@@ -73,15 +73,15 @@ class AsyncClient:
         """Ends the connection."""
         await self._channel.close()
 
-    async def classify(self, image: ImageLike, *, neighbours: int = 0) -> Answer:
-        """The answer for one image, with its `neighbours` nearest exemplars (at most the k of the vote)."""
-        outcome = (await self._classify([to_image(image)], neighbours))[0]
+    async def classify(self, image: ImageLike, *, neighbours: int = 0, certificates: bool = False) -> Answer:
+        """The answer for one image, with its `neighbours` nearest exemplars (at most the k of the vote), and certificates."""
+        outcome = (await self._classify([to_image(image)], neighbours, certificates))[0]
         if isinstance(outcome, ClientError):
             raise outcome
         return outcome
 
     async def classify_many(
-        self, images: Iterable[ImageLike], *, neighbours: int = 0, per_call: int = PER_CALL
+        self, images: Iterable[ImageLike], *, neighbours: int = 0, certificates: bool = False, per_call: int = PER_CALL
     ) -> list[Outcome]:
         """Outcomes for many images, `per_call` at a time or as many as the server takes, in order.
 
@@ -90,7 +90,7 @@ class AsyncClient:
         outcomes: list[Outcome] = []
         for call in in_calls(images, per_call, await self._call_limits()):
             try:
-                outcomes += await self._classify(call, neighbours)
+                outcomes += await self._classify(call, neighbours, certificates)
             except (ImageRefusedError, MessageTooLargeError) as error:
                 if len(call) > 1:
                     raise
@@ -98,7 +98,7 @@ class AsyncClient:
         return outcomes
 
     async def stream(
-        self, images: Iterable[ImageLike], *, neighbours: int = 0, in_flight: int = IN_FLIGHT
+        self, images: Iterable[ImageLike], *, neighbours: int = 0, certificates: bool = False, in_flight: int = IN_FLIGHT
     ) -> AsyncIterator[tuple[int, Outcome]]:
         """Yields (position, outcome) as answers come, not in order, with at most `in_flight` images on the way."""
         wanted = number_of_neighbours(neighbours)
@@ -114,6 +114,7 @@ class AsyncClient:
                         images=[to_image(image)],
                         neighbours=wanted,
                         packed_neighbours=wanted >= PACKED_FROM,
+                        certificates=certificates,
                     )
             except (OSError, TypeError) as error:  # gRPC would log it and end the call without an error
                 unreadable.append(error)
@@ -163,10 +164,11 @@ class AsyncClient:
                 self._limits = NO_LIMITS
         return self._limits
 
-    async def _classify(self, images: list[image_pb2.Image], neighbours: int) -> list[Outcome]:
+    async def _classify(self, images: list[image_pb2.Image], neighbours: int, certificates: bool) -> list[Outcome]:
         try:
             wanted = number_of_neighbours(neighbours)
-            request = pb.ClassifyRequest(images=images, neighbours=wanted, packed_neighbours=wanted >= PACKED_FROM)
+            packed = wanted >= PACKED_FROM
+            request = pb.ClassifyRequest(images=images, neighbours=wanted, packed_neighbours=packed, certificates=certificates)
             response = await self._stub.Classify(request, timeout=self.timeout, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
             raise from_call(error, self.address) from None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.client.errors import ClientError, from_status
-from holdfast.client.results import Accuracy, Answer, ModelInfo, Neighbour
+from holdfast.client.results import Accuracy, Answer, Certificates, ModelInfo, Neighbour
 from holdfast.protos.holdfast.v1 import answer_pb2, holdfast_pb2, image_pb2, model_pb2
 
 ImageLike = bytes | Path | NDArray[np.uint8]
@@ -102,6 +102,19 @@ def to_answer(message: answer_pb2.Classification, class_names: Sequence[str] = (
         soft_margin=message.soft_margin,
         kth_distance=message.kth_neighbour_distance,
         neighbours=tuple(map(to_neighbour, message.neighbours)) or unpacked(message.packed_neighbours, class_names),
+        kth_distance_p_value=(
+            message.kth_neighbour_distance_p_value if message.HasField("kth_neighbour_distance_p_value") else nan
+        ),
+        softmax_response=message.softmax_response if message.HasField("softmax_response") else nan,
+        certificates=to_certificates(message.certificates) if message.HasField("certificates") else None,
+    )
+
+
+def to_certificates(message: answer_pb2.Certificates) -> Certificates:
+    """What it would take to change an answer."""
+    return Certificates(
+        message.poison_tolerance if message.HasField("poison_tolerance") else None,
+        message.feature_shift if message.HasField("feature_shift") else None,
     )
 
 

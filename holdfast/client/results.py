@@ -1,6 +1,7 @@
 """What a call returns, as plain values."""
 
 from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,21 @@ class Neighbour:
     source: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """What it would take to change an answer; None where the server cannot tell, as with an index that may miss neighbours.
+
+    Attributes:
+        poison_tolerance: exemplars that somebody could insert into the index without changing it; one more is enough.
+        feature_shift: how far the embedding can surely move without changing it, a Euclidean distance between vectors of length
+            1; it bounds no change of pixels.
+
+    """
+
+    poison_tolerance: int | None
+    feature_shift: float | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
     """What the server holds an image to be, and how far to trust that.
@@ -32,6 +48,10 @@ class Answer:
         soft_margin: lead over the best other class, in nats; small or negative: easily flipped.
         kth_distance: cosine distance to the k-th neighbour; large: unlike anything in the index.
         neighbours: the nearest exemplars, as many as were asked for.
+        kth_distance_p_value: its conformal p-value, in (0, 1]: calling images of at most a unlike anything in the index is
+            wrong for at most a share a of those that are like it and not attacked; NaN where the bundle lacks its calibration.
+        softmax_response: the label's probability in the soft vote of the whole index; NaN where there is none.
+        certificates: what it would take to change the answer, where they were asked for.
 
     """
 
@@ -44,6 +64,9 @@ class Answer:
     soft_margin: float
     kth_distance: float
     neighbours: tuple[Neighbour, ...] = ()
+    kth_distance_p_value: float = nan
+    softmax_response: float = nan
+    certificates: Certificates | None = None
 
     @property
     def probability(self) -> float:

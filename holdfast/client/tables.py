@@ -12,17 +12,19 @@ from rich.text import Text
 
 from holdfast.client.errors import ClientError
 from holdfast.client.messages import Outcome
-from holdfast.client.results import Answer, ModelInfo, Neighbour
+from holdfast.client.results import Answer, Certificates, ModelInfo, Neighbour
 from holdfast.console import property_table
 
 
-def answers_view(paths: Sequence[Path], outcomes: Sequence[Outcome], *, neighbours: bool) -> Group:
+def answers_view(paths: Sequence[Path], outcomes: Sequence[Outcome], *, neighbours: bool, certificates: bool = False) -> Group:
     """A row for each image that was answered, then a line for each that was not; fits a terminal of 80 columns."""
     table = Table()
     for name in ("image", "label"):
         table.add_column(name, overflow="fold")
     for name in ("share", "credibility", "margin"):
         table.add_column(name, justify="right", no_wrap=True)
+    if certificates:
+        table.add_column("stands for", overflow="fold")
     if neighbours:
         table.add_column("nearest exemplars: label #id (similarity)", ratio=1)
     refused: list[Text] = []
@@ -38,7 +40,8 @@ def answers_view(paths: Sequence[Path], outcomes: Sequence[Outcome], *, neighbou
             Text(_number(outcome.credibility, ".3f") + (" abstain" if outcome.abstain else ""), style=doubt),
             Text(f"{outcome.soft_margin:+.2f}", style="yellow" if outcome.soft_margin < 0 else ""),
         ]
-        table.add_row(*cells, *([_row_of(outcome.neighbours)] if neighbours else []))
+        certified = [Text(_certified(outcome.certificates))] if certificates else []
+        table.add_row(*cells, *certified, *([_row_of(outcome.neighbours)] if neighbours else []))
     return Group(*([table] if table.row_count else []), *refused)
 
 
@@ -91,12 +94,21 @@ def _answer_fields(answer: Answer) -> dict[str, Any]:
         "abstain": answer.abstain,
         "soft_margin": _known(answer.soft_margin),
         "kth_distance": _known(answer.kth_distance),
+        "kth_distance_p_value": _known(answer.kth_distance_p_value),
+        "softmax_response": _known(answer.softmax_response),
+        "certificates": None if answer.certificates is None else asdict(answer.certificates),
         "neighbours": [asdict(n) for n in answer.neighbours],
     }
 
 
 def _row_of(neighbours: Sequence[Neighbour]) -> Text:
     return Text("  ".join(f"{n.label} #{n.id} ({n.similarity:.2f})" + (f" {n.source}" if n.source else "") for n in neighbours))
+
+
+def _certified(certificates: Certificates | None) -> str:
+    if certificates is None or certificates.poison_tolerance is None:
+        return "-"
+    return f"{certificates.poison_tolerance} inserted, a shift of {certificates.feature_shift or 0:.3f}"
 
 
 def _number(value: float, form: str) -> str:

@@ -1,6 +1,8 @@
 """A bundle as it is attacked: its served answers decide, and all that a white-box attacker knows of it."""
 
 from collections.abc import Callable
+from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -108,15 +110,9 @@ def answers_of(classify: Callable[[Pixels], Answers], images: Pixels) -> Answers
     def joined(field: Callable[[Answers], Any]) -> Any:
         return np.concatenate([field(part) for part in parts])
 
+    columns = [field.name for field in fields(Answers) if field.name != "neighbours"]
     return Answers(
-        embeddings=joined(lambda a: a.embeddings),
-        labels=joined(lambda a: a.labels),
-        probabilities=joined(lambda a: a.probabilities),
-        credibility=joined(lambda a: a.credibility),
-        confidence=joined(lambda a: a.confidence),
-        abstain=joined(lambda a: a.abstain),
-        soft_margin=joined(lambda a: a.soft_margin),
-        kth_distance=joined(lambda a: a.kth_distance),
+        **{name: joined(attrgetter(name)) for name in columns},
         neighbours=Neighbours(
             ids=joined(lambda a: a.neighbours.ids),
             labels=joined(lambda a: a.neighbours.labels),

@@ -42,6 +42,13 @@ class Answers:
             where the index cannot export its exemplars, as there is no soft-kNN without them.
         kth_distance: float32 [N], cosine distance (1 - similarity) to the k-th neighbour, or to the farthest one found where
             there are fewer; 2, the largest distance that there is, where none was found.
+        kth_distance_p_value: float64 [N] in (0, 1], its conformal p-value; NaN where the bundle has no calibration of it. See
+            holdfast.model.judgement.distance.
+        softmax_response: float32 [N] in [0, 1], the label's probability in the soft vote; NaN where the soft margin is.
+        poison_tolerance: int64 [N], how many exemplars could be inserted; -1 where it was not asked for or cannot be told. See
+            holdfast.model.judgement.poison.
+        feature_shift: float64 [N] in [0, 2], how far the embedding could move; NaN likewise. See
+            holdfast.model.judgement.feature_shift.
         neighbours: [N, k].
 
     """
@@ -54,6 +61,10 @@ class Answers:
     abstain: NDArray[np.bool_]
     soft_margin: Floats
     kth_distance: Floats
+    kth_distance_p_value: NDArray[np.float64]
+    softmax_response: Floats
+    poison_tolerance: Ints
+    feature_shift: NDArray[np.float64]
     neighbours: Neighbours
 
     @property

@@ -1,7 +1,7 @@
 """The answer as served: embed, search, vote, decide. The server, the evaluation and the benchmarks all call this."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,14 +9,18 @@ from numpy.typing import NDArray
 from holdfast.model.answers import Answers, Floats, Ints, Neighbours
 from holdfast.model.credibility import Calibration, credibility, p_values
 from holdfast.model.encoder.onnx import Encoder
+from holdfast.model.judgement.distance import distance_p_values, kth_distance
+from holdfast.model.judgement.feature_shift import feature_shift_radius
+from holdfast.model.judgement.poison import NOT_KNOWN, poison_tolerance
+from holdfast.model.judgement.softmax import softmax_response
 from holdfast.model.preprocess import Pixels
 from holdfast.model.prototypes import PROTOTYPES
 from holdfast.model.retrieval.base import SPARE, Exportable, Retriever, Summarised, canonical
-from holdfast.model.surrogate import SoftKNN, Surrogate
+from holdfast.model.retrieval.table import finds_all
+from holdfast.model.surrogate import SoftKNN, Surrogate, contest
 from holdfast.model.vote import VoteParameters, vote
 
-FARTHEST = 2.0
-"""The largest cosine distance that there is."""
+_NONE = np.empty(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,9 @@ class Classifier:
         else:
             credible, confident = credibility(outcome.shares, outcome.labels, self._calibration)
             abstain = abstain | (credible < self._calibration.abstain_below)
+        margin, response = self._soft_vote(embeddings, outcome.labels)
+        distance = kth_distance(neighbours)
+        calibrated = _NONE if self._calibration is None else self._calibration.distances
         return Answers(
             embeddings=embeddings,
             labels=outcome.labels,
@@ -138,10 +145,43 @@ class Classifier:
             credibility=credible,
             confidence=confident,
             abstain=abstain,
-            soft_margin=self._soft_margin(embeddings, outcome.labels),
-            kth_distance=_distance_of_the_last(neighbours),
+            soft_margin=margin,
+            kth_distance=distance,
+            kth_distance_p_value=distance_p_values(distance, calibrated),
+            softmax_response=response,
+            poison_tolerance=np.full(len(embeddings), NOT_KNOWN),
+            feature_shift=np.full(len(embeddings), np.nan),
             neighbours=neighbours,
         )
+
+    def certified(self, retrieval: Retrieval, answers: Answers, rows: NDArray[np.intp]) -> Answers:
+        """Answers of `decide`, with poison tolerance and feature shift for some of them.
+
+        They are only known where the index finds all of the nearest exemplars; the answers are left as they are elsewhere.
+
+        Args:
+            retrieval: what was decided.
+            answers: what came of it.
+            rows: the numbers of the images to certify.
+
+        """
+        if not finds_all(self._retriever):
+            return answers
+        near, tolerance, shift = retrieval.neighbours, answers.poison_tolerance.copy(), answers.feature_shift.copy()
+        tolerance[rows] = self.poison_tolerance(answers, rows)
+        complete = near.ids.shape[1] >= self._retriever.size
+        asked = near.similarities[rows], near.labels[rows], answers.labels[rows]
+        radius = feature_shift_radius(*asked, self._classes, self._vote, complete=complete)
+        shift[rows] = np.where(near.ids[rows, 0] < 0, np.nan, radius)
+        return replace(answers, poison_tolerance=tolerance, feature_shift=shift)
+
+    def poison_tolerance(self, answers: Answers, rows: NDArray[np.intp]) -> Ints:
+        """Of some answers: int64 [n]; NOT_KNOWN where the index may miss neighbours, or found none."""
+        if not finds_all(self._retriever):
+            return np.full(len(rows), NOT_KNOWN)
+        near = answers.neighbours
+        voted = near.similarities[rows], near.labels[rows], answers.labels[rows]
+        return poison_tolerance(*voted, self._classes, self._vote)
 
     def p_values(self, answers: Answers) -> NDArray[np.float64] | None:
         """The p-value of every label for answers of this classifier: float64 [N, C] in (0, 1]; None without a calibration."""
@@ -150,10 +190,14 @@ class Classifier:
         near = answers.neighbours
         return p_values(vote(near.similarities, near.labels, self._classes, self._vote).shares, self._calibration)
 
-    def _soft_margin(self, embeddings: Floats, labels: Ints) -> Floats:
+    def _soft_vote(self, embeddings: Floats, labels: Ints) -> tuple[Floats, Floats]:
+        """Soft margin and softmax response of each answer."""
         if self.surrogate is None:
-            return np.full(len(embeddings), np.nan, dtype=np.float32)
-        return self.surrogate.margin(embeddings, labels)
+            unknown = np.full(len(embeddings), np.nan, dtype=np.float32)
+            return unknown, unknown
+        scores = self.surrogate.log_scores(embeddings)
+        own, other, _ = contest(scores, labels)
+        return own - other, softmax_response(scores, labels)
 
 
 def _surrogate_of(retriever: Retriever, classes: int, tau: float, weights: NDArray[np.float64] | None) -> SoftKNN | None:
@@ -163,13 +207,3 @@ def _surrogate_of(retriever: Retriever, classes: int, tau: float, weights: NDArr
         return None
     bank = retriever.export()
     return SoftKNN.compressed(bank.embeddings, bank.labels, classes, tau, prototypes=PROTOTYPES).reweighed(weights)
-
-
-def _distance_of_the_last(neighbours: Neighbours) -> Floats:
-    """Cosine distance to the last neighbour that was found: float32 [N]."""
-    distances: Floats = 1 - neighbours.similarities[:, -1]
-    fewer = np.flatnonzero(neighbours.ids[:, -1] < 0)
-    if len(fewer):
-        distances[fewer] = (1 - neighbours.similarities[fewer]).max(axis=1, where=neighbours.ids[fewer] >= 0, initial=-np.inf)
-        distances[neighbours.ids[:, 0] < 0] = FARTHEST
-    return distances

@@ -24,6 +24,7 @@ decide, so the label of the largest p-value could be another one than that answe
 """
 
 import math
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from holdfast.model.answers import Floats, Ints
+from holdfast.model.judgement.distance import calibration_distances, kth_distance
 from holdfast.model.retrieval.base import Retriever, nearest
 from holdfast.model.vote import VoteParameters, vote
 
@@ -49,7 +51,8 @@ class Calibration(BaseModel):
 
     `nonconformity` lies in [0, 1], rounded to DECIMALS, the smallest first. `coverage` is the fraction of the calibration
     images that is answered at the threshold `abstain_below`, which is 0 where no answer abstains; `wanted` is the least
-    probability with which a new image is to be answered.
+    probability with which a new image is to be answered. `kth_distances` are cosine distances of the same images to their k-th
+    neighbours, the smallest first; bundles of before do not have them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -58,6 +61,17 @@ class Calibration(BaseModel):
     abstain_below: float = Field(ge=0, le=1)
     coverage: float = Field(ge=0, le=1)
     wanted: float = Field(default=COVERAGE, gt=0, le=1)
+    kth_distances: tuple[float, ...] = ()
+
+    @cached_property
+    def reference(self) -> NDArray[np.float64]:
+        """The nonconformity: float64 [n]."""
+        return np.asarray(self.nonconformity)
+
+    @cached_property
+    def distances(self) -> NDArray[np.float64]:
+        """The distances: float64 [n], or none."""
+        return np.asarray(self.kth_distances, dtype=np.float64)
 
     @field_validator("nonconformity")
     @classmethod
@@ -66,6 +80,13 @@ class Calibration(BaseModel):
             raise ValueError("nonconformity must be sorted, the smallest first")
         if values[0] < 0 or values[-1] > 1:
             raise ValueError(f"nonconformity lies in [0, 1], not in [{values[0]:g}, {values[-1]:g}]")
+        return values
+
+    @field_validator("kth_distances")
+    @classmethod
+    def _distances(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if any(a > b for a, b in pairwise(values)):
+            raise ValueError("distances must be sorted, the smallest first")
         return values
 
 
@@ -139,17 +160,19 @@ def calibrate_retriever(
 
     """
     shares, answered = np.zeros((len(labels), classes)), np.zeros(len(labels), np.int64)
+    distances = np.zeros(len(labels), np.float32)
     for start in range(0, len(labels), BLOCK):
         rows = slice(start, start + BLOCK)
         found = nearest(retriever, embeddings[rows], parameters.k)
         outcome = vote(found.similarities, found.labels, classes, parameters)
-        shares[rows], answered[rows] = outcome.shares, outcome.labels
-    return calibrate(shares, answered, labels, coverage)
+        shares[rows], answered[rows], distances[rows] = outcome.shares, outcome.labels, kth_distance(found)
+    calibration = calibrate(shares, answered, labels, coverage)
+    return calibration.model_copy(update={"kth_distances": calibration_distances(distances)})
 
 
 def p_values(shares: NDArray[np.float64], calibration: Calibration) -> NDArray[np.float64]:
     """The p-value of every label. Shape: shares [N, C] of the vote -> [N, C] in (0, 1]."""
-    reference = np.asarray(calibration.nonconformity)
+    reference = calibration.reference
     at_least = len(reference) - np.searchsorted(reference, nonconformity(shares), side="left")
     p: NDArray[np.float64] = (1 + at_least) / (len(reference) + 1)
     return p

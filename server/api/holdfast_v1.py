@@ -15,7 +15,7 @@ from holdfast.server.api.api import Api, caller_of, deadline_of, release_when_do
 from holdfast.server.api.authentication import require
 from holdfast.server.api.holdfast_v1_messages import model_info, sources_of
 from holdfast.server.api.receiving import until
-from holdfast.server.api.replies.holdfast_v1 import NeighbourForm, ReplyBuilder, classify_bytes, embed_bytes
+from holdfast.server.api.replies.holdfast_v1 import ReplyBuilder, ReplyForm, classify_bytes, embed_bytes
 from holdfast.server.api.status import to_status
 from holdfast.server.core.errors import DrainingError
 from holdfast.server.core.facade import Core
@@ -93,20 +93,25 @@ class HoldfastService(HoldfastServiceServicer):
         del request, context
         return model_info(self._core.description, self._core.settings)
 
-    def _admit(self, request: ClassifyMessage, form: NeighbourForm, context: "ServicerContext[Any, Any]") -> Permit:
+    def _admit(self, request: ClassifyMessage, form: ReplyForm, context: "ServicerContext[Any, Any]") -> Permit:
         """Room for one call, as little as it says of itself without being looked into."""
         images = len(request.images)
         size = classify_bytes(self._core.description, images, form)
         return self._core.admit(images, deadline_of(context), caller_of(context), reply_bytes=size)
 
-    def _form(self, request: ClassifyMessage) -> NeighbourForm:
-        return NeighbourForm(request.neighbours, request.packed_neighbours, self._core.settings.reveal_sources)
+    def _form(self, request: ClassifyMessage) -> ReplyForm:
+        sources = self._core.settings.reveal_sources
+        return ReplyForm(request.neighbours, request.packed_neighbours, sources, request.certificates)
 
     async def _classify(self, request: ClassifyMessage, permit: Permit) -> Result:
         want, demand = LABELS, permit.demand
         if request.neighbours:
             require(Scope.EMBED, "neighbours")
-            want = Want(CallKind.CLASSIFY, request.neighbours, self._core.settings.reveal_sources)
+        if request.certificates:
+            require(Scope.EMBED, "certificates")
+        if request.neighbours or request.certificates:
+            sources = self._core.settings.reveal_sources and request.neighbours > 0
+            want = Want(CallKind.CLASSIFY, request.neighbours, sources, request.certificates)
         return await self._core.answer(Request(sources_of(request.images), want, demand.deadline, demand.caller), permit)
 
     async def _stream_response(
@@ -136,7 +141,7 @@ def _register(server: grpc.aio.Server, core: Core) -> None:
 
 
 SCOPES: dict[str, Requirement] = {
-    "Classify": Scope.CLASSIFY,  # and Scope.EMBED, where it asks for neighbours
+    "Classify": Scope.CLASSIFY,  # and Scope.EMBED, where it asks for neighbours or certificates
     "ClassifyStream": Scope.CLASSIFY,
     "Embed": Scope.EMBED,
     "GetModelInfo": Needs.ANY_TOKEN,

@@ -13,8 +13,10 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from holdfast.errors import RetrieverUnavailableError
 from holdfast.model.classifier import Retrieval
@@ -24,6 +26,7 @@ from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.errors import DeadlineError, EngineError, IndexUnavailableError
 from holdfast.server.core.observers import Observers
 from holdfast.server.core.request import LABELS, NO_DEADLINE, BatchSlice, Images, Want
+from holdfast.server.core.result import AnsweredBatch
 from holdfast.server.core.scheduling.admission import Admission, AdmissionLimits, Demand, Permit
 from holdfast.server.core.scheduling.forming import BatchForming
 from holdfast.server.core.scheduling.prediction import Backlog
@@ -228,7 +231,7 @@ class Batcher:
                 return
             batch.images, batch.retrieval = batch.images[rows], batch.retrieval.take(rows)
         count = embedded if rows is None else len(rows)
-        results = batch.model.decide(batch.retrieval)
+        results = _decided(batch.model, batch.retrieval, pieces)
         if len(results) != count:
             raise ValueError(f"{len(results)} results for {count} images")
         self.last_success = time.monotonic()
@@ -258,3 +261,12 @@ class Batcher:
             self._metrics.late.inc(sum(call.left for call in cut.late))
             self._metrics.unwanted("late").inc(sum(len(call.images) - call.missing for call in cut.late))
             self._delivery.errors(cut.late, DeadlineError)
+
+
+def _decided(model: ModelSnapshot, retrieval: Retrieval, pieces: Sequence[Piece]) -> AnsweredBatch:
+    """The answers of a batch, with certificates for the calls that want them: others do not pay for these."""
+    wants = [piece.call.want.certificates for piece in pieces]
+    if not any(wants):
+        return model.decide(retrieval)
+    wanted = np.repeat(wants, [piece.count for piece in pieces])
+    return model.decide(retrieval, np.flatnonzero(wanted))

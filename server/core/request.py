@@ -45,12 +45,14 @@ class Want(NamedTuple):
         kind: EMBED wants the embeddings.
         neighbours: how many of each image's neighbours; more than the k of the vote is read as k.
         sources: whether these neighbours are to name where their images came from.
+        certificates: whether poison tolerance and feature shift are to be told.
 
     """
 
     kind: CallKind = CallKind.CLASSIFY
     neighbours: int = 0
     sources: bool = False
+    certificates: bool = False
 
 
 LABELS = Want()

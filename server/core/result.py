@@ -38,6 +38,10 @@ class Answer(NamedTuple):
     abstain: bool
     soft_margin: float
     kth_distance: float
+    kth_distance_p_value: float
+    softmax_response: float
+    poison_tolerance: int
+    feature_shift: float
     batch: Answers
     sources: SourceLookup
     row: int
@@ -89,6 +93,10 @@ def row_type(classes: int) -> "np.dtype[np.void]":
             ("abstain", np.bool_),
             ("soft_margin", np.float32),
             ("kth_distance", np.float32),
+            ("kth_distance_p_value", np.float64),
+            ("softmax_response", np.float32),
+            ("poison_tolerance", np.int32),
+            ("feature_shift", np.float64),
         ]
     )
 
@@ -129,6 +137,10 @@ class AnsweredBatch:
             answers.abstain,
             answers.soft_margin,
             answers.kth_distance,
+            answers.kth_distance_p_value,
+            answers.softmax_response,
+            answers.poison_tolerance,
+            answers.feature_shift,
         )
         shared = repeat(answers, len(rows)), repeat(self.sources, len(rows))
         figures = (column[start:stop].tolist() for column in columns)

@@ -4,6 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from holdfast.bundle.reader import ENCODER, Bundle
 from holdfast.model.classifier import Classifier, Retrieval
 from holdfast.model.encoder.onnx import OnnxGradient
@@ -57,9 +60,15 @@ class ModelSnapshot:
         """The first half of a batch, which a device computes: embed and search uint8 [N, H, W, C]."""
         return self.classifier.retrieve(images)
 
-    def decide(self, retrieval: Retrieval) -> AnsweredBatch:
-        """The second half, which is the CPU's: order neighbours, vote, and say how far the vote can be trusted."""
-        return AnsweredBatch(self.description, self.classifier.decide(retrieval), self.sources)
+    def decide(self, retrieval: Retrieval, certified: NDArray[np.intp] | None = None) -> AnsweredBatch:
+        """The second half, which is the CPU's: order neighbours, vote, and say how far the vote can be trusted.
+
+        `certified` are the numbers of the images whose poison tolerance and feature shift are wanted; None for none.
+        """
+        answers = self.classifier.decide(retrieval)
+        if certified is not None:
+            answers = self.classifier.certified(retrieval, answers, certified)
+        return AnsweredBatch(self.description, answers, self.sources)
 
 
 def _describe(bundle: Bundle, version: int, bundle_version: str) -> ModelDescription:

@@ -36,7 +36,8 @@ from holdfast.server.core.scheduling.prediction import Backlog
 from holdfast.server.workers.frames import WireError, frame
 
 _REQUEST, _CANCEL, _ANSWERS, _REFUSAL, _MODEL, _BACKLOG = range(1, 7)
-_REQUEST_HEAD = struct.Struct("=BQBI?dIB")  # tag, number, kind, neighbours, sources, deadline, images, bytes of the caller
+_REQUEST_HEAD = struct.Struct("=BQBI??dIB")
+"""Tag, number, kind, neighbours, sources, certificates, deadline, images, bytes of the caller."""
 _CANCEL_HEAD = struct.Struct("=BQ")  # tag, number
 _ANSWERS_HEAD = struct.Struct("=BQddQIIII")
 """Tag, number, begin and seconds of the batch, version, images, dimensions, neighbours, bytes of sources."""
@@ -110,7 +111,8 @@ def encode_request(number: int, want: Want, deadline: float, caller: str, images
     """A frame of at least one image, all of one shape."""
     name = caller.encode()[:CALLER_BYTES]
     neighbours = min(want.neighbours, 2**32 - 1)
-    head = _REQUEST_HEAD.pack(_REQUEST, number, want.kind, neighbours, want.sources, deadline, len(images), len(name))
+    wanted = want.kind, neighbours, want.sources, want.certificates
+    head = _REQUEST_HEAD.pack(_REQUEST, number, *wanted, deadline, len(images), len(name))
     return frame(head, name, images) if isinstance(images, np.ndarray) else frame(head, name, *images)
 
 
@@ -137,7 +139,7 @@ def decode_request(body: memoryview, shape: tuple[int, int, int]) -> ImagesReque
         return Cancel(number)
     if tag != _REQUEST:
         raise WireError(f"a worker sends no message {tag}")
-    _, number, kind, neighbours, sources, deadline, count, named = _unpack(_REQUEST_HEAD, body)
+    _, number, kind, neighbours, sources, certificates, deadline, count, named = _unpack(_REQUEST_HEAD, body)
     if kind >= len(_KINDS) or count == 0:
         raise WireError(f"a request of kind {kind} and of {count} images")
     if isnan(deadline):
@@ -146,7 +148,8 @@ def decode_request(body: memoryview, shape: tuple[int, int, int]) -> ImagesReque
     _refuse_rest(body, start + count * prod(shape))
     caller = str(body[_REQUEST_HEAD.size : start], "utf-8", "replace")
     pixels = np.frombuffer(body, dtype=np.uint8, offset=start).reshape(count, *shape)
-    return ImagesRequest(number, Want(_KINDS[kind], neighbours, bool(sources)), deadline, caller, pixels)
+    want = Want(_KINDS[kind], neighbours, bool(sources), bool(certificates))
+    return ImagesRequest(number, want, deadline, caller, pixels)
 
 
 def encode_model(model: ModelDescription) -> bytes:

@@ -35,6 +35,16 @@ def test_it_answers_as_the_classifier_does(bundle: Path, loop_thread: LoopThread
     assert info.exemplars == 60
 
 
+def test_nothing_is_certified_by_an_index_that_may_miss_neighbours(bundle: Path, loop_thread: LoopThread) -> None:
+    with ExitStack() as stack:
+        served = start(stack, loop_thread, bundle, probe_rate=0)
+        request = holdfast_pb2.ClassifyRequest(images=[raw(coloured(0, 1, seed=50)[0])], certificates=True)
+        (result,) = served.stub.Classify(request, timeout=30).results
+    assert result.answer.HasField("certificates")
+    assert not result.answer.certificates.HasField("poison_tolerance")
+    assert not result.answer.certificates.HasField("feature_shift")
+
+
 def test_probes_need_the_exemplars(bundle: Path, loop_thread: LoopThread) -> None:
     with ExitStack() as stack:
         if Bundle.open(bundle).index.kind == "sealed":

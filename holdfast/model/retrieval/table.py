@@ -125,6 +125,11 @@ def retriever_kind(name: str) -> RetrieverKind:
     return RETRIEVERS[name]
 
 
+def finds_all(retriever: Retriever) -> bool:
+    """Whether it is of a kind that finds all of the k nearest exemplars, and says so here."""
+    return retriever.kind in RETRIEVERS and RETRIEVERS[retriever.kind].exact
+
+
 def build_retriever(name: str, bank: ReadableBank, *, half: bool = False) -> StoredRetriever:
     """Index a bank. With `half`, its embeddings are rounded to float16.
 

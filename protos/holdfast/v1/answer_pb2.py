@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18holdfast/v1/answer.proto\x12\x0bholdfast.v1\x1a\x17google/rpc/status.proto\"$\n\x05Label\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\"n\n\tNeighbour\x12\n\n\x02id\x18\x01 \x01(\x03\x12!\n\x05label\x18\x02 \x01(\x0b\x32\x12.holdfast.v1.Label\x12\x12\n\nsimilarity\x18\x03 \x01(\x02\x12\x13\n\x06source\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\t\n\x07_source\"V\n\x10PackedNeighbours\x12\x0b\n\x03ids\x18\x01 \x03(\x03\x12\x0e\n\x06labels\x18\x02 \x03(\x05\x12\x14\n\x0csimilarities\x18\x03 \x03(\x02\x12\x0f\n\x07sources\x18\x04 \x03(\t\"\xc8\x02\n\x0e\x43lassification\x12!\n\x05label\x18\x01 \x01(\x0b\x32\x12.holdfast.v1.Label\x12\x15\n\rprobabilities\x18\x02 \x03(\x02\x12\x18\n\x0b\x63redibility\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nconfidence\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x61\x62stain\x18\x05 \x01(\x08\x12\x13\n\x0bsoft_margin\x18\x06 \x01(\x02\x12\x1e\n\x16kth_neighbour_distance\x18\x07 \x01(\x02\x12*\n\nneighbours\x18\x08 \x03(\x0b\x32\x16.holdfast.v1.Neighbour\x12\x38\n\x11packed_neighbours\x18\t \x01(\x0b\x32\x1d.holdfast.v1.PackedNeighboursB\x0e\n\x0c_credibilityB\r\n\x0b_confidence\"o\n\x0e\x43lassifyResult\x12-\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x1b.holdfast.v1.ClassificationH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\"j\n\x0b\x45mbedResult\x12+\n\tembedding\x18\x01 \x01(\x0b\x32\x16.holdfast.v1.EmbeddingH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcomeb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18holdfast/v1/answer.proto\x12\x0bholdfast.v1\x1a\x17google/rpc/status.proto\"$\n\x05Label\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\"n\n\tNeighbour\x12\n\n\x02id\x18\x01 \x01(\x03\x12!\n\x05label\x18\x02 \x01(\x0b\x32\x12.holdfast.v1.Label\x12\x12\n\nsimilarity\x18\x03 \x01(\x02\x12\x13\n\x06source\x18\x04 \x01(\tH\x00\x88\x01\x01\x42\t\n\x07_source\"V\n\x10PackedNeighbours\x12\x0b\n\x03ids\x18\x01 \x03(\x03\x12\x0e\n\x06labels\x18\x02 \x03(\x05\x12\x14\n\x0csimilarities\x18\x03 \x03(\x02\x12\x0f\n\x07sources\x18\x04 \x03(\t\"p\n\x0c\x43\x65rtificates\x12\x1d\n\x10poison_tolerance\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x1a\n\rfeature_shift\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\x13\n\x11_poison_toleranceB\x10\n\x0e_feature_shift\"\xfd\x03\n\x0e\x43lassification\x12!\n\x05label\x18\x01 \x01(\x0b\x32\x12.holdfast.v1.Label\x12\x15\n\rprobabilities\x18\x02 \x03(\x02\x12\x18\n\x0b\x63redibility\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nconfidence\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07\x61\x62stain\x18\x05 \x01(\x08\x12\x13\n\x0bsoft_margin\x18\x06 \x01(\x02\x12\x1e\n\x16kth_neighbour_distance\x18\x07 \x01(\x02\x12*\n\nneighbours\x18\x08 \x03(\x0b\x32\x16.holdfast.v1.Neighbour\x12\x38\n\x11packed_neighbours\x18\t \x01(\x0b\x32\x1d.holdfast.v1.PackedNeighbours\x12+\n\x1ekth_neighbour_distance_p_value\x18\n \x01(\x01H\x02\x88\x01\x01\x12\x1d\n\x10softmax_response\x18\x0b \x01(\x02H\x03\x88\x01\x01\x12/\n\x0c\x63\x65rtificates\x18\x0c \x01(\x0b\x32\x19.holdfast.v1.CertificatesB\x0e\n\x0c_credibilityB\r\n\x0b_confidenceB!\n\x1f_kth_neighbour_distance_p_valueB\x13\n\x11_softmax_response\"o\n\x0e\x43lassifyResult\x12-\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x1b.holdfast.v1.ClassificationH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\"j\n\x0b\x45mbedResult\x12+\n\tembedding\x18\x01 \x01(\x0b\x32\x16.holdfast.v1.EmbeddingH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcomeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,12 +38,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NEIGHBOUR']._serialized_end=214
   _globals['_PACKEDNEIGHBOURS']._serialized_start=216
   _globals['_PACKEDNEIGHBOURS']._serialized_end=302
-  _globals['_CLASSIFICATION']._serialized_start=305
-  _globals['_CLASSIFICATION']._serialized_end=633
-  _globals['_CLASSIFYRESULT']._serialized_start=635
-  _globals['_CLASSIFYRESULT']._serialized_end=746
-  _globals['_EMBEDDING']._serialized_start=748
-  _globals['_EMBEDDING']._serialized_end=775
-  _globals['_EMBEDRESULT']._serialized_start=777
-  _globals['_EMBEDRESULT']._serialized_end=883
+  _globals['_CERTIFICATES']._serialized_start=304
+  _globals['_CERTIFICATES']._serialized_end=416
+  _globals['_CLASSIFICATION']._serialized_start=419
+  _globals['_CLASSIFICATION']._serialized_end=928
+  _globals['_CLASSIFYRESULT']._serialized_start=930
+  _globals['_CLASSIFYRESULT']._serialized_end=1041
+  _globals['_EMBEDDING']._serialized_start=1043
+  _globals['_EMBEDDING']._serialized_end=1070
+  _globals['_EMBEDRESULT']._serialized_start=1072
+  _globals['_EMBEDRESULT']._serialized_end=1178
 # @@protoc_insertion_point(module_scope)

@@ -39,8 +39,16 @@ class PackedNeighbours(_message.Message):
     sources: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, ids: _Optional[_Iterable[int]] = ..., labels: _Optional[_Iterable[int]] = ..., similarities: _Optional[_Iterable[float]] = ..., sources: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class Certificates(_message.Message):
+    __slots__ = ("poison_tolerance", "feature_shift")
+    POISON_TOLERANCE_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_SHIFT_FIELD_NUMBER: _ClassVar[int]
+    poison_tolerance: int
+    feature_shift: float
+    def __init__(self, poison_tolerance: _Optional[int] = ..., feature_shift: _Optional[float] = ...) -> None: ...
+
 class Classification(_message.Message):
-    __slots__ = ("label", "probabilities", "credibility", "confidence", "abstain", "soft_margin", "kth_neighbour_distance", "neighbours", "packed_neighbours")
+    __slots__ = ("label", "probabilities", "credibility", "confidence", "abstain", "soft_margin", "kth_neighbour_distance", "neighbours", "packed_neighbours", "kth_neighbour_distance_p_value", "softmax_response", "certificates")
     LABEL_FIELD_NUMBER: _ClassVar[int]
     PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
     CREDIBILITY_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +58,9 @@ class Classification(_message.Message):
     KTH_NEIGHBOUR_DISTANCE_FIELD_NUMBER: _ClassVar[int]
     NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
     PACKED_NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
+    KTH_NEIGHBOUR_DISTANCE_P_VALUE_FIELD_NUMBER: _ClassVar[int]
+    SOFTMAX_RESPONSE_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
     label: Label
     probabilities: _containers.RepeatedScalarFieldContainer[float]
     credibility: float
@@ -59,7 +70,10 @@ class Classification(_message.Message):
     kth_neighbour_distance: float
     neighbours: _containers.RepeatedCompositeFieldContainer[Neighbour]
     packed_neighbours: PackedNeighbours
-    def __init__(self, label: _Optional[_Union[Label, _Mapping[str, object]]] = ..., probabilities: _Optional[_Iterable[float]] = ..., credibility: _Optional[float] = ..., confidence: _Optional[float] = ..., abstain: _Optional[bool] = ..., soft_margin: _Optional[float] = ..., kth_neighbour_distance: _Optional[float] = ..., neighbours: _Optional[_Iterable[_Union[Neighbour, _Mapping[str, object]]]] = ..., packed_neighbours: _Optional[_Union[PackedNeighbours, _Mapping[str, object]]] = ...) -> None: ...
+    kth_neighbour_distance_p_value: float
+    softmax_response: float
+    certificates: Certificates
+    def __init__(self, label: _Optional[_Union[Label, _Mapping[str, object]]] = ..., probabilities: _Optional[_Iterable[float]] = ..., credibility: _Optional[float] = ..., confidence: _Optional[float] = ..., abstain: _Optional[bool] = ..., soft_margin: _Optional[float] = ..., kth_neighbour_distance: _Optional[float] = ..., neighbours: _Optional[_Iterable[_Union[Neighbour, _Mapping[str, object]]]] = ..., packed_neighbours: _Optional[_Union[PackedNeighbours, _Mapping[str, object]]] = ..., kth_neighbour_distance_p_value: _Optional[float] = ..., softmax_response: _Optional[float] = ..., certificates: _Optional[_Union[Certificates, _Mapping[str, object]]] = ...) -> None: ...
 
 class ClassifyResult(_message.Message):
     __slots__ = ("answer", "error")

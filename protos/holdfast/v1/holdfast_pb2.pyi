@@ -11,14 +11,16 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ClassifyRequest(_message.Message):
-    __slots__ = ("images", "neighbours", "packed_neighbours")
+    __slots__ = ("images", "neighbours", "packed_neighbours", "certificates")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
     PACKED_NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
     images: _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]
     neighbours: int
     packed_neighbours: bool
-    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping[str, object]]]] = ..., neighbours: _Optional[int] = ..., packed_neighbours: _Optional[bool] = ...) -> None: ...
+    certificates: bool
+    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping[str, object]]]] = ..., neighbours: _Optional[int] = ..., packed_neighbours: _Optional[bool] = ..., certificates: _Optional[bool] = ...) -> None: ...
 
 class ClassifyResponse(_message.Message):
     __slots__ = ("results", "class_names")
@@ -29,16 +31,18 @@ class ClassifyResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[_answer_pb2.ClassifyResult, _Mapping[str, object]]]] = ..., class_names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ClassifyStreamRequest(_message.Message):
-    __slots__ = ("sequence", "images", "neighbours", "packed_neighbours")
+    __slots__ = ("sequence", "images", "neighbours", "packed_neighbours", "certificates")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
     PACKED_NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     images: _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]
     neighbours: int
     packed_neighbours: bool
-    def __init__(self, sequence: _Optional[int] = ..., images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping[str, object]]]] = ..., neighbours: _Optional[int] = ..., packed_neighbours: _Optional[bool] = ...) -> None: ...
+    certificates: bool
+    def __init__(self, sequence: _Optional[int] = ..., images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping[str, object]]]] = ..., neighbours: _Optional[int] = ..., packed_neighbours: _Optional[bool] = ..., certificates: _Optional[bool] = ...) -> None: ...
 
 class ClassifyStreamResponse(_message.Message):
     __slots__ = ("sequence", "results", "error", "class_names")

@@ -33,8 +33,8 @@ class HoldfastServiceStub:
     is draining, DEADLINE_EXCEEDED that the caller's deadline passed before there was an answer.
 
     Where the server asks for tokens, each call carries the metadata "authorization": "Bearer TOKEN". UNAUTHENTICATED means that
-    there is none, or one that is not known any more; PERMISSION_DENIED names the scope that the token lacks: "classify" for Classify
-    and ClassifyStream, "embed" for Embed and for neighbours. GetModelInfo takes any token.
+    there is none, or one that is not known any more; PERMISSION_DENIED names the scope that the token lacks: "classify" for
+    Classify and ClassifyStream, "embed" for Embed, for neighbours and for certificates. GetModelInfo takes any token.
     """
 
     def __init__(self, channel):
@@ -73,8 +73,8 @@ class HoldfastServiceServicer:
     is draining, DEADLINE_EXCEEDED that the caller's deadline passed before there was an answer.
 
     Where the server asks for tokens, each call carries the metadata "authorization": "Bearer TOKEN". UNAUTHENTICATED means that
-    there is none, or one that is not known any more; PERMISSION_DENIED names the scope that the token lacks: "classify" for Classify
-    and ClassifyStream, "embed" for Embed and for neighbours. GetModelInfo takes any token.
+    there is none, or one that is not known any more; PERMISSION_DENIED names the scope that the token lacks: "classify" for
+    Classify and ClassifyStream, "embed" for Embed, for neighbours and for certificates. GetModelInfo takes any token.
     """
 
     def Classify(self, request, context):
@@ -146,8 +146,8 @@ class HoldfastService:
     is draining, DEADLINE_EXCEEDED that the caller's deadline passed before there was an answer.
 
     Where the server asks for tokens, each call carries the metadata "authorization": "Bearer TOKEN". UNAUTHENTICATED means that
-    there is none, or one that is not known any more; PERMISSION_DENIED names the scope that the token lacks: "classify" for Classify
-    and ClassifyStream, "embed" for Embed and for neighbours. GetModelInfo takes any token.
+    there is none, or one that is not known any more; PERMISSION_DENIED names the scope that the token lacks: "classify" for
+    Classify and ClassifyStream, "embed" for Embed, for neighbours and for certificates. GetModelInfo takes any token.
     """
 
     @staticmethod

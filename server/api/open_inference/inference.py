@@ -105,7 +105,8 @@ class OpenInference:
         permit = self._core.admit(images, deadline, caller, reply_bytes=size_of(wanted, self._core.description, images))
         hold(permit)
         kind = CallKind.EMBED if any(each.kind.name == EMBEDDING for each in wanted) else CallKind.CLASSIFY
-        want = Want(kind, max(each.neighbours for each in wanted))
+        certificates = any(each.kind.certificate for each in wanted)
+        want = Want(kind, max(each.neighbours for each in wanted), certificates=certificates)
         result = await self._core.answer(Request(sources_of(tensor), want, deadline, caller), permit)
         check_model(result.model, request.model_name, request.model_version)  # another may have been published meanwhile
         if not partial:
@@ -130,9 +131,9 @@ class OpenInference:
 
 
 def _check_scopes(wanted: Sequence[WantedOutput]) -> None:
-    """Embeddings and neighbours need one scope, all but embeddings the other. Raises ForbiddenError."""
+    """Embeddings, neighbours and certificates need one scope, all but embeddings the other. Raises ForbiddenError."""
     for each in wanted:
-        if each.kind.name == EMBEDDING or each.kind.neighbours:
+        if each.kind.name == EMBEDDING or each.kind.neighbours or each.kind.certificate:
             require(Scope.EMBED, f'the output "{each.kind.name}"')
         if each.kind.name != EMBEDDING:
             require(Scope.CLASSIFY, f'the output "{each.kind.name}"')

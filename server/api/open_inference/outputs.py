@@ -32,6 +32,7 @@ class OutputKind:
         width: of the model, values for each image; None where there is one, and the tensor has one side.
         asked_for: whether it is given only where a request names it.
         neighbours: whether it has a value for each neighbour, nearest first, as many as the request says.
+        certificate: whether it is one.
 
     """
 
@@ -40,6 +41,7 @@ class OutputKind:
     width: Callable[[ModelDescription], int] | None = None
     asked_for: bool = False
     neighbours: bool = False
+    certificate: bool = False
 
     def shape(self, model: ModelDescription, images: int) -> tuple[int, ...]:
         """[N], or [N, width]."""
@@ -57,6 +59,10 @@ OUTPUTS: dict[str, OutputKind] = {
         OutputKind("abstain", "BOOL"),
         OutputKind("soft_margin", "FP32"),
         OutputKind("kth_neighbour_distance", "FP32"),
+        OutputKind("kth_neighbour_distance_p_value", "FP64"),
+        OutputKind("softmax_response", "FP32"),
+        OutputKind("poison_tolerance", "INT64", asked_for=True, certificate=True),
+        OutputKind("feature_shift", "FP64", asked_for=True, certificate=True),
         *(
             OutputKind(name, datatype, lambda _: -1, asked_for=True, neighbours=True)
             for name, datatype in (
@@ -79,6 +85,10 @@ _COLUMNS = {
     "abstain": "abstain",
     "soft_margin": "soft_margin",
     "kth_neighbour_distance": "kth_distance",
+    "kth_neighbour_distance_p_value": "kth_distance_p_value",
+    "softmax_response": "softmax_response",
+    "poison_tolerance": "poison_tolerance",
+    "feature_shift": "feature_shift",
     EMBEDDING: "embeddings",
 }
 _MISSING: dict[str, int | float | bool] = {"INT64": -1, "FP32": np.nan, "FP64": np.nan, "BOOL": True}

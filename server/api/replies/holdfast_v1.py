@@ -25,28 +25,38 @@ RESULT_S, NEIGHBOUR_S, PACKED_S, VALUE_S = 1.5e-5, 3.5e-6, 1e-7, 4e-8
 AT_ONCE = 256
 """Neighbours of one image that are built in one piece."""
 
-RESULT_BYTES, NEIGHBOUR_BYTES, PACKED_BYTES, SOURCE_BYTES = 64, 24, 16, 64
-"""Most bytes of one result beside its shares of the vote; and of one neighbour beside the class's name, of one packed one, and
-a guess at the source of one."""
+RESULT_BYTES, NEIGHBOUR_BYTES, PACKED_BYTES, SOURCE_BYTES, CERTIFICATES_BYTES = 80, 24, 16, 64, 16
+"""Most bytes of one result beside its shares of the vote; and of one neighbour beside the class's name, of one packed one, a
+guess at the source of one, and the certificates of one result."""
 
 Reply = holdfast_pb2.ClassifyResponse | holdfast_pb2.ClassifyStreamResponse
 
 
 @dataclass(frozen=True, slots=True)
-class NeighbourForm:
-    """How the neighbours in a reply are to be: how many, packed or not, and with their sources or without."""
+class ReplyForm:
+    """What a reply holds beside the answers' figures.
+
+    Attributes:
+        count: neighbours of each image.
+        packed: whether they come as columns.
+        sources: whether they say where their images came from.
+        certificates: whether answers have certificates.
+
+    """
 
     count: int
     packed: bool = False
     sources: bool = False
+    certificates: bool = False
 
 
-def classify_bytes(model: ModelDescription, images: int, form: NeighbourForm) -> int:
+def classify_bytes(model: ModelDescription, images: int, form: ReplyForm) -> int:
     """Bytes of a reply, about: rather more than there will be."""
     count = min(form.count, model.vote.k)
     name = model.longest_class_name
     each = PACKED_BYTES if form.packed else NEIGHBOUR_BYTES + name
-    return images * (RESULT_BYTES + name + 4 * len(model.class_names) + count * (each + SOURCE_BYTES * form.sources))
+    own = RESULT_BYTES + CERTIFICATES_BYTES * form.certificates + name
+    return images * (own + 4 * len(model.class_names) + count * (each + SOURCE_BYTES * form.sources))
 
 
 def embed_bytes(model: ModelDescription, images: int) -> int:
@@ -65,12 +75,12 @@ class ReplyBuilder:
     def __init__(self, turns: LoopTurns) -> None:
         self._turns, self._labels = turns, Labels()
 
-    async def classify(self, result: Result, form: NeighbourForm, caller: str) -> bytes:
+    async def classify(self, result: Result, form: ReplyForm, caller: str) -> bytes:
         """A ClassifyResponse."""
         names = result.model.class_names if form.packed else ()
         return await self._build(result, form, caller, holdfast_pb2.ClassifyResponse(class_names=names))
 
-    async def classify_stream(self, sequence: int, result: Result, form: NeighbourForm, caller: str) -> bytes:
+    async def classify_stream(self, sequence: int, result: Result, form: ReplyForm, caller: str) -> bytes:
         """A ClassifyStreamResponse."""
         names = result.model.class_names if form.packed else ()
         begin = holdfast_pb2.ClassifyStreamResponse(sequence=sequence, class_names=names)
@@ -88,7 +98,7 @@ class ReplyBuilder:
             pieces.append(holdfast_pb2.EmbedResponse(results=results).SerializeToString())
         return await self._turns.joined(pieces, caller)
 
-    async def _build(self, result: Result, form: NeighbourForm, caller: str, begin: Reply) -> bytes:
+    async def _build(self, result: Result, form: ReplyForm, caller: str, begin: Reply) -> bytes:
         """The results behind `begin`, all that comes before them."""
         labels, count = self._labels.of(result.model), min(form.count, result.model.vote.k)
         own = RESULT_S + VALUE_S * len(labels)
@@ -107,6 +117,8 @@ class ReplyBuilder:
                 if at_once == 1:
                     await self._turns.take(caller, own)
                 _fill(message.answer, outcome, labels)
+                if form.certificates:
+                    _add_certificates(message.answer.certificates, outcome)
                 if count:
                     await self._add_neighbours(message.answer, outcome, form, caller, labels, in_pieces=at_once == 1)
             pieces.append(reply.SerializeToString())
@@ -117,7 +129,7 @@ class ReplyBuilder:
         self,
         message: answer_pb2.Classification,
         answer: Answer,
-        form: NeighbourForm,
+        form: ReplyForm,
         caller: str,
         labels: list[answer_pb2.Label],
         *,
@@ -157,6 +169,18 @@ def _fill(message: answer_pb2.Classification, answer: Answer, labels: list[answe
     message.kth_neighbour_distance = answer.kth_distance
     if not isnan(answer.credibility):
         message.credibility, message.confidence = answer.credibility, answer.confidence
+    if not isnan(answer.kth_distance_p_value):
+        message.kth_neighbour_distance_p_value = answer.kth_distance_p_value
+    if not isnan(answer.softmax_response):
+        message.softmax_response = answer.softmax_response
+
+
+def _add_certificates(message: answer_pb2.Certificates, answer: Answer) -> None:
+    message.SetInParent()  # it was asked for, and may know nothing
+    if answer.poison_tolerance >= 0:
+        message.poison_tolerance = answer.poison_tolerance
+    if not isnan(answer.feature_shift):
+        message.feature_shift = answer.feature_shift
 
 
 def _embed_result(outcome: Answer | ImageError) -> answer_pb2.EmbedResult:

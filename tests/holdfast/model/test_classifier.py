@@ -86,6 +86,21 @@ def test_without_a_bank_there_is_no_soft_margin() -> None:
     np.testing.assert_array_equal(answers.soft_margin, seeing.surrogate.margin(answers.embeddings, answers.labels))
 
 
+def test_certificates_come_for_the_images_that_are_named_and_of_exact_indexes_alone() -> None:
+    embeddings = np.array([[1, 0], [0, 1], [-1, 0], [0, -1], [0.6, 0.8]], dtype=np.float32)
+    exact = classifier(FlatIndex.build(Bank(embeddings, np.arange(5), np.arange(5) % CLASSES)))
+    retrieval = exact.retrieve(images(3))
+    plain = exact.decide(retrieval)
+    assert (plain.poison_tolerance == -1).all()
+    assert np.isnan(plain.feature_shift).all()
+    certified = exact.certified(retrieval, plain, np.array([0, 2]))
+    assert (certified.poison_tolerance >= 0).tolist() == [True, False, True]
+    assert np.isfinite(certified.feature_shift).tolist() == [True, False, True]
+    blind = classifier(Given(*GIVEN))
+    retrieval = blind.retrieve(images(4))
+    assert (blind.certified(retrieval, blind.decide(retrieval), np.arange(4)).poison_tolerance == -1).all()
+
+
 def test_retrieving_and_deciding_is_classifying() -> None:
     both = classifier(Given(*GIVEN))
     whole, parts = both.classify(images(4)), both.decide(both.retrieve(images(4)))

@@ -103,7 +103,10 @@ def test_the_threshold_keeps_the_promised_coverage(parameters: VoteParameters, s
     index, (held, labels) = index_of(60, seed), drawn(60, seed + 1)
     outcome = voted(index, held, parameters)
     calibration = calibrate(outcome.shares, outcome.labels, labels, coverage)
-    assert calibration == calibrate_retriever(index, parameters, held, labels, classes=CLASSES, coverage=coverage)
+    calibrated = calibrate_retriever(index, parameters, held, labels, classes=CLASSES, coverage=coverage)
+    assert calibration == calibrated.model_copy(update={"kth_distances": ()})
+    farthest = 1 - nearest(index, held, parameters.k).similarities[:, -1]
+    np.testing.assert_allclose(calibrated.kth_distances, np.sort(farthest), atol=2e-5)
     answered = (credibility(outcome.shares, outcome.labels, calibration)[0] >= calibration.abstain_below).mean()
     assert answered >= coverage
     assert answered == calibration.coverage

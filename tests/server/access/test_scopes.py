@@ -149,6 +149,15 @@ def test_neighbours_need_the_scope_of_embeddings(guarded: Served, tokens: dict[s
     assert not replies[1].results
 
 
+def test_certificates_need_the_scope_of_embeddings(guarded: Served, tokens: dict[str, str]) -> None:
+    one = pb.ClassifyRequest(images=IMAGES, certificates=True)
+    error = refusal(lambda: guarded.stub.Classify(one, metadata=bearing(tokens["classify"])))
+    assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+    stream = iter([pb.ClassifyStreamRequest(images=IMAGES, certificates=True)])
+    (reply,) = guarded.stub.ClassifyStream(stream, metadata=bearing(tokens["classify"]))
+    assert reply.error.code == grpc.StatusCode.PERMISSION_DENIED.value[0]
+
+
 @pytest.mark.parametrize(
     ("names", "scopes"),
     [
@@ -157,6 +166,8 @@ def test_neighbours_need_the_scope_of_embeddings(guarded: Served, tokens: dict[s
         (["embedding"], {Scope.EMBED}),
         (["label", "embedding"], set()),  # which takes both
         (["neighbour_ids"], set()),
+        (["poison_tolerance"], set()),
+        (["feature_shift"], set()),
     ],
 )
 def test_each_output_of_the_open_inference_protocol_needs_its_scope(
@@ -172,8 +183,9 @@ def test_each_output_of_the_open_inference_protocol_needs_its_scope(
 
 def test_who_may_both_has_both(guarded: Served, file: Path) -> None:
     token = bearing(add(file, "both", Scope.CLASSIFY, Scope.EMBED))
-    reply = guarded.stub.Classify(pb.ClassifyRequest(images=IMAGES, neighbours=3), metadata=token)
+    reply = guarded.stub.Classify(pb.ClassifyRequest(images=IMAGES, neighbours=3, certificates=True), metadata=token)
     assert len(reply.results[0].answer.neighbours) == 3
+    assert reply.results[0].answer.certificates.poison_tolerance >= 0
     assert guarded.stub.Embed(pb.EmbedRequest(images=IMAGES), metadata=token).results[0].embedding.values
 
 

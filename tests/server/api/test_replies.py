@@ -12,7 +12,7 @@ from holdfast.errors import ImageError
 from holdfast.model.answers import Answers, Neighbours
 from holdfast.model.vote import VoteParameters
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
-from holdfast.server.api.replies.holdfast_v1 import NeighbourForm, ReplyBuilder, classify_bytes, embed_bytes
+from holdfast.server.api.replies.holdfast_v1 import ReplyBuilder, ReplyForm, classify_bytes, embed_bytes
 from holdfast.server.core.request import BatchSlice
 from holdfast.server.core.result import AnsweredBatch, Result
 from holdfast.server.decoding.turns import LONG_BYTES, WRITTEN_S, LoopTurns
@@ -61,6 +61,10 @@ def result_of(images: int, k: int, bad: frozenset[int] = frozenset(), missing: i
         abstain=rng.random(images) < 0.5,
         soft_margin=rng.random(images).astype(np.float32),
         kth_distance=rng.random(images).astype(np.float32),
+        kth_distance_p_value=confidences,
+        softmax_response=(confidences / 2).astype(np.float32),
+        poison_tolerance=np.where(np.isnan(confidences), -1, rng.integers(0, 9, images)),
+        feature_shift=confidences / 4,
         neighbours=Neighbours(ids, rng.integers(0, CLASSES, (images, k)), rng.random((images, k)).astype(np.float32)),
     )
     part = BatchSlice(AnsweredBatch(model, answers, Named()), 0, images)
@@ -71,7 +75,7 @@ def result_of(images: int, k: int, bad: frozenset[int] = frozenset(), missing: i
     return Result(model, outcomes)
 
 
-def expected(result: Result, form: NeighbourForm) -> pb.ClassifyResponse:
+def expected(result: Result, form: ReplyForm) -> pb.ClassifyResponse:
     """The same, written down field by field."""
     reply = pb.ClassifyResponse(class_names=result.model.class_names if form.packed else ())
     names = result.model.class_names
@@ -89,6 +93,13 @@ def expected(result: Result, form: NeighbourForm) -> pb.ClassifyResponse:
         )
         if outcome.credibility == outcome.credibility:
             answer.credibility, answer.confidence = outcome.credibility, outcome.confidence
+            answer.kth_neighbour_distance_p_value = outcome.kth_distance_p_value
+            answer.softmax_response = outcome.softmax_response
+        if form.certificates:
+            answer.certificates.SetInParent()
+            if outcome.poison_tolerance >= 0:
+                answer.certificates.poison_tolerance = outcome.poison_tolerance
+                answer.certificates.feature_shift = outcome.feature_shift
         near = outcome.neighbours(form.count, sources=form.sources)
         if form.packed and form.count:
             packed = answer.packed_neighbours
@@ -105,12 +116,12 @@ def expected(result: Result, form: NeighbourForm) -> pb.ClassifyResponse:
     return reply
 
 
-forms = st.builds(NeighbourForm, st.sampled_from([0, 1, 3, 300, 10_000]), st.booleans(), st.booleans())
+forms = st.builds(ReplyForm, st.sampled_from([0, 1, 3, 300, 10_000]), st.booleans(), st.booleans(), st.booleans())
 
 
 @hypothesis_settings(max_examples=40)
 @given(st.integers(1, 40), st.sampled_from([1, 5, 700]), st.frozensets(st.integers(0, 39)), forms, st.booleans())
-def test_pieces_are_the_whole(images: int, k: int, bad: frozenset[int], form: NeighbourForm, calibrated: bool) -> None:
+def test_pieces_are_the_whole(images: int, k: int, bad: frozenset[int], form: ReplyForm, calibrated: bool) -> None:
     result, builder = result_of(images, k, bad, missing=k // 3, calibrated=calibrated), ReplyBuilder(LoopTurns())
     serialised = asyncio.run(builder.classify(result, form, "a"))
     reply, whole = pb.ClassifyResponse.FromString(serialised), expected(result, form)
@@ -142,8 +153,8 @@ def test_embeddings_in_pieces_are_the_whole(images: int) -> None:
     assert len(serialised) <= embed_bytes(result.model, images) + DIM * 4 * images + 200
 
 
-@pytest.mark.parametrize("form", [NeighbourForm(1000), NeighbourForm(1000, packed=True), NeighbourForm(0)])
-async def test_no_piece_is_long(form: NeighbourForm) -> None:
+@pytest.mark.parametrize("form", [ReplyForm(1000), ReplyForm(1000, packed=True), ReplyForm(0)])
+async def test_no_piece_is_long(form: ReplyForm) -> None:
     """256 images with all 1,000 neighbours: as many pieces as there are milliseconds of work."""
     turns = CountedTurns()
     reply = await ReplyBuilder(turns).classify(result_of(256, 1000), form, "a")
@@ -160,7 +171,7 @@ async def test_others_have_their_turn_between_two_pieces() -> None:
     builder, rounds, finished = ReplyBuilder(LoopTurns()), 0, list[str]()
 
     async def build(name: str, images: int, k: int) -> None:
-        await builder.classify(result_of(images, k), NeighbourForm(k), name)
+        await builder.classify(result_of(images, k), ReplyForm(k), name)
         finished.append(name)
 
     async def go_round() -> None:

@@ -35,6 +35,8 @@ def test_classify_one(served: Served, label: int, kind: str) -> None:
     assert 0 <= answer.confidence < 1
     assert answer.soft_margin > 0
     assert 0 <= answer.kth_neighbour_distance <= 2
+    assert 0 < answer.kth_neighbour_distance_p_value <= 1
+    assert answer.softmax_response == pytest.approx(1 / (1 + np.exp(-answer.soft_margin)), rel=0.5)
     assert not answer.neighbours
 
 
@@ -48,6 +50,34 @@ def test_neighbours_come_on_request(served: Served) -> None:
         assert similarities == sorted(similarities, reverse=True)
         assert all(n.label.name == "blue" and 40 <= n.id < 60 for n in neighbours)
     assert result.answer.kth_neighbour_distance == pytest.approx(1 - similarities[-1], abs=1e-5)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_certificates_come_on_request(serve: Serve, workers: int) -> None:
+    server, images = serve(workers=workers), np.concatenate([coloured(label, 3, seed=600 + label) for label in range(3)])
+    request = pb.ClassifyRequest(images=[raw(image) for image in images])
+    assert not any(r.answer.HasField("certificates") for r in server.stub.Classify(request).results)
+    request.certificates = True
+    found = [r.answer.certificates for r in server.stub.Classify(request).results]
+    classifier = Bundle.open(server.app.settings.bundle).classifier()
+    retrieval = classifier.retrieve(images)
+    wanted = classifier.certified(retrieval, classifier.decide(retrieval), np.arange(len(images)))
+    assert [c.poison_tolerance for c in found] == wanted.poison_tolerance.tolist()
+    assert max(c.poison_tolerance for c in found) > 0
+    np.testing.assert_allclose([c.feature_shift for c in found], wanted.feature_shift, atol=1e-3)
+
+
+def test_each_call_of_a_batch_is_certified_where_it_asked(served: Served) -> None:
+    requests = [
+        pb.ClassifyStreamRequest(sequence=n, images=[raw(coloured(n % 3, 1, seed=n)[0])] * (1 + n % 3), certificates=n % 2 == 0)
+        for n in range(60)
+    ]
+    for reply in served.stub.ClassifyStream(iter(requests)):
+        for result in reply.results:
+            assert result.answer.HasField("certificates") == (reply.sequence % 2 == 0)
+            if reply.sequence % 2 == 0:
+                assert 0 <= result.answer.certificates.feature_shift <= 2
+                assert result.answer.certificates.poison_tolerance < K
 
 
 @pytest.mark.parametrize("workers", [0, 1])

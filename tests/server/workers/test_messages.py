@@ -46,7 +46,7 @@ from tests.server.described import ACCURACY, described
 
 SHAPE = (4, 5, 3)
 numbers = st.integers(0, 2**64 - 1)
-wants = st.builds(Want, st.sampled_from(CallKind), st.integers(0, 2**32 - 1), st.booleans())
+wants = st.builds(Want, st.sampled_from(CallKind), st.integers(0, 2**32 - 1), st.booleans(), st.booleans())
 
 
 def model_of(classes: int, version: int = 5) -> ModelDescription:
@@ -71,6 +71,10 @@ def answers_of(rng: np.random.Generator, count: int, classes: int, dim: int, k: 
         abstain=rng.random(count) < 0.5,
         soft_margin=floats(count),
         kth_distance=floats(count),
+        kth_distance_p_value=rng.random(count),
+        softmax_response=floats(count),
+        poison_tolerance=rng.integers(-1, 9, count),
+        feature_shift=rng.random(count),
         neighbours=Neighbours(rng.integers(0, 2**60, (count, k)), rng.integers(0, classes, (count, k)), floats(count, k)),
     )
 

@@ -48,6 +48,10 @@ def answers_of(images: Pixels, classes: int = CLASSES) -> Answers:
         abstain=values % 2 == 0,
         soft_margin=values.astype(np.float32) / 2,
         kth_distance=values.astype(np.float32) / 4,
+        kth_distance_p_value=np.full(count, np.nan),
+        softmax_response=values.astype(np.float32) / 256,
+        poison_tolerance=values,
+        feature_shift=values / 8,
         neighbours=Neighbours(
             values[:, None] * 10 + np.arange(K),
             np.repeat(values[:, None], K, axis=1),

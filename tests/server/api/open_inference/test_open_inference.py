@@ -22,7 +22,7 @@ from tests.server.running import Serve, Served, refusal, snapshot_of, wait_for
 from tests.server.tiny import COLOURS, DIM, K, Pixels, coloured, png
 
 DEFAULT = ["label", "label_name", "probabilities", "credibility", "confidence", "abstain", "soft_margin"]
-DEFAULT += ["kth_neighbour_distance"]
+DEFAULT += ["kth_neighbour_distance", "kth_neighbour_distance_p_value", "softmax_response"]
 RED, GREEN, BLUE = (png(coloured(label, 1, seed=7)[0]) for label in range(3))
 
 
@@ -142,7 +142,7 @@ def test_with_partial_a_bad_image_fails_alone(served: Served) -> None:
     assert outputs["label"].tolist() == [0, -1, 2]
     assert outputs["label_name"].tolist() == [b"red", b"", b"blue"]
     assert outputs["abstain"].tolist() == [False, True, False]
-    for figure in ("credibility", "confidence", "soft_margin", "kth_neighbour_distance"):
+    for figure in ("credibility", "confidence", *DEFAULT[6:]):
         assert np.isnan(outputs[figure]).tolist() == [False, True, False]
     assert np.isnan(outputs["probabilities"]).all(axis=1).tolist() == [False, True, False]
     assert [bool(text) for text in outputs["error"]] == [False, True, False]
