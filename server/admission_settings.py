@@ -76,3 +76,16 @@ class AdmissionSettings(BaseSettings):
         description="Most bytes of replies that are not yet written, in each process that takes calls: callers who do not take"
         " their replies are refused.",
     )
+    certify_passes: int = Field(
+        2048,
+        ge=0,
+        le=1_000_000,
+        description="Most forward passes of one call that asks to certify its answers by noise: for each image 32, and as many"
+        " as it asks for. 0: nothing is certified.",
+    )
+    certify_rate: float = Field(
+        200.0,
+        gt=0,
+        description="Forward passes a second for such certificates, on average, of all callers of a process together; more are"
+        " refused. Each of them also counts as an image of its caller.",
+    )

@@ -22,13 +22,14 @@ from holdfast.client.errors import (
     TooLateError,
     UnreachableError,
 )
-from holdfast.client.results import Accuracy, Answer, ModelInfo, Neighbour
+from holdfast.client.results import Accuracy, Answer, Certificates, ModelInfo, Neighbour, Smoothing
 from holdfast.client.sync import Client
 
 __all__ = [
     "Accuracy",
     "Answer",
     "AsyncClient",
+    "Certificates",
     "Client",
     "ClientError",
     "CredentialError",
@@ -38,6 +39,7 @@ __all__ = [
     "Neighbour",
     "OverloadedError",
     "RefusedError",
+    "Smoothing",
     "Tls",
     "TooLateError",
     "UnreachableError",

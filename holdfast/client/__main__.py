@@ -9,6 +9,7 @@ from pathlib import Path
 from holdfast.client.channel import ADDRESS, PER_CALL
 from holdfast.client.errors import ClientError, ImageRefusedError, MessageTooLargeError
 from holdfast.client.health import serving_status
+from holdfast.client.messages import SIGMA
 from holdfast.client.options import add_access_options, connection_of
 from holdfast.client.sync import Client
 from holdfast.client.tables import answer_as_json, answers_view, model_as_json, model_table
@@ -54,16 +55,17 @@ def classify(options: argparse.Namespace) -> int:
     _check_files(paths)
     calls = [paths[i : i + PER_CALL] for i in range(0, len(paths), PER_CALL)]
     bar = Console(stderr=True)
+    asked = {name: getattr(options, name) for name in ("neighbours", "certificates", "certify", "sigma")}
     with Client(options.address, timeout=options.timeout, **connection_of(options)) as client:
         outcomes = [
             outcome
             for call in track(calls, "classifying", console=bar, disable=len(calls) < 2, transient=True)
-            for outcome in client.classify_many(call, neighbours=options.neighbours, certificates=options.certificates)
+            for outcome in client.classify_many(call, **asked)
         ]
     if options.json:
         print(json.dumps([answer_as_json(p, o) for p, o in zip(paths, outcomes, strict=True)], indent=2))
     else:
-        shown = {"neighbours": options.neighbours > 0, "certificates": options.certificates}
+        shown = {"neighbours": options.neighbours > 0, "certificates": options.certificates, "smoothing": options.certify > 0}
         Console().print(answers_view(paths, outcomes, **shown))
     if any(isinstance(outcome, REFUSALS) for outcome in outcomes):
         return REFUSED
@@ -113,6 +115,19 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "--certificates",
         action="store_true",
         help="also show what would change each label: exemplars inserted, or a move of the embedding",
+    )
+    images.add_argument(
+        "--certify",
+        type=whole_number(0),
+        default=0,
+        metavar="N",
+        help="also smooth each answer by N draws of noise, for a radius in L2; each costs the server what an image does",
+    )
+    images.add_argument(
+        "--sigma",
+        type=positive,
+        default=SIGMA,
+        help="deviation of that noise, in pixels of [0, 1] (default: %(default)s)",
     )
     commands.add_parser("info", parents=[common], help="show what is served")
     commands.add_parser("health", parents=[common], help="exit with 0 if the server takes calls")

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from itertools import repeat
 from math import nan
 from pathlib import Path
-from typing import Self
+from typing import Self, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.client.errors import ClientError, from_status
-from holdfast.client.results import Accuracy, Answer, Certificates, ModelInfo, Neighbour
+from holdfast.client.results import Accuracy, Answer, Certificates, ModelInfo, Neighbour, Smoothing
 from holdfast.protos.holdfast.v1 import answer_pb2, holdfast_pb2, image_pb2, model_pb2
 
 ImageLike = bytes | Path | NDArray[np.uint8]
@@ -34,21 +34,33 @@ class CallLimits:
     Attributes:
         images: how many, at least 1.
         bytes: of the message, at most CALL_BYTES. An image that is larger goes alone, and fails alone.
+        passes: forward passes of a call that certifies; 0 where the server certifies nothing, or says nothing of it.
 
     """
 
     images: int = 2**31 - 1
     bytes: int = CALL_BYTES
+    passes: int = 0
 
     @classmethod
-    def of(cls, images: int, message_bytes: int) -> Self:
+    def of(cls, images: int, message_bytes: int, passes: int = 0) -> Self:
         """From the limits of a server; 0 where it says nothing."""
-        return cls(images or cls.images, min(message_bytes or CALL_BYTES, CALL_BYTES))
+        return cls(images or cls.images, min(message_bytes or CALL_BYTES, CALL_BYTES), passes)
+
+    def per_call(self, wanted: int, certify: int) -> int:
+        """How many of the wanted images one call takes where each is smoothed by so many draws; 1 at least."""
+        return max(1, min(wanted, self.passes // (FIRST_DRAWS + certify))) if certify else wanted
 
 
 NO_LIMITS = CallLimits()
 
 MOST_NEIGHBOURS = 2**31 - 1
+
+FIRST_DRAWS = 32
+"""Draws that a server adds to those that are asked for, for each image."""
+
+SIGMA = 0.25
+"""Standard deviation of the noise of certificates, in pixels of [0, 1], where nobody says."""
 
 PACKED_FROM = 12
 """Neighbours from which on they are asked for packed: the names of all classes come with them, once in a reply."""
@@ -72,6 +84,30 @@ def number_of_neighbours(neighbours: int) -> int:
     if neighbours < 0:
         raise ValueError(f"neighbours must be at least 0, not {neighbours}; 0 asks for none")
     return min(neighbours, MOST_NEIGHBOURS)
+
+
+class Wanted(TypedDict):
+    """What is asked for beside labels and figures: fields of both kinds of request."""
+
+    neighbours: int
+    packed_neighbours: bool
+    certificates: bool
+    certify: int
+    certify_sigma: float
+
+
+def wanted_of(neighbours: int, certificates: bool, certify: int, sigma: float) -> Wanted:
+    """The fields. Raises ValueError for numbers below 0."""
+    if certify < 0:
+        raise ValueError(f"certify must be at least 0 draws, not {certify}; 0 asks for none")
+    count = number_of_neighbours(neighbours)
+    return Wanted(
+        neighbours=count,
+        packed_neighbours=count >= PACKED_FROM,
+        certificates=certificates,
+        certify=certify,
+        certify_sigma=sigma if certify else 0.0,
+    )
 
 
 def in_calls(images: Iterable[ImageLike], per_call: int, limits: CallLimits = NO_LIMITS) -> Iterator[list[image_pb2.Image]]:
@@ -107,6 +143,7 @@ def to_answer(message: answer_pb2.Classification, class_names: Sequence[str] = (
         ),
         softmax_response=message.softmax_response if message.HasField("softmax_response") else nan,
         certificates=to_certificates(message.certificates) if message.HasField("certificates") else None,
+        smoothing=to_smoothing(message.smoothing) if message.HasField("smoothing") else None,
     )
 
 
@@ -115,6 +152,20 @@ def to_certificates(message: answer_pb2.Certificates) -> Certificates:
     return Certificates(
         message.poison_tolerance if message.HasField("poison_tolerance") else None,
         message.feature_shift if message.HasField("feature_shift") else None,
+    )
+
+
+def to_smoothing(message: answer_pb2.Smoothing) -> Smoothing:
+    """What noise makes of an answer."""
+    return Smoothing(
+        message.label.name,
+        message.label.index,
+        message.hits,
+        message.draws,
+        message.sigma,
+        message.share_bound,
+        message.alpha,
+        message.radius if message.HasField("radius") else None,
     )
 
 
@@ -171,6 +222,7 @@ def to_model_info(message: holdfast_pb2.GetModelInfoResponse) -> ModelInfo:
         exemplars_revision=message.exemplars_revision,
         calibration_stale=message.calibration_stale,
         changed_share=message.changed_share,
+        certify_passes=limits.certify_passes,
     )
 
 

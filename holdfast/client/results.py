@@ -35,6 +35,32 @@ class Certificates:
     feature_shift: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Smoothing:
+    """What the smoothed classifier answers: the class that noise is answered with most often. No certificate of the answer.
+
+    Attributes:
+        label: the class's name; index: its position in ModelInfo.class_names.
+        hits: of the fresh draws that were answered so.
+        draws: fresh ones.
+        sigma: standard deviation of the noise, in pixels of [0, 1].
+        share_bound: lower bound of the label's share under noise.
+        alpha: the probability with which bound and radius may be wrong.
+        radius: no change of a smaller L2 length, in pixels of [0, 1], changes the smoothed classifier's answer; None where it
+            abstains.
+
+    """
+
+    label: str
+    index: int
+    hits: int
+    draws: int
+    sigma: float
+    share_bound: float
+    alpha: float
+    radius: float | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
     """What the server holds an image to be, and how far to trust that.
@@ -52,6 +78,7 @@ class Answer:
             wrong for at most a share a of those that are like it and not attacked; NaN where the bundle lacks its calibration.
         softmax_response: the label's probability in the soft vote of the whole index; NaN where there is none.
         certificates: what it would take to change the answer, where they were asked for.
+        smoothing: what noise makes of the answer, where that was asked for.
 
     """
 
@@ -67,6 +94,7 @@ class Answer:
     kth_distance_p_value: float = nan
     softmax_response: float = nan
     certificates: Certificates | None = None
+    smoothing: Smoothing | None = None
 
     @property
     def probability(self) -> float:
@@ -92,6 +120,7 @@ class ModelInfo:
 
     `exemplars_revision` grows with each change of the exemplars. `calibration_stale` says that more of them have changed since
     credibility was calibrated than the operator allows, `changed_share` how many, for each that it was calibrated with.
+    `certify_passes` are the most forward passes of one call that certifies; 0 where the server does not.
     """
 
     name: str
@@ -114,3 +143,4 @@ class ModelInfo:
     exemplars_revision: int = 0
     calibration_stale: bool = False
     changed_share: float = 0.0
+    certify_passes: int = 0

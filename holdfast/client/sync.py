@@ -12,16 +12,17 @@ from holdfast.client.channel import ADDRESS, IN_FLIGHT, PER_CALL, Tls, metadata_
 from holdfast.client.errors import ClientError, ImageRefusedError, MessageTooLargeError, from_call, from_status
 from holdfast.client.messages import (
     NO_LIMITS,
-    PACKED_FROM,
+    SIGMA,
     CallLimits,
     ImageLike,
     Outcome,
+    Wanted,
     in_calls,
-    number_of_neighbours,
     to_embeddings,
     to_image,
     to_model_info,
     to_outcomes,
+    wanted_of,
 )
 from holdfast.client.results import Answer, ModelInfo
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
@@ -69,24 +70,49 @@ class Client:
         """Ends the connection."""
         self._channel.close()
 
-    def classify(self, image: ImageLike, *, neighbours: int = 0, certificates: bool = False) -> Answer:
-        """The answer for one image, with its `neighbours` nearest exemplars (at most the k of the vote), and certificates."""
-        outcome = self._classify([to_image(image)], neighbours, certificates)[0]
+    def classify(
+        self,
+        image: ImageLike,
+        *,
+        neighbours: int = 0,
+        certificates: bool = False,
+        certify: int = 0,
+        sigma: float = SIGMA,
+    ) -> Answer:
+        """The answer for one image.
+
+        Args:
+            image: encoded bytes, a path, or pixels.
+            neighbours: how many of its nearest exemplars come with it; at most the k of the vote.
+            certificates: whether it comes with what it would take to change it.
+            certify: draws of noise by which it is smoothed, each of which costs the server what an image does; 0: none.
+            sigma: standard deviation of that noise, in pixels of [0, 1].
+
+        """
+        outcome = self._classify([to_image(image)], wanted_of(neighbours, certificates, certify, sigma))[0]
         if isinstance(outcome, ClientError):
             raise outcome
         return outcome
 
     def classify_many(
-        self, images: Iterable[ImageLike], *, neighbours: int = 0, certificates: bool = False, per_call: int = PER_CALL
+        self,
+        images: Iterable[ImageLike],
+        *,
+        neighbours: int = 0,
+        certificates: bool = False,
+        certify: int = 0,
+        sigma: float = SIGMA,
+        per_call: int = PER_CALL,
     ) -> list[Outcome]:
         """Outcomes for many images, `per_call` at a time or as many as the server takes, in order.
 
-        A bad image's outcome is its error; others stand.
+        A bad image's outcome is its error; others stand. The other arguments are those of `classify`.
         """
-        outcomes: list[Outcome] = []
-        for call in in_calls(images, per_call, self._call_limits()):
+        wanted = wanted_of(neighbours, certificates, certify, sigma)
+        outcomes, limits = list[Outcome](), self._call_limits()
+        for call in in_calls(images, limits.per_call(per_call, certify), limits):
             try:
-                outcomes += self._classify(call, neighbours, certificates)
+                outcomes += self._classify(call, wanted)
             except (ImageRefusedError, MessageTooLargeError) as error:
                 if len(call) > 1:
                     raise
@@ -94,10 +120,17 @@ class Client:
         return outcomes
 
     def stream(
-        self, images: Iterable[ImageLike], *, neighbours: int = 0, certificates: bool = False, in_flight: int = IN_FLIGHT
+        self,
+        images: Iterable[ImageLike],
+        *,
+        neighbours: int = 0,
+        certificates: bool = False,
+        certify: int = 0,
+        sigma: float = SIGMA,
+        in_flight: int = IN_FLIGHT,
     ) -> Iterator[tuple[int, Outcome]]:
         """Yields (position, outcome) as answers come, not in order, with at most `in_flight` images on the way."""
-        wanted = number_of_neighbours(neighbours)
+        wanted = wanted_of(neighbours, certificates, certify, sigma)
         room, done = threading.Semaphore(in_flight), threading.Event()
         unreadable: list[Exception] = []
 
@@ -107,13 +140,7 @@ class Client:
                     room.acquire()
                     if done.is_set():
                         return
-                    yield pb.ClassifyStreamRequest(
-                        sequence=position,
-                        images=[to_image(image)],
-                        neighbours=wanted,
-                        packed_neighbours=wanted >= PACKED_FROM,
-                        certificates=certificates,
-                    )
+                    yield pb.ClassifyStreamRequest(sequence=position, images=[to_image(image)], **wanted)
             except (OSError, TypeError) as error:  # gRPC would log it and end the call without an error
                 unreadable.append(error)
 
@@ -159,16 +186,14 @@ class Client:
         if self._limits is None:
             try:
                 info = self.model_info()
-                self._limits = CallLimits.of(info.images_per_call, info.message_bytes)
+                self._limits = CallLimits.of(info.images_per_call, info.message_bytes, info.certify_passes)
             except MessageTooLargeError:  # a message of the server's does not hold the names of all its classes
                 self._limits = NO_LIMITS
         return self._limits
 
-    def _classify(self, images: list[image_pb2.Image], neighbours: int, certificates: bool) -> list[Outcome]:
+    def _classify(self, images: list[image_pb2.Image], wanted: Wanted) -> list[Outcome]:
         try:
-            wanted = number_of_neighbours(neighbours)
-            packed = wanted >= PACKED_FROM
-            request = pb.ClassifyRequest(images=images, neighbours=wanted, packed_neighbours=packed, certificates=certificates)
+            request = pb.ClassifyRequest(images=images, **wanted)
             response = self._stub.Classify(request, timeout=self.timeout, metadata=self._metadata)
         except grpc.RpcError as error:
             raise from_call(error, self.address) from None

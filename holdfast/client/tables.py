@@ -12,11 +12,13 @@ from rich.text import Text
 
 from holdfast.client.errors import ClientError
 from holdfast.client.messages import Outcome
-from holdfast.client.results import Answer, Certificates, ModelInfo, Neighbour
+from holdfast.client.results import Answer, Certificates, ModelInfo, Neighbour, Smoothing
 from holdfast.console import property_table
 
 
-def answers_view(paths: Sequence[Path], outcomes: Sequence[Outcome], *, neighbours: bool, certificates: bool = False) -> Group:
+def answers_view(
+    paths: Sequence[Path], outcomes: Sequence[Outcome], *, neighbours: bool, certificates: bool = False, smoothing: bool = False
+) -> Group:
     """A row for each image that was answered, then a line for each that was not; fits a terminal of 80 columns."""
     table = Table()
     for name in ("image", "label"):
@@ -25,6 +27,8 @@ def answers_view(paths: Sequence[Path], outcomes: Sequence[Outcome], *, neighbou
         table.add_column(name, justify="right", no_wrap=True)
     if certificates:
         table.add_column("stands for", overflow="fold")
+    if smoothing:
+        table.add_column("with noise", overflow="fold")
     if neighbours:
         table.add_column("nearest exemplars: label #id (similarity)", ratio=1)
     refused: list[Text] = []
@@ -40,8 +44,9 @@ def answers_view(paths: Sequence[Path], outcomes: Sequence[Outcome], *, neighbou
             Text(_number(outcome.credibility, ".3f") + (" abstain" if outcome.abstain else ""), style=doubt),
             Text(f"{outcome.soft_margin:+.2f}", style="yellow" if outcome.soft_margin < 0 else ""),
         ]
-        certified = [Text(_certified(outcome.certificates))] if certificates else []
-        table.add_row(*cells, *certified, *([_row_of(outcome.neighbours)] if neighbours else []))
+        cells += [Text(_certified(outcome.certificates))] if certificates else []
+        cells += [Text(_smoothed(outcome.smoothing))] if smoothing else []
+        table.add_row(*cells, *([_row_of(outcome.neighbours)] if neighbours else []))
     return Group(*([table] if table.row_count else []), *refused)
 
 
@@ -97,6 +102,7 @@ def _answer_fields(answer: Answer) -> dict[str, Any]:
         "kth_distance_p_value": _known(answer.kth_distance_p_value),
         "softmax_response": _known(answer.softmax_response),
         "certificates": None if answer.certificates is None else asdict(answer.certificates),
+        "smoothing": None if answer.smoothing is None else asdict(answer.smoothing),
         "neighbours": [asdict(n) for n in answer.neighbours],
     }
 
@@ -109,6 +115,12 @@ def _certified(certificates: Certificates | None) -> str:
     if certificates is None or certificates.poison_tolerance is None:
         return "-"
     return f"{certificates.poison_tolerance} inserted, a shift of {certificates.feature_shift or 0:.3f}"
+
+
+def _smoothed(smoothing: Smoothing | None) -> str:
+    if smoothing is None or smoothing.radius is None:
+        return "abstains" if smoothing else "-"
+    return f"{smoothing.label} within {smoothing.radius:.3f} of L2"
 
 
 def _number(value: float, form: str) -> str:

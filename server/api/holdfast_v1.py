@@ -17,9 +17,9 @@ from holdfast.server.api.holdfast_v1_messages import model_info, sources_of
 from holdfast.server.api.receiving import until
 from holdfast.server.api.replies.holdfast_v1 import ReplyBuilder, ReplyForm, classify_bytes, embed_bytes
 from holdfast.server.api.status import to_status
-from holdfast.server.core.errors import DrainingError
+from holdfast.server.core.errors import DrainingError, RequestError
 from holdfast.server.core.facade import Core
-from holdfast.server.core.request import EMBEDDINGS, LABELS, CallKind, Request, Want
+from holdfast.server.core.request import EMBEDDINGS, LABELS, CallKind, NoiseDraws, Request, Want
 from holdfast.server.core.result import Result
 from holdfast.server.core.scheduling.admission import Permit
 
@@ -96,12 +96,15 @@ class HoldfastService(HoldfastServiceServicer):
     def _admit(self, request: ClassifyMessage, form: ReplyForm, context: "ServicerContext[Any, Any]") -> Permit:
         """Room for one call, as little as it says of itself without being looked into."""
         images = len(request.images)
+        if (certify := _draws_of(request)) is not None:
+            self._core.check_certify(images, certify)
         size = classify_bytes(self._core.description, images, form)
         return self._core.admit(images, deadline_of(context), caller_of(context), reply_bytes=size)
 
     def _form(self, request: ClassifyMessage) -> ReplyForm:
         sources = self._core.settings.reveal_sources
-        return ReplyForm(request.neighbours, request.packed_neighbours, sources, request.certificates)
+        packed, smoothing = request.packed_neighbours, request.certify > 0
+        return ReplyForm(request.neighbours, packed, sources, request.certificates, smoothing)
 
     async def _classify(self, request: ClassifyMessage, permit: Permit) -> Result:
         want, demand = LABELS, permit.demand
@@ -112,7 +115,8 @@ class HoldfastService(HoldfastServiceServicer):
         if request.neighbours or request.certificates:
             sources = self._core.settings.reveal_sources and request.neighbours > 0
             want = Want(CallKind.CLASSIFY, request.neighbours, sources, request.certificates)
-        return await self._core.answer(Request(sources_of(request.images), want, demand.deadline, demand.caller), permit)
+        images, certify = sources_of(request.images), _draws_of(request)
+        return await self._core.answer(Request(images, want, demand.deadline, demand.caller, certify), permit)
 
     async def _stream_response(
         self, request: holdfast_pb2.ClassifyStreamRequest, context: "ServicerContext[Any, Any]", admitted: ExitStack
@@ -126,6 +130,15 @@ class HoldfastService(HoldfastServiceServicer):
         except Exception as error:  # noqa: BLE001 - the table sorts them, and logs what is not in it
             return holdfast_pb2.ClassifyStreamResponse(sequence=request.sequence, error=to_status(error)).SerializeToString()
         return await self._replies.classify_stream(request.sequence, result, form, permit.demand.caller)
+
+
+def _draws_of(request: ClassifyMessage) -> NoiseDraws | None:
+    """The noise that a call asks for. Raises RequestError for its size alone."""
+    if request.certify:
+        return NoiseDraws(request.certify, request.certify_sigma)
+    if request.certify_sigma:
+        raise RequestError("certify_sigma", "is for certify alone, which asks for no draws")
+    return None
 
 
 def _raise_what_is_wrong_with_one_image(result: Result) -> None:

@@ -57,6 +57,7 @@ def model_info(model: ModelDescription, settings: Settings) -> holdfast_pb2.GetM
             images_per_call=settings.max_images,
             message_bytes=settings.max_message_bytes,
             pixels_per_image=settings.max_pixels,
+            certify_passes=settings.certify_passes,
         ),
         accuracy=_accuracy(model.accuracy) if model.accuracy is not None else None,
     )

@@ -66,6 +66,19 @@ class CallerLimitError(QueueFullError):
     WHY = "this caller asks for more than its share"
 
 
+class CertifyLimitError(QueueFullError):
+    """All callers together ask for more certificates than the server gives."""
+
+    WHY = "callers ask for more certificates than this server gives"
+
+
+class ModelChangedError(Exception):
+    """Another model is served, or its exemplars have changed, since the first part of a call was answered."""
+
+    def __init__(self) -> None:
+        super().__init__("the model or its exemplars changed while the answers were certified; try again")
+
+
 class DrainingError(Exception):
     """The server is going down, and takes nothing new."""
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from holdfast.errors import ImageError
 from holdfast.model.preprocess import Pixels
+from holdfast.server.core.certifying.smoothing import Certifier
 from holdfast.server.core.decoding import Decoder
 from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.drain import Drain
 from holdfast.server.core.errors import DeadlineError, RequestError, image_error_at
-from holdfast.server.core.request import NO_DEADLINE, InferenceBackend, Request
+from holdfast.server.core.request import NO_DEADLINE, InferenceBackend, NoiseDraws, Request
 from holdfast.server.core.result import Result
 from holdfast.server.core.scheduling.admission import Demand, Permit
 from holdfast.server.core.scheduling.messages import MessageLimits, MessageReading
@@ -44,6 +45,7 @@ class Core:
         self.messages = MessageReading(MessageLimits.of(settings), metrics.messages, self.turns)
         self.is_serving: Callable[[], bool] = lambda: not self.drain.begun.is_set() and backend.alive()
         contract = backend.description.contract  # which no publish changes
+        self._certifier = Certifier(settings, backend, metrics.certify)
         self._decoder = Decoder(contract, settings, settings.max_pixels, metrics.decoding, turns=self.turns)
 
     @property
@@ -78,6 +80,14 @@ class Core:
             self.statistics.failed(self.description, 0.0)
             raise
 
+    def check_certify(self, images: int, wanted: NoiseDraws) -> None:
+        """Refuse certificates that nobody may ask for. Raises as Certifier.check."""
+        try:
+            self._certifier.check(images, wanted)
+        except Exception:
+            self.statistics.failed(self.description, 0.0)
+            raise
+
     async def answer(self, request: Request, permit: Permit | None = None) -> Result:
         """One answer per image, or what is wrong with that image; all answers are of one model.
 
@@ -90,6 +100,7 @@ class Core:
             NotInTimeError: decoding would take too long.
             QueueFullError, NotInTimeError, CallerLimitError: the engine refuses it.
             RequestError: as `admit` does.
+            CertifyLimitError, ModelChangedError: its answers could not be certified.
 
         """
         if permit is None:
@@ -118,9 +129,10 @@ class Core:
         model = slices[0].batch.model if slices else self.description
         self.statistics.succeeded(model, permit.admitted, decoded_at, slices)
         answers = chain.from_iterable([part.batch.between(part.start, part.stop) for part in slices])
+        smoothed = await self._certifier.certify(good, request.certify, request, model.version) if request.certify else ()
         if len(good) == len(decoded):
-            return Result(model, list(answers))
-        return Result(model, [image if isinstance(image, ImageError) else next(answers) for image in decoded])
+            return Result(model, list(answers), smoothed)
+        return Result(model, [image if isinstance(image, ImageError) else next(answers) for image in decoded], smoothed)
 
     async def _decode(self, request: Request, permit: Permit) -> list[Pixels | ImageError]:
         """The images of one call; each may be refused, and the others are not.

@@ -31,11 +31,12 @@ Source = bytes | RawImage | None
 
 
 class CallKind(IntEnum):
-    """What a call is for."""
+    """What a call is for. Observers see those that classify, and none that a server asks itself."""
 
     CLASSIFY = 0
     EMBED = 1
     CANARY = 2
+    NOISE = 3
 
 
 class Want(NamedTuple):
@@ -58,6 +59,20 @@ class Want(NamedTuple):
 LABELS = Want()
 EMBEDDINGS = Want(CallKind.EMBED)
 CANARY = Want(CallKind.CANARY)
+NOISE = Want(CallKind.NOISE)
+
+
+class NoiseDraws(NamedTuple):
+    """Noise by which answers are to be smoothed.
+
+    Attributes:
+        draws: fresh ones for each image, at least 1.
+        sigma: standard deviation, in pixels of [0, 1].
+
+    """
+
+    draws: int
+    sigma: float
 
 
 class Request(NamedTuple):
@@ -69,6 +84,7 @@ class Request(NamedTuple):
         deadline: on time.monotonic()'s clock.
         caller: the name of the caller's token or certificate, else the address of the peer, without its port; "" where it is
             not known.
+        certify: how answers are to be smoothed; None where they are not.
 
     """
 
@@ -76,6 +92,7 @@ class Request(NamedTuple):
     want: Want = LABELS
     deadline: float = NO_DEADLINE
     caller: str = ""
+    certify: NoiseDraws | None = None
 
 
 @dataclass(slots=True, eq=False)

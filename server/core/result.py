@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from holdfast.errors import ImageError
 from holdfast.model.answers import Answers
+from holdfast.model.judgement.smoothing import SmoothedAnswer
 from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.sources import NoSources, SourceLookup
 
@@ -74,11 +75,14 @@ class Result(NamedTuple):
     Attributes:
         model: what answered, every image of the call.
         outcomes: of each image the answer, or what is wrong with it.
+        smoothed: what the smoothed classifier answers to each image that is not wrong, in their order; empty where that was not
+            asked for.
 
     """
 
     model: ModelDescription
     outcomes: list[Answer | ImageError]
+    smoothed: Sequence[SmoothedAnswer] = ()
 
 
 @cache

@@ -9,6 +9,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, PlatformCollector, ProcessCollector
 
 from holdfast.server.metrics.access import AccessMetrics
+from holdfast.server.metrics.answers.certify import CertifyMetrics
 from holdfast.server.metrics.decoding import DecodingMetrics
 from holdfast.server.metrics.messages import MessageMetrics
 from holdfast.server.metrics.traces import TraceMetrics
@@ -74,6 +75,7 @@ class Metrics:
         self._make_calls()
         self.access = AccessMetrics(self._shown)
         self.traces = TraceMetrics(self._shown)
+        self.certify = CertifyMetrics(self._shown)
         self.messages = MessageMetrics(self._shown)
         self._shown = self.registry if engine else None
         self._make_batching()

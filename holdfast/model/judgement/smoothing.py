@@ -42,6 +42,8 @@ class SmoothedAnswer:
         probability: lower bound of the label's share under noise, in [0, 1].
         radius: L2, in pixels of [0, 1]; 0 where it abstains.
         abstain: the bound is no more than 1/2: nothing is certified.
+        sigma: standard deviation of the noise, in pixels of [0, 1].
+        alpha: the probability with which the certificate may be wrong.
 
     """
 
@@ -51,6 +53,8 @@ class SmoothedAnswer:
     probability: float
     radius: float
     abstain: bool
+    sigma: float
+    alpha: float
 
 
 def noisy_copies(image: Pixels, count: int, sigma: float, rng: np.random.Generator) -> Pixels:
@@ -87,7 +91,7 @@ def smoothed_answer(
     probability = lower_bound(hits, draws, alpha)
     abstain = probability <= 0.5
     radius = 0.0 if abstain else sigma * NormalDist().inv_cdf(probability)
-    return SmoothedAnswer(label, hits, draws, probability, radius, abstain)
+    return SmoothedAnswer(label, hits, draws, probability, radius, abstain, sigma, alpha)
 
 
 def lower_bound(hits: int, draws: int, alpha: float) -> float:

@@ -47,8 +47,26 @@ class Certificates(_message.Message):
     feature_shift: float
     def __init__(self, poison_tolerance: _Optional[int] = ..., feature_shift: _Optional[float] = ...) -> None: ...
 
+class Smoothing(_message.Message):
+    __slots__ = ("label", "hits", "draws", "sigma", "share_bound", "alpha", "radius")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    HITS_FIELD_NUMBER: _ClassVar[int]
+    DRAWS_FIELD_NUMBER: _ClassVar[int]
+    SIGMA_FIELD_NUMBER: _ClassVar[int]
+    SHARE_BOUND_FIELD_NUMBER: _ClassVar[int]
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    RADIUS_FIELD_NUMBER: _ClassVar[int]
+    label: Label
+    hits: int
+    draws: int
+    sigma: float
+    share_bound: float
+    alpha: float
+    radius: float
+    def __init__(self, label: _Optional[_Union[Label, _Mapping[str, object]]] = ..., hits: _Optional[int] = ..., draws: _Optional[int] = ..., sigma: _Optional[float] = ..., share_bound: _Optional[float] = ..., alpha: _Optional[float] = ..., radius: _Optional[float] = ...) -> None: ...
+
 class Classification(_message.Message):
-    __slots__ = ("label", "probabilities", "credibility", "confidence", "abstain", "soft_margin", "kth_neighbour_distance", "neighbours", "packed_neighbours", "kth_neighbour_distance_p_value", "softmax_response", "certificates")
+    __slots__ = ("label", "probabilities", "credibility", "confidence", "abstain", "soft_margin", "kth_neighbour_distance", "neighbours", "packed_neighbours", "kth_neighbour_distance_p_value", "softmax_response", "certificates", "smoothing")
     LABEL_FIELD_NUMBER: _ClassVar[int]
     PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
     CREDIBILITY_FIELD_NUMBER: _ClassVar[int]
@@ -61,6 +79,7 @@ class Classification(_message.Message):
     KTH_NEIGHBOUR_DISTANCE_P_VALUE_FIELD_NUMBER: _ClassVar[int]
     SOFTMAX_RESPONSE_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
+    SMOOTHING_FIELD_NUMBER: _ClassVar[int]
     label: Label
     probabilities: _containers.RepeatedScalarFieldContainer[float]
     credibility: float
@@ -73,7 +92,8 @@ class Classification(_message.Message):
     kth_neighbour_distance_p_value: float
     softmax_response: float
     certificates: Certificates
-    def __init__(self, label: _Optional[_Union[Label, _Mapping[str, object]]] = ..., probabilities: _Optional[_Iterable[float]] = ..., credibility: _Optional[float] = ..., confidence: _Optional[float] = ..., abstain: _Optional[bool] = ..., soft_margin: _Optional[float] = ..., kth_neighbour_distance: _Optional[float] = ..., neighbours: _Optional[_Iterable[_Union[Neighbour, _Mapping[str, object]]]] = ..., packed_neighbours: _Optional[_Union[PackedNeighbours, _Mapping[str, object]]] = ..., kth_neighbour_distance_p_value: _Optional[float] = ..., softmax_response: _Optional[float] = ..., certificates: _Optional[_Union[Certificates, _Mapping[str, object]]] = ...) -> None: ...
+    smoothing: Smoothing
+    def __init__(self, label: _Optional[_Union[Label, _Mapping[str, object]]] = ..., probabilities: _Optional[_Iterable[float]] = ..., credibility: _Optional[float] = ..., confidence: _Optional[float] = ..., abstain: _Optional[bool] = ..., soft_margin: _Optional[float] = ..., kth_neighbour_distance: _Optional[float] = ..., neighbours: _Optional[_Iterable[_Union[Neighbour, _Mapping[str, object]]]] = ..., packed_neighbours: _Optional[_Union[PackedNeighbours, _Mapping[str, object]]] = ..., kth_neighbour_distance_p_value: _Optional[float] = ..., softmax_response: _Optional[float] = ..., certificates: _Optional[_Union[Certificates, _Mapping[str, object]]] = ..., smoothing: _Optional[_Union[Smoothing, _Mapping[str, object]]] = ...) -> None: ...
 
 class ClassifyResult(_message.Message):
     __slots__ = ("answer", "error")

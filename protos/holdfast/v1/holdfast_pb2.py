@@ -28,29 +28,29 @@ from holdfast.protos.holdfast.v1 import image_pb2 as holdfast_dot_v1_dot_image__
 from holdfast.protos.holdfast.v1 import model_pb2 as holdfast_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aholdfast/v1/holdfast.proto\x12\x0bholdfast.v1\x1a\x17google/rpc/status.proto\x1a\x18holdfast/v1/answer.proto\x1a\x17holdfast/v1/image.proto\x1a\x17holdfast/v1/model.proto\"z\n\x0f\x43lassifyRequest\x12\"\n\x06images\x18\x01 \x03(\x0b\x32\x12.holdfast.v1.Image\x12\x12\n\nneighbours\x18\x02 \x01(\r\x12\x19\n\x11packed_neighbours\x18\x03 \x01(\x08\x12\x14\n\x0c\x63\x65rtificates\x18\x04 \x01(\x08\"U\n\x10\x43lassifyResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.holdfast.v1.ClassifyResult\x12\x13\n\x0b\x63lass_names\x18\x02 \x03(\t\"\x92\x01\n\x15\x43lassifyStreamRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\"\n\x06images\x18\x02 \x03(\x0b\x32\x12.holdfast.v1.Image\x12\x12\n\nneighbours\x18\x03 \x01(\r\x12\x19\n\x11packed_neighbours\x18\x04 \x01(\x08\x12\x14\n\x0c\x63\x65rtificates\x18\x05 \x01(\x08\"\x90\x01\n\x16\x43lassifyStreamResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12,\n\x07results\x18\x02 \x03(\x0b\x32\x1b.holdfast.v1.ClassifyResult\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\x12\x13\n\x0b\x63lass_names\x18\x04 \x03(\t\"2\n\x0c\x45mbedRequest\x12\"\n\x06images\x18\x01 \x03(\x0b\x32\x12.holdfast.v1.Image\":\n\rEmbedResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.holdfast.v1.EmbedResult\"\x15\n\x13GetModelInfoRequest\"\xb8\x03\n\x14GetModelInfoResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63reated\x18\x02 \x01(\t\x12\x16\n\x0e\x65ncoder_sha256\x18\x03 \x01(\t\x12&\n\x05input\x18\x04 \x01(\x0b\x32\x17.holdfast.v1.ImageShape\x12\x15\n\rembedding_dim\x18\x05 \x01(\x05\x12\x13\n\x0b\x63lass_names\x18\x06 \x03(\t\x12\x11\n\texemplars\x18\x07 \x01(\x03\x12\x1f\n\x04vote\x18\x08 \x01(\x0b\x32\x11.holdfast.v1.Vote\x12\x15\n\rabstain_below\x18\t \x01(\x01\x12.\n\x0cthreat_model\x18\n \x01(\x0b\x32\x18.holdfast.v1.ThreatModel\x12\'\n\x08\x61\x63\x63uracy\x18\x0b \x01(\x0b\x32\x15.holdfast.v1.Accuracy\x12#\n\x06limits\x18\x0c \x01(\x0b\x32\x13.holdfast.v1.Limits\x12\x1a\n\x12\x65xemplars_revision\x18\r \x01(\x03\x12\x19\n\x11\x63\x61libration_stale\x18\x0e \x01(\x08\x12\x15\n\rchanged_share\x18\x0f \x01(\x01\x32\xce\x02\n\x0fHoldfastService\x12G\n\x08\x43lassify\x12\x1c.holdfast.v1.ClassifyRequest\x1a\x1d.holdfast.v1.ClassifyResponse\x12]\n\x0e\x43lassifyStream\x12\".holdfast.v1.ClassifyStreamRequest\x1a#.holdfast.v1.ClassifyStreamResponse(\x01\x30\x01\x12>\n\x05\x45mbed\x12\x19.holdfast.v1.EmbedRequest\x1a\x1a.holdfast.v1.EmbedResponse\x12S\n\x0cGetModelInfo\x12 .holdfast.v1.GetModelInfoRequest\x1a!.holdfast.v1.GetModelInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aholdfast/v1/holdfast.proto\x12\x0bholdfast.v1\x1a\x17google/rpc/status.proto\x1a\x18holdfast/v1/answer.proto\x1a\x17holdfast/v1/image.proto\x1a\x17holdfast/v1/model.proto\"\xa2\x01\n\x0f\x43lassifyRequest\x12\"\n\x06images\x18\x01 \x03(\x0b\x32\x12.holdfast.v1.Image\x12\x12\n\nneighbours\x18\x02 \x01(\r\x12\x19\n\x11packed_neighbours\x18\x03 \x01(\x08\x12\x14\n\x0c\x63\x65rtificates\x18\x04 \x01(\x08\x12\x0f\n\x07\x63\x65rtify\x18\x05 \x01(\r\x12\x15\n\rcertify_sigma\x18\x06 \x01(\x01\"U\n\x10\x43lassifyResponse\x12,\n\x07results\x18\x01 \x03(\x0b\x32\x1b.holdfast.v1.ClassifyResult\x12\x13\n\x0b\x63lass_names\x18\x02 \x03(\t\"\xba\x01\n\x15\x43lassifyStreamRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\"\n\x06images\x18\x02 \x03(\x0b\x32\x12.holdfast.v1.Image\x12\x12\n\nneighbours\x18\x03 \x01(\r\x12\x19\n\x11packed_neighbours\x18\x04 \x01(\x08\x12\x14\n\x0c\x63\x65rtificates\x18\x05 \x01(\x08\x12\x0f\n\x07\x63\x65rtify\x18\x06 \x01(\r\x12\x15\n\rcertify_sigma\x18\x07 \x01(\x01\"\x90\x01\n\x16\x43lassifyStreamResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12,\n\x07results\x18\x02 \x03(\x0b\x32\x1b.holdfast.v1.ClassifyResult\x12!\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.Status\x12\x13\n\x0b\x63lass_names\x18\x04 \x03(\t\"2\n\x0c\x45mbedRequest\x12\"\n\x06images\x18\x01 \x03(\x0b\x32\x12.holdfast.v1.Image\":\n\rEmbedResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.holdfast.v1.EmbedResult\"\x15\n\x13GetModelInfoRequest\"\xb8\x03\n\x14GetModelInfoResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63reated\x18\x02 \x01(\t\x12\x16\n\x0e\x65ncoder_sha256\x18\x03 \x01(\t\x12&\n\x05input\x18\x04 \x01(\x0b\x32\x17.holdfast.v1.ImageShape\x12\x15\n\rembedding_dim\x18\x05 \x01(\x05\x12\x13\n\x0b\x63lass_names\x18\x06 \x03(\t\x12\x11\n\texemplars\x18\x07 \x01(\x03\x12\x1f\n\x04vote\x18\x08 \x01(\x0b\x32\x11.holdfast.v1.Vote\x12\x15\n\rabstain_below\x18\t \x01(\x01\x12.\n\x0cthreat_model\x18\n \x01(\x0b\x32\x18.holdfast.v1.ThreatModel\x12\'\n\x08\x61\x63\x63uracy\x18\x0b \x01(\x0b\x32\x15.holdfast.v1.Accuracy\x12#\n\x06limits\x18\x0c \x01(\x0b\x32\x13.holdfast.v1.Limits\x12\x1a\n\x12\x65xemplars_revision\x18\r \x01(\x03\x12\x19\n\x11\x63\x61libration_stale\x18\x0e \x01(\x08\x12\x15\n\rchanged_share\x18\x0f \x01(\x01\x32\xce\x02\n\x0fHoldfastService\x12G\n\x08\x43lassify\x12\x1c.holdfast.v1.ClassifyRequest\x1a\x1d.holdfast.v1.ClassifyResponse\x12]\n\x0e\x43lassifyStream\x12\".holdfast.v1.ClassifyStreamRequest\x1a#.holdfast.v1.ClassifyStreamResponse(\x01\x30\x01\x12>\n\x05\x45mbed\x12\x19.holdfast.v1.EmbedRequest\x1a\x1a.holdfast.v1.EmbedResponse\x12S\n\x0cGetModelInfo\x12 .holdfast.v1.GetModelInfoRequest\x1a!.holdfast.v1.GetModelInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'holdfast.v1.holdfast_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CLASSIFYREQUEST']._serialized_start=144
-  _globals['_CLASSIFYREQUEST']._serialized_end=266
-  _globals['_CLASSIFYRESPONSE']._serialized_start=268
-  _globals['_CLASSIFYRESPONSE']._serialized_end=353
-  _globals['_CLASSIFYSTREAMREQUEST']._serialized_start=356
-  _globals['_CLASSIFYSTREAMREQUEST']._serialized_end=502
-  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_start=505
-  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_end=649
-  _globals['_EMBEDREQUEST']._serialized_start=651
-  _globals['_EMBEDREQUEST']._serialized_end=701
-  _globals['_EMBEDRESPONSE']._serialized_start=703
-  _globals['_EMBEDRESPONSE']._serialized_end=761
-  _globals['_GETMODELINFOREQUEST']._serialized_start=763
-  _globals['_GETMODELINFOREQUEST']._serialized_end=784
-  _globals['_GETMODELINFORESPONSE']._serialized_start=787
-  _globals['_GETMODELINFORESPONSE']._serialized_end=1227
-  _globals['_HOLDFASTSERVICE']._serialized_start=1230
-  _globals['_HOLDFASTSERVICE']._serialized_end=1564
+  _globals['_CLASSIFYREQUEST']._serialized_start=145
+  _globals['_CLASSIFYREQUEST']._serialized_end=307
+  _globals['_CLASSIFYRESPONSE']._serialized_start=309
+  _globals['_CLASSIFYRESPONSE']._serialized_end=394
+  _globals['_CLASSIFYSTREAMREQUEST']._serialized_start=397
+  _globals['_CLASSIFYSTREAMREQUEST']._serialized_end=583
+  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_start=586
+  _globals['_CLASSIFYSTREAMRESPONSE']._serialized_end=730
+  _globals['_EMBEDREQUEST']._serialized_start=732
+  _globals['_EMBEDREQUEST']._serialized_end=782
+  _globals['_EMBEDRESPONSE']._serialized_start=784
+  _globals['_EMBEDRESPONSE']._serialized_end=842
+  _globals['_GETMODELINFOREQUEST']._serialized_start=844
+  _globals['_GETMODELINFOREQUEST']._serialized_end=865
+  _globals['_GETMODELINFORESPONSE']._serialized_start=868
+  _globals['_GETMODELINFORESPONSE']._serialized_end=1308
+  _globals['_HOLDFASTSERVICE']._serialized_start=1311
+  _globals['_HOLDFASTSERVICE']._serialized_end=1645
 # @@protoc_insertion_point(module_scope)

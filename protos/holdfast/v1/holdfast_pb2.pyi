@@ -11,16 +11,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ClassifyRequest(_message.Message):
-    __slots__ = ("images", "neighbours", "packed_neighbours", "certificates")
+    __slots__ = ("images", "neighbours", "packed_neighbours", "certificates", "certify", "certify_sigma")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
     PACKED_NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
+    CERTIFY_FIELD_NUMBER: _ClassVar[int]
+    CERTIFY_SIGMA_FIELD_NUMBER: _ClassVar[int]
     images: _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]
     neighbours: int
     packed_neighbours: bool
     certificates: bool
-    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping[str, object]]]] = ..., neighbours: _Optional[int] = ..., packed_neighbours: _Optional[bool] = ..., certificates: _Optional[bool] = ...) -> None: ...
+    certify: int
+    certify_sigma: float
+    def __init__(self, images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping[str, object]]]] = ..., neighbours: _Optional[int] = ..., packed_neighbours: _Optional[bool] = ..., certificates: _Optional[bool] = ..., certify: _Optional[int] = ..., certify_sigma: _Optional[float] = ...) -> None: ...
 
 class ClassifyResponse(_message.Message):
     __slots__ = ("results", "class_names")
@@ -31,18 +35,22 @@ class ClassifyResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[_answer_pb2.ClassifyResult, _Mapping[str, object]]]] = ..., class_names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ClassifyStreamRequest(_message.Message):
-    __slots__ = ("sequence", "images", "neighbours", "packed_neighbours", "certificates")
+    __slots__ = ("sequence", "images", "neighbours", "packed_neighbours", "certificates", "certify", "certify_sigma")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
     PACKED_NEIGHBOURS_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
+    CERTIFY_FIELD_NUMBER: _ClassVar[int]
+    CERTIFY_SIGMA_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     images: _containers.RepeatedCompositeFieldContainer[_image_pb2.Image]
     neighbours: int
     packed_neighbours: bool
     certificates: bool
-    def __init__(self, sequence: _Optional[int] = ..., images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping[str, object]]]] = ..., neighbours: _Optional[int] = ..., packed_neighbours: _Optional[bool] = ..., certificates: _Optional[bool] = ...) -> None: ...
+    certify: int
+    certify_sigma: float
+    def __init__(self, sequence: _Optional[int] = ..., images: _Optional[_Iterable[_Union[_image_pb2.Image, _Mapping[str, object]]]] = ..., neighbours: _Optional[int] = ..., packed_neighbours: _Optional[bool] = ..., certificates: _Optional[bool] = ..., certify: _Optional[int] = ..., certify_sigma: _Optional[float] = ...) -> None: ...
 
 class ClassifyStreamResponse(_message.Message):
     __slots__ = ("sequence", "results", "error", "class_names")

@@ -68,11 +68,13 @@ class Accuracy(_message.Message):
     def __init__(self, clean: _Optional[float] = ..., robust: _Optional[float] = ..., norm: _Optional[_Union[Norm, str]] = ..., epsilon: _Optional[float] = ..., attack: _Optional[str] = ..., images: _Optional[int] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("images_per_call", "message_bytes", "pixels_per_image")
+    __slots__ = ("images_per_call", "message_bytes", "pixels_per_image", "certify_passes")
     IMAGES_PER_CALL_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     PIXELS_PER_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    CERTIFY_PASSES_FIELD_NUMBER: _ClassVar[int]
     images_per_call: int
     message_bytes: int
     pixels_per_image: int
-    def __init__(self, images_per_call: _Optional[int] = ..., message_bytes: _Optional[int] = ..., pixels_per_image: _Optional[int] = ...) -> None: ...
+    certify_passes: int
+    def __init__(self, images_per_call: _Optional[int] = ..., message_bytes: _Optional[int] = ..., pixels_per_image: _Optional[int] = ..., certify_passes: _Optional[int] = ...) -> None: ...

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import isnan
 
 from holdfast.errors import ImageError
+from holdfast.model.judgement.smoothing import SmoothedAnswer
 from holdfast.protos.holdfast.v1 import answer_pb2, holdfast_pb2
 from holdfast.server.api.holdfast_v1_messages import Labels, printable
 from holdfast.server.api.status import to_status
@@ -26,8 +27,9 @@ AT_ONCE = 256
 """Neighbours of one image that are built in one piece."""
 
 RESULT_BYTES, NEIGHBOUR_BYTES, PACKED_BYTES, SOURCE_BYTES, CERTIFICATES_BYTES = 80, 24, 16, 64, 16
+SMOOTHING_BYTES = 64
 """Most bytes of one result beside its shares of the vote; and of one neighbour beside the class's name, of one packed one, a
-guess at the source of one, and the certificates of one result."""
+guess at the source of one, the certificates of one result, and its smoothing beside the class's name."""
 
 Reply = holdfast_pb2.ClassifyResponse | holdfast_pb2.ClassifyStreamResponse
 
@@ -41,6 +43,7 @@ class ReplyForm:
         packed: whether they come as columns.
         sources: whether they say where their images came from.
         certificates: whether answers have certificates.
+        smoothing: whether they were smoothed.
 
     """
 
@@ -48,6 +51,7 @@ class ReplyForm:
     packed: bool = False
     sources: bool = False
     certificates: bool = False
+    smoothing: bool = False
 
 
 def classify_bytes(model: ModelDescription, images: int, form: ReplyForm) -> int:
@@ -55,7 +59,7 @@ def classify_bytes(model: ModelDescription, images: int, form: ReplyForm) -> int
     count = min(form.count, model.vote.k)
     name = model.longest_class_name
     each = PACKED_BYTES if form.packed else NEIGHBOUR_BYTES + name
-    own = RESULT_BYTES + CERTIFICATES_BYTES * form.certificates + name
+    own = RESULT_BYTES + CERTIFICATES_BYTES * form.certificates + (SMOOTHING_BYTES + name) * form.smoothing + name
     return images * (own + 4 * len(model.class_names) + count * (each + SOURCE_BYTES * form.sources))
 
 
@@ -104,7 +108,7 @@ class ReplyBuilder:
         own = RESULT_S + VALUE_S * len(labels)
         each = own + count * (PACKED_S if form.packed else NEIGHBOUR_S)
         at_once = max(1, int(PIECE_S / each))
-        reply, pieces = begin, list[bytes]()
+        reply, pieces, smoothed = begin, list[bytes](), iter(result.smoothed)
         for first in range(0, len(result.outcomes), at_once):
             some = result.outcomes[first : first + at_once]
             if at_once > 1 and not self._turns.taken(len(some) * each):
@@ -119,6 +123,8 @@ class ReplyBuilder:
                 _fill(message.answer, outcome, labels)
                 if form.certificates:
                     _add_certificates(message.answer.certificates, outcome)
+                if form.smoothing:
+                    _add_smoothing(message.answer.smoothing, next(smoothed), labels)
                 if count:
                     await self._add_neighbours(message.answer, outcome, form, caller, labels, in_pieces=at_once == 1)
             pieces.append(reply.SerializeToString())
@@ -181,6 +187,14 @@ def _add_certificates(message: answer_pb2.Certificates, answer: Answer) -> None:
         message.poison_tolerance = answer.poison_tolerance
     if not isnan(answer.feature_shift):
         message.feature_shift = answer.feature_shift
+
+
+def _add_smoothing(message: answer_pb2.Smoothing, smoothed: SmoothedAnswer, labels: list[answer_pb2.Label]) -> None:
+    message.label.CopyFrom(labels[smoothed.label])
+    message.hits, message.draws, message.share_bound = smoothed.hits, smoothed.draws, smoothed.probability
+    message.sigma, message.alpha = smoothed.sigma, smoothed.alpha
+    if not smoothed.abstain:
+        message.radius = smoothed.radius
 
 
 def _embed_result(outcome: Answer | ImageError) -> answer_pb2.EmbedResult:

@@ -66,10 +66,28 @@ def test_answers_are_the_classifiers_own_in_every_form(classifier, server, pictu
     assert info.input_shape == (32, 32, 3)
 
 
+def test_certificates_are_the_classifiers_own(classifier, server, pictures):
+    retrieval = classifier.retrieve(pictures)
+    expected = classifier.certified(retrieval, classifier.decide(retrieval), np.arange(len(pictures)))
+    with holdfast.Client(server.address) as c:
+        plain, answers = c.classify(pictures[0]), c.classify_many(pictures, certificates=True, per_call=5)
+        streamed = dict(c.stream(pictures, certificates=True))
+    assert plain.certificates is None
+    assert 0 < plain.kth_distance_p_value <= 1 or np.isnan(plain.kth_distance_p_value)
+    for row, answer in enumerate(answers):
+        assert answer.certificates.poison_tolerance == expected.poison_tolerance[row]
+        assert answer.certificates.feature_shift == pytest.approx(expected.feature_shift[row], abs=1e-3)
+        assert answer.softmax_response == pytest.approx(float(expected.softmax_response[row]), abs=1e-3)
+        assert streamed[row].certificates.poison_tolerance == expected.poison_tolerance[row]
+
+
 async def test_the_async_client_too(server, pictures):
     async with holdfast.AsyncClient(server.address) as c:
         outcomes = await c.classify_many([png(pictures[0]), b"no image"])
         assert isinstance(outcomes[0], holdfast.Answer)
+        certified = await c.classify(pictures[0], certificates=True, certify=8, sigma=0.02)
+        assert certified.certificates.feature_shift >= 0
+        assert certified.smoothing.draws == 8
         assert isinstance(outcomes[1], holdfast.ImageRefusedError)
         assert outcomes[1].violations[0][0] == "images[1].encoded"
         with pytest.raises(holdfast.ImageRefusedError, match="not a PNG, JPEG or WebP"):
@@ -85,6 +103,13 @@ def test_the_commands(server, pictures, tmp_path, capsys):
     assert main(["classify", str(path), "--address", server.address, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["label"] in "abcd"
     assert main(["classify", str(path), "--address", server.address, "--neighbours", "3"]) == 0
+    extras = ["--certificates", "--certify", "8", "--sigma", ".02"]
+    capsys.readouterr()
+    assert main(["classify", str(path), "--address", server.address, "--json", *extras]) == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["certificates"]["poison_tolerance"] >= 0
+    assert told["smoothing"]["draws"] == 8
+    assert main(["classify", str(path), "--address", server.address, *extras]) == 0
     assert main(["info", "--address", server.address]) == 0
     assert main(["health", "--address", server.address]) == 0
 

@@ -1,0 +1,1 @@
+"""Certificates that cost forward passes of their own."""

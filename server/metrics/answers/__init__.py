@@ -1,0 +1,1 @@
+"""Metrics of what is said of answers beside their labels."""
