@@ -1,0 +1,1 @@
+"""What doubt and probes cost, and whether their figures hold."""
