@@ -20,6 +20,7 @@ Embeddings are compared by similarities that are rounded, and equals by their id
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,19 +151,22 @@ class _Moved:
         room = (k - certain)[:, np.newaxis]
         highest = self._weights(np.maximum(near - by, 0))
         counted = possible & (self.place <= room)
-        width = len(self.of_class)
-        against = np.bincount(self.bins.ravel(), weights=(highest * counted).ravel(), minlength=len(d) * width)
-        others = against.reshape(-1, width)
+        others = self._per_class(highest * counted)
         unseen = np.flatnonzero(d[:, -1] <= reach[:, 0])
         if len(unseen):
-            taken = np.bincount(self.bins.ravel(), weights=counted.ravel(), minlength=len(d) * width).reshape(-1, width)[unseen]
-            left = np.maximum(room[unseen] - taken, 0)
+            left = np.maximum(room - self._per_class(counted), 0)[unseen]
             others[unseen] += left * self._weights(np.maximum(d[unseen, -1:] - by[unseen], 0), unseen)
         others = others * self.of_class
         others[np.arange(len(d)), self.answered] = 0
         most = highest[:, :k].sum(axis=1) * self.of_class.max()
         outcome: NDArray[np.bool_] = for_answer - others.max(axis=1) > TIE * most
         return outcome
+
+    def _per_class(self, votes: NDArray[Any]) -> NDArray[np.float64]:
+        """Sums by class: [N, K] -> float64 [N, C + 1]."""
+        width = len(self.of_class)
+        sums = np.bincount(self.bins.ravel(), weights=votes.ravel(), minlength=len(votes) * width)
+        return sums.astype(np.float64).reshape(-1, width)
 
     def _weights(self, distances: NDArray[np.float64], rows: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.float64]:
         """What exemplars at such distances weigh, to a scale of each row's own: [N, K]."""
