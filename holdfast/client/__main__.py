@@ -109,6 +109,14 @@ def _parser(program: str) -> argparse.ArgumentParser:
         epilog=statuses,
         formatter_class=plain,
     )
+    _add_classify_options(images)
+    commands.add_parser("info", parents=[common], help="show what is served")
+    commands.add_parser("health", parents=[common], help="exit with 0 if the server takes calls")
+    return parser
+
+
+def _add_classify_options(images: argparse.ArgumentParser) -> None:
+    """What is classified, and what is asked for beside labels."""
     images.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a PNG, JPEG or WebP file")
     images.add_argument("--neighbours", type=whole_number(0), default=0, metavar="K", help="also show the K nearest exemplars")
     images.add_argument(
@@ -129,9 +137,6 @@ def _parser(program: str) -> argparse.ArgumentParser:
         default=SIGMA,
         help="deviation of that noise, in pixels of [0, 1] (default: %(default)s)",
     )
-    commands.add_parser("info", parents=[common], help="show what is served")
-    commands.add_parser("health", parents=[common], help="exit with 0 if the server takes calls")
-    return parser
 
 
 def _check_files(paths: Sequence[Path]) -> None:
