@@ -22,6 +22,7 @@ def pgd(
     steps: int,
     step_size: float,
     random_start: bool = True,
+    start: Tensor | None = None,
     generator: torch.Generator | None = None,
     keep: Literal["last", "best"] = "last",
 ) -> Tensor:
@@ -35,6 +36,7 @@ def pgd(
         steps: how many gradients are taken.
         step_size: length of each step, in pixels of [0, 1] and in the norm of `threat`.
         random_start: begin uniformly in the ball; without it, at the clean image.
+        start: float [N, C, H, W], where to begin instead; what lies outside the ball is brought to its nearest point in it.
         generator: source of the random start, on the device of `pixels`.
         keep: "last" returns the last iterate; "best" costs one forward pass more and returns for each image the
             iterate of the largest loss, the starting point included.
@@ -47,7 +49,10 @@ def pgd(
     clean = pixels.detach()
     if len(clean) == 0:
         return clean.clone()
-    current = geometry.random_start(clean, generator) if random_start else clean.clone()
+    if start is not None:
+        current = geometry.project(start.detach(), clean)
+    else:
+        current = geometry.random_start(clean, generator) if random_start else clean.clone()
     best, best_loss = current, torch.full((len(clean),), -torch.inf, device=clean.device)
     for _ in range(steps):
         with torch.enable_grad():

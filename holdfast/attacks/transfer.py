@@ -87,7 +87,8 @@ class FromBundle(Attack):
         if generator.device != device:
             seed = torch.randint(2**62, (), generator=generator, device=generator.device)
             generator = torch.Generator(device).manual_seed(int(seed))
-        there = AttackBatch(self.source, batch.pixels.to(device), batch.labels.to(device), batch.threat, generator)
+        pixels, labels, best = (each.to(device) for each in (batch.pixels, batch.labels, batch.best))
+        there = AttackBatch(self.source, pixels, labels, batch.threat, generator, best)
         return PGDAttack(self.loss, self.steps).run(there).to(batch.victim.device)
 
 

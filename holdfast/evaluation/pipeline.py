@@ -27,9 +27,11 @@ from holdfast.evaluation.report.provenance import provenance_of, subject_of
 from holdfast.evaluation.result import Evaluation
 from holdfast.evaluation.run import EvaluationRun
 from holdfast.evaluation.sanity.measures import agreement
+from holdfast.evaluation.stages.aimed import aim_at_credibility, aimed_costs
 from holdfast.evaluation.stages.answers import gallery_of, measure_credibility
 from holdfast.evaluation.stages.curves import curve_costs, measure_curves
 from holdfast.evaluation.stages.detectors import detector_costs, measure_detectors
+from holdfast.evaluation.stages.ranking import measure_rankings
 from holdfast.evaluation.stages.sanity import sanity_checks, sanity_costs
 from holdfast.evaluation.stages.threats import CaseResult, ThreatCase, attack_all, cases_of
 from holdfast.intervals import Rate
@@ -205,6 +207,7 @@ def _estimate(
     for section, costs_of in costs.items():
         if section in plan.sections:
             left |= costs_of(plan, images)
+    left |= aimed_costs(plan, cases, images)
     # The bar of a single attack says all there is to say.
     return ProgressEstimate(left, progress if len(left) > 1 else None)
 
@@ -233,7 +236,9 @@ def _attacked(run: EvaluationRun, cases: Sequence[ThreatCase]) -> Evaluation:
     threats = [each.result for each in results]
     checks = sanity_checks(run, threats, curves) if curves and Section.SANITY_CHECKS in sections else ()
     shown = _shown(_known(results) or results, context)
-    detectors = measure_detectors(run, shown) if Section.DETECTORS in sections else ()
+    aimed = aim_at_credibility(run, _known(results)) if Section.CREDIBILITY in sections else ()
+    own_aimed = next((each for each in aimed if each.plain is shown), None)
+    detectors = measure_detectors(run, shown, own_aimed) if Section.DETECTORS in sections else ()
     clean = shown.outcome.clean_labels
     return Evaluation(
         plan=run.plan,
@@ -246,6 +251,7 @@ def _attacked(run: EvaluationRun, cases: Sequence[ThreatCase]) -> Evaluation:
         agreement=agreement(context.victim, context.images, clean) if Section.AGREEMENT in sections else Rate(0, 0),
         curves=(curves.linf, curves.l2) if curves else (),
         sanity_checks=checks,
+        aimed=aimed,
         detectors=detectors,
     )
 
@@ -255,7 +261,9 @@ def _with_answers(run: EvaluationRun, evaluation: Evaluation) -> Evaluation:
     context, sections = run.context, run.plan.sections
     if Section.CREDIBILITY in sections:
         # The answers to the whole test set take a CPU half a minute.
-        evaluation = replace(evaluation, credibility=measure_credibility(context, _known(evaluation.cases)))
+        credibility = measure_credibility(context, evaluation.aimed)
+        rankings = measure_rankings(context, evaluation.detectors, credibility.answers)
+        evaluation = replace(evaluation, credibility=credibility, rankings=rankings)
     if Section.GALLERY in sections:
         examples, cloud = gallery_of(context, evaluation.shown)
         evaluation = replace(evaluation, examples=examples, cloud=cloud)

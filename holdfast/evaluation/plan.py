@@ -112,10 +112,13 @@ def quick_plan(
     serve_in: Precision = "float32",
 ) -> EvaluationPlan:
     """One attack within one ball, by default the bundle's own, and how often the surrogate gives the served answer."""
+    chosen = attack or AdaptiveAttack()
+    adaptive = chosen if isinstance(chosen, AdaptiveAttack) else AdaptiveAttack()
     return EvaluationPlan(
         balls=() if threat is None else (threat,),
         knowledge=("bank known",),
-        attack=attack or AdaptiveAttack(),
+        attack=chosen,
+        effort=Effort(steps=adaptive.steps, batch_size=adaptive.batch_size),
         sections=QUICK,
         images=images,
         seed=seed,

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from holdfast.attacks.detectors import CREDIBILITY
 from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.reader import ENCODER, read_manifest
 from holdfast.bundle.writer import BundleWriter
@@ -29,14 +28,13 @@ def recorded_splits(manifest: Manifest, directory: Path | None = None) -> Splits
 
 
 def with_credibility(report: Report, evaluation: Evaluation, manifest: Manifest, command: str) -> Report:
-    """A report of which credibility was measured again, after the bundle was calibrated again.
+    """A report of which credibility and detectors were measured again, for instance after the bundle was calibrated again.
 
-    Labels do not depend on credibility, so all that attacks on them found stands. What rests on credibility under those
-    attacks cannot be known without their images, and is left out.
+    Labels do not depend on credibility, so all that attacks on them found stands.
 
     Args:
         report: the whole report, of the same encoder, index and vote.
-        evaluation: a quick one that has credibility.
+        evaluation: a quick one that has credibility and detectors.
         manifest: of the bundle.
         command: what was typed.
 
@@ -48,23 +46,23 @@ def with_credibility(report: Report, evaluation: Evaluation, manifest: Manifest,
     files = (manifest.files[ENCODER], manifest.index_sha256)
     if known is None or (subject.encoder_sha256, subject.index_sha256) != files:
         raise HoldfastError("the report is of another encoder or index than the bundle: measure it by holdfast evaluate --full")
-    clean, *attacked = known.selective or [None]
-    quick = [each.model_copy(update={"name": f"{each.name}, quick"}) for each in attacked if each is not None]
+    balls = ", ".join(str(each.plain.case.threat) for each in evaluation.aimed)
     return report.model_copy(
         update={
             "subject": subject.model_copy(update={"abstain_below": manifest.abstain_below}),
             "clean": known.clean,
-            "selective": (*([clean] if clean is not None else []), *quick),
+            "selective": known.selective,
+            "aimed": known.aimed,
+            "rankings": evaluation.rankings,
             "reliability": known.reliability,
             "validity": known.validity,
             "classes": known.classes,
-            "detectors": tuple(each for each in report.detectors if each.name != CREDIBILITY),
+            "detectors": tuple(each.result for each in evaluation.detectors),
             "examples": tuple(_without_credibility(each) for each in report.examples),
             "remeasured": (
-                f"All that is said of credibility was measured again on {datetime.now(UTC):%Y-%m-%d} by {command}, after the"
-                f" bundle was calibrated again: on the whole test set, and on the {len(evaluation.labels)} images that"
-                f" {evaluation.attack} left within {evaluation.threat}. How it fares under the whole suite, and against an"
-                " attacker who aims at it, has not been measured since."
+                f"All that is said of credibility, abstention, detectors and rankings is of another run than the table of"
+                f" attacks: of {datetime.now(UTC):%Y-%m-%d}, by {command}. It began with {evaluation.attack}, which ignores"
+                f" them, on {len(evaluation.labels)} images within {balls}, and went on with attacks that aim at them."
             ),
         }
     )

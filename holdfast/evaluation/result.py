@@ -13,16 +13,19 @@ from holdfast.evaluation.plan import EvaluationPlan
 from holdfast.evaluation.report.results import (
     Cloud,
     Curve,
-    DetectorResult,
     Example,
     Provenance,
+    Ranking,
     Report,
     SanityCheck,
     Subject,
     TrainingCurve,
 )
+from holdfast.evaluation.report.words import attacks
 from holdfast.evaluation.report.writing import DATA
+from holdfast.evaluation.stages.aimed import AimedResult
 from holdfast.evaluation.stages.answers import CredibilityResult
+from holdfast.evaluation.stages.detectors import AttackedDetector
 from holdfast.evaluation.stages.threats import CaseResult
 from holdfast.intervals import Rate
 from holdfast.model.encoder.device import CPU, Placement
@@ -47,7 +50,9 @@ class Evaluation:
         credibility: what it is worth, and accuracy on the whole test set.
         curves: accuracy against epsilon.
         sanity_checks: whether the evaluation fools itself.
+        aimed: what attacks that aim at credibility found in each ball.
         detectors: how they fare against an attacker who knows of them.
+        rankings: how well each of them tells right answers from wrong ones.
         examples: attacked images with their neighbours.
         cloud: embeddings, clean and attacked.
         training: the training log.
@@ -68,7 +73,9 @@ class Evaluation:
     credibility: CredibilityResult | None = None
     curves: tuple[Curve, ...] = ()
     sanity_checks: tuple[SanityCheck, ...] = ()
-    detectors: tuple[DetectorResult, ...] = ()
+    aimed: tuple[AimedResult, ...] = ()
+    detectors: tuple[AttackedDetector, ...] = ()
+    rankings: tuple[Ranking, ...] = ()
     examples: tuple[Example, ...] = ()
     cloud: Cloud | None = None
     training: tuple[TrainingCurve, ...] = ()
@@ -110,11 +117,8 @@ class Evaluation:
         """What was tried, in words."""
         if self.plan.attack is not None:
             return str(self.plan.attack)
-        effort, attacks = self.plan.effort, len((self.own or self.shown).result.steps)
-        return (
-            f"suite of {attacks} attacks, {effort.steps} gradients, {effort.restarts} restarts, {effort.queries} queries;"
-            f" see {DATA}"
-        )
+        effort, tried = self.plan.effort, attacks((self.own or self.shown).result.steps)
+        return f"{tried}; {effort.steps} gradients, {effort.restarts} restarts, {effort.queries} queries; see {DATA}"
 
     @property
     def accuracy(self) -> Accuracy | None:
@@ -150,8 +154,10 @@ class Evaluation:
             threats=tuple(case.result for case in self.cases),
             curves=self.curves,
             sanity_checks=self.sanity_checks,
-            detectors=self.detectors,
+            detectors=tuple(each.result for each in self.detectors),
             selective=known.selective,
+            aimed=known.aimed,
+            rankings=self.rankings,
             reliability=known.reliability,
             validity=known.validity,
             classes=known.classes,

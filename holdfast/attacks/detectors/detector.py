@@ -101,19 +101,26 @@ def detectors_of(
 
     """
     exported = bank_of(bundle.index)
-    bank, bank_labels = torch.from_numpy(exported.embeddings).to(device), torch.from_numpy(exported.labels).to(device)
     marked = torch.from_numpy(bundle.exemplars.flags[bundle.exemplars.rows_of(exported.ids)] > 0).to(device)
-    classes, manifest = len(bundle.class_names), bundle.manifest
-    near = SoftNeighbours(bank, manifest.vote.k)
+    near = SoftNeighbours(torch.from_numpy(exported.embeddings).to(device), bundle.manifest.vote.k)
     free = [_kth_distance(near)]
     if (surrogate := (classifier or bundle.classifier()).surrogate) is not None:
         free.insert(0, _soft_margin(surrogate))
     if bool(marked.any()):
         free.insert(0, _marked_neighbours(bundle, near, marked))
     detectors = [detector.at(false_positives, clean, labels) for detector in free]
-    if manifest.calibration is not None:
-        detectors.insert(0, _credibility(near, bank_labels, classes, manifest.calibration, manifest.vote))
-    return tuple(detectors)
+    credible = credibility_of(bundle, device)
+    return tuple(detectors) if credible is None else (credible, *detectors)
+
+
+def credibility_of(bundle: Bundle, device: torch.device | str = "cpu") -> Detector | None:
+    """Credibility as a detector, at the threshold below which the server abstains; None where there is no calibration."""
+    manifest, classes = bundle.manifest, len(bundle.class_names)
+    if manifest.calibration is None:
+        return None
+    exported = bank_of(bundle.index)
+    near = SoftNeighbours(torch.from_numpy(exported.embeddings).to(device), manifest.vote.k)
+    return _credibility(near, torch.from_numpy(exported.labels).to(device), classes, manifest.calibration, manifest.vote)
 
 
 class SoftNeighbours:

@@ -23,8 +23,8 @@ class Tried:
     Attributes:
         name: of the attack.
         kind: what it knew.
-        tried: images that had survived those before it.
-        found: those it fooled.
+        tried: images that had survived those before it; all, where every attack tries all.
+        found: those it fooled, or for which it found the best so far.
         seconds: wall time.
 
     """
@@ -100,11 +100,11 @@ class Journal:
         self.seconds += seconds
         self.new = True
 
-    def finish(self, name: str, kind: AttackKind, survivors: int) -> None:
-        """The present attack is done and left so many survivors."""
+    def finish(self, name: str, kind: AttackKind, worst_case: WorstCase) -> None:
+        """The present attack is done; what it found is in `worst_case`."""
         self.new = False
-        rows = 0 if self.rows is None else len(self.rows)
-        self.tried.append(Tried(name, kind, rows, rows - survivors, self.seconds))
+        rows = np.zeros(0, np.int64) if self.rows is None else self.rows
+        self.tried.append(Tried(name, kind, len(rows), worst_case.credited(name, rows), self.seconds))
         self.rows = None
         self.new = True
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from holdfast.attacks.attack import Attack
+from holdfast.attacks.quantise import to_pixels
 from holdfast.attacks.search.journal import Journal, Tried
 from holdfast.attacks.search.threads import Map, side_by_side
 from holdfast.attacks.search.worst_case import WorstCase, WorstCaseAttack, batches
@@ -106,7 +107,7 @@ class AttackSuite(WorstCaseAttack):
             journal.save(worst_case, every=SAVE_EVERY_S)
             left -= len(rows)
             yield len(rows), left
-        journal.finish(str(attack), attack.kind, worst_case.survivors)
+        journal.finish(str(attack), attack.kind, worst_case)
 
     def _fingerprint(self, worst_case: WorstCase, seed: int) -> str:
         attacks = [f"{attack!r}" for attack in self.attacks]
@@ -117,10 +118,12 @@ def _candidates(attack: Attack, worst_case: WorstCase, seed: int, number: int) -
     """What `attack`, the `number`-th of its suite, proposes for some images, by their rows."""
 
     def candidates(rows: NDArray[np.int64]) -> Pixels:
-        generator = torch.Generator(worst_case.victim.device).manual_seed(seed_of_batch(seed, number, rows))
+        victim = worst_case.victim
+        generator = torch.Generator(victim.device).manual_seed(seed_of_batch(seed, number, rows))
+        best = to_pixels(worst_case.best(rows), victim.device)
 
         def propose(pixels: Tensor, labels: Tensor) -> Tensor:
-            return attack(worst_case.victim, pixels, labels, worst_case.threat, generator)
+            return attack(victim, pixels, labels, worst_case.threat, generator, best=best)
 
         return worst_case.candidates(rows, propose)
 

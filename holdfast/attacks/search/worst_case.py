@@ -118,6 +118,15 @@ class WorstCase:
         proposed = propose(to_pixels(clean, device), torch.from_numpy(labels).to(device))
         return to_images_within(proposed, clean, self.threat)
 
+    def best(self, rows: NDArray[np.int64]) -> Pixels:
+        """What was kept of the images `rows`, int64 [n], so far: the clean images at first. Shape: uint8 [n, H, W, 3]."""
+        kept: Pixels = self._adversarial[rows]
+        return kept
+
+    def credited(self, name: str, rows: NDArray[np.int64]) -> int:
+        """How many of the images `rows`, int64 [n], hold what the attack of this name proposed."""
+        return int((self._found_by[rows] == np.asarray(name, dtype=NAME)).sum())
+
     def inherit(self, name: NDArray[np.str_], candidates: Pixels) -> None:
         """Judge images that were found earlier, for instance in a smaller ball: uint8 [N, H, W, 3], all of them at once.
 

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None, *, load_encoder: EncoderLoader 
         evaluation = run(config, console, command, begun, load_encoder)
         return show_report(config, evaluation, console) if config.full else show_table(config, evaluation, console, command)
 
-    return exit_status(PROGRAM, measure, again=GOES_ON if config.full else "")
+    return exit_status(PROGRAM, measure, again=GOES_ON if config.full or config.credibility else "")
 
 
 def run(config: EvaluateConfig, console: Console, command: str, begun: float, load_encoder: EncoderLoader | None) -> Evaluation:
@@ -70,7 +70,7 @@ def run(config: EvaluateConfig, console: Console, command: str, begun: float, lo
             plan,
             encoder=encoder,
             gradients=config.source.description,
-            cache=cache_of(config) if config.full else None,
+            cache=cache_of(config) if config.full or config.credibility else None,
             transfer_from=config.options.transfer_from,
             command=command,
             progress=progress,
@@ -108,5 +108,5 @@ def show_report(config: EvaluateConfig, evaluation: Evaluation, console: Console
 
 
 def cache_of(config: EvaluateConfig) -> Path:
-    """Where a full evaluation keeps what it has done."""
-    return config.options.cache or Path(f"{config.bundle.resolve()}.evaluation")
+    """Where an evaluation that can be interrupted keeps what it has done."""
+    return config.options.cache or Path(f"{config.bundle.resolve()}.{'evaluation' if config.full else 'credibility'}")

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from holdfast.attacks.adaptive import AdaptiveAttack
+from holdfast.attacks.adaptive import LOSSES, AdaptiveAttack
+from holdfast.attacks.losses import AttackLoss, Margin, Targeted
 from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.threat_model import Norm, ThreatModel, ball
 from holdfast.errors import HoldfastError
@@ -19,11 +20,17 @@ from holdfast.tyro_flags import Epsilon
 
 PROGRAM = "holdfast evaluate"
 
+FIRST_LOSSES: tuple[AttackLoss, ...] = (Margin(0.05), Targeted(0.05, 2), Targeted(0.05, 3))
+"""Of the attack that ignores credibility, before those that aim at it: of the whole suite these find nearly all."""
+
+WITH_CREDIBILITY = ("balls", "curve_images", "minutes", "cache")
+"""Of `FullOptions`, what --credibility takes."""
+
 DESCRIPTION = f"""Measure the clean and robust accuracy of a bundle by attacks that know how it answers; its vote decides.
 
   holdfast evaluate runs/digits                       a table, by nine white-box attacks in one ball
   holdfast evaluate runs/digits --epsilon 8/255       the same in another ball than the bundle's own
-  holdfast evaluate runs/digits --credibility         the same, and the credibility of the report that is there again
+  holdfast evaluate runs/digits --credibility         what the report that is there says of credibility and detectors, again
   holdfast evaluate runs/digits --full                everything, and runs/digits/report/index.html
   holdfast evaluate runs/digits --full --balls linf:8/255 l2:0.5 --transfer-from runs/other
   holdfast evaluate runs/digits --full --minutes 9    a slice of it; repeated, the next one
@@ -48,7 +55,7 @@ is repeated.
 
 @dataclass(frozen=True)
 class FullOptions:
-    """Only with --full."""
+    """Only with --full; some of them with --credibility, too."""
 
     balls: tuple[str, ...] = ()
     """Balls to attack within, as NORM:RADIUS with pixels in [0, 1]; by default linf:2/255 linf:4/255 linf:8/255 l2:0.5 and
@@ -123,8 +130,10 @@ class EvaluateConfig:
     """What a GPU's encoder computes these answers in, as holdfast serve --precision does."""
 
     credibility: bool = False
-    """Besides the quick table, measure what credibility is worth, on the whole test set and on the images of the quick attack,
-    and write it into the report that the bundle has already: after holdfast index --recalibrate. The rest of it stays."""
+    """Measure what credibility and detectors are worth, on the whole test set and against attacks that aim at each of them, and
+    write it into the report that the bundle has already: after holdfast index --recalibrate. The rest of it stays. --balls (by
+    default the bundle's own), --curve-images (so many are attacked for each of the other detectors), --minutes and --cache
+    count as with --full."""
 
     record: bool = False
     """Write the accuracy within the bundle's own ball (without --full: within the one attacked) into its manifest."""
@@ -134,27 +143,35 @@ class EvaluateConfig:
 
 
 def quick_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
-    """One ball: the bundle's own, but for what the command line says.
+    """One ball: the bundle's own, but for what the command line says; several with --credibility.
 
     Raises:
         HoldfastError: it is no ball.
 
     """
-    own = manifest.threat_model
+    own, options = manifest.threat_model, config.options
     try:
         threat = ThreatModel(config.norm or own.norm, own.epsilon if config.epsilon is None else config.epsilon)
     except ValueError as error:
         raise HoldfastError(f"--epsilon: {error}") from None
+    losses = FIRST_LOSSES if config.credibility else LOSSES
     plan = quick_plan(
         threat,
-        AdaptiveAttack(steps=config.steps or 40, restarts=config.restarts or 1, batch_size=config.batch_size),
+        AdaptiveAttack(losses, config.steps or 40, config.restarts or 1, config.batch_size),
         images=config.images or None,
         seed=config.seed,
         threads=config.threads,
         serve_on=config.serve_on,
         serve_in=config.serve_in,
     )
-    return replace(plan, sections=plan.sections | {Section.CREDIBILITY}) if config.credibility else plan
+    if not config.credibility:
+        return plan
+    return replace(
+        plan,
+        balls=in_order(map(ball, options.balls)) if options.balls else plan.balls,
+        sections=plan.sections | {Section.CREDIBILITY, Section.DETECTORS},
+        curve_images=options.curve_images,
+    )
 
 
 def full_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
@@ -206,6 +223,11 @@ def check(config: EvaluateConfig) -> None:
         raise HoldfastError("--full measures credibility in any case: leave --credibility away")
     if config.full and (config.norm is not None or config.epsilon is not None):
         raise HoldfastError("--full takes its balls by --balls, for instance --balls linf:8/255; --norm and --epsilon name one")
-    if not config.full and options != FullOptions():
-        changed = [name for name, value in vars(options).items() if value != getattr(FullOptions(), name)]
+    if config.credibility and config.record:
+        raise HoldfastError("the attack that --credibility begins with is too weak to be recorded: leave --record away")
+    if config.credibility and options.balls and (config.norm is not None or config.epsilon is not None):
+        raise HoldfastError("name balls by --balls or one by --norm and --epsilon, not both")
+    usable = WITH_CREDIBILITY if config.credibility else ()
+    changed = [name for name, value in vars(options).items() if value != getattr(FullOptions(), name) and name not in usable]
+    if not config.full and changed:
         raise HoldfastError(f"--{changed[0].replace('_', '-')} needs --full: the quick table has no use for it")

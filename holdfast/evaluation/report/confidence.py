@@ -1,15 +1,29 @@
-"""What credibility is worth: error against coverage, accuracy by credibility, validity; and how each class fares."""
+"""What is said about answers, and its worth: error against coverage, accuracy by credibility, validity, detection, ranking."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.evaluation.report.results import Bin, ClassResult, Measured, SelectivePoint, ValidityPoint
+from holdfast.attacks.detectors import threshold_at
+from holdfast.evaluation.report.results import (
+    Bin,
+    ClassResult,
+    Measured,
+    RankingPoint,
+    RocPoint,
+    SelectivePoint,
+    ValidityPoint,
+)
 from holdfast.intervals import Rate
 from holdfast.model.answers import Answers, Ints
 
 LEVELS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+ALARMS = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+"""Rates of false alarms at which a detector is looked at."""
+
+POINTS = 100
+"""Of a curve of a ranking, at most."""
 
 
 def selective(credibility: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[SelectivePoint, ...]:
@@ -76,6 +90,62 @@ def validity(
     true, own = p_values[rows, labels], p_values[rows, answered]
     return tuple(
         ValidityPoint(level=level, true_labels=_share(true <= level), answers=_share(own <= level)) for level in levels
+    )
+
+
+def detection_curve(
+    usual: NDArray[np.float64], ignoring: NDArray[np.float64], aiming: NDArray[np.float64]
+) -> tuple[RocPoint, ...]:
+    """What a detector flags of attackers' wrong answers, at thresholds of several rates of false alarms.
+
+    Args:
+        usual: float64 [n], n >= 1, its scores of clean answers that are right; the larger, the more suspicious.
+        ignoring: float64 [m], of wrong answers of an attacker who ignores it.
+        aiming: float64 [l], of wrong answers of one who aims at it.
+
+    """
+    points = []
+    for rate in ALARMS:
+        threshold = threshold_at(rate, usual)
+        shares = [float((scores > threshold).mean()) if len(scores) else None for scores in (ignoring, aiming)]
+        points.append(RocPoint(false_alarms=rate, ignoring=shares[0], aiming=shares[1]))
+    return (*points, RocPoint(false_alarms=1.0, ignoring=1.0 if len(ignoring) else None, aiming=1.0 if len(aiming) else None))
+
+
+def auroc(right: NDArray[np.float64], wrong: NDArray[np.float64]) -> float | None:
+    """The chance that a right answer is trusted more than a wrong one, half of it where both are trusted alike.
+
+    Args:
+        right: float64 [n], how much each right answer is trusted.
+        wrong: float64 [m], likewise the wrong ones.
+
+    Returns:
+        In [0, 1]; None where n or m is 0.
+
+    """
+    if not len(right) or not len(wrong):
+        return None
+    ordered = np.sort(wrong)
+    below, not_above = (np.searchsorted(ordered, right, side=side) for side in ("left", "right"))
+    return float((below + not_above).mean() / (2 * len(wrong)))
+
+
+def ranked(trust: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[RankingPoint, ...]:
+    """Error against coverage, when the answers that are trusted least are kept back; at most `POINTS` points and the last.
+
+    Answers that are trusted alike are given together or not at all.
+
+    Args:
+        trust: float64 [N], not NaN.
+        right: bool [N].
+
+    """
+    levels, where = np.unique(trust, return_inverse=True)
+    answered = np.bincount(where)[::-1].cumsum()
+    wrong = np.bincount(where, weights=~right)[::-1].cumsum()
+    chosen = np.unique(np.linspace(0, len(levels) - 1, min(len(levels), POINTS)).round().astype(int))
+    return tuple(
+        RankingPoint(coverage=float(answered[i]) / len(right), error=float(wrong[i]) / float(answered[i])) for i in chosen
     )
 
 

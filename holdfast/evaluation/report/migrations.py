@@ -23,4 +23,14 @@ def _from_2(report: RawReport) -> RawReport:
     return report | {"report_version": 3}
 
 
-MIGRATIONS: dict[Any, Callable[[RawReport], RawReport]] = {1: _from_1, 2: _from_2}
+def _from_3(report: RawReport) -> RawReport:
+    """Attacks ignored credibility, and said nothing of it."""
+    images = report["attacked_images"], report["clean"]["trials"]
+    selective = [
+        one | {"attacker": "nobody" if one["name"] == "clean" else "ignores it", "images": images[one["name"] == "clean"]}
+        for one in report["selective"]
+    ]
+    return report | {"selective": selective, "report_version": 4}
+
+
+MIGRATIONS: dict[Any, Callable[[RawReport], RawReport]] = {1: _from_1, 2: _from_2, 3: _from_3}

@@ -11,10 +11,21 @@ from markupsafe import Markup
 
 from holdfast.bundle.threat_model import Norm
 from holdfast.evaluation.report import words
-from holdfast.evaluation.report.plots import charts
+from holdfast.evaluation.report.plots import charts, judged
 from holdfast.evaluation.report.plots.clouds import clouds
-from holdfast.evaluation.report.results import AttackResult, Measured, Report, SelectivePoint, ThreatResult
+from holdfast.evaluation.report.results import (
+    AttackResult,
+    Measured,
+    Ranking,
+    Report,
+    Selective,
+    SelectivePoint,
+    ThreatResult,
+)
 from holdfast.intervals import Rate
+
+THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
+"""Of credibility, besides the server's own: what a stricter one would bring."""
 
 SHORT = 12
 """A table of at most so many attacks is shown unfolded."""
@@ -35,6 +46,8 @@ def render(report: Report) -> str:
         "size": words.size,
         "sentence": words.sentence,
         "named": named,
+        "area": words.area,
+        "attacks": words.attacks,
     }
     environment.globals["ball"] = words.ball
     return environment.get_template("page").render(
@@ -46,6 +59,8 @@ def render(report: Report) -> str:
         attack_rows=attack_rows,
         short=SHORT,
         served=served(report),
+        thresholds=thresholds(report),
+        judgements=judgements(report),
         at_or_below=dict(charts.at_or_below(report.reliability)),
         **_drawn(report),
     )
@@ -117,6 +132,30 @@ def served(report: Report) -> list[tuple[str, SelectivePoint, SelectivePoint]]:
     return found
 
 
+def thresholds(report: Report) -> list[tuple[Selective, list[tuple[float, float, float]]]]:
+    """For each attacked set (threshold, share answered, share answered and wrong), of all its images, at `THRESHOLDS`."""
+    found = []
+    own = report.subject.abstain_below
+    for one in report.selective:
+        if one.attacker == "nobody" or not one.points:
+            continue
+        rows = []
+        for threshold in sorted({*THRESHOLDS, *([] if own is None else [own])}):
+            kept = [p for p in one.points if p.credibility is not None and p.credibility >= threshold]
+            last = max(kept, key=_coverage, default=None)
+            rows.append((threshold, last.coverage if last else 0.0, last.coverage * last.error if last else 0.0))
+        found.append((one, rows))
+    return found
+
+
+def judgements(report: Report) -> list[tuple[str, dict[str, Ranking]]]:
+    """The rankings of each judgement, by the condition: "clean", "shifted" or "attacked"."""
+    found: dict[str, dict[str, Ranking]] = {}
+    for ranking in report.rankings:
+        found.setdefault(ranking.judgement, {})[ranking.condition.partition(",")[0]] = ranking
+    return list(found.items())
+
+
 def _coverage(point: SelectivePoint) -> float:
     return point.coverage
 
@@ -136,7 +175,12 @@ def _drawn(report: Report) -> dict[str, Sequence[Markup] | Sequence[Sequence[Mar
         confidence = [charts.accuracy_by_credibility(report.reliability), charts.validity(shares)]
     return {
         "accuracy": accuracy,
-        "selective": [charts.selective(series)] if series else [],
+        "selective": [judged.selective(series), judged.answered_wrongly(series)] if series else [],
+        "detection": [judged.detection(each, number) for number, each in enumerate(report.detectors) if each.roc],
+        "rankings": [
+            judged.rankings(condition, [one for one in report.rankings if one.condition == condition], number)
+            for number, condition in enumerate(dict.fromkeys(one.condition for one in report.rankings))
+        ],
         "confidence": confidence,
         "clouds": clouds(report.cloud, report.subject.class_names) if report.cloud and report.cloud.labels else [],
         "training": [charts.training(curve, number) for number, curve in enumerate(report.training)],

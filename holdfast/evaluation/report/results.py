@@ -7,57 +7,52 @@ this one.
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from holdfast.attacks.search.journal import Tried
 from holdfast.bundle.threat_model import Norm
 from holdfast.evaluation.plan import Knowledge
-from holdfast.intervals import Rate
+from holdfast.evaluation.report.parts.base import AttackResult, Measured, ReportPart
+from holdfast.evaluation.report.parts.judgements import (
+    AimedThreat,
+    Bin,
+    DetectorResult,
+    Ranking,
+    RankingPoint,
+    RocPoint,
+    Selective,
+    SelectivePoint,
+    ValidityPoint,
+)
 
-REPORT_VERSION: Literal[3] = 3
+__all__ = [
+    "REPORT_VERSION",
+    "AimedThreat",
+    "AttackResult",
+    "Bin",
+    "ClassResult",
+    "Cloud",
+    "Curve",
+    "CurvePoint",
+    "DetectorResult",
+    "Example",
+    "Measured",
+    "Neighbour",
+    "Provenance",
+    "Ranking",
+    "RankingPoint",
+    "Report",
+    "ReportPart",
+    "RocPoint",
+    "SanityCheck",
+    "Selective",
+    "SelectivePoint",
+    "Subject",
+    "ThreatResult",
+    "TrainingCurve",
+    "ValidityPoint",
+]
 
-
-class ReportPart(BaseModel):
-    """A part of the report: immutable, and nothing unknown in it. NaN is refused: JSON has none; say None."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Measured(ReportPart):
-    """How often something happened, with its 95 % Wilson interval."""
-
-    successes: int = Field(ge=0)
-    trials: int = Field(ge=0)
-    value: float | None = Field(description="successes / trials; null where it was never tried")
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, rate: Rate) -> Self:
-        """As a rate computes it."""
-        low, high = rate.interval
-        value = rate.value if rate.trials else None
-        return cls(successes=rate.successes, trials=rate.trials, value=value, low=low, high=high)
-
-    @property
-    def rate(self) -> Rate:
-        """The counts alone; `str` of it is how a person reads it."""
-        return Rate(self.successes, self.trials)
-
-
-class AttackResult(ReportPart):
-    """One attack of a suite: what it was, on how many survivors it was tried, how many of them it fooled."""
-
-    name: str
-    kind: str
-    tried: int
-    found: int
-    seconds: float
-
-    @classmethod
-    def of(cls, tried: Tried) -> Self:
-        """As the suite counted it."""
-        return cls(name=tried.name, kind=str(tried.kind), tried=tried.tried, found=tried.found, seconds=tried.seconds)
+REPORT_VERSION: Literal[4] = 4
 
 
 class ThreatResult(ReportPart):
@@ -117,56 +112,6 @@ class SanityCheck(ReportPart):
     measured: str
     passed: bool
     why: str
-
-
-class DetectorResult(ReportPart):
-    """How a detector fares against an attacker who knows of it.
-
-    Attributes:
-        name: of the detector, for instance "credibility".
-        false_positives: clean images, answered rightly, that it flags at its threshold.
-        detected: of the adversarial images that ignore the detector and fool the vote, those that it flags.
-        evaded: of the images attacked with the detector in the loss, those answered wrongly and not flagged.
-        threat: the ball, as text.
-
-    """
-
-    name: str
-    false_positives: Measured
-    detected: Measured
-    evaded: Measured
-    threat: str
-
-
-class SelectivePoint(ReportPart):
-    """Error among the images answered when those of the least credibility are kept back."""
-
-    coverage: float
-    error: float
-    credibility: float | None = Field(default=None, description="the least that is still answered")
-
-
-class Selective(ReportPart):
-    """Error against coverage; abstention by credibility."""
-
-    name: str = Field(description='"clean", or the ball, for instance "linf 4/255"')
-    points: tuple[SelectivePoint, ...]
-
-
-class Bin(ReportPart):
-    """Images whose credibility lies in (low, high], and how many of them are answered rightly."""
-
-    low: float
-    high: float
-    accuracy: Measured
-
-
-class ValidityPoint(ReportPart):
-    """How many test images get a p-value of at most `level`: valid is a share of at most `level`, up to sampling error."""
-
-    level: float = Field(gt=0, lt=1)
-    true_labels: Measured = Field(description="the p-value of the true label, of which conformal prediction makes its promise")
-    answers: Measured = Field(description="credibility, the p-value of the answer")
 
 
 class ClassResult(ReportPart):
@@ -279,7 +224,7 @@ class Provenance(ReportPart):
 class Report(ReportPart):
     """The whole report."""
 
-    report_version: Literal[3] = REPORT_VERSION
+    report_version: Literal[4] = REPORT_VERSION
     subject: Subject
     provenance: Provenance
     clean: Measured = Field(description="accuracy on the whole test set")
@@ -289,6 +234,8 @@ class Report(ReportPart):
     sanity_checks: tuple[SanityCheck, ...]
     detectors: tuple[DetectorResult, ...]
     selective: tuple[Selective, ...]
+    aimed: tuple[AimedThreat, ...] = ()
+    rankings: tuple[Ranking, ...] = ()
     reliability: tuple[Bin, ...]
     validity: tuple[ValidityPoint, ...] = ()
     classes: tuple[ClassResult, ...] = ()

@@ -1,10 +1,13 @@
 """Numbers as a person reads them."""
 
+from collections import Counter
 from collections.abc import Sequence
 
+from holdfast.attacks.attack import AttackKind
 from holdfast.attacks.victim import ABSTAINED
 from holdfast.bundle.threat_model import Norm, ThreatModel
-from holdfast.evaluation.report.results import Measured
+from holdfast.evaluation.report.results import AttackResult, Measured
+from holdfast.evaluation.suites import MORE_RESTARTS, MORE_STEPS
 
 BYTES = 1024
 
@@ -34,6 +37,31 @@ def level(norm: Norm, epsilon: float, *, unit: bool = True) -> str:
 def plain_norm(norm: Norm) -> str:
     """The norm as "L-inf" or "L2"."""
     return {"linf": "L-inf", "l2": "L2"}[norm]
+
+
+SMALL = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def attacks(steps: Sequence[AttackResult]) -> str:
+    """What a suite tried, none counted twice: "42 attacks, ten draws of noise and six repeats at twice the effort"."""
+    noise = sum(step.kind == AttackKind.RANDOM for step in steps)
+    again = sum(step.name.startswith((MORE_STEPS, MORE_RESTARTS)) for step in steps)
+    others = [s for s in steps if s.kind != AttackKind.RANDOM and not s.name.startswith((MORE_STEPS, MORE_RESTARTS))]
+    different = Counter(step.name for step in others)
+    restarts = len(others) - len(different)
+    said = {"attack": len(different), "restart": restarts, "draw of noise": noise, "repeat at twice the effort": again}
+    parts = [_counted(number, of) for of, number in said.items() if number]
+    return (", ".join(parts[:-1]) + " and " if len(parts) > 1 else "") + (parts[-1] if parts else "no attack")
+
+
+def _counted(number: int, of: str) -> str:
+    noun, *rest = of.split(" ", 1)
+    return " ".join([SMALL[number] if number < len(SMALL) else f"{number:,}", noun + ("" if number == 1 else "s"), *rest])
+
+
+def area(value: float | None) -> str:
+    """Under a curve: .8431 -> "0.84"; "not measured" without a value."""
+    return "not measured" if value is None else f"{value:.2f}"
 
 
 def duration(seconds: float) -> str:

@@ -4,14 +4,27 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.evaluation.context import EvaluationContext
 from holdfast.evaluation.report import by_class, cloud, reliability, selective, validity
 from holdfast.evaluation.report.gallery import choose, examples
-from holdfast.evaluation.report.results import Bin, ClassResult, Cloud, Example, Measured, Selective, ValidityPoint
+from holdfast.evaluation.report.results import (
+    AimedThreat,
+    AttackResult,
+    Bin,
+    ClassResult,
+    Cloud,
+    Example,
+    Measured,
+    Selective,
+    ValidityPoint,
+)
+from holdfast.evaluation.stages.aimed import AimedResult
 from holdfast.evaluation.stages.threats import CaseResult
 from holdfast.evaluation.victim import answers_of
 from holdfast.intervals import Rate
+from holdfast.model.answers import Answers
 
 
 class CredibilityResult(NamedTuple):
@@ -19,7 +32,9 @@ class CredibilityResult(NamedTuple):
 
     Attributes:
         clean: accuracy on the whole test set.
-        selective: error against coverage, clean and for every ball.
+        answers: to the whole test set, clean.
+        selective: error against coverage, clean and for every ball, under attacks that aim at credibility.
+        aimed: what these attacks came to, and what abstention stops of it.
         reliability: accuracy by credibility, on the whole test set.
         validity: how often true labels and answers get small p-values, on the whole test set; empty without a calibration.
         classes: how each class fares, on the whole test set.
@@ -27,7 +42,9 @@ class CredibilityResult(NamedTuple):
     """
 
     clean: Measured
+    answers: Answers
     selective: tuple[Selective, ...]
+    aimed: tuple[AimedThreat, ...]
     reliability: tuple[Bin, ...]
     validity: tuple[ValidityPoint, ...]
     classes: tuple[ClassResult, ...]
@@ -40,8 +57,8 @@ class Gallery(NamedTuple):
     cloud: Cloud
 
 
-def measure_credibility(context: EvaluationContext, known: Sequence[CaseResult]) -> CredibilityResult:
-    """On the whole test set, clean; and on the images attacked in each of `known`."""
+def measure_credibility(context: EvaluationContext, aimed: Sequence[AimedResult]) -> CredibilityResult:
+    """On the whole test set, clean; and on the images attacked in each of `aimed`."""
     test = context.splits.test
     answers = answers_of(context.classifier.classify, test.images)
     right = answers.labels == test.labels
@@ -49,10 +66,12 @@ def measure_credibility(context: EvaluationContext, known: Sequence[CaseResult])
     exemplars = np.bincount(context.bundle.exemplars.labels, minlength=len(context.bundle.class_names))
     return CredibilityResult(
         clean=Measured.of(Rate(int(right.sum()), len(right))),
+        answers=answers,
         selective=(
-            Selective(name="clean", points=selective(answers.credibility, right)),
-            *(_selective(each, context) for each in known),
+            Selective(name="clean", points=selective(answers.credibility, right), images=len(right)),
+            *(_selective(each, answers.credibility[context.rows]) for each in aimed),
         ),
+        aimed=tuple(_abstained(each, context) for each in aimed),
         reliability=reliability(answers.credibility, right),
         validity=() if p_values is None else validity(p_values, test.labels, answers.labels),
         classes=by_class(answers, test.labels, exemplars),
@@ -71,7 +90,26 @@ def gallery_of(context: EvaluationContext, shown: CaseResult) -> Gallery:
     )
 
 
-def _selective(case: CaseResult, context: EvaluationContext) -> Selective:
-    answers = answers_of(context.classifier.classify, case.outcome.adversarial)
-    points = selective(answers.credibility, answers.labels == context.labels)
-    return Selective(name=f"{case.case.threat}", points=points)
+def _selective(found: AimedResult, clean: NDArray[np.float64]) -> Selective:
+    """Of each image the wrong answer of the highest credibility, else the `clean` answer: float64 [N]."""
+    outcome = found.outcome
+    credibility = np.where(outcome.wrong, -outcome.suspicion, clean)
+    points = selective(credibility, ~outcome.wrong)
+    return Selective(name=str(found.plain.case.threat), points=points, attacker="aims at it", images=len(clean))
+
+
+def _abstained(found: AimedResult, context: EvaluationContext) -> AimedThreat:
+    outcome, plain = found.outcome, answers_of(context.classifier.classify, found.plain.outcome.adversarial)
+    calibration = context.classifier.calibration
+    threshold = 0.0 if calibration is None else calibration.abstain_below
+
+    def share(which: NDArray[np.bool_]) -> Measured:
+        return Measured.of(Rate(int(which.sum()), len(which)))
+
+    return AimedThreat(
+        threat=str(found.plain.case.threat),
+        wrong=share(outcome.wrong),
+        answered=share(outcome.wrong & (-outcome.suspicion >= threshold)),
+        ignoring=share((plain.labels != context.labels) & ~plain.abstain),
+        steps=tuple(map(AttackResult.of, found.tried)),
+    )

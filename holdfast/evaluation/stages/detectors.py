@@ -1,74 +1,97 @@
-"""How the bundle's detectors fare against an attacker who knows of them."""
+"""How the bundle's detectors fare: against attacks that ignore them, and against one who aims at each of them."""
 
-from functools import partial
+from dataclasses import dataclass
 
-from holdfast.attacks.detectors import TAUS, WEIGHTS, AttackedSet, Detector, EvasionAttack, detectors_of, evasion
-from holdfast.attacks.losses import SitawarinWagner
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.attacks.detectors import CREDIBILITY, Detector, detectors_of
 from holdfast.errors import HoldfastError
 from holdfast.evaluation.context import EvaluationContext
 from holdfast.evaluation.plan import EvaluationPlan
+from holdfast.evaluation.report import auroc, detection_curve
 from holdfast.evaluation.report.results import DetectorResult, Measured
 from holdfast.evaluation.run import EvaluationRun
+from holdfast.evaluation.stages.aimed import AimedResult, aim, aimed_cost
 from holdfast.evaluation.stages.threats import CaseResult
-from holdfast.evaluation.suites import GRADIENT
 from holdfast.evaluation.victim import answers_of
+from holdfast.intervals import Rate
 from holdfast.model.answers import Answers
 
-MOST = 4
-"""Detectors that a bundle can have."""
+MOST = 3
+"""Detectors that a bundle can have beside credibility."""
+
+
+@dataclass(frozen=True, eq=False)
+class AttackedDetector:
+    """A detector, what one who aims at it found, and how it fared."""
+
+    detector: Detector
+    aimed: AimedResult
+    result: DetectorResult
 
 
 def detector_costs(plan: EvaluationPlan, images: int) -> dict[str, float]:
-    """Forward passes at most, for each detector."""
-    attacks = 1 + len(WEIGHTS) * len(TAUS)
-    return {_name(number): images * attacks * plan.probe_steps * GRADIENT for number in range(MOST)}
+    """Forward passes at most, for each detector but credibility, which is aimed at elsewhere."""
+    return {_name(number): aimed_cost(plan, min(images, plan.curve_images)) for number in range(MOST)}
 
 
-def measure_detectors(run: EvaluationRun, plain: CaseResult) -> tuple[DetectorResult, ...]:
-    """Every detector of the bundle, within the ball of `plain`, whose attacks ignored them."""
+def measure_detectors(
+    run: EvaluationRun, plain: CaseResult, credibility: AimedResult | None = None
+) -> tuple[AttackedDetector, ...]:
+    """Every detector of the bundle, within one ball.
+
+    Args:
+        run: under way.
+        plain: the ball, and what attacks that ignore all detectors found in it.
+        credibility: what one who aims at credibility found in it, where there is a calibration.
+
+    """
     context = run.context
-    clean = _calibration_answers(context)
-    detectors = detectors_of(
-        context.bundle, clean, context.spare.labels, device=context.victim.device, classifier=context.classifier
+    clean, truth = _unattacked(context)
+    detectors = detectors_of(context.bundle, clean, truth, device=context.victim.device, classifier=context.classifier)
+    found = {} if credibility is None else {CREDIBILITY: credibility}
+    for number, detector in enumerate(each for each in detectors if each.name != CREDIBILITY):
+        found[detector.name] = aim(run, _name(number), detector, plain, images=run.plan.curve_images)
+    for number in range(MOST):
+        run.estimate.close(_name(number))
+    right = clean.labels == truth
+    return tuple(
+        AttackedDetector(each, found[each.name], _result(each, found[each.name], each.score(clean)[right], context))
+        for each in detectors
+        if each.name in found
     )
-    results = [
-        run.once(_name(number), DetectorResult, partial(_measure, number, detector, run, plain))
-        for number, detector in enumerate(detectors)
-    ]
-    for absent in range(len(detectors), MOST):
-        run.estimate.close(_name(absent))
-    return tuple(results)
 
 
 def _name(number: int) -> str:
-    return f"detector-{number + 1}"
+    return f"detector-{number}"
 
 
-def _measure(number: int, detector: Detector, run: EvaluationRun, plain: CaseResult) -> DetectorResult:
-    context, plan = run.context, run.plan
-    k = context.bundle.manifest.vote.k
-    evaded = evasion(
-        detector,
-        context.victim,
-        context.classifier.classify,
-        AttackedSet(context.images, context.labels, plain.case.threat, plain.outcome),
-        EvasionAttack(also=(SitawarinWagner(k, number=2 * k),), steps=plan.probe_steps, batch_size=plan.effort.batch_size),
-        seed=plan.seed,
-        progress=run.progress,
-        store=run.cache.file(_name(number)),
-        watch=lambda *_: run.check_deadline(_name(number)),
-    )
+def _result(detector: Detector, found: AimedResult, usual: NDArray[np.float64], context: EvaluationContext) -> DetectorResult:
+    classify, plain, aimed = context.classifier.classify, found.plain, found.outcome
+    clean = answers_of(classify, context.images)
+    right, success = clean.labels == context.labels, plain.outcome.success
+    ignoring = detector.score(answers_of(classify, plain.outcome.adversarial))[success]
+    aiming = aimed.suspicion[aimed.wrong]
     return DetectorResult(
-        name=evaded.name,
-        false_positives=Measured.of(evaded.false_positives),
-        detected=Measured.of(evaded.detected),
-        evaded=Measured.of(evaded.evaded),
-        threat=evaded.threat,
+        name=detector.name,
+        false_positives=_share(detector.flagged(clean)[right]),
+        detected=_share(ignoring > detector.threshold),
+        evaded=_share(aimed.suspicion <= detector.threshold),
+        threat=str(plain.case.threat),
+        roc=detection_curve(usual, ignoring, aiming),
+        auroc_ignoring=auroc(-usual, -ignoring),
+        auroc_aiming=auroc(-usual, -aiming),
     )
 
 
-def _calibration_answers(context: EvaluationContext) -> Answers:
-    clean = answers_of(context.classifier.classify, context.spare.images)
-    if not (clean.labels == context.spare.labels).any():
+def _share(which: NDArray[np.bool_]) -> Measured:
+    return Measured.of(Rate(int(which.sum()), len(which)))
+
+
+def _unattacked(context: EvaluationContext) -> tuple[Answers, NDArray[np.int64]]:
+    """Answers to clean images, none of which is attacked, and their true classes."""
+    clean, truth = answers_of(context.classifier.classify, context.spare.images), context.spare.labels
+    if not (clean.labels == truth).any():
         raise HoldfastError("no image that is not attacked is answered rightly: detectors have nothing to be calibrated on")
-    return clean
+    return clean, truth

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from holdfast.attacks.adaptive import AdaptiveAttack
 from holdfast.attacks.attack import Attack
 from holdfast.attacks.losses import gap_losses
 from holdfast.attacks.search.journal import Tried
@@ -15,7 +16,7 @@ from holdfast.evaluation.context import EvaluationContext
 from holdfast.evaluation.plan import EvaluationPlan, Knowledge, slug
 from holdfast.evaluation.report.results import AttackResult, Measured, ThreatResult
 from holdfast.evaluation.run import EvaluationRun
-from holdfast.evaluation.suites import CostedSuite, SuiteOptions
+from holdfast.evaluation.suites import GRADIENT, CostedAttack, CostedSuite, SuiteOptions
 from holdfast.intervals import Rate
 
 ANOTHER_SEED = 1_000_003
@@ -66,7 +67,8 @@ def cases_of(plan: EvaluationPlan, context: EvaluationContext, transfers: Sequen
     """What is to be attacked, in this order."""
     balls = plan.balls or (context.own_ball,)
     if plan.attack is not None:
-        return tuple(ThreatCase(ball, "bank known", plan.attack) for ball in balls)
+        attack = _costed(plan.attack) if isinstance(plan.attack, AdaptiveAttack) else plan.attack
+        return tuple(ThreatCase(ball, "bank known", attack) for ball in balls)
     manifest = context.bundle.manifest
     options = SuiteOptions(
         plan.effort,
@@ -83,6 +85,11 @@ def cases_of(plan: EvaluationPlan, context: EvaluationContext, transfers: Sequen
         for knowledge in plan.knowledge
         for ball in balls
     )
+
+
+def _costed(attack: AdaptiveAttack) -> CostedSuite:
+    """Its attacks by themselves: what is a suite can be interrupted, and takes over what fooled within a smaller ball."""
+    return tuple(CostedAttack(each, attack.steps * GRADIENT) for each in attack.suite.attacks)
 
 
 def attack_all(cases: Sequence[ThreatCase], run: EvaluationRun) -> tuple[CaseResult, ...]:

@@ -46,7 +46,7 @@ def test_it_measures_and_records(bundle, capsys):
 
 
 def test_credibility_is_measured_again_and_all_that_attacks_found_stands(bundle, digits, capsys):
-    again = [str(bundle), "--images", "12", "--steps", "1", "--credibility"]
+    again = [str(bundle), "--images", "12", "--steps", "1", "--credibility", "--curve-images", "6"]
     assert main(again) == 2
     assert "report.json" in complained(capsys)
     recalibrate(bundle)
@@ -67,10 +67,14 @@ def test_credibility_is_measured_again_and_all_that_attacks_found_stands(bundle,
     report = read_report(bundle)
     for name in ("threats", "curves", "sanity_checks", "cloud", "training", "provenance", "attacked_images"):
         assert getattr(report, name) == getattr(before, name)
-    assert report.detectors == (loud,)
+    assert [one.name for one in report.detectors] == ["credibility", "soft margin", "k-th distance"]
+    assert [one.threat for one in report.aimed] == [str(opened.manifest.threat_model.model())]
     assert all(one.clean_credibility is one.attacked_credibility is None for one in report.examples)
     assert report.subject.abstain_below == opened.manifest.calibration.abstain_below
-    assert [one.name.partition(",")[0] for one in report.selective] == ["clean", str(opened.manifest.threat_model.model())]
+    assert [(one.name, one.attacker) for one in report.selective] == [
+        ("clean", "nobody"),
+        (str(opened.manifest.threat_model.model()), "aims at it"),
+    ]
     assert shlex.join(["holdfast", "evaluate", *again]) in report.remeasured
     answers = opened.classifier().classify(digits.test.images)
     assert report.clean.successes == (answers.labels == digits.test.labels).sum()
@@ -161,6 +165,9 @@ def test_sigterm_ends_it_as_ctrl_c_does(bundle, short, recorder, capsys):
         (["--epsilon", "8"], "did you mean 8/255"),
         (["--balls", "linf:8/255"], "--balls needs --full"),
         (["--full", "--credibility"], "leave --credibility away"),
+        (["--credibility", "--queries", "9"], "--queries needs --full"),
+        (["--credibility", "--balls", "linf:0.1", "--epsilon", "0.1"], "not both"),
+        (["--credibility", "--record"], "leave --record away"),
         (["--minutes", "9"], "--minutes needs --full"),
         (["--full", "--minutes", "-1"], "--minutes must be at least 0"),
         (["--full", "--epsilon", "0.1"], "--balls"),

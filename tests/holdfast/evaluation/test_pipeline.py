@@ -12,6 +12,7 @@ from holdfast.errors import HoldfastError
 from holdfast.evaluation import evaluate, quick_plan, recorded_splits, run_plan
 from holdfast.evaluation.plan import QUICK, Section
 from holdfast.evaluation.report.results import Report
+from holdfast.index_build.calibrate import recalibrate
 from holdfast.interrupts import TimeUpError
 from tests.holdfast.evaluation.short import BALLS, TINY, evaluated, timeless
 
@@ -153,6 +154,40 @@ def test_a_report_says_what_happened(bundle, tmp_path, short):
     # What is shown and recorded is the bundle's own ball.
     assert evaluation.threat == OWN_BALL
     assert evaluation.accuracy.robust == known[1].robust.value
+
+
+def test_abstention_and_detectors_are_measured_against_one_who_aims_at_them(bundle, tmp_path, short):
+    recalibrate(bundle)
+    evaluation = evaluated(bundle, tmp_path / "cache")
+    report, labels = evaluation.report, evaluation.labels
+    classifier = Bundle.open(bundle).classifier()
+    assert [one.attacker for one in report.selective] == ["nobody", "aims at it", "aims at it"]
+    for found, said in zip(evaluation.aimed, report.aimed, strict=True):
+        plain, outcome = found.plain.outcome, found.outcome
+        for images in (evaluation.images, plain.adversarial):
+            answers = classifier.classify(images)
+            assert (outcome.wrong | (answers.labels == labels)).all()
+            wrong = answers.labels != labels
+            assert (-outcome.suspicion >= answers.credibility)[wrong].all()
+        before = classifier.classify(plain.adversarial)
+        assert said.ignoring.successes == ((before.labels != labels) & ~before.abstain).sum() <= said.answered.successes
+        after = classifier.classify(outcome.adversarial)
+        assert said.wrong.successes == (after.labels != labels).sum() == outcome.wrong.sum()
+        assert said.answered.successes == ((after.labels != labels) & ~after.abstain).sum()
+    small, large = (found.outcome for found in evaluation.aimed)
+    assert (large.suspicion <= small.suspicion).all()
+    last = report.selective[-1].points[-1]
+    assert last.coverage == 1
+    assert last.error == pytest.approx(large.wrong.mean())
+    assert [detector.name for detector in report.detectors] == ["credibility", "soft margin", "k-th distance"]
+    for each in report.detectors:
+        assert each.roc[-1].false_alarms == each.roc[-1].aiming == 1
+        assert all(one.aiming <= other.aiming for one, other in zip(each.roc, each.roc[1:], strict=False))
+    conditions = [(one.judgement, one.condition) for one in report.rankings]
+    assert conditions[:3] == [("credibility", name) for name in ("clean", "shifted", f"attacked, {OWN_BALL}")]
+    assert len(conditions) == 9
+    test = recorded_splits(Bundle.open(bundle).manifest).test
+    assert report.rankings[0].errors == (classifier.classify(test.images).labels != test.labels).sum()
 
 
 def test_a_ball_that_is_not_the_bundles_own_is_not_recorded(bundle, tmp_path, short):

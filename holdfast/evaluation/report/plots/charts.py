@@ -6,17 +6,16 @@ from math import sqrt
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from holdfast.bundle.threat_model import Norm
-from holdfast.evaluation.report.plots.svg import INK, QUIET, SERIES, inline, looks, panel
-from holdfast.evaluation.report.results import Bin, Curve, Measured, Selective, ThreatResult, TrainingCurve
+from holdfast.evaluation.report.plots.svg import INK, QUIET, SERIES, inline, looks, panel, percent_axis
+from holdfast.evaluation.report.results import Bin, Curve, Measured, ThreatResult, TrainingCurve
 from holdfast.evaluation.report.words import level, plain_norm
 from holdfast.intervals import Rate
 
 WIDTH, HEIGHT = 460, 310
 SMALL = 300, 190
-DASHES = ("-", "--", "-.", ":")
 MARKS = {"bank known": "D", "bank unknown": "s"}
 
 
@@ -33,31 +32,12 @@ def accuracy(norm: Norm, curves: Sequence[Curve], threats: Sequence[ThreatResult
                 filled = INK if knowledge == "bank known" else "none"
                 _errorbars(axes, x, rates, mark, label=f"whole suite, {knowledge}", markerfacecolor=filled)
         _epsilon_axis(axes, norm, [p.epsilon for c in curves for p in c.points] + [t.epsilon for t in threats])
-        _percent_axis(axes, "robust accuracy")
+        percent_axis(axes, "robust accuracy")
         axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.17), ncols=2, columnspacing=1.2, handlelength=1.8)
         alt = f"Accuracy against epsilon, {plain_norm(norm)}. " + "; ".join(
             f"{level(norm, p.epsilon)}: {p.robust.value or 0:.1%}" for c in curves for p in c.points
         )
         return inline(figure, f"accuracy-{norm}", alt)
-
-
-def selective(series: Sequence[Selective]) -> Markup:
-    """Error against coverage, one line for each set of images."""
-    with looks():
-        figure, axes = panel(WIDTH, HEIGHT + 40, bottom=92)
-        for number, one in enumerate(series):
-            x, y = [p.coverage for p in one.points], [p.error for p in one.points]
-            colour, dash = SERIES[number % len(SERIES)], DASHES[number % len(DASHES)]
-            axes.plot(x, y, marker="o", markersize=3.5, label=_named(one.name), color=colour, linestyle=dash)
-        largest = max(p.error for one in series for p in one.points)
-        _percent_axis(axes, "error among those answered", top=max(0.05, 1.1 * largest))
-        axes.set(xlim=(-0.02, 1.02), xlabel="coverage: share of the images answered")
-        axes.xaxis.set_major_formatter(PercentFormatter(1))
-        axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.17), ncols=4, columnspacing=1.0, handlelength=1.8)
-        alt = "Error against coverage. " + "; ".join(
-            f"{one.name}: {one.points[-1].error:.1%} when all are answered" for one in series
-        )
-        return inline(figure, "selective", alt)
 
 
 def accuracy_by_credibility(bins: Sequence[Bin]) -> Markup:
@@ -68,7 +48,7 @@ def accuracy_by_credibility(bins: Sequence[Bin]) -> Markup:
         for one in filled:
             axes.bar(one.low, one.accuracy.value or 0, one.high - one.low, align="edge", color=SERIES[5], alpha=0.35)
         _errorbars(axes, [(b.low + b.high) / 2 for b in filled], [b.accuracy for b in filled], "o")
-        _percent_axis(axes, "answers that are right")
+        percent_axis(axes, "answers that are right")
         axes.set(xlim=(0, 1), xlabel="credibility")
         alt = "Accuracy by credibility. " + "; ".join(
             f"{b.low:.1f} to {b.high:.1f}: {b.accuracy.value or 0:.1%}" for b in filled
@@ -84,7 +64,7 @@ def validity(at_or_below: Sequence[tuple[float, Measured]]) -> Markup:
         axes.text(0.6, 0.64, "allowed: at most e", ha="right", color=QUIET, fontsize=11)
         edges, shares = zip(*at_or_below, strict=True)
         _errorbars(axes, edges, shares, "o")
-        _percent_axis(axes, "images at or below e")
+        percent_axis(axes, "images at or below e")
         axes.set(xlim=(0, 1.03), xlabel="credibility e")
         alt = "Share of images with a credibility of at most e. " + "; ".join(
             f"e = {e:.1f}: {s.value or 0:.1%}" for e, s in at_or_below
@@ -130,18 +110,6 @@ def _errorbars(axes: Axes, x: Sequence[float], rates: Sequence[Measured], mark: 
 
 def _value(rate: Measured) -> float:
     return float("nan") if rate.value is None else rate.value
-
-
-def _named(text: str, length: int = 44) -> str:
-    """For a legend; one that begins with an underscore would be hidden by matplotlib."""
-    short = text if len(text) <= length else text[: length - 1] + "…"
-    return short if not short.startswith("_") else " " + short
-
-
-def _percent_axis(axes: Axes, label: str, top: float = 1.02) -> None:
-    axes.set(ylim=(-0.02 * top, top), ylabel=label)
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
 
 
 def _epsilon_axis(axes: Axes, norm: Norm, epsilons: Sequence[float]) -> None:

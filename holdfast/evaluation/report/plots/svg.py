@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 INK, QUIET, FAINT, PAPER = "#1f2329", "#5a636e", "#d5dbe2", "#fffffe"
 SERIES = ("#0072b2", "#d55e01", "#009e74", "#cc79a7", "#b58900", "#56b4e9", "#7b5cc4", "#8c564b")
@@ -44,6 +45,7 @@ LOOK = {
 }
 
 POINTS_PER_INCH = 72
+DASHES = ("-", "--", "-.", ":")
 
 
 @contextmanager
@@ -60,6 +62,19 @@ def panel(
     figure = Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH), dpi=POINTS_PER_INCH)
     box = left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height
     return figure, figure.add_axes(box)
+
+
+def named(text: str, length: int = 44) -> str:
+    """For a legend, not too long; one that begins with an underscore would be hidden by matplotlib."""
+    short = text if len(text) <= length else text[: length - 1] + "…"
+    return short if not short.startswith("_") else " " + short
+
+
+def percent_axis(axes: Axes, label: str, top: float = 1.02) -> None:
+    """Shares up the side, from nothing to `top`."""
+    axes.set(ylim=(-0.02 * top, top), ylabel=label)
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
 
 
 def inline(figure: Figure, name: str, alt: str) -> Markup:

@@ -5,7 +5,17 @@ from html.parser import HTMLParser
 import numpy as np
 
 from holdfast.attacks.victim import ABSTAINED
-from holdfast.evaluation.report import cloud, difference, png, reliability, results, selective
+from holdfast.evaluation.report import (
+    auroc,
+    cloud,
+    detection_curve,
+    difference,
+    png,
+    ranked,
+    reliability,
+    results,
+    selective,
+)
 from holdfast.evaluation.report.results import Measured, Report
 from holdfast.intervals import Rate
 
@@ -127,12 +137,39 @@ def full_report(names=("cat", "dog", "owl"), checks=(True, True), **changes):
         "sanity_checks": checks_of(checks),
         "detectors": (
             results.DetectorResult(
-                name="loud", false_positives=measured(2), detected=measured(0, 0), evaded=measured(30), threat="L-inf 8/255"
+                name="loud",
+                false_positives=measured(2),
+                detected=measured(0, 0),
+                evaded=measured(30),
+                threat="L-inf 8/255",
+                roc=detection_curve(rng.random(50), rng.random(0), rng.random(30) / 2),
+                auroc_ignoring=None,
+                auroc_aiming=0.25,
             ),
         ),
         "selective": (
-            results.Selective(name="clean", points=selective(credible, right)),
-            results.Selective(name="L-inf 8/255", points=selective(credible, ~right)),
+            results.Selective(name="clean", points=selective(credible, right), images=1000),
+            results.Selective(name="L-inf 8/255", points=selective(credible, ~right), attacker="aims at it", images=40),
+        ),
+        "aimed": (
+            results.AimedThreat(
+                threat="L-inf 8/255",
+                wrong=measured(31),
+                answered=measured(29),
+                ignoring=measured(17),
+                steps=(results.AttackResult(name="aimed attack", kind="white box", tried=40, found=28, seconds=7),),
+            ),
+        ),
+        "rankings": tuple(
+            results.Ranking(
+                judgement="loudness",
+                condition=condition,
+                images=40,
+                errors=int((~right).sum()),
+                auroc=auroc(credible[right], credible[~right]),
+                points=ranked(credible, right),
+            )
+            for condition in ("clean", "shifted", "attacked, L-inf 8/255")
         ),
         "reliability": reliability(credible, right),
         "validity": tuple(
@@ -160,6 +197,8 @@ EMPTY = {
     "curves": (),
     "detectors": (),
     "selective": (),
+    "aimed": (),
+    "rankings": (),
     "reliability": (),
     "validity": (),
     "classes": (),

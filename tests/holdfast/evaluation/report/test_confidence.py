@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.evaluation.report import by_class, reliability, selective, validity
+from holdfast.evaluation.report import auroc, by_class, detection_curve, ranked, reliability, selective, validity
 from holdfast.evaluation.report.plots.charts import at_or_below
 from holdfast.model.credibility import calibrate
 from holdfast.model.credibility import credibility as credibility_of
@@ -28,6 +28,42 @@ def test_selective_is_what_each_threshold_answers(answers):
         assert point.coverage == pytest.approx(answered.mean())
         assert point.error == pytest.approx(1 - right[answered].mean())
     assert (points[-1].coverage, points[-1].error) == (1, pytest.approx(1 - right.mean()))
+
+
+SCORES = st.lists(st.integers(0, 6).map(float), max_size=12).map(np.array)
+
+
+@given(SCORES, SCORES)
+def test_the_area_is_the_chance_that_a_right_answer_is_trusted_more(right, wrong):
+    pairs = [(r > w) + (r == w) / 2 for r in right for w in wrong]
+    expected = np.mean(pairs) if pairs else None
+    assert auroc(right, wrong) == (None if expected is None else pytest.approx(expected))
+
+
+@given(SCORES.filter(len), SCORES, SCORES)
+def test_a_detector_flags_what_lies_above_the_threshold_of_each_rate(usual, ignoring, aiming):
+    points = detection_curve(usual, ignoring, aiming)
+    assert [point.false_alarms for point in points] == sorted({point.false_alarms for point in points})
+    for point in points[:-1]:
+        allowed = [t for t in usual if (usual > t).mean() <= point.false_alarms + 1e-9]
+        for said, scores in ((point.ignoring, ignoring), (point.aiming, aiming)):
+            assert said == (pytest.approx((scores > min(allowed)).mean()) if len(scores) else None)
+
+
+@given(ANSWERS)
+def test_a_ranking_by_credibility_is_error_against_coverage(answers):
+    credible, right = columns(answers)
+    for one, other in zip(ranked(credible, right), selective(credible, right), strict=True):
+        assert (one.coverage, one.error) == (pytest.approx(other.coverage), pytest.approx(other.error))
+
+
+def test_a_long_ranking_is_thinned_and_keeps_its_ends():
+    trust, right = np.arange(1000.0), np.arange(1000) % 7 > 0
+    points = ranked(trust, right)
+    assert 50 < len(points) <= 100
+    assert points[0].coverage == 1 / 1000
+    assert points[-1].coverage == 1
+    assert points[-1].error == pytest.approx(1 - right.mean())
 
 
 @given(ANSWERS, st.integers(1, 20))

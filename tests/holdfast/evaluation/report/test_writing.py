@@ -36,6 +36,6 @@ def test_a_report_that_is_not_there_or_was_changed_is_refused(tiny, tmp_path):
 
 
 def test_a_report_of_a_later_version_is_refused(tiny):
-    write_report(tiny, full_report(**EMPTY).model_copy(update={"report_version": 4}))
+    write_report(tiny, full_report(**EMPTY).model_copy(update={"report_version": 5}))
     with pytest.raises(SchemaMismatchError, match="report_version"):
         read_report(tiny)
