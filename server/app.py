@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from holdfast.files import write_atomically
 from holdfast.server.address import joined
+from holdfast.server.alarms.alarm import AlarmLog
 from holdfast.server.api.admin.server import AdminServer
 from holdfast.server.api.api import Api
 from holdfast.server.api.server import ApiServer
@@ -163,6 +164,11 @@ class App(ServedApp):
         super().__init__(settings, holder, Metrics(), first, store)
         self._engine = Engine(settings, holder, self.metrics, self._observers(observers))
         self._server = ApiServer(settings, self._engine.batcher, self.metrics, apis)
+
+    @property
+    def alarms(self) -> AlarmLog:
+        """The latest alarms of the detectors."""
+        return self._engine.alarms.log
 
     @property
     def batcher(self) -> Batcher:

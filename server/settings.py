@@ -17,6 +17,7 @@ from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.preprocess import MAX_PIXELS
 from holdfast.server.access_settings import AccessSettings
 from holdfast.server.admission_settings import AdmissionSettings
+from holdfast.server.alarms.settings import AlarmSettings, DetectorSettings
 from holdfast.server.decode_settings import DecodeSettings
 from holdfast.server.http_settings import HttpSettings, MetricsSettings
 from holdfast.server.service_links import WithoutServiceLinks, is_service_link
@@ -65,6 +66,8 @@ Unknown flags and unknown HOLDFAST_ variables are refused; links that Kubernetes
 class Settings(
     AccessSettings,
     AdmissionSettings,
+    DetectorSettings,
+    AlarmSettings,
     StoreSettings,
     DecodeSettings,
     HttpSettings,

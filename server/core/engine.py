@@ -3,6 +3,9 @@
 import logging
 from collections.abc import Callable, Sequence
 
+from holdfast.server.alarms.actions import AlarmActions
+from holdfast.server.alarms.metrics import AlarmMetrics
+from holdfast.server.alarms.throttle import CallerThrottle
 from holdfast.server.core.batching import Batcher, Limits
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.observers import MakeObserver, ObserverContext, Observers
@@ -20,15 +23,20 @@ class Engine:
     """The only part of the server that runs the encoder and searches the index.
 
     Raises HoldfastError where the model will not do for an observer.
+
+    Attributes:
+        batcher: what feeds the model.
+        alarms: of the detectors; `alarms.log.recent()` are the latest.
+
     """
 
     def __init__(self, settings: Settings, holder: ModelHolder, metrics: Metrics, observers: Sequence[MakeObserver]) -> None:
-        limits = Limits(
-            settings.max_batch, settings.max_wait, AdmissionLimits.of(settings), settings.short_batch, weight_of(settings)
-        )
+        weights = CallerThrottle(weight_of(settings), settings.alarm_throttle, settings.alarm_throttle_seconds)
+        limits = Limits(settings.max_batch, settings.max_wait, AdmissionLimits.of(settings), settings.short_batch, weights)
+        self.alarms = AlarmActions(settings, AlarmMetrics(metrics.registry), weights)
         self._observers = Observers(metrics)
         self.batcher = batcher_of(holder, limits, metrics, self._observers)
-        context = ObserverContext(settings, holder, metrics, self.batcher.idle)
+        context = ObserverContext(settings, holder, metrics, self.batcher.idle, self.alarms)
         for make in observers:
             if (observer := make(context)) is not None:
                 self._observers.add(observer)

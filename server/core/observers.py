@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from holdfast.model.answers import Answers, Neighbours
 from holdfast.model.preprocess import Pixels
+from holdfast.server.alarms.actions import AlarmActions
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.request import CallKind
 from holdfast.server.core.result import AnsweredBatch
@@ -180,6 +181,7 @@ class ObserverContext:
         holder: of the model.
         metrics: of the engine's process.
         idle: whether no image is under way; any thread may call it.
+        alarms: what detectors find goes there.
 
     """
 
@@ -187,6 +189,7 @@ class ObserverContext:
     holder: ModelHolder
     metrics: Metrics
     idle: Callable[[], bool]
+    alarms: AlarmActions
 
 
 MakeObserver = Callable[[ObserverContext], Observer | None]

@@ -7,13 +7,20 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.reader import ENCODER, Bundle
+from holdfast.errors import BundleError
 from holdfast.model.classifier import Classifier, Retrieval
 from holdfast.model.encoder.onnx import OnnxGradient
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.description import ModelDescription, PlacementRecord
 from holdfast.server.core.result import AnsweredBatch
 from holdfast.server.core.sources import NoSources, SourceLookup, TableSources
+
+
+def no_calibration() -> CalibrationSet:
+    """Of models that are of no bundle. Raises BundleError."""
+    raise BundleError("this model has no held-out images")
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +32,7 @@ class ModelSnapshot:
         classifier: answers batches.
         load_gradient: gives the vector-Jacobian product of the encoder, loaded when it is first asked for.
         sources: says where exemplars' images came from.
+        load_calibration: gives the held-out images, embedded; raises BundleError where the bundle has none.
 
     """
 
@@ -32,6 +40,7 @@ class ModelSnapshot:
     classifier: Classifier
     load_gradient: Callable[[], OnnxGradient]
     sources: SourceLookup = field(default_factory=NoSources)
+    load_calibration: Callable[[], CalibrationSet] = no_calibration
 
     @classmethod
     def of(cls, bundle: Bundle, version: int, bundle_version: str = "") -> Self:
@@ -40,7 +49,13 @@ class ModelSnapshot:
         `bundle_version` tells this bundle from every other that the server may come to serve.
         """
         description = _describe(bundle, version, bundle_version)
-        return cls(description, bundle.classifier(), lambda: bundle.gradient, TableSources(lambda: bundle.exemplars))
+        return cls(
+            description,
+            bundle.classifier(),
+            lambda: bundle.gradient,
+            TableSources(lambda: bundle.exemplars),
+            lambda: bundle.calibration_set,
+        )
 
     @property
     def version(self) -> int:

@@ -2,9 +2,11 @@
 
 from holdfast.server.core.observers import MakeObserver
 from holdfast.server.monitor.answers import AnswerMetrics
+from holdfast.server.monitor.detectors.observer import TrafficDetectors
 from holdfast.server.monitor.probes import Prober
 
 OBSERVERS: tuple[MakeObserver, ...] = (
     AnswerMetrics.make,
+    TrafficDetectors.make,
     Prober.make,
 )

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from holdfast.server.access.gate import Gate
 from holdfast.server.address import joined
+from holdfast.server.alarms.alarm import AlarmLog
 from holdfast.server.api.grpc_server import CLOSE_GRACE_S
 from holdfast.server.api.server import http_url
 from holdfast.server.app import ServedApp
@@ -59,6 +60,11 @@ class WorkersApp(ServedApp):
         self._workers = WorkerPool(settings.workers, self._make_worker, WorkerMetrics(self.metrics.registry))
         self._port: Port | None = None
         self._http_port: Port | None = None
+
+    @property
+    def alarms(self) -> AlarmLog:
+        """The latest alarms of the detectors."""
+        return self._engine.alarms.log
 
     @property
     def address(self) -> str:

@@ -1,0 +1,156 @@
+"""Finds, for each image that is asked, an earlier one that it is a variant of: of the same caller, and of all.
+
+Two images are alike where their sketches differ by no more than noise or a step of an attack does, and their embeddings by less
+than those of different images. Neither alone would do: a model finds two pictures of one car alike, and a sketch two skies.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from holdfast.server.monitor.detectors.alike.cluster import Cluster, Normal, Query
+from holdfast.server.monitor.detectors.alike.differences import ImageChange
+from holdfast.server.monitor.detectors.alike.sketches import CELLS, Sketcher, Sketches
+from holdfast.server.monitor.detectors.callers import NOBODY
+from holdfast.server.monitor.detectors.traffic import ObservedTraffic
+
+RADIUS = 6.0
+"""Root of the mean square difference of two sketches, in grey levels, up to which images may be alike. Noise of 16 levels makes
+2.4; of 4,000 photographs of CIFAR-10 no two different ones are nearer than 7."""
+
+EMPTY = 1e6
+"""Where a place has no image: a sketch that is far from all."""
+
+KEPT = 3
+"""Alike images after which a cluster is kept longer than others, as long as such clusters are not more than half."""
+
+
+class Variant(NamedTuple):
+    """An image that is a variant of another: the caller's number, or ALL (-1) where images of all callers were compared."""
+
+    caller: int
+    cluster: Cluster
+
+
+class ClusterTable:
+    """A bounded number of clusters; those without a new image for long make room.
+
+    Args:
+        capacity: clusters.
+
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._sketches = np.full((capacity, CELLS * CELLS), EMPTY, np.float32)
+        self._squares = np.full(capacity, EMPTY * EMPTY * CELLS * CELLS, np.float32)
+        self._used = np.zeros(capacity, np.int64)  # when it had its last image, in images of this table
+        self._kept = np.zeros(capacity, np.bool_)
+        self._clusters: list[Cluster | None] = [None] * capacity
+        self._images, self._many = 0, 0
+
+    def visit(
+        self, sketches: Sketches, queries: Sequence[Query], normal: Normal, known: Sequence[dict[int, ImageChange]]
+    ) -> Iterator[Cluster]:
+        """Put n images where they belong, in their order; yields the clusters of those that are variants of an earlier one."""
+        own = np.einsum("nd,nd->n", sketches, sketches)
+        distances = own[:, None] + self._squares - 2 * sketches @ self._sketches.T
+        between = own[:, None] + own - 2 * sketches @ sketches.T
+        for row, query in enumerate(queries):
+            place = int(distances[row].argmin())
+            cluster = self._clusters[place]
+            if (
+                cluster is None
+                or distances[row, place] > RADIUS * RADIUS * CELLS * CELLS
+                or np.dot(query.embedding, cluster.latest.embedding) < normal.alike
+            ):
+                place = self._room()
+                self._clusters[place], self._kept[place] = Cluster.begin(query), False
+            elif cluster.add(query, normal, known[row]):
+                yield cluster
+                if cluster.alike == KEPT:
+                    self._kept[place], self._many = True, self._many + 1
+            self._images += 1
+            self._used[place] = self._images
+            self._sketches[place], self._squares[place] = sketches[row], own[row]
+            distances[row + 1 :, place] = between[row + 1 :, row]
+
+    def _room(self) -> int:
+        """The place of the cluster that has been without a new image for longest: of the kept ones where these are too many."""
+        if not self._many:
+            return int(self._used.argmin())
+        of_kept = self._many > len(self._clusters) // 2
+        place = int(np.where(self._kept == of_kept, self._used, self._images + 1).argmin())
+        self._many -= of_kept
+        return place
+
+
+@dataclass(eq=False)
+class _Seen:
+    """What was made of one batch."""
+
+    traffic: ObservedTraffic
+    queries: list[Query]
+    differences: list[dict[int, ImageChange]]
+    found: tuple[Variant, ...] | None = None
+
+
+class NearImages:
+    """Of all callers together, and of each of a bounded number.
+
+    Args:
+        sketcher: for the images of the model that is served.
+        normal: what answers are like where nobody attacks.
+        images: of all callers that a new one is compared with.
+        caller_images: of one caller that a new one of the same caller is compared with.
+
+    """
+
+    def __init__(self, sketcher: Sketcher, normal: Normal, images: int, caller_images: int) -> None:
+        self._sketcher, self.normal = sketcher, normal
+        self._all, self._caller_images = ClusterTable(images), caller_images
+        self._of_callers: dict[int, ClusterTable] = {}
+        self._seen: _Seen | None = None
+
+    def found(self, traffic: ObservedTraffic) -> tuple[Variant, ...]:
+        """Variants of earlier images, each with its cluster as it is at the end of the batch. Computed once for each batch."""
+        seen = self._look_at(traffic)
+        if seen.found is None:
+            seen.found = ()  # where this fails, it fails once
+            seen.found = tuple(self._compare(seen))
+        return seen.found
+
+    def queries(self, traffic: ObservedTraffic) -> tuple[list[Query], list[dict[int, ImageChange]]]:
+        """The images of a batch, as they are kept, and what is known of how each differs from others."""
+        seen = self._look_at(traffic)
+        return seen.queries, seen.differences
+
+    def forget(self, caller: int) -> None:
+        """That number belongs to another caller from now on."""
+        self._of_callers.pop(caller, None)
+
+    def _look_at(self, traffic: ObservedTraffic) -> _Seen:
+        if self._seen is None or self._seen.traffic is not traffic:
+            answers = traffic.answers
+            labels, margins = answers.labels.tolist(), answers.soft_margin.tolist()
+            parts = zip(self._sketcher.details(traffic.images), answers.embeddings, labels, margins, strict=True)
+            # Copies, or one image that is kept would keep its whole batch.
+            queries = [Query(traffic.now, detail.copy(), z.copy(), label, margin) for detail, z, label, margin in parts]
+            self._seen = _Seen(traffic, queries, [{} for _ in queries])
+        return self._seen
+
+    def _compare(self, seen: _Seen) -> Iterator[Variant]:
+        sketches, callers = self._sketcher.sketches(seen.traffic.images), seen.traffic.callers
+        for cluster in self._all.visit(sketches, seen.queries, self.normal, seen.differences):
+            yield Variant(NOBODY, cluster)
+        for caller in dict.fromkeys(callers.tolist()):
+            if caller == NOBODY:
+                continue
+            table = self._of_callers.get(caller)
+            if table is None:
+                table = self._of_callers[caller] = ClusterTable(self._caller_images)
+            rows = np.flatnonzero(callers == caller).tolist()
+            own = [seen.queries[row] for row in rows]
+            for cluster in table.visit(sketches[rows], own, self.normal, [seen.differences[row] for row in rows]):
+                yield Variant(caller, cluster)

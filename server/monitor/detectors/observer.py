@@ -1,0 +1,136 @@
+"""Shows traffic to all detectors, on a thread of low priority, and switches off what fails."""
+
+import logging
+import time
+from collections.abc import Mapping
+
+import numpy as np
+
+from holdfast.errors import HoldfastError
+from holdfast.server.alarms.alarm import EVERYBODY
+from holdfast.server.core.observers import BackgroundObserver, ObservedBatch, ObserverContext
+from holdfast.server.core.snapshot import ModelSnapshot
+from holdfast.server.monitor.detectors.alike.cluster import Normal
+from holdfast.server.monitor.detectors.alike.near import NearImages
+from holdfast.server.monitor.detectors.alike.sketches import Sketcher
+from holdfast.server.monitor.detectors.callers import CallerNumbers
+from holdfast.server.monitor.detectors.detector import ALL, DetectorContext, MakeDetector, TrafficDetector
+from holdfast.server.monitor.detectors.reference import Reference
+from holdfast.server.monitor.detectors.table import DETECTORS
+from holdfast.server.monitor.detectors.traffic import ObservedTraffic
+from holdfast.server.monitor.probes.priority import lower_thread_priority
+from holdfast.server.settings import ConfigurationError, Settings
+
+log = logging.getLogger(__name__)
+
+
+class TrafficDetectors(BackgroundObserver):
+    """All detectors of one engine. They are made anew, and know nothing of before, once another bundle answers.
+
+    Args:
+        context: of the engine.
+        table: what to make, by name.
+
+    Raises:
+        ConfigurationError: a detector that is to be left out does not exist.
+
+    """
+
+    name = "detectors"
+
+    def __init__(self, context: ObserverContext, table: Mapping[str, MakeDetector] = DETECTORS) -> None:
+        super().__init__(context.settings.detector_queue, context.metrics)
+        self._settings, self._actions = context.settings, context.alarms
+        self._table = _wanted(table, context.settings)
+        self._numbers = CallerNumbers(context.settings.detector_callers, named=context.settings.alarm_names)
+        self._model: ModelSnapshot | None = None
+        self._near: NearImages
+        self._detectors: list[TrafficDetector] = []
+
+    @classmethod
+    def make(cls, context: ObserverContext) -> "TrafficDetectors | None":
+        """All that there are, where the operator wants any."""
+        return cls(context) if context.settings.detectors else None
+
+    def start(self) -> None:
+        """Begin, and let alarms be sent."""
+        self._actions.start()
+        super().start()
+
+    def stop(self) -> None:
+        """End, and send nothing more."""
+        super().stop()
+        self._actions.stop()
+
+    def prepare(self) -> None:
+        """Give way to all other threads."""
+        lower_thread_priority()
+
+    def work(self, batch: ObservedBatch) -> None:
+        """Show one batch to all."""
+        begun = time.thread_time()
+        self._follow(batch.snapshot)
+        forgotten = self._numbers.forgotten
+        callers, taken_over = self._numbers.numbers(batch.callers)
+        for caller in taken_over:
+            self._near.forget(caller)
+        traffic = ObservedTraffic(time.monotonic(), batch.images, batch.answers, callers)
+        for detector in tuple(self._detectors):
+            try:
+                for caller in taken_over:
+                    detector.forget(caller)
+                detector.look(traffic)
+            except Exception:
+                log.exception("the detector %s failed, and is off until another bundle is served", detector.name)
+                self._detectors.remove(detector)  # the others go on, and so do answers
+                self._actions.metrics.switched_off(detector.name)
+        metrics = self._actions.metrics
+        metrics.forgot(self._numbers.forgotten - forgotten)
+        metrics.worked(time.thread_time() - begun)
+
+    def _follow(self, model: ModelSnapshot) -> None:
+        """Make all detectors, unless they are for the bundle of this model already."""
+        before, self._model = self._model, model
+        if before is model or (before is not None and model.description.is_of_bundle_of(before.description)):
+            return
+        shape = model.description.contract.shape
+        reference = _reference_of(model)
+        settings = self._settings
+        normal = Normal() if reference is None else _normal_of(reference)
+        self._near = NearImages(Sketcher(shape), normal, settings.detector_images, settings.detector_caller_images)
+        context = DetectorContext(settings, self._numbers, reference, self._near, self._actions.metrics, self._alarm)
+        made = {name: make(context) for name, make in self._table.items()}
+        self._detectors = [detector for detector in made.values() if detector is not None]
+        self._actions.metrics.switched_on(self._table)
+        if left_out := [name for name, detector in made.items() if detector is None]:
+            log.info("this bundle has no held-out images, which detectors need: %s are off", ", ".join(left_out))
+
+    def _alarm(self, detector: str, caller: int, score: float, threshold: float, by_similarity: bool) -> None:
+        key, name = (EVERYBODY, EVERYBODY) if caller == ALL else (self._numbers.key(caller), self._numbers.name(caller))
+        self._actions.raised(detector, name, score, threshold, key=key, by_similarity=by_similarity)
+
+
+def _wanted(table: Mapping[str, MakeDetector], settings: Settings) -> dict[str, MakeDetector]:
+    if unknown := set(settings.detectors_off) - set(table):
+        raise ConfigurationError(f"detectors_off: there is no {', '.join(sorted(unknown))}, but {', '.join(table)}")
+    return {name: make for name, make in table.items() if name not in settings.detectors_off}
+
+
+def _reference_of(model: ModelSnapshot) -> Reference | None:
+    """Answers to the bundle's held-out images; None where it has none that can be read."""
+    description = model.description
+    try:
+        held_out = model.load_calibration()
+        return Reference.of(model.classifier, held_out, classes=len(description.class_names), k=description.vote.k)
+    except HoldfastError as error:
+        log.info("what ordinary answers are like is not known: %s", error)
+        return None
+
+
+def _normal_of(reference: Reference) -> Normal:
+    """What is normal, by the answers to held-out images."""
+    alike = float(np.quantile(reference.nearest, 0.9))
+    if not len(reference.margins):
+        return Normal(alike)
+    low, middle = np.quantile(reference.margins, (0.1, 0.5))
+    return Normal(alike, float(low), float(0.5 * (middle - low)))

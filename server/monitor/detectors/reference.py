@@ -1,0 +1,59 @@
+"""What answers are like where nobody attacks: those to the bundle's held-out images."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.bundle.calibration_set import CalibrationSet
+from holdfast.model.answers import Answers, Floats
+from holdfast.model.classifier import Classifier, Retrieval
+from holdfast.model.retrieval.base import SPARE
+
+MOST_IMAGES = 1000
+"""Held-out images that are answered once for each bundle; of more, these are drawn."""
+
+AT_ONCE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Of n held-out images.
+
+    Attributes:
+        embeddings: float32 [n, D].
+        margins: float32 [n], soft margins, ascending; empty where the index has none.
+        distances: float32 [n], cosine distances to the k-th neighbour, ascending.
+        nearest: float32 [n], cosine similarities to the nearest exemplar, ascending.
+        classes: float64 [C], shares of the answered labels.
+
+    """
+
+    embeddings: Floats
+    margins: Floats
+    distances: Floats
+    nearest: Floats
+    classes: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, classifier: Classifier, held_out: CalibrationSet, *, classes: int, k: int) -> Self | None:
+        """What `classifier` answers; None where nothing was held out. Takes about as long as serving so many images."""
+        rows = np.random.default_rng(0).permutation(len(held_out))[:MOST_IMAGES]
+        if not len(rows):
+            return None
+        embeddings = np.ascontiguousarray(held_out.embeddings[rows])
+        parts = [_answered(classifier, embeddings[i : i + AT_ONCE], k) for i in range(0, len(rows), AT_ONCE)]
+        margins = np.concatenate([part.soft_margin for part in parts])
+        labels = np.concatenate([part.labels for part in parts])
+        return cls(
+            embeddings,
+            np.sort(margins[np.isfinite(margins)]),
+            np.sort(np.concatenate([part.kth_distance for part in parts])),
+            np.sort(np.concatenate([part.neighbours.similarities[:, 0] for part in parts])),
+            np.bincount(labels, minlength=classes) / len(labels),
+        )
+
+
+def _answered(classifier: Classifier, embeddings: Floats, k: int) -> Answers:
+    return classifier.decide(Retrieval(embeddings, classifier.retriever.search(embeddings, k + SPARE)))

@@ -1,0 +1,133 @@
+"""Blacklight's fingerprints (Li et al. 2022, arXiv 2006.14042): images that are in large part the same, pixel by pixel.
+
+Pixels are quantised by steps of 50, windows of 20 values in a row are hashed with a secret, and the 50 largest hashes are an
+image's fingerprint; two of one image share 25 of these or more. It sees what the means of cells do not: an image of which a
+part was replaced. Unlike the paper, a match alone is no alarm, since frames of a film and scanned forms match as well: it is
+evidence where the difference is not of motion and the answer moved.
+
+The price decides two further differences. Brightness is hashed, not three colours: a third of the work. And not by SHA-256,
+which costs about what a small encoder does: a window of 20 values of 0 to 5 is a number to a secret odd base, modulo 2^32, and
+that is mixed. Nobody is told a hash, so a preimage is of no use.
+"""
+
+from collections import deque
+from secrets import randbits
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.model.preprocess import Pixels
+from holdfast.server.monitor.detectors.alike.cluster import Cluster
+from holdfast.server.monitor.detectors.detector import ALL, DetectorContext, TrafficDetector
+from holdfast.server.monitor.detectors.traffic import ObservedTraffic
+
+LEVELS, WINDOW, KEPT, SHARED = 50, 20, 50, 25
+"""Of the paper, for images of 32 x 32."""
+
+THRESHOLD = 12.0
+"""Images that are evidence."""
+
+PLACE_BITS = 20
+"""Of a digest, say where the number of the latest image that has it is kept. Two digests in one place are an image less that
+shares one of them, and no match: that takes 25 of the same image."""
+
+Digests = NDArray[np.uint32]
+
+
+class Fingerprinter:
+    """Makes fingerprints, with a secret of its own: those of two cannot be compared."""
+
+    def __init__(self) -> None:
+        powers = [np.uint32(1)]
+        with np.errstate(over="ignore"):
+            base = np.uint32(randbits(32) | 1)
+            for _ in range(WINDOW - 1):
+                powers.append(powers[-1] * base)
+            self._sum = np.uint32(np.array(powers).sum(dtype=np.uint32))
+        self._powers = powers
+        self._factors = [np.uint32(randbits(32) | 1) for _ in range(2)]
+
+    def digests(self, images: Pixels) -> Digests:
+        """The fingerprint of each image uint8 [N, H, W, C]: uint32 [N, KEPT], 0 where an image has fewer windows.
+
+        Windows of one value alone are left out: they say nothing of an image.
+        """
+        grey = images.sum(axis=-1, dtype=np.uint16)
+        values = (grey // np.uint16(LEVELS * images.shape[-1])).astype(np.uint32).reshape(len(images), -1)
+        found = np.zeros((len(images), KEPT), np.uint32)
+        windows = values.shape[1] - WINDOW + 1
+        if windows < 1:
+            return found
+        hashes = self._windows(values)
+        flat = hashes == values[:, :windows] * self._sum
+        hashes = self._mixed(hashes)
+        hashes[flat] = 0
+        kept = min(KEPT, windows)
+        found[:, :kept] = np.partition(hashes, windows - kept, axis=1)[:, windows - kept :]
+        return found
+
+    def _windows(self, values: Digests) -> Digests:
+        """Each window as one number, from sums of half its length. Shape: [N, n] -> [N, n - WINDOW + 1]."""
+        sums, length, of_four = values, 1, values
+        while 2 * length <= WINDOW:
+            sums = sums[:, :-length] + sums[:, length:] * self._powers[length]
+            length *= 2
+            if length == WINDOW - 16:
+                of_four = sums
+        joined: Digests = sums[:, : of_four.shape[1] - 16] + of_four[:, 16:] * self._powers[16]
+        return joined
+
+    def _mixed(self, hashes: Digests) -> Digests:
+        """The same in an order that nobody knows."""
+        for factor in self._factors:
+            hashes = (hashes ^ (hashes >> np.uint32(15))) * factor
+        mixed: Digests = hashes ^ (hashes >> np.uint32(16))
+        return mixed
+
+
+class Fingerprints(TrafficDetector):
+    """Of the images of all callers together, the latest of them."""
+
+    name = "fingerprints"
+    by_similarity = True
+
+    def __init__(self, context: DetectorContext) -> None:
+        super().__init__(context)
+        self._fingerprinter = Fingerprinter()
+        self._latest: deque[Cluster] = deque(maxlen=context.settings.detector_images)
+        self._images = 0
+        self._places = np.full(2**PLACE_BITS, -1, np.int64)  # numbers of images
+
+    @classmethod
+    def make(cls, context: DetectorContext) -> "Fingerprints":
+        """Every bundle will do."""
+        return cls(context)
+
+    def look(self, traffic: ObservedTraffic) -> None:
+        """One reason for each image that is asked while evidence about it and those that match is above the threshold."""
+        near = self.context.near
+        queries, known = near.queries(traffic)
+        digests = self._fingerprinter.digests(np.stack([query.detail for query in queries]))
+        places = (digests >> np.uint32(32 - PLACE_BITS)).astype(np.intp)
+        for query, own, differences in zip(queries, places, known, strict=True):
+            cluster = self._match(own)
+            if cluster is None:
+                self._remember(own, Cluster.begin(query))
+            elif cluster.add(query, near.normal, differences):
+                self._remember(own, cluster)
+                if cluster.evidence >= THRESHOLD:
+                    self.alarm(ALL, cluster.evidence, THRESHOLD)
+
+    def _match(self, places: NDArray[np.intp]) -> Cluster | None:
+        """What an earlier image that has SHARED of these places belongs to."""
+        numbers = np.sort(self._places[places])
+        shared = numbers[: KEPT - SHARED + 1][numbers[SHARED - 1 :] == numbers[: KEPT - SHARED + 1]]
+        if not len(shared) or (at := int(shared[-1]) - self._images + len(self._latest)) < 0:
+            return None
+        return self._latest[at]
+
+    def _remember(self, places: NDArray[np.intp], cluster: Cluster) -> None:
+        self._places[places] = self._images
+        self._places[0] = -1  # where images have fewer windows
+        self._latest.append(cluster)
+        self._images += 1
