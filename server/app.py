@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 
@@ -13,6 +13,7 @@ from holdfast.server.address import joined
 from holdfast.server.alarms.alarm import AlarmLog
 from holdfast.server.api.admin.server import AdminServer
 from holdfast.server.api.api import Api
+from holdfast.server.api.page.parts import ServedParts
 from holdfast.server.api.server import ApiServer
 from holdfast.server.api.table import APIS
 from holdfast.server.core.batching import Batcher
@@ -22,6 +23,7 @@ from holdfast.server.core.observers import MakeObserver
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.metrics.endpoint import MetricsEndpoint
 from holdfast.server.metrics.metrics import Metrics
+from holdfast.server.monitor.page.recent import LiveView
 from holdfast.server.monitor.table import OBSERVERS
 from holdfast.server.settings import Settings
 from holdfast.server.store.following import SharedFollower
@@ -33,6 +35,9 @@ from holdfast.server.versions.loading import LoadedVersion
 from holdfast.server.versions.manager import VersionManager
 from holdfast.server.versions.watcher import VersionWatcher
 from holdfast.waiting import waiting
+
+if TYPE_CHECKING:
+    from holdfast.server.api.page.server import OperatorPage
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +63,9 @@ class ServedApp:
         self._admin = AdminServer(settings, holder, metrics, store, self.versions) if settings.offers_admin else None
         self._follower = SharedFollower(holder) if store is None else None
         self._recent = RecentAnswers() if store is not None and settings.judge else None
+        self._live_view = LiveView() if settings.page_port is not None else None
+        self._page = self._make_page(self._live_view) if self._live_view is not None else None
+        self._shown_registry = metrics.registry
         self._watcher = VersionWatcher(self.versions, settings.watch_interval if settings.bundle_versions else 0.0)
 
     @property
@@ -75,6 +83,11 @@ class ServedApp:
         """Where HTTP is, once started; "" where it is not offered."""
         return ""
 
+    @property
+    def page_url(self) -> str:
+        """Where the page for operators is, once started; "" where it is not offered."""
+        return self._page.url if self._page else ""
+
     def publish(self, snapshot: ModelSnapshot) -> None:
         """Serve another model from the next batch on. Any thread may; arguments and errors as ModelHolder.publish."""
         self.holder.publish(snapshot)
@@ -88,9 +101,14 @@ class ServedApp:
         await self.versions.stop()
 
     def _observers(self, others: Sequence[MakeObserver]) -> Sequence[MakeObserver]:
-        """Those of the server, the shadow, and what keeps recent answers for the judge of new exemplars."""
-        own = (self.versions.shadow, self._recent)
+        """Those of the server, the shadow, and what keeps recent answers for the judge of new exemplars and for the page."""
+        own = (self.versions.shadow, self._recent, self._live_view)
         return *others, *(lambda _, observer=observer: observer for observer in own if observer is not None)
+
+    def _make_page(self, view: LiveView) -> "OperatorPage":
+        from holdfast.server.api.page.server import OperatorPage  # noqa: PLC0415 - most servers do without aiohttp
+
+        return OperatorPage(ServedParts(self.settings, self.holder, self.metrics, view, self.versions, self.store))
 
     def _judging(self) -> dict[str, Any]:
         return {} if self._recent is None else {"judge": NeighbourJudge(), "recent": self._recent.sample}
@@ -102,8 +120,12 @@ class ServedApp:
             self._follower.start()
         if self._admin is not None:
             await self._admin.start()
+        if self._page is not None:
+            await self._page.start(self._shown_registry)
 
     async def _drain_admin(self) -> bool:
+        if self._page is not None:
+            await self._page.drain()
         finished = await self._admin.drain() if self._admin is not None else True
         if self.store is not None:
             await self.store.stop()
@@ -116,6 +138,7 @@ class ServedApp:
         hangs = HANGS_AFTER_CANARIES * (self.settings.canary_interval + self.settings.canary_timeout)
         self._conditions = Conditions(lambda: batcher.last_batch, is_serving, hangs)
         self._endpoint = self._metrics_of(registry, self._conditions)
+        self._shown_registry = registry
         self._conditions.start()
 
     async def _stop_pages(self) -> None:
@@ -137,11 +160,12 @@ class ServedApp:
         )
 
     def _write_ports(self, address: str) -> None:
-        """Write for scripts where the server is: {"address": "host:port", "metrics": "http://..."}, admin and http alike."""
+        """Write for scripts where the server is: {"address": "host:port", "metrics": "http://..."}, and others alike."""
         if self.settings.port_file is not None:
             where = {"address": address, "metrics": self.metrics_url}
             where |= {"admin": self.admin_address} if self._admin is not None else {}
             where |= {"http": self.http_url} if self.http_url else {}
+            where |= {"page": self.page_url} if self.page_url else {}
             write_atomically(self.settings.port_file, json.dumps(where).encode())
 
 

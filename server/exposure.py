@@ -14,6 +14,8 @@ def exposures(settings: Settings) -> Iterator[str]:
             yield from _of_grpc(what, settings.host, settings.public_access)
     if settings.offers_admin and not is_loopback(settings.admin_host):
         yield from _of_grpc("the admin service", settings.admin_host, settings.admin_access)
+    if settings.page_port is not None and not is_loopback(settings.page_host):
+        yield from _of_grpc("the page", settings.page_host, settings.admin_access)
     if not is_loopback(settings.metrics_at):
         yield (
             f"metrics on {settings.metrics_at} are shown to whoever reaches them, without encryption: --metrics-host 127.0.0.1"

@@ -17,6 +17,7 @@ from holdfast.server.access.checks import check_access
 from holdfast.server.access.files import ListenerAccess
 from holdfast.server.address import refuse_taken_port
 from holdfast.server.api.admin.server import check_admin
+from holdfast.server.api.page.checks import check_page
 from holdfast.server.app import App
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.exposure import exposures
@@ -58,7 +59,7 @@ def check_cheap(settings: Settings) -> None:
 
     Raises:
         HoldfastError: a file of tokens or of TLS, the canary, the shadow or the port file cannot be used, the admin service
-            would be everybody's, the directory of the store may be none, or a port is taken.
+            or the page would be everybody's, the directory of the store may be none, or a port is taken.
 
     """
     listeners = [(settings.host, settings.port, "--port"), (settings.metrics_at, settings.metrics_port, "--metrics-port")]
@@ -69,6 +70,10 @@ def check_cheap(settings: Settings) -> None:
         check_admin(settings)
         check_access(settings.admin_access)
         listeners.append((settings.admin_host, settings.admin_port, "--admin-port"))
+    if settings.page_port is not None:
+        check_page(settings)
+        check_access(settings.admin_access)
+        listeners.append((settings.page_host, settings.page_port, "--page-port"))
     if settings.store is not None:
         check_directory(settings.store)
     if settings.canary is not None:
@@ -140,6 +145,8 @@ def _print_start(app: App | WorkersApp, announce: Callable[[str], None]) -> None
     if app.admin_address:
         access = app.settings.admin_access
         announce(f"  admin    {app.admin_address}{_describe_access(access) or ', without tokens: to try out'}")
+    if app.page_url:
+        announce(f"  page     {app.page_url}{_describe_access(app.settings.admin_access) or ', without tokens: to try out'}")
     for sentence in exposures(app.settings):
         log.warning("%s", sentence)
 

@@ -20,6 +20,7 @@ from holdfast.server.admission_settings import AdmissionSettings
 from holdfast.server.alarms.settings import AlarmSettings, DetectorSettings
 from holdfast.server.decode_settings import DecodeSettings
 from holdfast.server.http_settings import HttpSettings, MetricsSettings
+from holdfast.server.page_settings import PageSettings
 from holdfast.server.service_links import WithoutServiceLinks, is_service_link
 from holdfast.server.store_settings import StoreSettings
 from holdfast.server.telemetry.settings import TelemetrySettings
@@ -71,6 +72,7 @@ class Settings(
     StoreSettings,
     DecodeSettings,
     HttpSettings,
+    PageSettings,
     WorkerSettings,
     MetricsSettings,
     TelemetrySettings,

@@ -6,7 +6,7 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-Listener = Literal["public", "admin"]
+Listener = Literal["public", "admin", "page"]
 
 
 class RefusalReason(StrEnum):
@@ -27,7 +27,7 @@ class FileKind(StrEnum):
 
 
 class AccessMetrics:
-    """Of both listeners.
+    """Of every listener.
 
     Args:
         registry: of the process that listens; None where it does not.

@@ -1,5 +1,8 @@
 """What there is, page by page: exemplars of the base and of the journal as one list."""
 
+from collections.abc import Sequence
+
+from holdfast.model.answers import Floats
 from holdfast.server.store.errors import UnknownExemplarError, UnknownLabelError
 from holdfast.server.store.journal.journal import ChangeJournal
 from holdfast.server.store.journal.schema import StoredRow
@@ -54,6 +57,14 @@ class Listing:
             return pictures[exemplar_id][1]
         self.get(exemplar_id)
         return None
+
+    def pictured(self, ids: Sequence[int]) -> set[int]:
+        """Those of some exemplars whose pictures were kept."""
+        return self._journal.pictured(ids)
+
+    def vector(self, exemplar_id: int) -> Floats | None:
+        """The embedding float32 [D] that the journal holds of an exemplar; None where it is in the base, or of none."""
+        return self._journal.vectors([exemplar_id]).get(exemplar_id)
 
     def _label_id(self, class_name: str) -> int:
         try:

@@ -7,7 +7,7 @@ from typing import Self
 from prometheus_client import CollectorRegistry
 
 from holdfast.bundle.reader import Bundle
-from holdfast.model.answers import Answers
+from holdfast.model.answers import Answers, Floats
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.metrics.exemplars import ExemplarMetrics
@@ -197,6 +197,14 @@ class ExemplarStore:
     async def thumbnail(self, exemplar_id: int) -> bytes | None:
         """Its picture as PNG, at the size of the input contract; None where it was not kept. Raises UnknownExemplarError."""
         return await asyncio.to_thread(self._listing.thumbnail, exemplar_id)
+
+    async def pictured(self, ids: Sequence[int]) -> set[int]:
+        """Those of some exemplars that have a thumbnail."""
+        return await asyncio.to_thread(self._listing.pictured, ids)
+
+    async def vector(self, exemplar_id: int) -> Floats | None:
+        """The embedding float32 [D] of an exemplar that was added and is not folded into a bundle; None of others."""
+        return await asyncio.to_thread(self._listing.vector, exemplar_id)
 
     async def labels(self) -> Sequence[LabelRecord]:
         """Every class, by label id."""

@@ -54,7 +54,7 @@ class WorkersApp(ServedApp):
     ) -> None:
         # Nobody calls at this one: workers that take another's place begin with what it has read.
         self._gate = Gate("public", AccessMetrics(None), settings.public_access)
-        super().__init__(settings, holder, Metrics(calls=settings.offers_admin), first, store)
+        super().__init__(settings, holder, Metrics(calls=settings.offers_admin or settings.page_port is not None), first, store)
         self._engine = Engine(settings, holder, self.metrics, self._observers(observers))
         self._backlogs, self._turns = BacklogAnnouncer(self._engine.batcher), LoopTurns()
         self._workers = WorkerPool(settings.workers, self._make_worker, WorkerMetrics(self.metrics.registry))

@@ -6,9 +6,10 @@ import io
 import numpy as np
 from PIL import Image
 
+from holdfast.model.images.pictures import difference
 from holdfast.model.preprocess import Pixels
 
-GREY = 128
+__all__ = ["difference", "png"]
 
 
 def png(image: Pixels) -> str:
@@ -23,20 +24,3 @@ def png(image: Pixels) -> str:
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(file, format="PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode("ascii")
-
-
-def difference(clean: Pixels, attacked: Pixels) -> Pixels:
-    """Attacked less clean, stretched so that the largest change is just white or nearly black; no change is grey.
-
-    Shape: uint8 [H, W, 3] twice -> uint8 [H, W, 3].
-
-    Raises:
-        ValueError: the images differ in shape.
-
-    """
-    if clean.shape != attacked.shape:
-        raise ValueError(f"a difference is of images of one shape, not {list(clean.shape)} and {list(attacked.shape)}")
-    moved = attacked.astype(np.float64) - clean
-    largest = np.abs(moved).max(initial=0)
-    stretched: Pixels = np.rint(GREY + 127 * moved / max(largest, 1)).astype(np.uint8)
-    return stretched

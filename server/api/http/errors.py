@@ -43,14 +43,20 @@ def error_response(error: Exception) -> web.Response:
         if error.ends_connection:
             response.force_close()
         return response
-    status = to_status(error)
-    response = said(_STATUSES.get(code_of(error), 500), status.message)
+    response = said(*describe_error(error))
     retry_after = getattr(error, "retry_after", None)
     if isinstance(retry_after, float):
         response.headers["Retry-After"] = str(math.ceil(retry_after))
     if response.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
+
+
+def describe_error(error: Exception) -> tuple[int, str]:
+    """The status that stands for an error, and its message. What nobody has foreseen is logged, and its text kept back."""
+    if isinstance(error, HttpError):
+        return error.status, str(error)
+    return _STATUSES.get(code_of(error), 500), to_status(error).message
 
 
 def said(status: int, message: str) -> web.Response:

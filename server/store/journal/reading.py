@@ -122,6 +122,10 @@ class JournalReader:
             check(f"the image of exemplar {values[0]} of {self._database.path}", values[-1], *values[:-1])
         return {values[0]: (values[1], values[2]) for values in found}
 
+    def pictured(self, ids: Iterable[int]) -> set[int]:
+        """Those of some exemplars whose pictures were kept."""
+        return {values[0] for values in self._database.read_some("SELECT id FROM images", ids)}
+
     @property
     def largest_id(self) -> int:
         """Of all exemplars that it ever had; -1 for none."""

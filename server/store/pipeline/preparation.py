@@ -4,13 +4,12 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from io import BytesIO
 
 import numpy as np
-from PIL import Image
 
 from holdfast.errors import BundleError
 from holdfast.model.answers import Answers, Floats, Ints
+from holdfast.model.images.pictures import as_png
 from holdfast.model.preprocess import Pixels
 from holdfast.model.retrieval.base import vectors_of
 from holdfast.server.core.snapshot import ModelSnapshot
@@ -138,13 +137,6 @@ def embedded(snapshot: ModelSnapshot, pixels: Pixels) -> Floats:
     """Embeddings float32 [n, D] of uint8 [n, H, W, C], a few at a time."""
     parts = [snapshot.classifier.embed(pixels[start : start + EMBED_BATCH]) for start in range(0, len(pixels), EMBED_BATCH)]
     return np.concatenate(parts)
-
-
-def as_png(pixels: Pixels) -> bytes:
-    """A picture of uint8 [H, W, C], without loss."""
-    buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
 
 
 def _label_ids(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
