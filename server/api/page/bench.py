@@ -19,7 +19,7 @@ from holdfast.server.api.http.errors import describe_error
 from holdfast.server.api.page.neighbours import with_thumbnails
 from holdfast.server.api.page.parts import ServedParts
 from holdfast.server.api.page.shown import ShownAnswer, shown_answer, shown_attack
-from holdfast.server.api.page.visitor import PageCall, PageRoute
+from holdfast.server.api.page.visits.visitor import PageCall, PageRoute
 from holdfast.server.core.decoding import Decoder
 from holdfast.server.core.errors import RequestError
 from holdfast.server.core.snapshot import ModelSnapshot

@@ -8,7 +8,7 @@ from aiohttp import hdrs, web
 
 from holdfast.server.access.scopes import Scope
 from holdfast.server.api.page.parts import ServedParts
-from holdfast.server.api.page.visitor import PageCall, PageRoute
+from holdfast.server.api.page.visits.visitor import PageCall, PageRoute
 from holdfast.server.core.errors import InvalidRequestError, UnavailableFeatureError
 from holdfast.server.store.errors import UnknownExemplarError
 from holdfast.server.store.records import Author

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from holdfast.server.access.scopes import Scope
 from holdfast.server.api.page.parts import ServedParts
 from holdfast.server.api.page.quarantine import Quarantined, QuarantineView
-from holdfast.server.api.page.visitor import PageCall, PageRoute
+from holdfast.server.api.page.visits.visitor import PageCall, PageRoute
 from holdfast.server.core.description import ModelDescription
 from holdfast.server.monitor.page.background import BenchThread
 from holdfast.server.monitor.page.histograms import BinnedCounts, binned, binned_by_range, shares_of_classes

@@ -7,11 +7,11 @@ from holdfast.server.address import joined
 from holdfast.server.api.http.listener import HttpListener, HttpPlace
 from holdfast.server.api.page.bench import Bench
 from holdfast.server.api.page.changes import PageChanges
-from holdfast.server.api.page.handling import PageHandling
 from holdfast.server.api.page.live import LivePage
 from holdfast.server.api.page.parts import ServedParts
 from holdfast.server.api.page.rendering import Rendering
-from holdfast.server.api.page.signing_in import SignIn
+from holdfast.server.api.page.visits.handling import PageHandling
+from holdfast.server.api.page.visits.signing_in import SignIn
 from holdfast.server.metrics.http_requests import HttpMetrics
 from holdfast.server.monitor.page.background import BenchThread
 from holdfast.server.settings import Settings

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from holdfast.server.access.scopes import Scope
 from holdfast.server.access.tokens import TokenRecord, record_of
-from holdfast.server.api.page.sessions import ADDRESSES, FormTokens, PageSessions, SessionsFullError, SignInLimit
+from holdfast.server.api.page.visits.sessions import ADDRESSES, FormTokens, PageSessions, SessionsFullError, SignInLimit
 
 MOST, SECONDS = 3, 100.0
 

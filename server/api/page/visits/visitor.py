@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from holdfast.server.access.scopes import Principal, Scope
-from holdfast.server.api.page.forms import Form
+from holdfast.server.api.page.visits.forms import Form
 
 if TYPE_CHECKING:
     from holdfast.server.api.page.rendering import Rendering

@@ -8,10 +8,10 @@ from holdfast.server.access.gate import Gate
 from holdfast.server.access.scopes import Scope
 from holdfast.server.access.tokens import TokenRecord
 from holdfast.server.api.http.errors import HttpError
-from holdfast.server.api.page.handling import PageHandling
 from holdfast.server.api.page.rendering import STATIC
-from holdfast.server.api.page.sessions import SessionsFullError, SignInLimit
-from holdfast.server.api.page.visitor import PageCall, PageRoute
+from holdfast.server.api.page.visits.handling import PageHandling
+from holdfast.server.api.page.visits.sessions import SessionsFullError, SignInLimit
+from holdfast.server.api.page.visits.visitor import PageCall, PageRoute
 from holdfast.server.metrics.access import RefusalReason
 from holdfast.server.metrics.http_requests import HttpMetrics
 

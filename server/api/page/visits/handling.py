@@ -13,10 +13,10 @@ from holdfast.server.access.gate import Gate
 from holdfast.server.access.tokens import TokenRecord
 from holdfast.server.api.authentication import ANYBODY
 from holdfast.server.api.http.errors import SERVER, HttpError, describe_error
-from holdfast.server.api.page.forms import Form, read_form
 from holdfast.server.api.page.rendering import Rendering
-from holdfast.server.api.page.sessions import BYTES, FormTokens, PageSessions
-from holdfast.server.api.page.visitor import PageCall, PageRoute, Visitor, wants_json
+from holdfast.server.api.page.visits.forms import Form, read_form
+from holdfast.server.api.page.visits.sessions import BYTES, FormTokens, PageSessions
+from holdfast.server.api.page.visits.visitor import PageCall, PageRoute, Visitor, wants_json
 from holdfast.server.core.drain import Drain
 from holdfast.server.core.errors import DrainingError, ForbiddenError
 from holdfast.server.metrics.access import RefusalReason
