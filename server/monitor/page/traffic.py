@@ -20,7 +20,7 @@ REFUSED, FAILURES, SHED = (
     "holdfast_observer_failures_total",
     "holdfast_observer_shed_images_total",
 )
-BOUNDS = ("estimate", "low", "high")
+BOUNDS = {"estimate", "low", "high"}
 FLIPS, PROBES = "holdfast_flip_rate", "holdfast_probe_total"
 NOW = {"holdfast_queue_images", "holdfast_admitted_images"}
 
@@ -198,8 +198,8 @@ def _flips(samples: Mapping[Key, float]) -> tuple[FlipRateFigure, ...]:
         elif name == PROBES:
             probes[labels[0][1], labels[1][1]] += value
     found = [
-        FlipRateFigure(attack, _on_grid(float(epsilon)), *(each[bound] for bound in BOUNDS), round(probes[attack, epsilon]))
+        FlipRateFigure(attack, _on_grid(float(epsilon)), probes=round(probes[attack, epsilon]), **each)
         for (attack, epsilon), each in bounds.items()
-        if set(BOUNDS) <= each.keys()
+        if each.keys() == BOUNDS
     ]
     return tuple(sorted(found, key=lambda each: (each.attack, each.epsilon)))
