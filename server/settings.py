@@ -19,8 +19,7 @@ from holdfast.server.access_settings import AccessSettings
 from holdfast.server.admission_settings import AdmissionSettings
 from holdfast.server.alarms.settings import AlarmSettings, DetectorSettings
 from holdfast.server.decode_settings import DecodeSettings
-from holdfast.server.http_settings import HttpSettings, MetricsSettings
-from holdfast.server.page_settings import PageSettings
+from holdfast.server.http_settings import HttpSettings, MetricsSettings, PageSettings
 from holdfast.server.service_links import WithoutServiceLinks, is_service_link
 from holdfast.server.store_settings import StoreSettings
 from holdfast.server.telemetry.settings import TelemetrySettings

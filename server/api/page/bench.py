@@ -31,7 +31,7 @@ DEFAULT_STEPS = 20
 NDJSON = "application/x-ndjson"
 
 
-class Bench:
+class PictureBench:
     """Answers the routes of the bench. Belongs to one event loop.
 
     Args:

@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry
 from holdfast.server.access.gate import Gate
 from holdfast.server.address import joined
 from holdfast.server.api.http.listener import HttpListener, HttpPlace
-from holdfast.server.api.page.bench import Bench
+from holdfast.server.api.page.bench import PictureBench
 from holdfast.server.api.page.changes import PageChanges
 from holdfast.server.api.page.live import LivePage
 from holdfast.server.api.page.parts import ServedParts
@@ -38,7 +38,7 @@ class OperatorPage:
         self._counted = HttpMetrics(metrics.registry, "page")
         self._handling = PageHandling(settings, self._gate, self._counted, Rendering())
         self._thread = BenchThread(settings.page_attack_budget, settings.page_attack_seconds)
-        self._bench = Bench(parts, self._thread)
+        self._bench = PictureBench(parts, self._thread)
         self._listener: HttpListener | None = None
 
     @property
