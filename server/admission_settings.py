@@ -58,6 +58,12 @@ class AdmissionSettings(BaseSettings):
         description="Bytes a second of long messages, of 64 KiB or more, that one caller may send each process on average;"
         " further ones are read later. 0: any number.",
     )
+    message_rate: float = Field(
+        256 * 2**20,
+        ge=0,
+        description="Bytes a second of such messages of all callers together, in each process: each of those who send them may"
+        " send an equal part. 0: any number.",
+    )
     message_bytes: int = Field(
         256 * 2**20,
         ge=2**20,

@@ -28,10 +28,9 @@ from holdfast.server.core.observers import Observers
 from holdfast.server.core.request import LABELS, NO_DEADLINE, BatchSlice, Images, Want
 from holdfast.server.core.result import AnsweredBatch
 from holdfast.server.core.scheduling.admission import Admission, AdmissionLimits, Demand, Permit
-from holdfast.server.core.scheduling.gathering import Gathering
-from holdfast.server.core.scheduling.planning import BatchPlanner
+from holdfast.server.core.scheduling.forming import BatchForming
 from holdfast.server.core.scheduling.prediction import Backlog
-from holdfast.server.core.scheduling.queue import Call, Cut, Piece, RequestQueue, equal_weight, stack
+from holdfast.server.core.scheduling.queue import Call, Cut, Piece, equal_weight, stack
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.metrics.metrics import Metrics
 
@@ -92,11 +91,7 @@ class Batcher:
         finishers: int = 0,
     ) -> None:
         self._current, self._limits, self._metrics, self._observers = current, limits, metrics, observers
-        self._waiting = RequestQueue(limits.weight)
-        self._condition = threading.Condition()
-        self._stopping = False
-        self._gathering, self._enough = Gathering(), 0
-        self._planner = BatchPlanner(limits.batch, limits.short)
+        self._forming = BatchForming(limits.batch, limits.wait, limits.short, limits.weight, current)
         self.admission = Admission(limits.admission, metrics, self.backlog)
         self.last_success = 0.0  # time.monotonic() of the latest batch that went well: proof of life
         self.last_batch = 0.0  # and of the latest that was embedded or failed: the model does not hang
@@ -105,7 +100,7 @@ class Batcher:
         self._retrieved: queue.Queue[_RetrievedBatch | None] = queue.Queue(maxsize=1)
         self._finishers = finishers
         self._threads += [threading.Thread(target=self._finish, name="engine-cpu", daemon=True) for _ in range(finishers)]
-        metrics.watch_queue(lambda: self._waiting.images)
+        metrics.watch_queue(lambda: self._forming.images)
         metrics.watch_admission(lambda: self.admission.admitted, lambda: self.admission.reply_bytes)
 
     def start(self) -> None:
@@ -116,9 +111,7 @@ class Batcher:
 
     def stop(self) -> bool:
         """Let the engine finish what is queued, and end. Returns whether it has: a model that hangs is not waited for."""
-        with self._condition:
-            self._stopping = True
-            self._condition.notify()
+        self._forming.stop()
         give_up = time.monotonic() + STOP_TIMEOUT_S
         for thread in self._threads:
             if thread.ident is not None:
@@ -140,7 +133,7 @@ class Batcher:
 
     def backlog(self) -> Backlog:
         """What is ahead of a newcomer now."""
-        return self._planner.backlog(self._waiting)
+        return self._forming.backlog()
 
     def admit(self, demand: Demand) -> Permit:
         """Hold room for a call, from before its images are decoded until its reply is written. Raises as Admission does."""
@@ -171,21 +164,13 @@ class Batcher:
         future: asyncio.Future[list[BatchSlice]] = asyncio.get_running_loop().create_future()
         count, now = len(images), time.monotonic()
         call = Call(future, images, deadline, want, caller, now, count)
-        with self._condition:
-            self._waiting.append(call)
-            self._gathering.came(self._waiting.images)
-            self._planner.arrived(deadline - now)
-            # The engine is woken where that changes what it would do: to begin a batch, and to close one that is large enough.
-            if self._waiting.images == count or self._waiting.images >= self._enough:
-                self._condition.notify()
+        self._forming.put(call)
         return call
 
     def abandon(self, call: Call) -> None:
         """Take a call out of the queue, for nobody waits for it any more; what is in a batch already is not handed out."""
         call.future.cancel()
-        with self._condition:
-            left = self._waiting.remove(call)
-        if left:
+        if left := self._forming.remove(call):
             self._metrics.cancelled.inc(left)
 
     def _run(self) -> None:
@@ -197,13 +182,13 @@ class Batcher:
 
     # A batch is the matter of one call of a function, so that a thread that waits for the next one keeps no model alive.
     def _run_next(self) -> bool:
-        cut = self._take()
+        cut = self._forming.take()
         if cut is None:
             return False
         try:
             self._answer(cut)
         except Exception as error:  # noqa: BLE001 - whatever it was, it is this batch's alone
-            self._planner.failed()
+            self._forming.failed()
             self._failed(cut.pieces, error)
         return True
 
@@ -220,7 +205,7 @@ class Batcher:
         else:
             self._complete(batch)
         # Of a device that is what it took, and what it had to wait for others.
-        self._planner.ended(cut.images, time.monotonic() - begun)
+        self._forming.ended(cut.images, time.monotonic() - begun)
 
     def _finish(self) -> None:
         """A thread that finishes what the engine thread began."""
@@ -253,8 +238,7 @@ class Batcher:
         self._metrics.batch_images.observe(embedded)
         seconds = batch.seconds + self.last_success - started
         self._metrics.engine_seconds.observe(seconds)
-        with self._condition:  # before its callers know, who may be back at once
-            self._gathering.ended()
+        self._forming.answered()
         self._delivery.results(pieces, results, (batch.begun, seconds))
         self._observers.answered(batch.model, batch.images, pieces, results)
 
@@ -267,30 +251,6 @@ class Batcher:
             return
         log.error("the model failed on a batch of %d images", sum([piece.count for piece in pieces]), exc_info=error)
         self._delivery.errors(calls, EngineError)
-
-    def _take(self) -> Cut | None:
-        """Wait for a batch: no more is expected, or its oldest image waited long enough. Pins the model; None at the end."""
-        limits, waiting, condition = self._limits, self._waiting, self._condition
-        with condition:
-            self._gathering.ended()
-            while not waiting.images:
-                if self._stopping:
-                    return None
-                condition.wait()
-            self._enough = min(limits.batch, self._gathering.expected())
-            while 0 < waiting.images < self._enough and not self._stopping:
-                left = waiting.since + min(limits.wait, self._planner.wait(waiting.images)) - time.monotonic()
-                if left <= 0:
-                    break
-                condition.wait(left)
-            if not waiting.images:  # all of them were taken back meanwhile
-                return Cut(self._current())
-            now = time.monotonic()
-            before = waiting.images
-            cut = waiting.cut(self._planner.room(now, waiting), self._current())
-            self._gathering.began(before, cut.images)
-            self._planner.begun(now, cut.images)
-            return cut
 
     def _count_cut(self, cut: Cut, now: float) -> None:
         """Count what waited how long, and what of it is dropped."""

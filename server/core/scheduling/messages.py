@@ -39,6 +39,9 @@ MOST_WAITING = 64
 LONGEST_REST_S = 0.25
 """Seconds after a refusal in which no message of that caller is read, at most."""
 
+LOOK_EVERY_S = 0.1
+"""Seconds after which it is looked again at all callers, how many of them share what all may send."""
+
 BURST_S = 0.25
 """Seconds of its rate that a caller may send at once."""
 
@@ -49,19 +52,21 @@ class MessageLimits:
 
     Attributes:
         rate: bytes a second that one caller may send; 0: any.
+        total: bytes a second that all callers may send together, each an equal part of it; 0: any.
         held: bytes of all messages that are read and whose calls have not ended.
         share: of that, for one caller while nobody else has any; with others, of what they leave.
 
     """
 
     rate: float = 0.0
+    total: float = 0.0
     held: float = inf
     share: float = 1.0
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """What the settings let in."""
-        return cls(settings.caller_message_rate, settings.message_bytes, settings.caller_share)
+        return cls(settings.caller_message_rate, settings.message_rate, settings.message_bytes, settings.caller_share)
 
 
 @dataclass(slots=True, eq=False)
@@ -96,10 +101,10 @@ class MessageReading:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits, self._metrics, self._turns, self._clock = limits, metrics, turns, clock
-        self._burst = BURST_S * limits.rate
         self._times_free = limits.share / (1 - limits.share) if limits.share < 1 else inf
         self._senders: dict[str, _Sender] = {}
-        self._reading, self.held = 0, 0
+        self._reading, self._spending, self.held = 0, 0, 0
+        self._looked = clock()
         metrics.watch_held(lambda: self.held)
 
     async def read(self, caller: Callable[[], str], receive: Callable[[], Awaitable[T]], most: float = MOST_WAITING) -> T:
@@ -167,31 +172,40 @@ class MessageReading:
     def _sender(self, caller: str) -> _Sender:
         return self._senders.setdefault(caller_key(caller), _Sender())
 
+    def _rate(self) -> float:
+        """Bytes a second that each caller may send now: less where many send long messages; inf: any."""
+        total = self._limits.total / max(1, self._spending) if self._limits.total else inf
+        return min(self._limits.rate or inf, total)
+
     def _spend(self, sender: _Sender, size: int) -> None:
-        if self._limits.rate:
-            sender.spent, sender.since = self._spent(sender) + size, self._clock()
+        if self._rate() == inf:
+            return
+        spent = self._spent(sender)
+        self._spending += not spent
+        sender.spent = spent + size
 
     def _spent(self, sender: _Sender) -> float:
         """Bytes that a caller has sent, and for which not enough time has passed."""
-        return max(0.0, sender.spent - self._limits.rate * (self._clock() - sender.since)) if sender.spent else 0.0
+        now = self._clock()
+        if sender.spent:
+            sender.spent = max(0.0, sender.spent - self._rate() * (now - sender.since))
+            self._spending -= not sender.spent
+        sender.since = now
+        return sender.spent
 
     def _may(self, sender: _Sender) -> bool:
-        spent = self._spent(sender)
-        return (
-            spent <= self._burst
-            and sender.rests <= self._clock()
-            and sender.reading < (EACH if spent <= self._burst / 2 else 1)
-        )
+        spent, burst = self._spent(sender), BURST_S * self._rate()
+        return spent <= burst and sender.rests <= self._clock() and sender.reading < (EACH if spent <= burst / 2 else 1)
 
     async def _turn(self, key: str, most: float) -> _Sender | None:
         """Wait until the next message of a caller may be read, and count it as being read; None for one who is not counted."""
+        self._forget()
         sender = self._senders.get(key)
         if sender is None and self._reading >= TOLD_APART:
             sender = self._senders[key] = _Sender()
         if sender is None or (not sender.waiting and self._may(sender)):
             if sender is not None:
                 sender.reading += 1
-            self._forget()
             return sender
         if len(sender.waiting) >= most:
             self._metrics.refused("waiting")
@@ -223,19 +237,23 @@ class MessageReading:
             sender.timer = asyncio.get_running_loop().call_later(self._wait(sender), self._paid, sender)
 
     def _wait(self, sender: _Sender) -> float:
-        """Seconds until more of a caller may be read."""
-        owed = (self._spent(sender) - self._burst) / self._limits.rate if self._limits.rate else 0.0
-        return max(0.0, owed, sender.rests - self._clock())
+        """Seconds until more of a caller may be read, or may be sooner than it seems now."""
+        rate = self._rate()
+        owed = self._spent(sender) / rate - BURST_S
+        return min(LOOK_EVERY_S, max(0.0, owed, sender.rests - self._clock()))
 
     def _paid(self, sender: _Sender) -> None:
         sender.timer = None
+        self._forget()
         self._wake(sender)
 
     def _forget(self) -> None:
-        """Look at one caller, the next one each time, and forget it where nothing of it is left."""
-        key = next(iter(self._senders), None)
-        if key is None:
-            return
-        sender = self._senders.pop(key)
-        if sender.reading or sender.held or sender.waiting or self._spent(sender) or sender.rests > self._clock():
-            self._senders[key] = sender
+        """Look at one caller, the next one each time and now and then all, and forget those of whom nothing is left."""
+        now, looks = self._clock(), min(1, len(self._senders))
+        if now - self._looked >= LOOK_EVERY_S:
+            self._looked, looks = now, len(self._senders)
+        for _ in range(looks):
+            key = next(iter(self._senders))
+            sender = self._senders.pop(key)
+            if self._spent(sender) or sender.reading or sender.held or sender.waiting or sender.rests > now:
+                self._senders[key] = sender

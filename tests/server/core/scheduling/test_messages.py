@@ -76,6 +76,25 @@ async def test_who_has_sent_too_many_bytes_waits_and_others_do_not() -> None:
     assert server.metric("holdfast_delayed_messages_total") == 1
 
 
+async def test_many_callers_share_what_all_may_send() -> None:
+    server = Server(rate=RATE, total=2 * RATE)
+    greedy = [f"greedy {number}" for number in range(8)]  # a quarter of RATE each
+    for caller in greedy:
+        await server.sent(caller, 1_040_000)
+    late = [server.call(caller, arrived(1)) for caller in greedy]
+    assert await server.call("other", arrived(2)) == 2
+    server.clock.now += 0.5  # in which each would have paid by RATE alone
+    await settle()
+    assert server.read_from == ["other"]
+    server.clock.now += 0.5
+    assert await asyncio.wait_for(asyncio.gather(*late), 10) == [1] * 8
+    server.clock.now += 10.0
+    await server.sent(greedy[0], 1_040_000)
+    alone = server.call(greedy[0], arrived(3))
+    server.clock.now += 0.02  # alone, it has all of its own rate again
+    assert await asyncio.wait_for(alone, 10) == 3
+
+
 async def test_time_that_passes_while_it_is_looked_at_keeps_nobody_waiting() -> None:
     server, step = Server(rate=RATE), 1e-5
     clock = server.clock

@@ -1,0 +1,68 @@
+"""The served classifier as a torch module, with gradients."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from holdfast.attacks.onnx_embedding import OnnxEmbedding
+from holdfast.attacks.quantise import to_images
+from holdfast.attacks.surrogate import TorchSoftKNN, surrogate_of
+from holdfast.bundle.reader import Bundle
+
+AT_ONCE = 256
+"""Images classified at once."""
+
+
+class ServedModule(nn.Module):
+    """Pixels float [N, 3, H, W] in [0, 1] -> logits [N, C], differentiable; `answer` says what the server would.
+
+    A vote of neighbours has no gradient. The logits are those of the soft kNN over all exemplars (logsumexp of similarity / tau
+    of each class), which nearly always prefers the served answer, and by which every class is within reach of a gradient. The
+    embedding is encoder.onnx's, with gradients from gradient.onnx; pixels are rounded to grey levels on the way in, and that
+    rounding counts as the identity on the way back. The module has no parameters: there is nothing to be trained.
+
+    Args:
+        bundle: open and complete.
+        tau: temperature; the bundle's own by default. Which one is the worst for a classifier differs: try several.
+
+    Raises:
+        BundleError: the index cannot export its exemplars, or there is no gradient.onnx.
+        ValueError: tau is not above 0.
+
+    """
+
+    def __init__(self, bundle: Bundle, tau: float | None = None) -> None:
+        super().__init__()
+        if tau is not None and not tau > 0:
+            raise ValueError(f"the temperature must be positive, not {tau}")
+        surrogate = surrogate_of(bundle)
+        self._surrogate: TorchSoftKNN = surrogate if tau is None else surrogate.at(tau)
+        self._embed = OnnxEmbedding(bundle)
+        self._classifier = bundle.classifier()
+        self.class_names = bundle.class_names
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits of the soft kNN, on the CPU. Shape: [N, 3, H, W] -> [N, C]."""
+        return self._surrogate.log_scores(self._embed(pixels))
+
+    def answer(self, pixels: Tensor) -> Tensor:
+        """The classes that a server over this bundle answers: float [N, 3, H, W] -> int64 [N]. Only these decide."""
+        parts = [self._classifier.classify(to_images(part)).labels for part in torch.split(pixels, AT_ONCE)]
+        return torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *parts]))
+
+
+def served_module(directory: Path | str, *, tau: float | None = None, threads: int = 1) -> ServedModule:
+    """The classifier of a bundle as a torch module, in evaluation mode.
+
+    Args:
+        directory: a complete bundle.
+        tau: see `ServedModule`.
+        threads: of ONNX Runtime.
+
+    Raises:
+        BundleError: see `Bundle.open` and `ServedModule`.
+
+    """
+    return ServedModule(Bundle.open(Path(directory), threads=threads), tau).eval()
