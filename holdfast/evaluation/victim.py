@@ -103,6 +103,16 @@ def served(classifier: Classifier) -> AnswerFunction:
     return answer
 
 
+def certified(classifier: Classifier) -> Callable[[Pixels], Answers]:
+    """`classify`, with poison tolerance and feature shift of every image, where the index can tell them."""
+
+    def classify(images: Pixels) -> Answers:
+        retrieval = classifier.retrieve(images)
+        return classifier.certified(retrieval, classifier.decide(retrieval), np.arange(len(images)))
+
+    return classify
+
+
 def answers_of(classify: Callable[[Pixels], Answers], images: Pixels) -> Answers:
     """All that is served for uint8 [N, H, W, 3] images, N >= 1, a batch at a time."""
     parts = [classify(images[start : start + SERVED_BATCH]) for start in range(0, len(images), SERVED_BATCH)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from holdfast.attacks.aimed.aware import DetectorAware
 from holdfast.attacks.aimed.losses import LogOdds
 from holdfast.attacks.attack import PGDAttack
-from holdfast.attacks.detectors import CREDIBILITY, Detector
+from holdfast.attacks.detectors import Detector
 from holdfast.attacks.losses import AttackLoss
 from holdfast.attacks.search.suite import AttackSuite
 
@@ -39,7 +39,7 @@ class AimedAttack:
         return AttackSuite((*attacks, *(PGDAttack(loss, self.steps, onward=True) for loss in onward)), self.batch_size)
 
     def _losses(self, detector: Detector) -> tuple[Sequence[AttackLoss], Sequence[AttackLoss]]:
-        if detector.name == CREDIBILITY:
+        if detector.by_share:
             # Whichever class is the strongest is nearly always the one that was so at the clean image, so that one by itself
             # finds nothing more; nor do other temperatures, guides, or a margin less a penalty (docs/tried.md).
             strongest = LogOdds(self.tau)

@@ -3,14 +3,16 @@
 What they are worth is measured by `holdfast.attacks.aimed`.
 """
 
-from holdfast.attacks.detectors.detector import (
-    CREDIBILITY,
-    Detector,
-    Penalty,
-    SoftNeighbours,
-    credibility_of,
-    detectors_of,
-    threshold_at,
-)
+from holdfast.attacks.detectors.detector import Detector, Penalty, SoftNeighbours, threshold_at
+from holdfast.attacks.detectors.served import CREDIBILITY, NAMES, credibility_of, detectors_of
 
-__all__ = ["CREDIBILITY", "Detector", "Penalty", "SoftNeighbours", "credibility_of", "detectors_of", "threshold_at"]
+__all__ = [
+    "CREDIBILITY",
+    "NAMES",
+    "Detector",
+    "Penalty",
+    "SoftNeighbours",
+    "credibility_of",
+    "detectors_of",
+    "threshold_at",
+]

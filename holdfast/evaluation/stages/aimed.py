@@ -14,6 +14,7 @@ from holdfast.evaluation.plan import EvaluationPlan, Section
 from holdfast.evaluation.run import EvaluationRun
 from holdfast.evaluation.stages.threats import CaseResult, ThreatCase
 from holdfast.evaluation.suites import GRADIENT
+from holdfast.evaluation.victim import certified
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +87,7 @@ def aim(
     context, plan, victim = run.context, run.plan, run.context.victim
     some = slice(images)
     clean, labels = context.images[some], context.labels[some]
-    classify = context.classifier.classify
+    classify = certified(context.classifier)
     search = LeastSuspicious(victim, clean, labels, plain.case.threat, classify=classify, detector=detector)
     search.inherit(np.array(plain.outcome.found_by[some], dtype=NAME), plain.outcome.adversarial[some])
     if smaller is not None:

@@ -22,7 +22,7 @@ from holdfast.evaluation.report.results import (
 )
 from holdfast.evaluation.stages.aimed import AimedResult
 from holdfast.evaluation.stages.threats import CaseResult
-from holdfast.evaluation.victim import answers_of
+from holdfast.evaluation.victim import answers_of, certified
 from holdfast.intervals import Rate
 from holdfast.model.answers import Answers
 
@@ -60,7 +60,7 @@ class Gallery(NamedTuple):
 def measure_credibility(context: EvaluationContext, aimed: Sequence[AimedResult]) -> CredibilityResult:
     """On the whole test set, clean; and on the images attacked in each of `aimed`."""
     test = context.splits.test
-    answers = answers_of(context.classifier.classify, test.images)
+    answers = answers_of(certified(context.classifier), test.images)
     right = answers.labels == test.labels
     p_values = context.classifier.p_values(answers)
     exemplars = np.bincount(context.bundle.exemplars.labels, minlength=len(context.bundle.class_names))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.attacks.detectors import CREDIBILITY, Detector, detectors_of
+from holdfast.attacks.detectors import CREDIBILITY, NAMES, Detector, detectors_of
 from holdfast.errors import HoldfastError
 from holdfast.evaluation.context import EvaluationContext
 from holdfast.evaluation.plan import EvaluationPlan
@@ -14,12 +14,9 @@ from holdfast.evaluation.report.results import DetectorResult, Measured
 from holdfast.evaluation.run import EvaluationRun
 from holdfast.evaluation.stages.aimed import AimedResult, aim, aimed_cost
 from holdfast.evaluation.stages.threats import CaseResult
-from holdfast.evaluation.victim import answers_of
+from holdfast.evaluation.victim import answers_of, certified
 from holdfast.intervals import Rate
 from holdfast.model.answers import Answers
-
-MOST = 3
-"""Detectors that a bundle can have beside credibility."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +30,7 @@ class AttackedDetector:
 
 def detector_costs(plan: EvaluationPlan, images: int) -> dict[str, float]:
     """Forward passes at most, for each detector but credibility, which is aimed at elsewhere."""
-    return {_name(number): aimed_cost(plan, min(images, plan.curve_images)) for number in range(MOST)}
+    return {_journal(name): aimed_cost(plan, min(images, plan.curve_images)) for name in NAMES if name != CREDIBILITY}
 
 
 def measure_detectors(
@@ -51,10 +48,12 @@ def measure_detectors(
     clean, truth = _unattacked(context)
     detectors = detectors_of(context.bundle, clean, truth, device=context.victim.device, classifier=context.classifier)
     found = {} if credibility is None else {CREDIBILITY: credibility}
-    for number, detector in enumerate(each for each in detectors if each.name != CREDIBILITY):
-        found[detector.name] = aim(run, _name(number), detector, plain, images=run.plan.curve_images)
-    for number in range(MOST):
-        run.estimate.close(_name(number))
+    for detector in detectors:
+        if detector.name != CREDIBILITY:
+            found[detector.name] = aim(run, _journal(detector.name), detector, plain, images=run.plan.curve_images)
+            run.print_line(f"{plain.case.threat}: {detector.name} aimed at")
+    for name in NAMES:
+        run.estimate.close(_journal(name))
     right = clean.labels == truth
     return tuple(
         AttackedDetector(each, found[each.name], _result(each, found[each.name], each.score(clean)[right], context))
@@ -63,12 +62,12 @@ def measure_detectors(
     )
 
 
-def _name(number: int) -> str:
-    return f"detector-{number}"
+def _journal(name: str) -> str:
+    return f"detector-{name.replace(' ', '-')}"
 
 
 def _result(detector: Detector, found: AimedResult, usual: NDArray[np.float64], context: EvaluationContext) -> DetectorResult:
-    classify, plain, aimed = context.classifier.classify, found.plain, found.outcome
+    classify, plain, aimed = certified(context.classifier), found.plain, found.outcome
     clean = answers_of(classify, context.images)
     right, success = clean.labels == context.labels, plain.outcome.success
     ignoring = detector.score(answers_of(classify, plain.outcome.adversarial))[success]
@@ -91,7 +90,7 @@ def _share(which: NDArray[np.bool_]) -> Measured:
 
 def _unattacked(context: EvaluationContext) -> tuple[Answers, NDArray[np.int64]]:
     """Answers to clean images, none of which is attacked, and their true classes."""
-    clean, truth = answers_of(context.classifier.classify, context.spare.images), context.spare.labels
+    clean, truth = answers_of(certified(context.classifier), context.spare.images), context.spare.labels
     if not (clean.labels == truth).any():
         raise HoldfastError("no image that is not attacked is answered rightly: detectors have nothing to be calibrated on")
     return clean, truth

@@ -10,7 +10,7 @@ from holdfast.evaluation.report import auroc, ranked
 from holdfast.evaluation.report.results import Ranking
 from holdfast.evaluation.shifts import SHIFTS, shifted
 from holdfast.evaluation.stages.detectors import AttackedDetector
-from holdfast.evaluation.victim import answers_of
+from holdfast.evaluation.victim import answers_of, certified
 from holdfast.model.answers import Answers
 
 Trust = NDArray[np.float64]
@@ -28,7 +28,7 @@ def measure_rankings(context: EvaluationContext, attacked: Sequence[AttackedDete
     if not attacked:
         return ()
     truth = context.splits.test.labels
-    moved = answers_of(context.classifier.classify, shifted(context.images))
+    moved = answers_of(certified(context.classifier), shifted(context.images))
     rankings = []
     for each in attacked:
         name, score, found = each.detector.name, each.detector.score, each.aimed.outcome

@@ -6,20 +6,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from holdfast.attacks.detectors import detectors_of
+from holdfast.attacks.detectors import NAMES, detectors_of
 from holdfast.attacks.quantise import to_pixels
 from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.victim import Victim
 from holdfast.bundle.exemplars import Exemplars, Flag
 from holdfast.bundle.threat_model import ThreatModel
+from holdfast.evaluation.victim import certified
 from holdfast.model.classifier import Classifier
 from holdfast.model.credibility import calibrate_retriever
 from holdfast.model.retrieval.base import Bank
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.vote import VoteParameters
 
+__all__ = ["NAMES", "THREAT", "Detected", "K"]
+
 THREAT = ThreatModel("linf", 30 / 255)
-NAMES = ["credibility", "marked neighbours", "soft margin", "k-th distance"]
 K = 7
 
 
@@ -70,12 +72,16 @@ class Detected:
             surrogate_tau=manifest.surrogate_tau,
         )
 
+    def classify(self, images):
+        """All that can be said of answers."""
+        return certified(self.classifier)(images)
+
     def numpy_embed(self, images):
         with torch.no_grad():
             return self.embed(to_pixels(images)).numpy()
 
     def detectors(self, false_positives=0.1):
-        answers = self.classifier.classify(self.clean)
+        answers = self.classify(self.clean)
         return detectors_of(
             self.bundle, answers, self.clean_labels, false_positives=false_positives, classifier=self.classifier
         )

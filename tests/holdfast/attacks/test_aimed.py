@@ -43,9 +43,7 @@ def plain(scene):
 
 
 def search_of(scene, detector):
-    return LeastSuspicious(
-        scene.victim, scene.images, scene.labels, THREAT, classify=scene.classifier.classify, detector=detector
-    )
+    return LeastSuspicious(scene.victim, scene.images, scene.labels, THREAT, classify=scene.classify, detector=detector)
 
 
 # Losses
@@ -111,7 +109,7 @@ def test_no_image_ends_more_suspected_than_the_plain_attack_left_it(scene, detec
     AimedAttack(0.1, 6).suite(detector).run(search)
     found = search.aimed_outcome()
     for images in (scene.images, plain.adversarial):
-        before = scene.classifier.classify(images)
+        before = scene.classify(images)
         suspicion = np.where(before.labels != scene.labels, detector.score(before), np.inf)
         assert (found.suspicion <= suspicion).all()
     assert plain.success.sum() > 10
@@ -123,14 +121,14 @@ def test_what_it_says_is_what_is_served(scene, detectors):
     search = search_of(scene, detector)
     AimedAttack(0.1, 6).suite(detector).run(search)
     found = search.aimed_outcome()
-    answers = scene.classifier.classify(found.adversarial)
+    answers = scene.classify(found.adversarial)
     np.testing.assert_array_equal(answers.labels, found.adversarial_labels)
     np.testing.assert_array_equal(answers.labels != scene.labels, found.wrong)
     np.testing.assert_array_equal(-answers.credibility[found.wrong], found.suspicion[found.wrong])
     assert np.isinf(found.suspicion[~found.wrong]).all()
     reach = np.abs(found.adversarial.astype(int) - scene.images).max()
     assert 0 < reach <= round(THREAT.epsilon * 255)
-    clean_wrong = scene.classifier.classify(scene.images).labels != scene.labels
+    clean_wrong = scene.classify(scene.images).labels != scene.labels
     assert found.wrong[clean_wrong].all()
 
 
@@ -215,7 +213,7 @@ def test_abstention_stops_an_attack_that_ignores_it_and_not_one_that_aims_at_it(
     assert plain.success.all()
     assert classifier.classify(plain.adversarial).abstain.all()
 
-    detector = Detector(CREDIBILITY, -0.2, lambda answers: -answers.credibility, lambda z, _: z.sum(1))
+    detector = Detector(CREDIBILITY, -0.2, lambda answers: -answers.credibility, lambda z, _: z.sum(1), by_share=True)
     search = LeastSuspicious(victim, images, labels, threat, classify=classifier.classify, detector=detector)
     search.inherit(np.array(plain.found_by, NAME), plain.adversarial)
     AimedAttack(0.1, 20).suite(detector).run(search)

@@ -28,13 +28,12 @@ def plain(scene):
 
 
 def test_a_bundle_has_the_detectors_that_mean_something(detectors):
-    assert list(detectors) == NAMES
-    assert [detector.name for detector in Detected(np.zeros(120)).detectors()] == [
-        "credibility",
-        "soft margin",
-        "k-th distance",
-    ]
-    assert [detector.name for detector in Detected(calibrated=False).detectors()] == NAMES[1:]
+    assert tuple(detectors) == NAMES
+    unmarked = Detected(np.zeros(120))
+    assert [detector.name for detector in unmarked.detectors()] == [name for name in NAMES if name != "marked neighbours"]
+    assert tuple(detector.name for detector in Detected(calibrated=False).detectors()) == NAMES[1:]
+    uncertified = detectors_of(unmarked.bundle, unmarked.classifier.classify(unmarked.clean), unmarked.clean_labels)
+    assert not {"poison tolerance", "feature shift"} & {detector.name for detector in uncertified}
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.floats(0, 0.99))
@@ -57,7 +56,7 @@ def test_impossible_thresholds_are_refused():
 @settings(max_examples=8)
 @given(st.floats(0, 0.6))
 def test_detectors_keep_their_false_positive_rate(scene, rate):
-    answers = scene.classifier.classify(scene.clean)
+    answers = scene.classify(scene.clean)
     right = answers.labels == scene.clean_labels
     for detector in scene.detectors(rate):
         if detector.name == "credibility":
@@ -68,7 +67,7 @@ def test_detectors_keep_their_false_positive_rate(scene, rate):
 
 
 def test_scores_are_what_they_are_called(scene, detectors):
-    answers = scene.classifier.classify(scene.images)
+    answers = scene.classify(scene.images)
     z = scene.numpy_embed(scene.images)
     embeddings = scene.bundle.index.export().embeddings
     for n, row in enumerate(z):
@@ -113,11 +112,13 @@ def test_a_sharp_edge_counts_the_k_nearest(scene):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_penalty_follows_the_score_and_has_a_gradient(scene, detectors, plain, name):
     images = np.concatenate([scene.clean, scene.images, plain.adversarial])
-    answers = scene.classifier.classify(images)
+    answers = scene.classify(images)
     z = torch.from_numpy(answers.embeddings).requires_grad_()
     penalty = detectors[name].penalty(z, torch.from_numpy(answers.labels))
     assert penalty.shape == (len(images),)
-    assert np.corrcoef(penalty.detach().numpy(), detectors[name].score(answers))[0, 1] > 0.7
+    # The certificate falls with the share of the answer, but also with how close the neighbours lie.
+    least = 0.4 if name == "feature shift" else 0.7
+    assert np.corrcoef(penalty.detach().numpy(), detectors[name].score(answers))[0, 1] > least
     (gradient,) = torch.autograd.grad(penalty.sum(), z)
     assert bool((gradient.abs().amax(1) > 0).all())
 
