@@ -33,6 +33,7 @@ from holdfast.evaluation.stages.curves import curve_costs, measure_curves
 from holdfast.evaluation.stages.detectors import detector_costs, measure_detectors
 from holdfast.evaluation.stages.ranking import measure_rankings
 from holdfast.evaluation.stages.sanity import sanity_checks, sanity_costs
+from holdfast.evaluation.stages.sets import measure_sets, set_costs
 from holdfast.evaluation.stages.threats import CaseResult, ThreatCase, attack_all, cases_of
 from holdfast.intervals import Rate
 from holdfast.model.device_choice import DeviceChoice, Precision
@@ -207,7 +208,7 @@ def _estimate(
     for section, costs_of in costs.items():
         if section in plan.sections:
             left |= costs_of(plan, images)
-    left |= aimed_costs(plan, cases, images)
+    left |= aimed_costs(plan, cases, images) | set_costs(plan, cases, images)
     # The bar of a single attack says all there is to say.
     return ProgressEstimate(left, progress if len(left) > 1 else None)
 
@@ -252,6 +253,7 @@ def _attacked(run: EvaluationRun, cases: Sequence[ThreatCase]) -> Evaluation:
         curves=(curves.linf, curves.l2) if curves else (),
         sanity_checks=checks,
         aimed=aimed,
+        sets=measure_sets(run, aimed) if Section.SETS in sections else (),
         detectors=detectors,
     )
 

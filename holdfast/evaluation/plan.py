@@ -25,6 +25,7 @@ class Section(StrEnum):
     CURVES = "accuracy against epsilon"
     SANITY_CHECKS = "sanity checks"
     DETECTORS = "detectors"
+    SETS = "prediction sets"
     CREDIBILITY = "credibility"
     GALLERY = "gallery"
     PROVENANCE = "provenance"
@@ -69,6 +70,8 @@ class EvaluationPlan:
     serve_in: Precision = "float32"
 
     def __post_init__(self) -> None:
+        if Section.SETS in self.sections and Section.CREDIBILITY not in self.sections:
+            raise ValueError("prediction sets are attacked by who aims at credibility: a plan with the former needs the latter")
         if Section.SANITY_CHECKS in self.sections and Section.CURVES not in self.sections:
             raise ValueError("the sanity checks judge the curves: a plan with the former needs the latter")
 

@@ -54,15 +54,17 @@ def with_credibility(report: Report, evaluation: Evaluation, manifest: Manifest,
             "selective": known.selective,
             "aimed": known.aimed,
             "rankings": evaluation.rankings,
+            "sets": evaluation.sets,
             "reliability": known.reliability,
             "validity": known.validity,
             "classes": known.classes,
             "detectors": tuple(each.result for each in evaluation.detectors),
             "examples": tuple(_without_credibility(each) for each in report.examples),
             "remeasured": (
-                f"All that is said of credibility, abstention, detectors and rankings is of another run than the table of"
-                f" attacks: of {datetime.now(UTC):%Y-%m-%d}, by {command}. It began with {evaluation.attack}, which ignores"
-                f" them, on {len(evaluation.labels)} images within {balls}, and went on with attacks that aim at them."
+                "All that is said of credibility, abstention, prediction sets, detectors and rankings is of another run than"
+                f" the table of attacks: of {datetime.now(UTC):%Y-%m-%d}, by {command}. It began with {evaluation.attack},"
+                f" which ignores them, on {len(evaluation.labels)} images within {balls}, and went on with attacks that aim at"
+                " them."
             ),
         }
     )

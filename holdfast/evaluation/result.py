@@ -14,6 +14,7 @@ from holdfast.evaluation.report.results import (
     Cloud,
     Curve,
     Example,
+    PredictionSets,
     Provenance,
     Ranking,
     Report,
@@ -53,6 +54,7 @@ class Evaluation:
         aimed: what attacks that aim at credibility found in each ball.
         detectors: how they fare against an attacker who knows of them.
         rankings: how well each of them tells right answers from wrong ones.
+        sets: prediction sets, calibrated on clean and on attacked images.
         examples: attacked images with their neighbours.
         cloud: embeddings, clean and attacked.
         training: the training log.
@@ -76,6 +78,7 @@ class Evaluation:
     aimed: tuple[AimedResult, ...] = ()
     detectors: tuple[AttackedDetector, ...] = ()
     rankings: tuple[Ranking, ...] = ()
+    sets: tuple[PredictionSets, ...] = ()
     examples: tuple[Example, ...] = ()
     cloud: Cloud | None = None
     training: tuple[TrainingCurve, ...] = ()
@@ -158,6 +161,7 @@ class Evaluation:
             selective=known.selective,
             aimed=known.aimed,
             rankings=self.rankings,
+            sets=self.sets,
             reliability=known.reliability,
             validity=known.validity,
             classes=known.classes,

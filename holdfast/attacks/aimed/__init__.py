@@ -8,6 +8,6 @@ worth against an attacker who aims at it, and keeps aiming where another would s
 from holdfast.attacks.aimed.attack import AimedAttack
 from holdfast.attacks.aimed.aware import DetectorAware
 from holdfast.attacks.aimed.losses import LogOdds
-from holdfast.attacks.aimed.search import AimedOutcome, Classify, LeastSuspicious
+from holdfast.attacks.aimed.search import AimedOutcome, Classify, LeastShare, LeastSuspicious
 
-__all__ = ["AimedAttack", "AimedOutcome", "Classify", "DetectorAware", "LeastSuspicious", "LogOdds"]
+__all__ = ["AimedAttack", "AimedOutcome", "Classify", "DetectorAware", "LeastShare", "LeastSuspicious", "LogOdds"]

@@ -7,7 +7,7 @@ from holdfast.attacks.aimed.aware import DetectorAware
 from holdfast.attacks.aimed.losses import LogOdds
 from holdfast.attacks.attack import PGDAttack
 from holdfast.attacks.detectors import Detector
-from holdfast.attacks.losses import AttackLoss
+from holdfast.attacks.losses import AttackLoss, CrossEntropy
 from holdfast.attacks.search.suite import AttackSuite
 
 WEIGHTS = (1.0, 10.0)
@@ -32,11 +32,25 @@ class AimedAttack:
     steps: int = 40
     batch_size: int = 128
 
-    def suite(self, detector: Detector) -> AttackSuite:
-        """What is run against `detector`: from anywhere in the ball first, then on from the best that was found."""
+    def suite(self, detector: Detector, *, begun: bool = False) -> AttackSuite:
+        """What is run against `detector`: from anywhere in the ball first, then on from the best that was found.
+
+        Args:
+            detector: what is aimed at.
+            begun: candidates of an attack on credibility are there already: where the detector, too, goes by the answer's
+                share of the vote, the attack only goes on from them.
+
+        """
         anywhere, onward = self._losses(detector)
+        if begun and detector.by_share:
+            anywhere = ()
         attacks = [PGDAttack(loss, self.steps) for loss in anywhere]
         return AttackSuite((*attacks, *(PGDAttack(loss, self.steps, onward=True) for loss in onward)), self.batch_size)
+
+    def against_truth(self) -> AttackSuite:
+        """What is run for the least share of the true class."""
+        loss = CrossEntropy(self.tau)
+        return AttackSuite(tuple(PGDAttack(loss, self.steps, onward=onward) for onward in (False, True)), self.batch_size)
 
     def _losses(self, detector: Detector) -> tuple[Sequence[AttackLoss], Sequence[AttackLoss]]:
         if detector.by_share:

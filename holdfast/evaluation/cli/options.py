@@ -169,7 +169,7 @@ def quick_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
     return replace(
         plan,
         balls=in_order(map(ball, options.balls)) if options.balls else plan.balls,
-        sections=plan.sections | {Section.CREDIBILITY, Section.DETECTORS},
+        sections=plan.sections | {Section.CREDIBILITY, Section.DETECTORS, Section.SETS},
         curve_images=options.curve_images,
     )
 

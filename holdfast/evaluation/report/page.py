@@ -16,10 +16,12 @@ from holdfast.evaluation.report.plots.clouds import clouds
 from holdfast.evaluation.report.results import (
     AttackResult,
     Measured,
+    PredictionSets,
     Ranking,
     Report,
     Selective,
     SelectivePoint,
+    SetResult,
     ThreatResult,
 )
 from holdfast.intervals import Rate
@@ -61,6 +63,7 @@ def render(report: Report) -> str:
         served=served(report),
         thresholds=thresholds(report),
         judgements=judgements(report),
+        set_rows=set_rows,
         at_or_below=dict(charts.at_or_below(report.reliability)),
         **_drawn(report),
     )
@@ -154,6 +157,14 @@ def judgements(report: Report) -> list[tuple[str, dict[str, Ranking]]]:
     for ranking in report.rankings:
         found.setdefault(ranking.judgement, {})[ranking.condition.partition(",")[0]] = ranking
     return list(found.items())
+
+
+def set_rows(within: PredictionSets) -> list[list[SetResult]]:
+    """Results of one calibration on images of one kind together, one for each level."""
+    found: dict[tuple[str, str], list[SetResult]] = {}
+    for one in within.results:
+        found.setdefault((one.calibration, one.condition), []).append(one)
+    return list(found.values())
 
 
 def _coverage(point: SelectivePoint) -> float:

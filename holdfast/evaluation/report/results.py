@@ -16,11 +16,13 @@ from holdfast.evaluation.report.parts.judgements import (
     AimedThreat,
     Bin,
     DetectorResult,
+    PredictionSets,
     Ranking,
     RankingPoint,
     RocPoint,
     Selective,
     SelectivePoint,
+    SetResult,
     ValidityPoint,
 )
 
@@ -37,6 +39,7 @@ __all__ = [
     "Example",
     "Measured",
     "Neighbour",
+    "PredictionSets",
     "Provenance",
     "Ranking",
     "RankingPoint",
@@ -46,6 +49,7 @@ __all__ = [
     "SanityCheck",
     "Selective",
     "SelectivePoint",
+    "SetResult",
     "Subject",
     "ThreatResult",
     "TrainingCurve",
@@ -236,6 +240,7 @@ class Report(ReportPart):
     selective: tuple[Selective, ...]
     aimed: tuple[AimedThreat, ...] = ()
     rankings: tuple[Ranking, ...] = ()
+    sets: tuple[PredictionSets, ...] = ()
     reliability: tuple[Bin, ...]
     validity: tuple[ValidityPoint, ...] = ()
     classes: tuple[ClassResult, ...] = ()

@@ -7,8 +7,10 @@ import numpy as np
 
 from holdfast.attacks.aimed import AimedAttack, AimedOutcome, LeastSuspicious
 from holdfast.attacks.aimed.attack import MOST_ATTACKS
-from holdfast.attacks.detectors import Detector, credibility_of
+from holdfast.attacks.aimed.search import BestFound
+from holdfast.attacks.detectors import CREDIBILITY, Detector, credibility_of
 from holdfast.attacks.search.journal import Tried
+from holdfast.attacks.search.suite import AttackSuite
 from holdfast.attacks.search.worst_case import NAME
 from holdfast.evaluation.plan import EvaluationPlan, Section
 from holdfast.evaluation.run import EvaluationRun
@@ -57,7 +59,7 @@ def aim_at_credibility(run: EvaluationRun, known: Sequence[CaseResult]) -> tuple
         name = _name(plain.case)
         if credibility is not None:
             smaller = [each.outcome for each in done if plain.case.extends(each.plain.case)]
-            found = aim(run, name, credibility, plain, smaller=smaller[-1] if smaller else None)
+            found = aim(run, name, credibility, plain, begun=smaller[-1:])
             done.append(found)
             run.print_line(f"{plain.case.threat}: wrong answers for {int(found.outcome.wrong.sum())}, as credible as may be")
         run.estimate.close(name)
@@ -71,7 +73,7 @@ def aim(
     plain: CaseResult,
     *,
     images: int | None = None,
-    smaller: AimedOutcome | None = None,
+    begun: Sequence[AimedOutcome] = (),
 ) -> AimedResult:
     """Attack the first `images` (all by default) of those of `plain` for the wrong answer that `detector` suspects least.
 
@@ -81,27 +83,37 @@ def aim(
         detector: what is aimed at.
         plain: the ball, and what attacks that ignore the detector found: the first candidates.
         images: how many.
-        smaller: what the same attack found of them within a smaller ball; candidates, too.
+        begun: what was found of them by aiming at credibility, in this ball or a smaller one: candidates, too.
 
     """
-    context, plan, victim = run.context, run.plan, run.context.victim
+    context, victim = run.context, run.context.victim
     some = slice(images)
     clean, labels = context.images[some], context.labels[some]
     classify = certified(context.classifier)
     search = LeastSuspicious(victim, clean, labels, plain.case.threat, classify=classify, detector=detector)
     search.inherit(np.array(plain.outcome.found_by[some], dtype=NAME), plain.outcome.adversarial[some])
-    if smaller is not None:
-        search.inherit(np.array(smaller.found_by[some], dtype=NAME), smaller.adversarial[some])
-    attack = AimedAttack(context.bundle.manifest.surrogate_tau, plan.effort.steps, plan.effort.batch_size)
-    suite = attack.suite(detector)
+    for earlier in begun:
+        search.inherit(np.array(earlier.found_by[some], dtype=NAME), earlier.adversarial[some])
+    suite = aimed_attack(run).suite(detector, begun=bool(begun) and detector.name != CREDIBILITY)
+    tried = search_all(run, name, suite, search)
+    return AimedResult(plain, search.aimed_outcome(), tried)
+
+
+def aimed_attack(run: EvaluationRun) -> AimedAttack:
+    """As strong as the plan says."""
+    effort = run.plan.effort
+    return AimedAttack(run.context.bundle.manifest.surrogate_tau, effort.steps, effort.batch_size)
+
+
+def search_all(run: EvaluationRun, name: str, suite: AttackSuite, search: BestFound) -> tuple[Tried, ...]:
+    """Run a suite whose attacks all try all images, and tell the estimate; its journal is `name`."""
 
     def watch(number: int, done: int, waiting: int) -> None:
-        each = plan.effort.steps * GRADIENT
-        run.estimate.spend(name, each * done, each * (waiting + (len(suite.attacks) - number - 1) * len(clean)))
+        each = run.plan.effort.steps * GRADIENT
+        run.estimate.spend(name, each * done, each * (waiting + (len(suite.attacks) - number - 1) * len(search.rows)))
         run.check_deadline(name)
 
-    tried = suite.run(search, seed=plan.seed, progress=run.progress, store=run.cache.file(name), watch=watch)
-    return AimedResult(plain, search.aimed_outcome(), tried)
+    return suite.run(search, seed=run.plan.seed, progress=run.progress, store=run.cache.file(name), watch=watch)
 
 
 def _name(case: ThreatCase) -> str:

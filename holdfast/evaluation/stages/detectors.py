@@ -50,7 +50,9 @@ def measure_detectors(
     found = {} if credibility is None else {CREDIBILITY: credibility}
     for detector in detectors:
         if detector.name != CREDIBILITY:
-            found[detector.name] = aim(run, _journal(detector.name), detector, plain, images=run.plan.curve_images)
+            begun = () if credibility is None else (credibility.outcome,)
+            name, images = _journal(detector.name), run.plan.curve_images
+            found[detector.name] = aim(run, name, detector, plain, images=images, begun=begun)
             run.print_line(f"{plain.case.threat}: {detector.name} aimed at")
     for name in NAMES:
         run.estimate.close(_journal(name))

@@ -187,6 +187,10 @@ def test_abstention_and_detectors_are_measured_against_one_who_aims_at_them(bund
     conditions = [(one.judgement, one.condition) for one in report.rankings]
     assert conditions[:3] == [("credibility", name) for name in ("clean", "shifted", f"attacked, {OWN_BALL}")]
     assert len(conditions) == 3 * len(report.detectors)
+    assert [(one.threat, one.images, len(one.results)) for one in report.sets] == [(str(ball), 8, 36) for ball in BALLS]
+    for one in report.sets[-1].results:
+        if one.calibration == "attacked images" and one.condition.endswith("true label"):
+            assert one.covered.high >= 1 - one.level
     test = recorded_splits(Bundle.open(bundle).manifest).test
     assert report.rankings[0].errors == (classifier.classify(test.images).labels != test.labels).sum()
 

@@ -28,6 +28,11 @@ def test_sanity_checks_need_the_curves():
         EvaluationPlan(sections=frozenset({Section.SANITY_CHECKS}))
 
 
+def test_prediction_sets_need_credibility():
+    with pytest.raises(ValueError, match="credibility"):
+        EvaluationPlan(sections=frozenset({Section.SETS}))
+
+
 def test_balls_by_their_names():
     assert [ball(text) for text in ("linf:8/255", "l2:0.5", " LINF:0.1 ")] == [
         ThreatModel("linf", 8 / 255),

@@ -133,3 +133,31 @@ class Ranking(ReportPart):
     errors: int
     auroc: float | None
     points: tuple[RankingPoint, ...]
+
+
+class SetResult(ReportPart):
+    """Prediction sets of one level, of one calibration, on images of one kind.
+
+    Attributes:
+        calibration: on what, for instance "attacked images of the class".
+        condition: of the images: clean, or how they were attacked.
+        level: a set holds every label whose p-value is above it, and 1 - level is the coverage that is promised.
+        covered: sets that hold the true label.
+        size: labels in a set, on average.
+
+    """
+
+    calibration: str
+    condition: str
+    level: float
+    covered: Measured
+    size: float
+
+
+class PredictionSets(ReportPart):
+    """Conformal prediction sets within one ball; calibration and test images were attacked alike."""
+
+    threat: str
+    calibrated_on: int = Field(description="calibration images")
+    images: int = Field(description="test images")
+    results: tuple[SetResult, ...]

@@ -171,6 +171,18 @@ def full_report(names=("cat", "dog", "owl"), checks=(True, True), **changes):
             )
             for condition in ("clean", "shifted", "attacked, L-inf 8/255")
         ),
+        "sets": (
+            results.PredictionSets(
+                threat="L-inf 8/255",
+                calibrated_on=20,
+                images=40,
+                results=tuple(
+                    results.SetResult(calibration=on, condition=of, level=0.1, covered=measured(36), size=1.5)
+                    for on in ("clean images", "attacked images")
+                    for of in ("clean", "attacked, aimed at credibility")
+                ),
+            ),
+        ),
         "reliability": reliability(credible, right),
         "validity": tuple(
             results.ValidityPoint(level=level, true_labels=measured(4, 100), answers=measured(3, 100)) for level in (0.05, 0.1)
@@ -199,6 +211,7 @@ EMPTY = {
     "selective": (),
     "aimed": (),
     "rankings": (),
+    "sets": (),
     "reliability": (),
     "validity": (),
     "classes": (),

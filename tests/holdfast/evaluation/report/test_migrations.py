@@ -15,7 +15,7 @@ def as_version_1(report: Report) -> dict:
     plain = json.loads(report.model_dump_json())
     for old, new in (("gates", "sanity_checks"), ("alarms", "detectors"), ("circumstances", "provenance")):
         plain[old] = plain.pop(new)
-    for later in ("validity", "classes", "remeasured", "aimed", "rankings"):
+    for later in ("validity", "classes", "remeasured", "aimed", "rankings", "sets"):
         del plain[later]
     for detector in plain["alarms"]:
         del detector["roc"], detector["auroc_ignoring"], detector["auroc_aiming"]
@@ -35,7 +35,7 @@ def test_a_report_of_version_1_is_read_as_it_was(report, tmp_path, capsys):
     read = read_report(bundle)
     unchanged = ("threats", "curves", "sanity_checks", "reliability", "provenance", "subject", "clean", "examples")
     assert all(getattr(read, name) == getattr(report, name) for name in unchanged)
-    assert read.validity == read.classes == read.aimed == read.rankings == ()  # not measured then
+    assert read.validity == read.classes == read.aimed == read.rankings == read.sets == ()  # not measured then
     assert [(one.name, one.attacker, one.images) for one in read.selective] == [
         ("clean", "nobody", 1000),
         ("L-inf 8/255", "ignores it", 40),
