@@ -84,6 +84,11 @@ class ServedApp:
         return ""
 
     @property
+    def alarms(self) -> AlarmLog:
+        """The latest alarms of the detectors."""
+        raise NotImplementedError
+
+    @property
     def page_url(self) -> str:
         """Where the page for operators is, once started; "" where it is not offered."""
         return self._page.url if self._page else ""
@@ -108,7 +113,17 @@ class ServedApp:
     def _make_page(self, view: LiveView) -> "OperatorPage":
         from holdfast.server.api.page.server import OperatorPage  # noqa: PLC0415 - most servers do without aiohttp
 
-        return OperatorPage(ServedParts(self.settings, self.holder, self.metrics, view, self.versions, self.store))
+        return OperatorPage(
+            ServedParts(
+                settings=self.settings,
+                holder=self.holder,
+                metrics=self.metrics,
+                view=view,
+                versions=self.versions,
+                store=self.store,
+                alarms=lambda: self.alarms,
+            )
+        )
 
     def _judging(self) -> dict[str, Any]:
         return {} if self._recent is None else {"judge": NeighbourJudge(), "recent": self._recent.sample}

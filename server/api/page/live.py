@@ -10,6 +10,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from holdfast.server.access.scopes import Scope
+from holdfast.server.alarms.alarm import Alarm
 from holdfast.server.api.page.parts import ServedParts
 from holdfast.server.api.page.quarantine import Quarantined, QuarantineView
 from holdfast.server.api.page.visits.visitor import PageCall, PageRoute
@@ -22,7 +23,10 @@ from holdfast.server.versions.records import VersionRecord
 FRESH_S = 1.0
 """Seconds for which figures are shown again."""
 
-MOST_CLASSES = 12
+MOST_CLASSES, MOST_ALARMS = 12, 12
+
+LATELY_S = 3600.0
+"""Seconds for which an alarm is news."""
 
 SAID = {
     "approved": "The exemplar votes now.",
@@ -44,6 +48,8 @@ class LiveFigures:
         abstained: their share that abstained; NaN of none.
         classes: name and share of the answers, the most frequent first.
         margins, credibility: of the answers.
+        alarms: the latest, the newest first.
+        lately: how many of all that are kept had a reason to begin in the last hour.
         traffic: of the last minute.
         quarantined: how many exemplars wait; None where the server keeps no store.
         waiting: the oldest of them.
@@ -58,6 +64,8 @@ class LiveFigures:
     classes: Sequence[tuple[str, float]]
     margins: BinnedCounts
     credibility: BinnedCounts
+    alarms: Sequence[Alarm]
+    lately: int
     traffic: TrafficFigures
     quarantined: int | None
     waiting: Sequence[Quarantined]
@@ -81,7 +89,7 @@ class LivePage:
 
     def __init__(self, parts: ServedParts, registry: CollectorRegistry, thread: BenchThread) -> None:
         self._settings, self._holder, self._view = parts.settings, parts.holder, parts.view
-        self._store, self._versions = parts.store, parts.versions
+        self._store, self._versions, self._alarms = parts.store, parts.versions, parts.alarms
         self._window, self._thread = MetricsWindow(registry), thread
         self._quarantine = None
         if parts.store is not None:
@@ -125,6 +133,7 @@ class LivePage:
         versions = self._versions.list()
         quarantined = self._store.quarantined if self._store is not None else None
         traffic = await self._thread.do(self._window.look)
+        alarms = self._alarms().recent()
         answers = self._view.figures(model.bundle_version)
         return await self._thread.do(
             lambda: LiveFigures(
@@ -135,6 +144,8 @@ class LivePage:
                 classes=shares_of_classes(answers.labels, model.class_names, MOST_CLASSES),
                 margins=binned_by_range(answers.soft_margin),
                 credibility=binned(answers.credibility, np.linspace(0, 1, 21)),
+                alarms=alarms[:MOST_ALARMS],
+                lately=sum(alarm.when > time.time() - LATELY_S for alarm in alarms),
                 traffic=traffic,
                 quarantined=quarantined,
                 waiting=waiting,

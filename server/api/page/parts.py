@@ -1,7 +1,9 @@
 """What the page is of."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from holdfast.server.alarms.alarm import AlarmLog
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.monitor.page.recent import LiveView
@@ -21,6 +23,7 @@ class ServedParts:
         view: has the latest answers.
         versions: of the bundle.
         store: of exemplars; None where the server keeps none.
+        alarms: gives those of the detectors, once the server has started.
 
     """
 
@@ -30,3 +33,4 @@ class ServedParts:
     view: LiveView
     versions: VersionManager
     store: ExemplarStore | None
+    alarms: Callable[[], AlarmLog]

@@ -4,24 +4,22 @@ import logging
 import time
 from collections.abc import Mapping
 
-import numpy as np
-
-from holdfast.errors import HoldfastError
 from holdfast.server.alarms.alarm import EVERYBODY
 from holdfast.server.core.observers import BackgroundObserver, ObservedBatch, ObserverContext
 from holdfast.server.core.snapshot import ModelSnapshot
-from holdfast.server.monitor.detectors.alike.cluster import Normal
-from holdfast.server.monitor.detectors.alike.near import NearImages
-from holdfast.server.monitor.detectors.alike.sketches import Sketcher
 from holdfast.server.monitor.detectors.callers import CallerNumbers
-from holdfast.server.monitor.detectors.detector import ALL, DetectorContext, MakeDetector, TrafficDetector
-from holdfast.server.monitor.detectors.reference import Reference
+from holdfast.server.monitor.detectors.detector import ALL, MakeDetector, TrafficDetector
+from holdfast.server.monitor.detectors.making import MadeDetectors, References, make_detectors
 from holdfast.server.monitor.detectors.table import DETECTORS
 from holdfast.server.monitor.detectors.traffic import ObservedTraffic
 from holdfast.server.monitor.probes.priority import lower_thread_priority
 from holdfast.server.settings import ConfigurationError, Settings
 
 log = logging.getLogger(__name__)
+
+
+REFERENCES = References()
+"""Of the bundle that this process serves."""
 
 
 class TrafficDetectors(BackgroundObserver):
@@ -44,7 +42,7 @@ class TrafficDetectors(BackgroundObserver):
         self._table = _wanted(table, context.settings)
         self._numbers = CallerNumbers(context.settings.detector_callers, named=context.settings.alarm_names)
         self._model: ModelSnapshot | None = None
-        self._near: NearImages
+        self._made: MadeDetectors
         self._detectors: list[TrafficDetector] = []
 
     @classmethod
@@ -73,7 +71,7 @@ class TrafficDetectors(BackgroundObserver):
         forgotten = self._numbers.forgotten
         callers, taken_over = self._numbers.numbers(batch.callers)
         for caller in taken_over:
-            self._near.forget(caller)
+            self._made.near.forget(caller)
         traffic = ObservedTraffic(time.monotonic(), batch.images, batch.answers, callers)
         for detector in tuple(self._detectors):
             try:
@@ -93,16 +91,18 @@ class TrafficDetectors(BackgroundObserver):
         before, self._model = self._model, model
         if before is model or (before is not None and model.description.is_of_bundle_of(before.description)):
             return
-        shape = model.description.contract.shape
-        reference = _reference_of(model)
-        settings = self._settings
-        normal = Normal() if reference is None else _normal_of(reference)
-        self._near = NearImages(Sketcher(shape), normal, settings.detector_images, settings.detector_caller_images)
-        context = DetectorContext(settings, self._numbers, reference, self._near, self._actions.metrics, self._alarm)
-        made = {name: make(context) for name, make in self._table.items()}
-        self._detectors = [detector for detector in made.values() if detector is not None]
+        made = self._made = make_detectors(
+            self._table,
+            model,
+            REFERENCES.of(model),
+            self._numbers,
+            settings=self._settings,
+            metrics=self._actions.metrics,
+            alarm=self._alarm,
+        )
+        self._detectors = [detector for detector in made.by_name.values() if detector is not None]
         self._actions.metrics.switched_on(self._table)
-        if left_out := [name for name, detector in made.items() if detector is None]:
+        if left_out := [name for name, detector in made.by_name.items() if detector is None]:
             log.info("this bundle has no held-out images, which detectors need: %s are off", ", ".join(left_out))
 
     def _alarm(self, detector: str, caller: int, score: float, threshold: float, by_similarity: bool) -> None:
@@ -114,23 +114,3 @@ def _wanted(table: Mapping[str, MakeDetector], settings: Settings) -> dict[str, 
     if unknown := set(settings.detectors_off) - set(table):
         raise ConfigurationError(f"detectors_off: there is no {', '.join(sorted(unknown))}, but {', '.join(table)}")
     return {name: make for name, make in table.items() if name not in settings.detectors_off}
-
-
-def _reference_of(model: ModelSnapshot) -> Reference | None:
-    """Answers to the bundle's held-out images; None where it has none that can be read."""
-    description = model.description
-    try:
-        held_out = model.load_calibration()
-        return Reference.of(model.classifier, held_out, classes=len(description.class_names), k=description.vote.k)
-    except HoldfastError as error:
-        log.info("what ordinary answers are like is not known: %s", error)
-        return None
-
-
-def _normal_of(reference: Reference) -> Normal:
-    """What is normal, by the answers to held-out images."""
-    alike = float(np.quantile(reference.nearest, 0.9))
-    if not len(reference.margins):
-        return Normal(alike)
-    low, middle = np.quantile(reference.margins, (0.1, 0.5))
-    return Normal(alike, float(low), float(0.5 * (middle - low)))

@@ -26,6 +26,8 @@ class AttackStep:
         step: candidates tried, from 1.
         steps: how many there will be.
         flipped_at: the first of them that was answered otherwise; None where none was yet.
+        tried: uint8 [1, H, W, 3], the latest.
+        tried_answers: the model's answer to it, of one row.
         image: uint8 [H, W, 3], the best one so far.
         answers: the model's answer to it, of one row.
 
@@ -34,6 +36,8 @@ class AttackStep:
     step: int
     steps: int
     flipped_at: int | None
+    tried: Pixels
+    tried_answers: Answers
     image: Pixels
     answers: Answers
 
@@ -102,7 +106,7 @@ class BenchAttack:
                 flipped_at = step
             if best is None or worth > best[0]:
                 best = worth, candidates[0].copy(), answers
-            yield AttackStep(step, self._steps + 1, flipped_at, best[1], best[2])
+            yield AttackStep(step, self._steps + 1, flipped_at, candidates, answers, best[1], best[2])
             if step <= self._steps:
                 candidates = search.send(answers.embeddings)
 

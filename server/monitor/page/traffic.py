@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
 
@@ -22,6 +22,7 @@ REFUSED, FAILURES, SHED = (
 )
 BOUNDS = {"estimate", "low", "high"}
 FLIPS, PROBES = "holdfast_flip_rate", "holdfast_probe_total"
+OFF = "holdfast_detector_off"
 NOW = {"holdfast_queue_images", "holdfast_admitted_images"}
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
@@ -36,6 +37,7 @@ _LABELS: dict[str, tuple[str, ...]] = {
     SHED: ("observer",),
     FLIPS: ("attack", "epsilon", "bound"),
     PROBES: ("attack", "epsilon"),
+    OFF: ("detector",),
 } | dict.fromkeys(NOW, ())
 
 
@@ -72,6 +74,8 @@ class TrafficFigures:
         call, queue, model: durations of unary gRPC calls, of an image in the queue, of a batch in the model.
         flips: of probes.
         failing: observers that have failed since the start, with how often.
+        off: detectors that have failed.
+        watching: detectors that have not.
         shed: images that observers had no time for in that time, by observer.
 
     """
@@ -87,6 +91,8 @@ class TrafficFigures:
     model: Quantiles = field(default_factory=Quantiles)
     flips: tuple[FlipRateFigure, ...] = ()
     failing: Mapping[str, int] = field(default_factory=dict)
+    off: Sequence[str] = ()
+    watching: Sequence[str] = ()
     shed: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -146,8 +152,15 @@ def _figures_of(seconds: float, before: Mapping[Key, float], now: Mapping[Key, f
         model=quantiles_of(batches),
         flips=_flips(now),
         failing=_by_label(now, FAILURES),
+        off=[name for name, value in _each(now, OFF) if value],
+        watching=[name for name, value in _each(now, OFF) if not value],
         shed=_by_label(since, SHED),
     )
+
+
+def _each(samples: Mapping[Key, float], name: str) -> list[tuple[str, float]]:
+    """Of a metric with one label: the label's values, and its own."""
+    return sorted((labels[0][1], value) for (metric, labels), value in samples.items() if metric == name)
 
 
 def _by_label(samples: Mapping[Key, float], name: str) -> dict[str, int]:

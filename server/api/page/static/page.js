@@ -52,10 +52,7 @@ function put(text) {
   } else {
     for (const part of parts) putPart(part);
   }
-  if (focused && document.activeElement === document.body) {
-    const gone = document.getElementById(focused) ?? live.querySelector("#quarantine h2, #versions h2");
-    gone?.focus({ preventScroll: true });
-  }
+  if (focused && document.activeElement === document.body) document.getElementById(focused)?.focus({ preventScroll: true });
 }
 
 function putPart(part) {
@@ -93,7 +90,7 @@ async function ask(question) {
 
 async function act(form) {
   const question = form.dataset.confirm, button = form.querySelector("button");
-  const action = form.action, body = new URLSearchParams(new FormData(form));
+  const part = form.closest("[data-live]")?.id, action = form.action, body = new URLSearchParams(new FormData(form));
   if (question && !await ask(question)) return;
   button.disabled = true;
   say("Working …");
@@ -105,6 +102,8 @@ async function act(form) {
   }
   button.disabled = false;
   await renew();
+  // Where the button is gone, whoever uses the keyboard goes on at its section.
+  if (document.activeElement === document.body) document.querySelector(`#${part} h2`)?.focus();
 }
 
 if (live) {
