@@ -117,7 +117,7 @@ def test_an_attack_is_cancelled(serve_page: ServePage, open_page: OpenPage, pict
     page = open_page(served, asked="/bench")
     page.locator("#picture").set_input_files(picture)
     page.locator(".answer").wait_for()
-    page.get_by_label("Steps").fill("10000")
+    page.locator("#steps").fill("10000")
     page.get_by_role("button", name="Attack").click()
     page.locator("#attack-status", has_text="Candidate").wait_for()
     page.get_by_role("button", name="Cancel").click()
@@ -158,6 +158,7 @@ def test_all_of_it_works_by_keyboard(serve_page: ServePage, open_page: OpenPage)
     page.get_by_text("Nothing waits").wait_for()
     wait_for(lambda: page.evaluate("document.activeElement !== document.body"))
     page.goto("/bench")
+    page.locator("#drop").wait_for()  # which the page's script shows
     page.locator("#drop").focus()
     with page.expect_file_chooser():
         page.keyboard.press("Enter")
