@@ -31,7 +31,7 @@ async function fault(reply) {
 const live = document.getElementById("live");
 const freshness = document.getElementById("freshness");
 const pause = document.getElementById("pause");
-let paused = false, renewing = false;
+let paused = false, renewing = null;
 
 function showFreshness(kind, text) {
   freshness.className = `freshness ${kind}`;
@@ -64,9 +64,12 @@ function putPart(part) {
   shown.replaceWith(document.adoptNode(part));
 }
 
-async function renew() {
-  if (renewing) return;
-  renewing = true;
+function renew() {
+  renewing ??= look().finally(() => { renewing = null; });
+  return renewing;
+}
+
+async function look() {
   try {
     const reply = await fetch("/live", { headers: headers(), cache: "no-store" });
     if (!reply.ok) throw new Error(await fault(reply));
@@ -74,8 +77,6 @@ async function renew() {
     if (!paused) showFreshness("", "live");
   } catch (error) {
     if (!paused) showFreshness("lost", "no connection");
-  } finally {
-    renewing = false;
   }
 }
 
@@ -101,6 +102,7 @@ async function act(form) {
     say("The server does not answer.");
   }
   button.disabled = false;
+  await renewing;  // which may have begun before the change
   await renew();
   // Where the button is gone, whoever uses the keyboard goes on at its section.
   if (document.activeElement === document.body) document.querySelector(`#${part} h2`)?.focus();
