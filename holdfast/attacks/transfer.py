@@ -73,10 +73,15 @@ class FromBundle(Attack):
                 f" {like.directory} takes {like.manifest.input.shape} and knows {', '.join(like.class_names)}:"
                 " name a source of the same images and classes"
             )
+        return cls.of(bundle, loss=loss, steps=steps)
+
+    @classmethod
+    def of(cls, bundle: Bundle, *, loss: AttackLoss = SOFT, steps: int = 40) -> Self:
+        """The transfer from an open bundle, to whatever takes the same images and knows the same classes."""
         files = bundle.manifest.files
         digest = f"{files['encoder.onnx']} {bundle.manifest.index_sha256}"
         # Not the name in its manifest: runs of one preset share that, and the bundle that is attacked may be one of them.
-        return cls(directory.absolute().name, _victim_of(bundle), loss, steps, digest)
+        return cls(bundle.directory.absolute().name, _victim_of(bundle), loss, steps, digest)
 
     def __str__(self) -> str:
         return f"transfer from {self.name}, {self.loss}"

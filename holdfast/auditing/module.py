@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from holdfast.attacks.onnx_embedding import OnnxEmbedding
 from holdfast.attacks.quantise import to_images
-from holdfast.attacks.surrogate import TorchSoftKNN, surrogate_of
+from holdfast.attacks.surrogate import surrogate_of
+from holdfast.attacks.third_party.logits import SurrogateLogits
+from holdfast.attacks.victim import Victim
 from holdfast.bundle.reader import Bundle
 
 AT_ONCE = 256
@@ -37,15 +39,15 @@ class ServedModule(nn.Module):
         super().__init__()
         if tau is not None and not tau > 0:
             raise ValueError(f"the temperature must be positive, not {tau}")
-        surrogate = surrogate_of(bundle)
-        self._surrogate: TorchSoftKNN = surrogate if tau is None else surrogate.at(tau)
-        self._embed = OnnxEmbedding(bundle)
         self._classifier = bundle.classifier()
+        victim = Victim(OnnxEmbedding(bundle), surrogate_of(bundle), lambda images: self._classifier.classify(images).labels)
+        self._logits = SurrogateLogits(victim, tau)
         self.class_names = bundle.class_names
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits of the soft kNN, on the CPU. Shape: [N, 3, H, W] -> [N, C]."""
-        return self._surrogate.log_scores(self._embed(pixels))
+        logits: Tensor = self._logits(pixels)
+        return logits
 
     def answer(self, pixels: Tensor) -> Tensor:
         """The classes that a server over this bundle answers: float [N, 3, H, W] -> int64 [N]. Only these decide."""

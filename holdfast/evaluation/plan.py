@@ -14,8 +14,8 @@ from holdfast.model.device_choice import DeviceChoice, Precision
 CURVE_STEPS, PROBE_STEPS = 20, 40
 STANDARD_BALLS = ("linf:2/255", "linf:4/255", "linf:8/255", "l2:0.5")
 
-Knowledge = Literal["bank known", "bank unknown"]
-"""Whether an attacker knows the exemplars; the weights are known in any case."""
+Knowledge = Literal["bank known", "bank unknown", "answers alone"]
+"""What an attacker knows: weights and exemplars; weights; or, of a running server, neither."""
 
 
 class Section(StrEnum):

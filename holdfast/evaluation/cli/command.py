@@ -5,6 +5,8 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -13,6 +15,7 @@ from rich.progress import BarColumn, TimeElapsedColumn
 
 from holdfast.bundle.reader import read_manifest
 from holdfast.console import Console, Progress, TextColumn
+from holdfast.errors import HoldfastError, install_command
 from holdfast.evaluation.cli.console import clean_tables, print_report, quick_table
 from holdfast.evaluation.cli.options import DESCRIPTION, PROGRAM, EvaluateConfig, check, full_plan_of, quick_plan_of
 from holdfast.evaluation.gradients import EncoderLoader
@@ -22,6 +25,9 @@ from holdfast.evaluation.report import read_report, write_report
 from holdfast.evaluation.report.writing import PAGE
 from holdfast.evaluation.result import Evaluation
 from holdfast.exit_status import CHECKS_FAILED, DONE, GOES_ON, exit_status
+
+GRPC = ("grpc", "grpc_status", "google")
+"""What the client needs, and an evaluation of a bundle does not."""
 
 
 def main(arguments: Sequence[str] | None = None, *, load_encoder: EncoderLoader | None = None) -> int:
@@ -33,8 +39,10 @@ def main(arguments: Sequence[str] | None = None, *, load_encoder: EncoderLoader 
 
     """
     begun = time.monotonic()
-    config = tyro.cli(EvaluateConfig, args=arguments, prog=PROGRAM, description=DESCRIPTION)
     words = sys.argv[1:] if arguments is None else arguments
+    if any(word.partition("=")[0] == "--address" for word in words):
+        return _attack_server(words)
+    config = tyro.cli(EvaluateConfig, args=arguments, prog=PROGRAM, description=DESCRIPTION)
     console = Console()
 
     def measure() -> int:
@@ -47,6 +55,23 @@ def main(arguments: Sequence[str] | None = None, *, load_encoder: EncoderLoader 
         return show_report(config, evaluation, console) if config.full else show_table(config, evaluation, console, command)
 
     return exit_status(PROGRAM, measure, again=GOES_ON if config.full or config.credibility else "")
+
+
+def _attack_server(words: Sequence[str]) -> int:
+    """What is asked over the network needs gRPC, which evaluating a bundle does not."""
+    try:
+        remote = import_module("holdfast.evaluation.remote")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in GRPC:
+            raise
+        missing = f"{error.name} is not installed, without which no server can be asked: {install_command('serve')}"
+        return exit_status(PROGRAM, partial(_refuse, missing))
+    status: int = remote.main(words)
+    return status
+
+
+def _refuse(reason: str) -> int:
+    raise HoldfastError(reason)
 
 
 def run(config: EvaluateConfig, console: Console, command: str, begun: float, load_encoder: EncoderLoader | None) -> Evaluation:

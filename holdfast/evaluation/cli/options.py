@@ -34,6 +34,7 @@ DESCRIPTION = f"""Measure the clean and robust accuracy of a bundle by attacks t
   holdfast evaluate runs/digits --full                everything, and runs/digits/report/index.html
   holdfast evaluate runs/digits --full --balls linf:8/255 l2:0.5 --transfer-from runs/other
   holdfast evaluate runs/digits --full --minutes 9    a slice of it; repeated, the next one
+  holdfast evaluate --address HOST:PORT --help        a running server instead, by its answers alone
 
 Without --full: about a minute for the 400 test images of the digits on one core, two for 500 of cifar10-small.
 

@@ -65,7 +65,7 @@ class ThreatResult(ReportPart):
     Attributes:
         norm: of the ball.
         epsilon: its radius.
-        knowledge: whether the attacker knew the exemplars; weights were known in any case.
+        knowledge: whether the attacker knew the exemplars; weights were known, unless it had "answers alone".
         clean: accuracy on the attacked images before the attack.
         robust: accuracy after it: answered rightly when clean and after every attack.
         dsr: of those answered rightly when clean, the ones that still are.
@@ -244,6 +244,7 @@ class Report(ReportPart):
     reliability: tuple[Bin, ...]
     validity: tuple[ValidityPoint, ...] = ()
     classes: tuple[ClassResult, ...] = ()
+    black_box: str = Field(default="", description="of a running server: what was attacked, and what was not known, for people")
     remeasured: str = Field(default="", description="what was measured again later, and what was not, for people")
     examples: tuple[Example, ...]
     cloud: Cloud | None
