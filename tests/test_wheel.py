@@ -128,10 +128,12 @@ def test_the_wheel_is_one_package_and_three_modules_that_lead_to_it(wheel):
     proto |= {f"holdfast/protos/holdfast/admin/v1/{name}.proto" for name in ("admin", "exemplar", "version")}
     proto |= {f"holdfast/protos/google/rpc/{name}.proto" for name in ("status", "error_details")}
     report = {"holdfast/evaluation/report/page.html.j2", "holdfast/evaluation/report/page.css"}
+    page = "holdfast/server/api/page"
+    report |= {f"{page}/{name}" for name in ("static/page.css", "static/page.js", "static/icon.svg", "templates/live.html.j2")}
     stubs = {f"holdfast/protos/holdfast/{name}_pb2_grpc.pyi" for name in ("v1/holdfast", "admin/v1/admin")}
     programs = {f"holdfast/{name}/__main__.py" for name in ("trainer", "index_build", "server")}
     assert proto | report | stubs | programs <= set(names)
-    assert not any(part in name for name in names for part in ("bench", "demo", "reproduce", "tests", "__pycache__"))
+    assert not any(part in name.split("/") for name in names for part in ("bench", "demo", "reproduce", "tests", "__pycache__"))
     licences = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith("LICENSE")]
     assert len(licences) == 1
 

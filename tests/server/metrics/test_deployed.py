@@ -14,6 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
 from holdfast.protos.holdfast.v1 import image_pb2
+from tests.server.api.admin import token_file
+from tests.server.api.page.browsing import visit
 from tests.server.running import REPOSITORY, LoopThread, Served, refusal, scrape, start
 from tests.server.tiny import coloured, png
 
@@ -44,14 +46,20 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def shown(served: Served, tiny_bundle: Path, loop_thread: LoopThread) -> dict[str, set[str]]:
-    """The labels of each sample that a server shows after an answer, a refusal and a bad image."""
+def shown(
+    served: Served, tiny_bundle: Path, loop_thread: LoopThread, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, set[str]]:
+    """The labels of each sample that servers show after an answer, a refusal and a bad image; by workers, with a store, too."""
+    folder = tmp_path_factory.mktemp("operated")
+    operated = {"page_port": 0, "admin_port": 0, "admin_token_file": token_file(folder / "tokens"), "store": folder / "store"}
     image = image_pb2.Image(encoded=png(coloured(0, 1, seed=900)[0]))
     served.stub.Classify(pb.ClassifyRequest(images=[image, image_pb2.Image()]))
     refusal(lambda: served.stub.Classify(pb.ClassifyRequest()))
     with ExitStack() as stack:
         workers = start(stack, loop_thread, tiny_bundle, workers=1)
-        text = scrape(served.app.metrics_url) + scrape(workers.app.metrics_url)
+        operator = start(stack, loop_thread, tiny_bundle, **operated)
+        visit(operator).sign_in("a token of nobody's")
+        text = "".join(scrape(each.app.metrics_url) for each in (served, workers, operator))
     labels: dict[str, set[str]] = defaultdict(set)
     for family in text_string_to_metric_families(text):
         for suffix in SUFFIXES.get(family.type, ("",)):

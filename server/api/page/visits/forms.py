@@ -56,6 +56,8 @@ async def read_form(request: web.Request, most: int, seconds: float) -> Form:
             return await (_read_parts(request) if with_picture else _read_fields(request))
     except TimeoutError:
         raise HttpError(408, f"the form took longer than {seconds:g} s", "time", ends_connection=True) from None
+    except web.HTTPRequestEntityTooLarge:
+        raise HttpError(413, f"this is larger than {bound:,} bytes", "body", ends_connection=True) from None
     except ValueError as error:
         raise HttpError(400, f"this is no form: {error}", ends_connection=True) from None
 

@@ -69,7 +69,7 @@ class PageHandling:
 
     def application(self, routes: tuple[PageRoute, ...]) -> web.Application:
         """All routes, and a page for what is none."""
-        app = web.Application(middlewares=[self._say_errors])
+        app = web.Application(middlewares=[self._say_errors], client_max_size=self._settings.max_message_bytes)
         app.on_response_prepare.append(_add_headers)
         for route in routes:
             app.router.add_route(route.method, route.path, self._handler(route))

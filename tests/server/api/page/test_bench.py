@@ -110,6 +110,13 @@ def test_what_is_no_picture_is_refused(paged: Served, picture: bytes) -> None:
     assert (reply.status, "picture" in json.loads(reply.body)["error"]) == (400, True)
 
 
+def test_a_photograph_is_answered_too(paged: Served) -> None:
+    grown = np.asarray(Image.fromarray(GREEN).resize((1600, 1200)))
+    noisy = (grown.astype(int) + np.random.default_rng(0).integers(-9, 10, grown.shape)).clip(0, 255).astype(np.uint8)
+    assert len(photograph := png(noisy)) > 2 * 2**20
+    assert "<h2>green</h2>" in signed_in(paged, READER).upload("/bench", photograph).text
+
+
 def test_an_upload_is_bounded(serve_page: ServePage) -> None:
     served = serve_page(max_message_bytes=4096)
     assert signed_in(served, READER).upload("/bench", b"x" * 5000).status == 413
