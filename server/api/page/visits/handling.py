@@ -144,12 +144,12 @@ class PageHandling:
 
     def _turn_away(self, route: PageRoute, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         """Have somebody sign in, or say what their token lacks."""
+        if visitor.principal is None and request.method == hdrs.METH_GET and not wants_json(request):
+            return web.Response(status=303, headers={hdrs.LOCATION: "/sign-in"})  # as every sign-in begins
         reason = RefusalReason.MISSING if visitor.principal is None else RefusalReason.SCOPE
         self._gate.refused(reason, f"/page/{route.name}", request.remote or "")
         if visitor.principal is not None:
             raise ForbiddenError(f'this needs the scope "{route.needs}", which the token of {visitor.principal.name} lacks')
-        if request.method == hdrs.METH_GET and not wants_json(request):
-            return web.Response(status=303, headers={hdrs.LOCATION: "/sign-in"})
         raise HttpError(401, "sign in first", ends_connection=request.can_read_body)
 
     def _visitor(self, request: web.Request, visit: str) -> Visitor:

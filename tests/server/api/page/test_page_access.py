@@ -184,6 +184,7 @@ def test_names_are_shown_as_text(serve_page: ServePage) -> None:
 def test_refusals_are_counted(serve_page: ServePage) -> None:
     served = serve_page()
     visit(served).get("/")
+    visit(served).get("/live", Accept="application/json")
     visit(served).sign_in("nobody's")
     assert served.metric("holdfast_auth_failures_total", listener="page", reason="missing") == 1
     assert served.metric("holdfast_auth_failures_total", listener="page", reason="unknown") == 1
