@@ -118,7 +118,9 @@ async def input_shape(address: str) -> tuple[int, int, int]:
 
 
 async def _measure(address: str, options: argparse.Namespace) -> Load:
-    requests = raw_requests(await input_shape(address), images=options.images)
+    pixels = None if options.pixels is None else np.load(options.pixels)
+    count = 256 if pixels is None else max(256, len(pixels))
+    requests = raw_requests(await input_shape(address), count, options.images, pixels)
     crowd = {"callers": options.callers, "connections": options.connections}
     await drive(address, requests, **crowd, seconds=WARM_SECONDS)
     return await drive(address, requests, **crowd, seconds=options.seconds)

@@ -46,9 +46,10 @@ class DetectorSettings(BaseSettings):
         16, ge=2, le=1024, description="Images of one caller that a new one of that caller is compared with."
     )
     coverage_images: int = Field(
-        5000,
-        ge=1,
-        description="Different images after which one caller who has asked all over the space of embeddings is reported.",
+        0,
+        ge=0,
+        description="Different images after which a caller who has asked all over the space of embeddings is an alarm, such as"
+        " 5000. 0: never, as a thief and a good customer look alike; the metric is there anyway.",
     )
     coverage_above: float = Field(
         0.9,

@@ -7,7 +7,8 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -58,6 +59,22 @@ class ObservedBatch:
             self.snapshot, self.images[rows], _rows_of(self.answers, rows), [self.callers[row] for row in rows]
         )
 
+    def without_neighbours(self) -> "ObservedBatch":
+        """The same, not copied, with no neighbours: of a vote of 1,000 they are most of what an answer takes."""
+        near = self.answers.neighbours
+        none = Neighbours(near.ids[:, :0], near.labels[:, :0], near.similarities[:, :0])
+        return replace(self, answers=replace(self.answers, neighbours=none))
+
+    @classmethod
+    def joined(cls, batches: "Sequence[ObservedBatch]") -> "ObservedBatch":
+        """One batch of several, at least one, which one snapshot has answered."""
+        return cls(
+            batches[0].snapshot,
+            np.concatenate([batch.images for batch in batches]),
+            _joined([batch.answers for batch in batches]),
+            [caller for batch in batches for caller in batch.callers],
+        )
+
 
 class Observer:
     """Looks at batches.
@@ -106,7 +123,12 @@ class BackgroundObserver(Observer):
         capacity: images that wait for it, at most.
         metrics: counts what is shed, and failures.
 
+    Attributes:
+        rest_after: seconds without a batch after which `rest` is called; None: never. It is read before each wait.
+
     """
+
+    rest_after: float | None = None
 
     def __init__(self, capacity: int, metrics: Metrics) -> None:
         self._capacity, self._waiting = capacity, 0
@@ -121,8 +143,15 @@ class BackgroundObserver(Observer):
         """The numbers of the images that it wants to look at; quick, and before anything is copied. All, by default."""
         return np.arange(len(batch))
 
+    def copy(self, batch: ObservedBatch, rows: NDArray[np.intp]) -> ObservedBatch:
+        """A copy of what was selected, as far as it is looked at. All columns, by default."""
+        return batch.take(rows)
+
     def prepare(self) -> None:
         """Begin, on its thread."""
+
+    def rest(self) -> None:
+        """Nothing has come for a while, on its thread."""
 
     def work(self, batch: ObservedBatch) -> None:
         """Look at copies of what was selected of one batch, on its thread. It gives up soon once `stopping` is set."""
@@ -137,7 +166,7 @@ class BackgroundObserver(Observer):
         if len(taken) < len(rows):
             self.shed(len(rows) - len(taken))
         if len(taken):
-            self._queue.put(batch.take(taken))
+            self._queue.put(self.copy(batch, taken))
 
     def shed(self, images: int) -> None:
         """Count images that are not looked at."""
@@ -160,16 +189,23 @@ class BackgroundObserver(Observer):
             pass
 
     def _work_on_next(self) -> bool:
-        batch = self._queue.get()
+        try:
+            batch = self._queue.get(timeout=self.rest_after)
+        except queue.Empty:
+            self._do(self.rest)
+            return not self.stopping.is_set()
         if batch is None or self.stopping.is_set():
             return False
         with self._lock:
             self._waiting -= len(batch)
+        self._do(partial(self.work, batch))
+        return True
+
+    def _do(self, what: Callable[[], None]) -> None:
         try:
-            self.work(batch)
+            what()
         except Exception as error:  # noqa: BLE001 - whatever it was, answers go on
             self._failures.add(self.name, error)
-        return True
 
 
 @dataclass(frozen=True)
@@ -242,6 +278,15 @@ class Observers:
 def _classified(pieces: Sequence[Piece]) -> NDArray[np.intp]:
     """The numbers of the images of calls that classify."""
     return np.flatnonzero(np.repeat([p.call.want.kind is CallKind.CLASSIFY for p in pieces], [p.count for p in pieces]))
+
+
+def _joined(parts: Sequence[Columns]) -> Columns:
+    """The rows of several dataclasses of arrays, whose columns may be dataclasses of arrays themselves."""
+    columns: dict[str, Any] = {}
+    for field in fields(parts[0]):
+        of_parts = [getattr(part, field.name) for part in parts]
+        columns[field.name] = np.concatenate(of_parts) if isinstance(of_parts[0], np.ndarray) else _joined(of_parts)
+    return type(parts[0])(**columns)
 
 
 def _rows_of(columns: Columns, rows: NDArray[np.intp]) -> Columns:

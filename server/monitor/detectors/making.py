@@ -20,6 +20,9 @@ from holdfast.server.monitor.detectors.reference import Reference
 
 log = logging.getLogger(__name__)
 
+DECLINE = 0.12
+"""Of the way from the median of margins down to their tenth percentile: a fall of the mean that is none by chance."""
+
 
 class References:
     """What ordinary answers of a bundle are like: computed once for each, which takes seconds. Any thread may ask."""
@@ -80,8 +83,8 @@ def _computed(model: ModelSnapshot) -> Reference | None:
 
 def _normal_of(reference: Reference) -> Normal:
     """What is normal, by the answers to held-out images."""
-    alike = float(np.quantile(reference.nearest, 0.9))
+    alike, edge = float(np.quantile(reference.nearest, 0.9)), float(np.quantile(reference.leads, 0.02))
     if not len(reference.margins):
-        return Normal(alike)
+        return Normal(alike, edge=edge)
     low, middle = np.quantile(reference.margins, (0.1, 0.5))
-    return Normal(alike, float(low), float(0.5 * (middle - low)))
+    return Normal(alike, float(low), edge, DECLINE * float(middle - low))

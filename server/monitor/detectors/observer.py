@@ -4,6 +4,9 @@ import logging
 import time
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
 from holdfast.server.alarms.alarm import EVERYBODY
 from holdfast.server.core.observers import BackgroundObserver, ObservedBatch, ObserverContext
 from holdfast.server.core.snapshot import ModelSnapshot
@@ -16,6 +19,12 @@ from holdfast.server.monitor.probes.priority import lower_thread_priority
 from holdfast.server.settings import ConfigurationError, Settings
 
 log = logging.getLogger(__name__)
+
+AT_ONCE = 32
+"""Images."""
+
+REST_AFTER_S = 0.2
+"""Without a further batch, after which fewer are enough."""
 
 
 REFERENCES = References()
@@ -44,6 +53,7 @@ class TrafficDetectors(BackgroundObserver):
         self._model: ModelSnapshot | None = None
         self._made: MadeDetectors
         self._detectors: list[TrafficDetector] = []
+        self._gathered: list[ObservedBatch] = []
 
     @classmethod
     def make(cls, context: ObserverContext) -> "TrafficDetectors | None":
@@ -64,8 +74,26 @@ class TrafficDetectors(BackgroundObserver):
         """Give way to all other threads."""
         lower_thread_priority()
 
+    def copy(self, batch: ObservedBatch, rows: NDArray[np.intp]) -> ObservedBatch:
+        """Without neighbours, which no detector looks at."""
+        return batch.without_neighbours().take(rows)
+
     def work(self, batch: ObservedBatch) -> None:
-        """Show one batch to all."""
+        """Gather batches until there are enough images: looking at one costs several times as much as at one of many."""
+        if self._gathered and self._gathered[0].snapshot is not batch.snapshot:
+            self.rest()
+        self._gathered.append(batch)
+        self.rest_after = REST_AFTER_S
+        if sum(map(len, self._gathered)) >= AT_ONCE:
+            self.rest()
+
+    def rest(self) -> None:
+        """Look at what was gathered."""
+        gathered, self._gathered, self.rest_after = self._gathered, [], None
+        if gathered:
+            self._look_at(gathered[0] if len(gathered) == 1 else ObservedBatch.joined(gathered))
+
+    def _look_at(self, batch: ObservedBatch) -> None:
         begun = time.thread_time()
         self._follow(batch.snapshot)
         forgotten = self._numbers.forgotten

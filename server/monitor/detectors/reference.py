@@ -26,6 +26,7 @@ class Reference:
         margins: float32 [n], soft margins, ascending; empty where the index has none.
         distances: float32 [n], cosine distances to the k-th neighbour, ascending.
         nearest: float32 [n], cosine similarities to the nearest exemplar, ascending.
+        leads: float32 [n], by how much the answer's share of the vote leads the next one's, ascending.
         classes: float64 [C], shares of the answered labels.
 
     """
@@ -34,6 +35,7 @@ class Reference:
     margins: Floats
     distances: Floats
     nearest: Floats
+    leads: Floats
     classes: NDArray[np.float64]
 
     @classmethod
@@ -51,8 +53,18 @@ class Reference:
             np.sort(margins[np.isfinite(margins)]),
             np.sort(np.concatenate([part.kth_distance for part in parts])),
             np.sort(np.concatenate([part.neighbours.similarities[:, 0] for part in parts])),
+            np.sort(np.concatenate([lead_of_vote(part.probabilities) for part in parts])),
             np.bincount(labels, minlength=classes) / len(labels),
         )
+
+
+def lead_of_vote(probabilities: Floats) -> Floats:
+    """Shares of the vote [N, C] -> [N], the largest less the second; the largest where there is one class alone."""
+    if probabilities.shape[1] < 2:
+        return probabilities[:, 0]
+    highest = np.partition(probabilities, -2, axis=1)
+    lead: Floats = highest[:, -1] - highest[:, -2]
+    return lead
 
 
 def _answered(classifier: Classifier, embeddings: Floats, k: int) -> Answers:

@@ -158,6 +158,39 @@ def test_a_background_observer_gets_copies_of_what_it_selects(snapshot: ModelSna
     assert seen.callers == ["10.0.0.1", "10.0.0.3", "10.0.0.5"]
 
 
+def test_a_background_observer_rests_once_nothing_has_come_for_a_while(snapshot: ModelSnapshot) -> None:
+    class Gathering(BackgroundObserver):
+        name = "gathering"
+
+        def __init__(self) -> None:
+            super().__init__(100, Metrics())
+            self.gathered: list[ObservedBatch] = []
+            self.looked_at: list[ObservedBatch] = []
+
+        def copy(self, batch: ObservedBatch, rows: np.ndarray) -> ObservedBatch:
+            return batch.without_neighbours().take(rows)
+
+        def work(self, batch: ObservedBatch) -> None:
+            self.gathered.append(batch)
+            self.rest_after = 0.05
+
+        def rest(self) -> None:
+            self.rest_after = None
+            self.looked_at.append(ObservedBatch.joined(self.gathered))
+
+    gathering, batches = Gathering(), [batch_of(snapshot, count) for count in (3, 1, 4)]
+    gathering.start()
+    for batch in batches:
+        gathering.observe(batch)
+    wait_for(lambda: sum(map(len, gathering.looked_at)) == 8)
+    gathering.stop()
+    joined = ObservedBatch.joined(gathering.looked_at)
+    np.testing.assert_array_equal(joined.images, np.concatenate([batch.images for batch in batches]))
+    np.testing.assert_array_equal(joined.answers.labels, np.concatenate([batch.answers.labels for batch in batches]))
+    assert joined.callers == [caller for batch in batches for caller in batch.callers]
+    assert joined.answers.neighbours.ids.shape == (8, 0)
+
+
 def test_a_background_observer_that_raises_goes_on(snapshot: ModelSnapshot, caplog: pytest.LogCaptureFixture) -> None:
     class Clumsy(Slow):
         def work(self, batch: ObservedBatch) -> None:

@@ -1,6 +1,6 @@
 """One image that is asked again and again, never quite the same: what happened to it from one query to the next."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from holdfast.model.answers import Floats
 from holdfast.model.preprocess import Pixels
-from holdfast.server.monitor.detectors.alike.differences import ImageChange, difference
+from holdfast.server.monitor.detectors.alike.differences import ImageChange, change_between
 
 EXPLAINED = 0.6
 """Share of a difference that motion and light explain, from which on it is taken for a film's or a thumbnail's."""
@@ -22,6 +22,18 @@ COMPARED = 64
 
 SAMPLED = 8
 LITTLE = 4.0
+
+LEVEL = 16
+"""Variants over which their margin is averaged."""
+
+REMEMBERED = 256
+"""Different images of one cluster."""
+
+TRAVELLED = 1.4
+"""How many steps from the first image say that one is on the way, and not anywhere around it."""
+
+CAMERA_NOISE = 6.0
+"""Grey levels, root of the mean square, by which two frames of a noisy camera differ at most."""
 
 TURNS = 16
 """Pairs of changes over which their cosine is averaged."""
@@ -36,6 +48,7 @@ class Query(NamedTuple):
         embedding: float32 [D]; likewise.
         label: that was answered.
         margin: the soft margin, nats; NaN where there is none.
+        lead: by how much the answer's share of the vote leads that of the next label.
 
     """
 
@@ -44,6 +57,7 @@ class Query(NamedTuple):
     embedding: Floats
     label: int
     margin: float
+    lead: float
 
 
 class Normal(NamedTuple):
@@ -52,13 +66,19 @@ class Normal(NamedTuple):
     Attributes:
         alike: cosine similarity of embeddings that two different images hardly reach.
         doubtful: soft margin below which a tenth of the answers lie; -inf where there are no margins.
-        change: nats by which the margins of one image's variants differ at most.
+        edge: lead of the vote below which one in fifty answers lies.
+        decline: nats by which the mean margin of one image's variants does not fall by chance.
 
     """
 
     alike: float = 0.97
     doubtful: float = -inf
-    change: float = 0.75
+    edge: float = 0.0
+    decline: float = 0.2
+
+
+Changes = dict[int, ImageChange]
+"""How one image differs from others, by the identity of their pixels."""
 
 
 @dataclass(slots=True)
@@ -66,62 +86,90 @@ class Cluster:
     """Alike images, one after another. Counts that are float decay by half in HALF_LIFE_S.
 
     Attributes:
-        latest: the last one.
-        label, margin: of the one that the model was most sure of.
+        first, latest: images of it.
         alike: how many were alike and not identical.
         evidence: of these, how many changed in a way that no motion explains, and moved the answer.
         doubtful: how many were near another answer, or had one, however they changed.
+        level, highest: mean margin of about the last LEVEL of them, and the largest that it was.
+        seen: hashes of the latest REMEMBERED different ones: what was asked before is asked again by no search.
         turn, turn_square: mean and mean square of the cosine between a change and the next, over about TURNS of them.
 
     """
 
+    first: Query
     latest: Query
-    label: int
-    margin: float
+    level: float
+    highest: float
     alike: int = 0
     evidence: float = 0.0
     doubtful: float = 0.0
     turn: float = 0.0
     turn_square: float = 0.0
+    seen: dict[int, None] = field(default_factory=dict)
     _change: NDArray[np.float32] | None = None
 
     @classmethod
     def begin(cls, query: Query) -> "Cluster":
         """Of one image."""
-        return cls(query, query.label, query.margin)
+        return cls(query, query, query.margin, query.margin)
 
-    def add(self, query: Query, normal: Normal, known: dict[int, ImageChange]) -> bool:
-        """One more alike image. Returns whether it is another one and was compared.
+    def is_repeated(self, query: Query) -> bool:
+        """Whether this very image was asked lately; it is remembered."""
+        digest = hash(query.detail.tobytes())
+        if not self.seen:
+            self.seen[hash(self.first.detail.tobytes())] = None
+        if digest in self.seen:
+            return True
+        self.seen[digest] = None
+        if len(self.seen) > REMEMBERED:
+            del self.seen[next(iter(self.seen))]
+        return False
+
+    def add(self, query: Query, normal: Normal, known: Changes) -> bool:
+        """One more alike image. Returns whether it is a new one and was compared.
 
         Args:
             query: the image.
             normal: what answers are like where nobody attacks.
-            known: differences of this query from others, by the identity of their pixels; what is found is added.
+            known: how this query differs from others; what is found is added.
 
         """
-        before = self.latest
-        weight = 1 if self.alike < COMPARED or self.evidence >= LITTLE else SAMPLED
-        if weight > 1 and self.alike % SAMPLED:
-            self.alike += not np.array_equal(query.detail, before.detail)
+        if self.is_repeated(query):
             return False
-        found = known.get(id(before.detail))
-        if found is None:
-            found = known[id(before.detail)] = difference(query.detail, before.detail)
-        if found.rms == 0:
-            return False
-        self.latest = query
+        before, self.latest = self.latest, query
         self.alike += 1
-        self._count(query, found, normal, weight, 0.5 ** ((query.now - before.now) / HALF_LIFE_S))
+        weight = 1 if self.alike <= COMPARED or self.evidence >= LITTLE else SAMPLED
+        if weight > 1 and self.alike % SAMPLED:
+            return False
+        found = _change(query, before, known)
+        self._follow(query.margin)
+        kept = 0.5 ** ((query.now - before.now) / HALF_LIFE_S)
+        other = query.label != self.first.label
+        evident = found.explained < EXPLAINED and self._moved(query, found, known, normal)
+        self.evidence = self.evidence * kept + weight * evident
+        self.doubtful = self.doubtful * kept + weight * (other or query.margin < normal.doubtful)
         self._turn(query.detail.astype(np.float32) - before.detail)
-        if not query.margin <= self.margin:
-            self.label, self.margin = query.label, query.margin
         return True
 
-    def _count(self, query: Query, found: ImageChange, normal: Normal, weight: int, kept: float) -> None:
-        other = query.label != self.label
-        moved = other or query.margin < self.margin - normal.change
-        self.evidence = self.evidence * kept + weight * (moved and found.explained < EXPLAINED)
-        self.doubtful = self.doubtful * kept + weight * (other or query.margin < normal.doubtful)
+    def _follow(self, margin: float) -> None:
+        """The mean of the first few is the mean of all; a first margin that was high by chance is no height to fall from."""
+        self.level += (margin - self.level) / min(LEVEL, self.alike + 1)
+        self.highest = self.level if self.alike < LEVEL else max(self.highest, self.level)
+
+    def _moved(self, query: Query, step: ImageChange, known: Changes, normal: Normal) -> bool:
+        """Whether the answer moves with what is asked: the images go along the edge of a class, or the margin falls and falls.
+
+        The noise of a camera that sees a doubtful scene takes the answer over the edge, too. Light aside, its frames are as
+        far from the first one as from each other.
+        """
+        far = _change(query, self.first, known)
+        on_edge = query.lead < normal.edge
+        if on_edge and far.left >= TRAVELLED * step.left and far.by_motion < EXPLAINED:
+            return True
+        if far.explained >= EXPLAINED:
+            return False
+        wide = step.rms > CAMERA_NOISE and (on_edge or query.label != self.first.label)
+        return wide or self.level < self.highest - normal.decline
 
     def _turn(self, change: NDArray[np.float32]) -> None:
         before, self._change = self._change, change
@@ -132,3 +180,10 @@ class Cluster:
         rate = 1 / min(TURNS, self.alike)
         self.turn += rate * (cosine - self.turn)
         self.turn_square += rate * (cosine * cosine - self.turn_square)
+
+
+def _change(one: Query, other: Query, known: Changes) -> ImageChange:
+    found = known.get(id(other.detail))
+    if found is None:
+        found = known[id(other.detail)] = change_between(one.detail, other.detail)
+    return found

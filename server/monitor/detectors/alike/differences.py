@@ -29,25 +29,36 @@ class ImageChange(NamedTuple):
     Attributes:
         rms: root of the mean square, in grey levels of [0, 255]; 0 for identical images.
         explained: share of it that motion and light explain, in [0, 1]; 1 for identical images.
+        by_motion: share of it that motion alone explains.
+        left: root of the mean square of what both leave of the difference in brightness, grey levels.
 
     """
 
     rms: float
     explained: float
+    by_motion: float
+    left: float
 
 
-def difference(one: Pixels, other: Pixels) -> ImageChange:
+def change_between(one: Pixels, other: Pixels) -> ImageChange:
     """Of two images uint8 [H, W, C] of one shape, each side of at least `TILE` pixels."""
     change = one.astype(np.int16) - other
     square = float(np.vdot(change, change.astype(np.float32))) / change.size
     if square == 0:
-        return ImageChange(0.0, 1.0)
+        return ImageChange(0.0, 1.0, 1.0, 0.0)
     first, second = (image.mean(axis=2, dtype=np.float32) for image in (one, other))
-    explained = 0.0
+    explained = by_motion = 0.0
+    left = square
     for level in LEVELS:
         if min(first.shape) >= level * TILE:
-            explained = max(explained, _explained_by_flow(_shrunk(first, level), _shrunk(second, level)))
-    return ImageChange(square**0.5, explained)
+            energy, *remaining = _remaining(_shrunk(first, level), _shrunk(second, level))
+            if level == 1:
+                left = remaining[0] / first.size
+            if energy >= FLAT:
+                explained, by_motion = (
+                    max(share, 1 - rest / energy) for share, rest in zip((explained, by_motion), remaining, strict=True)
+                )
+    return ImageChange(square**0.5, min(explained, 1.0), min(by_motion, 1.0), max(0.0, left) ** 0.5)
 
 
 def _shrunk(image: Grey, by: int) -> Grey:
@@ -59,21 +70,20 @@ def _shrunk(image: Grey, by: int) -> Grey:
     return shrunk
 
 
-def _explained_by_flow(first: Grey, second: Grey) -> float:
-    """The share of the change's energy that light (of the whole) and flow (of each tile) take away."""
+def _remaining(first: Grey, second: Grey) -> tuple[float, float, float]:
+    """The change's energy; what light (of the whole) and flow (of each tile) leave of it; what flow alone leaves of it."""
     middle: Grey = (first + second) * np.float32(0.5)
     change: Grey = first - second
-    energy = float(np.vdot(change, change))
-    if energy < FLAT:
-        return 0.0
-    change = _without_light(change, middle)
     down, across = _slopes(middle)
     a, b, c = _by_tile(down * down) + FLAT, _by_tile(across * across) + FLAT, _by_tile(down * across)
-    p, q = _by_tile(down * change), _by_tile(across * change)
-    # The least squares of two unknowns in each tile, solved at once; what they take from the energy is (p, q) . solution.
-    taken = (b * p * p - 2 * c * p * q + a * q * q) / (a * b - c * c)
-    left = float(np.vdot(change, change)) - float(taken.sum())
-    return min(1.0, max(0.0, 1 - left / energy))
+
+    def left(change: Grey) -> float:
+        # The least squares of two unknowns in each tile, solved at once; what they take from the energy is (p, q) . solution.
+        p, q = _by_tile(down * change), _by_tile(across * change)
+        taken = (b * p * p - 2 * c * p * q + a * q * q) / (a * b - c * c)
+        return max(0.0, float(np.vdot(change, change)) - float(taken.sum()))
+
+    return float(np.vdot(change, change)), left(_without_light(change, middle)), left(change)
 
 
 def _slopes(image: Grey) -> tuple[Grey, Grey]:

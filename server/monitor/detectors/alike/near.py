@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from holdfast.server.monitor.detectors.alike.cluster import Cluster, Normal, Query
-from holdfast.server.monitor.detectors.alike.differences import ImageChange
+from holdfast.server.monitor.detectors.alike.cluster import Changes, Cluster, Normal, Query
 from holdfast.server.monitor.detectors.alike.sketches import CELLS, Sketcher, Sketches
 from holdfast.server.monitor.detectors.callers import NOBODY
+from holdfast.server.monitor.detectors.reference import lead_of_vote
 from holdfast.server.monitor.detectors.traffic import ObservedTraffic
 
 RADIUS = 6.0
@@ -34,6 +35,15 @@ class Variant(NamedTuple):
     cluster: Cluster
 
 
+class _Visit(NamedTuple):
+    """Where the image of a row belongs; `variant` where it is one of an earlier image, not identical and compared with it."""
+
+    row: int
+    cluster: Cluster
+    is_new: bool
+    is_variant: bool
+
+
 class ClusterTable:
     """A bounded number of clusters; those without a new image for long make room.
 
@@ -50,10 +60,8 @@ class ClusterTable:
         self._clusters: list[Cluster | None] = [None] * capacity
         self._images, self._many = 0, 0
 
-    def visit(
-        self, sketches: Sketches, queries: Sequence[Query], normal: Normal, known: Sequence[dict[int, ImageChange]]
-    ) -> Iterator[Cluster]:
-        """Put n images where they belong, in their order; yields the clusters of those that are variants of an earlier one."""
+    def visit(self, sketches: Sketches, queries: Sequence[Query], normal: Normal, known: Sequence[Changes]) -> Iterator[_Visit]:
+        """Put n images where they belong, in their order."""
         own = np.einsum("nd,nd->n", sketches, sketches)
         distances = own[:, None] + self._squares - 2 * sketches @ self._sketches.T
         between = own[:, None] + own - 2 * sketches @ sketches.T
@@ -61,16 +69,19 @@ class ClusterTable:
             place = int(distances[row].argmin())
             cluster = self._clusters[place]
             if (
-                cluster is None
-                or distances[row, place] > RADIUS * RADIUS * CELLS * CELLS
-                or np.dot(query.embedding, cluster.latest.embedding) < normal.alike
+                cluster is not None
+                and distances[row, place] <= RADIUS * RADIUS * CELLS * CELLS
+                and np.dot(query.embedding, cluster.latest.embedding) >= normal.alike
             ):
-                place = self._room()
-                self._clusters[place], self._kept[place] = Cluster.begin(query), False
-            elif cluster.add(query, normal, known[row]):
-                yield cluster
-                if cluster.alike == KEPT:
+                is_variant = cluster.add(query, normal, known[row])
+                if is_variant and cluster.alike == KEPT:
                     self._kept[place], self._many = True, self._many + 1
+                yield _Visit(row, cluster, is_new=False, is_variant=is_variant)
+            else:
+                place = self._room()
+                cluster = self._clusters[place] = Cluster.begin(query)
+                self._kept[place] = False
+                yield _Visit(row, cluster, is_new=True, is_variant=False)
             self._images += 1
             self._used[place] = self._images
             self._sketches[place], self._squares[place] = sketches[row], own[row]
@@ -88,12 +99,13 @@ class ClusterTable:
 
 @dataclass(eq=False)
 class _Seen:
-    """What was made of one batch."""
+    """What was made of one batch; `new` [N] says which images are variants of none, neither of the caller's nor of any."""
 
     traffic: ObservedTraffic
     queries: list[Query]
-    differences: list[dict[int, ImageChange]]
-    found: tuple[Variant, ...] | None = None
+    changes: list[Changes]
+    variants: tuple[Variant, ...] = ()
+    new: NDArray[np.bool_] | None = None
 
 
 class NearImages:
@@ -113,18 +125,20 @@ class NearImages:
         self._of_callers: dict[int, ClusterTable] = {}
         self._seen: _Seen | None = None
 
-    def found(self, traffic: ObservedTraffic) -> tuple[Variant, ...]:
+    def variants(self, traffic: ObservedTraffic) -> tuple[Variant, ...]:
         """Variants of earlier images, each with its cluster as it is at the end of the batch. Computed once for each batch."""
-        seen = self._look_at(traffic)
-        if seen.found is None:
-            seen.found = ()  # where this fails, it fails once
-            seen.found = tuple(self._compare(seen))
-        return seen.found
+        return self._compared(traffic).variants
 
-    def queries(self, traffic: ObservedTraffic) -> tuple[list[Query], list[dict[int, ImageChange]]]:
+    def new(self, traffic: ObservedTraffic) -> NDArray[np.bool_]:
+        """Which images are neither identical with an earlier one nor a variant: bool [N]."""
+        new = self._compared(traffic).new
+        assert new is not None  # noqa: S101 - set where it is compared
+        return new
+
+    def queries(self, traffic: ObservedTraffic) -> tuple[list[Query], list[Changes]]:
         """The images of a batch, as they are kept, and what is known of how each differs from others."""
         seen = self._look_at(traffic)
-        return seen.queries, seen.differences
+        return seen.queries, seen.changes
 
     def forget(self, caller: int) -> None:
         """That number belongs to another caller from now on."""
@@ -133,17 +147,26 @@ class NearImages:
     def _look_at(self, traffic: ObservedTraffic) -> _Seen:
         if self._seen is None or self._seen.traffic is not traffic:
             answers = traffic.answers
-            labels, margins = answers.labels.tolist(), answers.soft_margin.tolist()
-            parts = zip(self._sketcher.details(traffic.images), answers.embeddings, labels, margins, strict=True)
+            numbers = answers.labels.tolist(), answers.soft_margin.tolist(), lead_of_vote(answers.probabilities).tolist()
+            parts = zip(self._sketcher.details(traffic.images), answers.embeddings, *numbers, strict=True)
             # Copies, or one image that is kept would keep its whole batch.
-            queries = [Query(traffic.now, detail.copy(), z.copy(), label, margin) for detail, z, label, margin in parts]
+            queries = [Query(traffic.now, detail.copy(), z.copy(), *rest) for detail, z, *rest in parts]
             self._seen = _Seen(traffic, queries, [{} for _ in queries])
         return self._seen
 
-    def _compare(self, seen: _Seen) -> Iterator[Variant]:
+    def _compared(self, traffic: ObservedTraffic) -> _Seen:
+        seen = self._look_at(traffic)
+        if seen.new is None:
+            seen.new = np.ones(len(traffic), np.bool_)  # where comparing fails, it fails once
+            seen.variants = tuple(self._compare(seen, seen.new))
+        return seen
+
+    def _compare(self, seen: _Seen, new: NDArray[np.bool_]) -> Iterator[Variant]:
         sketches, callers = self._sketcher.sketches(seen.traffic.images), seen.traffic.callers
-        for cluster in self._all.visit(sketches, seen.queries, self.normal, seen.differences):
-            yield Variant(NOBODY, cluster)
+        for visit in self._all.visit(sketches, seen.queries, self.normal, seen.changes):
+            new[visit.row] &= visit.is_new
+            if visit.is_variant:
+                yield Variant(NOBODY, visit.cluster)
         for caller in dict.fromkeys(callers.tolist()):
             if caller == NOBODY:
                 continue
@@ -152,5 +175,7 @@ class NearImages:
                 table = self._of_callers[caller] = ClusterTable(self._caller_images)
             rows = np.flatnonzero(callers == caller).tolist()
             own = [seen.queries[row] for row in rows]
-            for cluster in table.visit(sketches[rows], own, self.normal, [seen.differences[row] for row in rows]):
-                yield Variant(caller, cluster)
+            for visit in table.visit(sketches[rows], own, self.normal, [seen.changes[row] for row in rows]):
+                new[rows[visit.row]] &= visit.is_new
+                if visit.is_variant:
+                    yield Variant(caller, visit.cluster)

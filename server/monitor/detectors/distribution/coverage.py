@@ -2,7 +2,8 @@
 
 As in B4B (arXiv 2310.08571) the space is cut into cells, by secret random planes through the middle of the bundle's held-out
 images. A caller's coverage is the share of these images that lie in cells that the caller has been to. A crawler that asks
-about everything covers as much as a thief: the alarm says what is taken, not why, and so waits for thousands of images.
+about everything covers as much as a thief: what is shown is what was taken, not why. So there is an alarm only where the
+operator says after how many images.
 """
 
 import numpy as np
@@ -44,8 +45,8 @@ class ExtractionCoverage(TrafficDetector):
         return None if context.reference is None else cls(context, context.reference)
 
     def look(self, traffic: ObservedTraffic) -> None:
-        """At most one reason for each batch and caller."""
-        rows = np.flatnonzero(traffic.callers != NOBODY)
+        """At most one reason for each batch and caller. Variants of an image count once, as one."""
+        rows = np.flatnonzero(self.context.near.new(traffic) & (traffic.callers != NOBODY))
         callers = traffic.callers[rows]
         np.add.at(self._images, callers, 1)
         cells = self._cells(traffic.answers.embeddings[rows])
@@ -55,7 +56,8 @@ class ExtractionCoverage(TrafficDetector):
         for caller in np.unique(callers).tolist():
             if fresh.any():
                 self._covered[caller] = self._weights[self._been[caller]].sum()
-            if self._images[caller] >= settings.coverage_images and self._covered[caller] >= settings.coverage_above:
+            enough = 0 < settings.coverage_images <= self._images[caller]
+            if enough and self._covered[caller] >= settings.coverage_above:
                 self.alarm(caller, self._covered[caller], settings.coverage_above)
         if traffic.now - self._shown >= SHOWN_EVERY_S:
             self._shown = traffic.now

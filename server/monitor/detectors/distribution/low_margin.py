@@ -38,14 +38,14 @@ class LowMargin(TrafficDetector):
         return cls(context, bound) if np.isfinite(bound) else None
 
     def look(self, traffic: ObservedTraffic) -> None:
-        """One reason for each image while the sum is above the threshold; then it begins anew from there."""
-        steps = np.where(
-            traffic.answers.soft_margin < self._bound, log(ATTACKED / ORDINARY), log((1 - ATTACKED) / (1 - ORDINARY))
-        )
+        """One reason for each new image while the sum is above the threshold. Variants of an image count once, as one."""
+        new = self.context.near.new(traffic)
+        below, callers = traffic.answers.soft_margin[new] < self._bound, traffic.callers[new]
+        steps = np.where(below, log(ATTACKED / ORDINARY), log((1 - ATTACKED) / (1 - ORDINARY)))
         self._add(ALL, steps)
-        for caller in dict.fromkeys(traffic.callers.tolist()):
+        for caller in dict.fromkeys(callers.tolist()):
             if caller != NOBODY:
-                self._add(caller, steps[traffic.callers == caller])
+                self._add(caller, steps[callers == caller])
 
     def forget(self, caller: int) -> None:
         """Begin anew."""

@@ -39,8 +39,8 @@ class UnlikeImages(TrafficDetector):
         return None if context.reference is None else cls(context, context.reference)
 
     def look(self, traffic: ObservedTraffic) -> None:
-        """At most one reason for each batch and caller."""
-        rows = np.flatnonzero(traffic.callers != NOBODY)
+        """At most one reason for each batch and caller. Variants of an image count once, as one."""
+        rows = np.flatnonzero(self.context.near.new(traffic) & (traffic.callers != NOBODY))
         streams = traffic.callers[rows]
         callers = np.unique(streams)
         farthest = np.zeros(len(callers))

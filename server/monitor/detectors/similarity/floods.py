@@ -24,6 +24,6 @@ class DuplicateFlood(TrafficDetector):
 
     def look(self, traffic: ObservedTraffic) -> None:
         """One reason for each variant that is asked while there are too many."""
-        for caller, cluster in self.context.near.found(traffic):
+        for caller, cluster in self.context.near.variants(traffic):
             if cluster.doubtful >= THRESHOLD:
                 self.alarm(caller, cluster.doubtful, THRESHOLD)

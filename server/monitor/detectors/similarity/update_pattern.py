@@ -33,7 +33,7 @@ class UpdatePattern(TrafficDetector):
 
     def look(self, traffic: ObservedTraffic) -> None:
         """One reason for each variant that is asked while the pattern holds; the score is the number of variants."""
-        for caller, cluster in self.context.near.found(traffic):
+        for caller, cluster in self.context.near.variants(traffic):
             if cluster.alike >= LEAST and cluster.evidence >= EVIDENCE and is_search(cluster):
                 self.alarm(caller, cluster.alike, LEAST)
 

@@ -51,6 +51,7 @@ class Watched:
             answers = replace(answers, soft_margin=margins)
         names = [callers] * len(images) if isinstance(callers, str) else callers
         self.observer.work(ObservedBatch(self.snapshot, images, answers, names))
+        self.observer.rest()
 
     @property
     def alarms(self) -> tuple[Alarm, ...]:
@@ -66,14 +67,14 @@ class Watched:
 def pictures(count: int, seed: int, side: int = SIDE) -> Pixels:
     """Different images with shapes and edges: uint8 [count, side, side, 3]."""
     rng = np.random.default_rng(seed)
-    images = np.empty((count, side, side, 3))
-    at = np.arange(side)
+    at = np.arange(side, dtype=np.float32)
+    images = np.empty((count, side, side, 3), np.float32)
     images[:] = rng.uniform(40, 215, (count, 1, 1, 3))
-    for number in range(count):
-        for _ in range(12):
-            (top, left), (height, width) = rng.uniform(0, side, 2), rng.uniform(3, side / 2, 2)
-            inside = np.exp(-(((at[:, None] - top) / height) ** 4) - (((at - left) / width) ** 4))
-            images[number] += inside[..., None] * (rng.uniform(0, 255, 3) - images[number])
+    for _ in range(12):
+        middles, sizes = rng.uniform(0, side, (count, 2, 1)), rng.uniform(3, side / 2, (count, 2, 1))
+        falls = (((at - middles) / sizes) ** 4).astype(np.float32)
+        inside = np.exp(-falls[:, 0, :, None] - falls[:, 1, None])
+        images += inside[..., None] * (rng.uniform(0, 255, (count, 1, 1, 3)).astype(np.float32) - images)
     return np.clip(images, 0, 255).astype(np.uint8)
 
 
