@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
 from aiohttp import BodyPartReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from holdfast.server.api.http.errors import HttpError
 
@@ -58,8 +59,9 @@ async def read_form(request: web.Request, most: int, seconds: float) -> Form:
         raise HttpError(408, f"the form took longer than {seconds:g} s", "time", ends_connection=True) from None
     except web.HTTPRequestEntityTooLarge:
         raise HttpError(413, f"this is larger than {bound:,} bytes", "body", ends_connection=True) from None
-    except ValueError as error:
-        raise HttpError(400, f"this is no form: {error}", ends_connection=True) from None
+    except (ValueError, LookupError, RuntimeError, HttpProcessingError):
+        # What aiohttp's parser says of others' bytes is not for others' eyes.
+        raise HttpError(400, "this is no form", ends_connection=True) from None
 
 
 async def _read_fields(request: web.Request) -> Form:

@@ -96,7 +96,8 @@ class PageHandling:
     def end_session(self, call: PageCall, response: web.StreamResponse) -> None:
         """Somebody signs out."""
         self.sessions.end(call.request.cookies.get(self.cookie("session"), ""))
-        response.del_cookie(self.cookie("session"), path="/", httponly=True, samesite="Strict")
+        secure = self._gate.certificate is not None  # or a browser would keep it
+        response.del_cookie(self.cookie("session"), path="/", httponly=True, secure=secure, samesite="Strict")
 
     def _is_valid(self, record: TokenRecord) -> bool:
         return self._gate.tokens is not None and self._gate.tokens.valid(record)

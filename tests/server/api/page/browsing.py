@@ -2,6 +2,7 @@
 
 import http.client
 import re
+import ssl
 import urllib.parse
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,11 +29,14 @@ class Visit:
     """One visitor: keeps cookies, and the token of the forms of the page it has seen last."""
 
     address: tuple[str, int]
+    trusted: ssl.SSLContext | None = None
     cookies: dict[str, str] = field(default_factory=dict)
     form_token: str = ""
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> PageReply:
         connection = http.client.HTTPConnection(*self.address, timeout=20)
+        if self.trusted is not None:
+            connection = http.client.HTTPSConnection(*self.address, timeout=20, context=self.trusted)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.cookies:
             sent.setdefault("Cookie", "; ".join(f"{name}={value}" for name, value in self.cookies.items()))

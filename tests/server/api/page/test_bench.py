@@ -152,7 +152,7 @@ def test_one_attack_runs_at_a_time_and_ends_when_its_operator_leaves(serve_page:
 
 def _attack_form(visitor: Visit) -> tuple[bytes, dict[str, str]]:
     sent: list[Any] = []
-    recording = Visit(visitor.address, visitor.cookies, visitor.form_token)
+    recording = Visit(visitor.address, None, visitor.cookies, visitor.form_token)
     recording.ask = lambda method, path, body, **headers: sent.append((body, headers))  # type: ignore[assignment, misc]
     recording.upload("/bench/attack", png(GREEN), {"norm": "linf", "epsilon": "8/255", "steps": "10000"})
     body, headers = sent[0]

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
 from PIL import Image
 
 from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
@@ -132,6 +135,23 @@ def test_what_is_no_form_is_refused(paged: Served, headers: dict[str, str], body
     operator: Visit = signed_in(paged, OPERATOR)
     reply = operator.ask("POST", "/sign-out", body, **headers)
     assert (reply.status, status) in {(status, status), (403, 400)}
+
+
+@pytest.fixture(scope="module")
+def operator(paged: Served) -> Visit:
+    return signed_in(paged, OPERATOR)
+
+
+PIECES = [b"--b", b"--b--", b"\r\n", b"\n", b'Content-Disposition: form-data; name="picture"', b"; filename=x", b"\xff", b"a=b"]
+PIECES += [b"Content-Transfer-Encoding: base64", b"Content-Type: multipart/mixed; boundary=b", b'name="form_token"', b"\0" * 40]
+
+
+@effort(max_examples=60)
+@given(st.lists(st.sampled_from(PIECES) | st.binary(max_size=20), max_size=14), st.booleans())
+def test_whatever_stands_in_a_form_is_no_error_of_the_servers(operator: Visit, pieces: list[bytes], is_multipart: bool) -> None:
+    kind = "multipart/form-data; boundary=b" if is_multipart else "application/x-www-form-urlencoded"
+    reply = operator.ask("POST", "/bench", b"".join(pieces), Content_Type=kind, X_Form_Token=operator.form_token)
+    assert 400 <= reply.status < 500, reply.text
 
 
 def test_another_method_is_told_which_there_are(paged: Served) -> None:

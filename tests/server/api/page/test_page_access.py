@@ -1,5 +1,7 @@
 """Who may see the page, and what a stranger and another site get of it."""
 
+import http.client
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from holdfast.server.access.editing import remove_token
 from holdfast.server.access.scopes import Scope
 from holdfast.server.run import check_cheap
 from holdfast.server.settings import Settings
+from tests.server.access.certificates import Authority
 from tests.server.access.tokens import add
 from tests.server.api.admin import OPERATOR, READER, token_file
 from tests.server.api.page.browsing import signed_in, visit
@@ -122,6 +125,26 @@ def test_the_session_is_kept_from_scripts_and_other_sites(paged: Served) -> None
     session = next(cookie for cookie in cookies or () if "-session-" in cookie)
     assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= {part.strip() for part in session.split(";")}
     assert OPERATOR not in session
+
+
+def test_over_tls_the_session_is_this_hosts_alone_and_is_taken_back(serve_page: ServePage, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    chain, key = authority.issue("server")
+    served = serve_page(tls_cert=chain, tls_key=key, admin_port=0)
+    assert served.app.page_url.startswith("https://")
+    operator = visit(served)
+    operator.trusted = ssl.create_default_context(cafile=str(authority.file))
+    cookies = operator.sign_in(OPERATOR).headers.get_all("Set-Cookie") or []
+    assert operator.get("/live").status == 200
+    cookies += operator.post("/sign-out").headers.get_all("Set-Cookie") or []
+    sessions = [cookie for cookie in cookies if "-session-" in cookie]
+    assert len(sessions) == 2
+    for cookie in sessions:
+        assert cookie.startswith("__Host-")
+        assert "Secure" in {part.strip() for part in cookie.split(";")}
+    plain = visit(served)
+    with pytest.raises((ConnectionError, http.client.HTTPException)):
+        plain.get("/")
 
 
 @pytest.mark.parametrize("path", ["/", "/sign-in", "/nowhere", "/static/page.css", "/static/other", "/live"])
