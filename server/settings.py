@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import CliApp, NoDecode, SettingsConfigDict, SettingsError
@@ -215,6 +215,15 @@ class Settings(
         (), description="L-infinity radii of the probes in pixels of [0, 1], such as 2/255,8/255; default: the bundle's."
     )
     probe_steps: int = Field(10, ge=1, description="Gradient steps of one PGD probe.")
+    probe_queries: int = Field(50, ge=1, description="Candidates of one Square probe, which uses no gradient.")
+    probe_attacks: tuple[Literal["noise", "pgd", "square"], ...] = Field(
+        ("noise", "pgd", "square"), min_length=1, description="Attacks that each sampled answer is probed with."
+    )
+    probe_state: Path | None = Field(
+        None,
+        description="File in which probes keep what they have found, so that a server started again goes on from it; without,"
+        " estimates begin anew with each start.",
+    )
 
     @property
     def metrics_at(self) -> str:

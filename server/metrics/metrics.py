@@ -10,16 +10,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from holdfast.server.metrics.access import AccessMetrics
 from holdfast.server.metrics.answers.certify import CertifyMetrics
+from holdfast.server.metrics.answers.probes import ProbeMetrics
 from holdfast.server.metrics.decoding import DecodingMetrics
 from holdfast.server.metrics.messages import MessageMetrics
 from holdfast.server.metrics.traces import TraceMetrics
 from holdfast.server.metrics.weighted import WeightedHistogram
 
-if TYPE_CHECKING:  # probes bring faiss and onnxruntime, which a worker process does without
+if TYPE_CHECKING:
     from holdfast.model.answers import Answers
     from holdfast.server.core.description import ModelDescription
-    from holdfast.server.monitor.probes.flip_rate import Interval
-    from holdfast.server.monitor.probes.results import Outcome
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 NATS = (-5, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20)
@@ -65,7 +64,6 @@ class Metrics:
     def __init__(self, *, calls: bool = True, engine: bool = True) -> None:
         self.registry = CollectorRegistry()
         self._model: ModelDescription | None = None  # that is shown
-        self._shown_from = 0  # the first version of its bundle, as far as it was shown without a break
         self._showing = threading.Lock()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
@@ -169,18 +167,7 @@ class Metrics:
         self.observer_failures = self._counter(
             "holdfast_observer_failures_total", "Batches or samples on which an observer failed.", ("observer",)
         )
-        self._probes = self._counter(
-            "holdfast_probe_total",
-            "Probes ended, by attack, radius in pixels of [0, 1], and outcome.",
-            ("attack", "epsilon", "outcome"),
-        )
-        self._probe_seconds = self._counter("holdfast_probe_cpu_seconds_total", "CPU seconds of probes.", ("attack",))
-        self._flip_rate = self._gauge(
-            "holdfast_flip_rate",
-            "Share of recent probes of the served model that changed the answer, with a 95 % interval: one minus it bounds"
-            " the stability under this attack from above; it is not robust accuracy.",
-            ("attack", "epsilon", "bound"),
-        )
+        self.probes = ProbeMetrics(self._shown)
 
     def call(self, kind: str, service: str, method: str) -> CallMetrics:
         """The metrics of one gRPC method. `kind`: unary, client_stream, server_stream or bidi_stream."""
@@ -221,22 +208,8 @@ class Metrics:
             of_one_bundle, self._model = self._model is not None and model.is_of_bundle_of(self._model), model
             if of_one_bundle:
                 return
-            self._shown_from = model.version
-            self._flip_rate.clear()
+        self.probes.begin_anew(model.version)
         self._bundle.info({"name": model.name, "created": model.created, "encoder_sha256": model.encoder_sha256[:16]})
         self._device.info({"device": model.placement.device, "gpu": model.placement.gpu})
         # A bundle that was not measured has no ratio, rather than one of 0.
         self._disagreement.set(nan if model.disagreement_ratio is None else model.disagreement_ratio)
-
-    def probe_done(self, attack: str, epsilon: float, outcome: "Outcome", seconds: float) -> None:
-        """One probe ended, after that many seconds of CPU."""
-        self._probes.labels(attack, f"{epsilon:.6g}", outcome).inc()
-        self._probe_seconds.labels(attack).inc(seconds)
-
-    def flip_rate(self, attack: str, epsilon: float, rate: "Interval", version: int) -> None:
-        """The flip rate of one attack at one epsilon, of the model of that version; one of an older bundle is not shown."""
-        with self._showing:  # a probe may end while another model is published
-            if version < self._shown_from:
-                return
-            for bound, value in (("estimate", rate.estimate), ("low", rate.low), ("high", rate.high)):
-                self._flip_rate.labels(attack, f"{epsilon:.6g}", bound).set(value)

@@ -22,13 +22,15 @@ Between two candidates the prober waits for budget and for an idle server, so ea
 class ProbeTarget:
     """One answered request, and what an attacker with the whole bundle knows about it.
 
-    image: uint8 [H, W, C], as the encoder saw it. label: the served answer. radius: L-infinity radius in grey levels.
+    image: uint8 [H, W, C], as the encoder saw it. label: the served answer. radius: L-infinity radius in grey levels. steps: of
+    an attack by gradients. queries: of one without.
     """
 
     image: NDArray[np.uint8]
     label: int
     radius: int
     steps: int
+    queries: int
     surrogate: Surrogate
     gradient: OnnxGradient
 

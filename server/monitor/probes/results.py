@@ -1,5 +1,6 @@
 """What the prober needs from its settings, and what a probe can come to."""
 
+from pathlib import Path
 from typing import Literal, Protocol
 
 Outcome = Literal["flip", "hold", "error"]
@@ -23,3 +24,15 @@ class ProbeSettings(Protocol):
     @property
     def probe_steps(self) -> int:
         """Gradient steps of one PGD probe."""
+
+    @property
+    def probe_queries(self) -> int:
+        """Candidates of one Square probe."""
+
+    @property
+    def probe_attacks(self) -> tuple[str, ...]:
+        """Names of attacks."""
+
+    @property
+    def probe_state(self) -> Path | None:
+        """Where estimates are kept; nowhere if None."""

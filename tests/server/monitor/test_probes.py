@@ -15,7 +15,6 @@ from prometheus_client import generate_latest
 
 from bench.synthetic import images, write_bundle
 from holdfast.errors import HoldfastError
-from holdfast.intervals import wilson
 from holdfast.model.classifier import Classifier
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.observers import ObservedBatch
@@ -23,11 +22,13 @@ from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.monitor.probes.attack import ProbeTarget, radius_in_levels
 from holdfast.server.monitor.probes.budget import CpuBudget
-from holdfast.server.monitor.probes.flip_rate import FlipRate
 from holdfast.server.monitor.probes.noise import noise
 from holdfast.server.monitor.probes.pgd import pgd
 from holdfast.server.monitor.probes.priority import BACKGROUND, lower_thread_priority
 from holdfast.server.monitor.probes.prober import QUEUE, Prober
+from holdfast.server.monitor.probes.square import square
+from holdfast.server.monitor.probes.stability import StabilityEstimate
+from holdfast.server.monitor.probes.state import load_estimates, save_estimates
 from holdfast.server.monitor.probes.table import ATTACKS
 from holdfast.server.settings import ConfigurationError
 from tests.server.running import metric_of, wait_for
@@ -49,6 +50,9 @@ class Settings:
     probe_budget: float = 10.0
     probe_epsilons: tuple[float, ...] = (24 / 255,)
     probe_steps: int = 8
+    probe_queries: int = 6
+    probe_attacks: tuple[str, ...] = ("noise", "pgd")
+    probe_state: Path | None = None
 
 
 class Probing:
@@ -79,14 +83,16 @@ class Probing:
 
     @property
     def shed(self):
-        return self.metric("holdfast_observer_shed_images_total", observer="prober")
+        shed = self.metric("holdfast_probe_shed_total")
+        assert shed == self.metric("holdfast_observer_shed_images_total", observer="prober")
+        return shed
 
     def rate(self, attack, bound="estimate"):
         return self.metric("holdfast_flip_rate", attack=attack, bound=bound)
 
 
-def target_of(snapshot, image, label, radius, steps=8):
-    return ProbeTarget(image, label, radius, steps, snapshot.classifier.surrogate, snapshot.gradient)
+def target_of(snapshot, image, label, radius):
+    return ProbeTarget(image, label, radius, 8, 60, snapshot.classifier.surrogate, snapshot.gradient)
 
 
 def candidates_of(classifier, attack, target, seed=0):
@@ -167,6 +173,7 @@ def test_a_busy_server_is_never_probed_and_the_queue_sheds(snapshot):
             assert looks.acquire(timeout=10)
         # At most eight wait, and those that it works on have left the queue.
         assert probing.shed in {8, 12, 16}
+        assert probing.metric("holdfast_probe_unseen_answers_total") == probing.shed  # at a rate of 1 all are sampled
         assert probing.ended == 0
 
 
@@ -252,19 +259,45 @@ def test_epsilons_are_whole_grey_levels():
     assert radius_in_levels(0.031372) == 8
 
 
-@given(st.lists(st.booleans(), min_size=1, max_size=60))
-def test_the_flip_rate_is_the_share_with_wilsons_interval(flips):
-    rate = FlipRate()
-    shown = [rate.add(flipped=flipped) for flipped in flips][-1]
-    assert shown.estimate == sum(flips) / len(flips)
-    assert (shown.low, shown.high) == wilson(sum(flips), len(flips))
+def test_square_lowers_the_margin_without_a_gradient(snapshot, classifier):
+    class Blind:
+        def vjp(self, pixels, cotangents):
+            raise AssertionError("it asks for a gradient")
+
+    for image, label in zip(*images(1, seed=6), strict=True):
+        target = replace(target_of(snapshot, image, int(label), 24), gradient=Blind())
+        found = classifier.classify(candidates_of(classifier, square, target))
+        margins = classifier.surrogate.margin(found.embeddings, np.full(len(found.labels), label))
+        assert len(margins) == 60
+        assert margins[30:].min() < margins[0]
 
 
-def test_the_flip_rate_forgets():
-    rate = FlipRate(window=10)
-    for _ in range(10):
-        rate.add(flipped=True)
-    assert [rate.add(flipped=False).estimate for _ in range(10)][-1] == 0
+def test_what_was_found_outlasts_a_restart(snapshot, tmp_path, monkeypatch):
+    monkeypatch.setattr("holdfast.server.monitor.probes.prober.SAVE_EVERY_S", 0.0)
+    known = replace(snapshot, description=snapshot.description.model_copy(update={"bundle_version": "a bundle"}))
+    settings = Settings(probe_state=tmp_path / "probes.json")
+    with Probing(known, settings) as probing:
+        probing.show(images(3, seed=7)[0])
+        wait_for(settings.probe_state.exists)
+        before = {bound: probing.rate("pgd", bound) for bound in ("estimate", "low", "high")}
+    with Probing(known, settings) as again:
+        wait_for(lambda: again.rate("pgd", "high") > 0)
+        assert {bound: again.rate("pgd", bound) for bound in before} == before
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda text: text[: len(text) // 2], lambda text: text.replace("a bundle", "another"), lambda _: ""]
+)
+def test_a_state_that_will_not_do_begins_anew(snapshot, tmp_path, spoil):
+    estimate = StabilityEstimate()
+    for selection in estimate.answered(np.zeros(3), np.array([1]), np.array([0.5])):
+        estimate.probed(selection, flipped=True)
+    path = tmp_path / "probes.json"
+    save_estimates(path, "a bundle", "8 steps", {("pgd", 0.1): estimate})
+    assert load_estimates(path, "a bundle", "8 steps")["pgd", 0.1].interval() == estimate.interval()
+    assert load_estimates(path, "a bundle", "9 steps") == {}
+    path.write_text(spoil(path.read_text()))
+    assert load_estimates(path, "a bundle", "8 steps") == {}
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="thread priorities are Linux's")
