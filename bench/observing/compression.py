@@ -33,14 +33,14 @@ from holdfast.server.monitor.probes.pgd import pgd
 
 
 @dataclass(frozen=True)
-class Effort:
+class PgdEffort:
     """How hard the attack tries: radius in grey levels, and gradient steps."""
 
     radius: int
     steps: int
 
 
-def flips(bundle: Bundle, classifier: Classifier, surrogate: SoftKNN, images: Pixels, effort: Effort) -> NDArray[np.bool_]:
+def flips(bundle: Bundle, classifier: Classifier, surrogate: SoftKNN, images: Pixels, effort: PgdEffort) -> NDArray[np.bool_]:
     """Which answers the probes' PGD changes, through this soft vote: bool [N]."""
     labels, found = classifier.classify(images).labels, list[bool]()
     for image, label in zip(track(images, description=f"{len(surrogate):,} rows"), labels.tolist(), strict=True):
@@ -87,7 +87,7 @@ def main() -> int:
     found = {}
     for rows in [*(count for count in options.prototypes if count < len(bank.labels)), len(bank.labels)]:
         surrogate = SoftKNN.compressed(bank.embeddings, bank.labels, classes, tau, prototypes=rows).reweighed(weights)
-        found[rows] = flips(bundle, classifier, surrogate, images, Effort(radius, options.steps))
+        found[rows] = flips(bundle, classifier, surrogate, images, PgdEffort(radius, options.steps))
     whole = found[len(bank.labels)]
     table = [
         [f"{rows:,}", str(Rate(int(each.sum()), len(each))), f"{int((each & ~whole).sum())} / {int((whole & ~each).sum())}"]
