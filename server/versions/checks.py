@@ -13,6 +13,7 @@ from holdfast.model.encoder.onnx import OnnxGradient
 from holdfast.model.preprocess import Pixels
 from holdfast.model.retrieval.base import SPARE, Exportable
 from holdfast.server.versions.planted import search_planted, share_sent_to_one_class, stamps
+from holdfast.server.versions.slopes import try_slopes
 
 SAME = 1e-3
 """Largest cosine distance between embeddings of one image in batches of different sizes."""
@@ -113,11 +114,15 @@ def _answers_to(bundle: Bundle, classifier: Classifier, embeddings: Floats) -> A
 
 
 def check_gradient(bundle: Bundle, images: Pixels) -> str:
-    """A gradient finds an adversary that is there, or else probes by it would find none either."""
+    """A gradient is the encoder's slope, and finds an adversary that is there, or else probes by it would find none either."""
     threat = bundle.manifest.threat_model.model()
-    if GRADIENT not in bundle.manifest.files or threat.epsilon * 255 < 1:
+    if GRADIENT not in bundle.manifest.files:
         return ""
     gradient = OnnxGradient(bundle.directory / GRADIENT)  # and not the bundle's own, which would stay in memory
+    if fault := try_slopes(bundle.encoder, gradient, images).fault():
+        raise CanaryError(f"its gradient {fault}: attacks by it would find too little; export encoder and gradient again")
+    if threat.epsilon * 255 < 1:
+        return ""
     planted = search_planted(bundle.encoder, gradient, images, threat)
     if planted.cases >= FEWEST_CASES and planted.found < LEAST_FOUND * planted.cases:
         raise CanaryError(

@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from holdfast.bundle.__main__ import main as check
 from holdfast.bundle.canary_set import CanarySet
+from holdfast.bundle.manifest import ThreatModelRecord
 from holdfast.bundle.reader import CANARY, Bundle, read_manifest
 from holdfast.bundle.writer import BundleWriter
 from holdfast.data.labelled import LabelledImages
@@ -83,8 +86,55 @@ def test_what_was_recorded_of_another_encoder_or_index_is_noticed(tmp_path: Path
 def test_a_gradient_of_another_encoder_is_noticed(tmp_path: Path) -> None:
     ours = bundle_of(tmp_path / "ours")
     assert "8 of 8 planted" in tried(ours)
-    with pytest.raises(CanaryError, match="planted"):
+    with pytest.raises(CanaryError, match="planted|wrong way"):
         tried(with_file(ours, "gradient.onnx", saving(Linear.random(SIDE, DIM, seed=5).gradient())))
+
+
+def spoilt(directory: Path, factor: np.ndarray) -> Path:
+    """The bundle with its gradient times a factor [1, side, side, 3], under a right hash."""
+    model = onnx.load(str(directory / "gradient.onnx"))
+    (output,) = model.graph.output
+    (last,) = (node for node in model.graph.node if output.name in node.output)
+    last.output[list(last.output).index(output.name)] = "slopes"
+    model.graph.initializer.append(numpy_helper.from_array(factor.astype(np.float32), "factor"))
+    model.graph.node.append(helper.make_node("Mul", ["slopes", "factor"], [output.name]))
+    onnx.checker.check_model(model)
+    return with_file(directory, "gradient.onnx", saving(model))
+
+
+def masks() -> dict[str, np.ndarray]:
+    ones = np.ones((1, SIDE, SIDE, 3))
+    half, channel, some = ones.copy(), ones.copy(), ones.copy()
+    half[:, :, SIDE // 2 :] = 0
+    channel[..., 1] = 0
+    some[np.random.default_rng(0).random(some.shape) < 0.1] = 0
+    return {"half": half, "a colour": channel, "one value in ten": some}
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [(np.zeros((1, 1, 1, 1)), "is zero for 8 of 8 images"), (-np.ones((1, 1, 1, 1)), "wrong way")]
+    + [(mask, "move the embedding all the same") for mask in masks().values()],
+    ids=["zero", "turned around", *masks()],
+)
+def test_a_gradient_that_was_spoilt_is_refused_in_one_line(tmp_path: Path, factor: np.ndarray, said: str) -> None:
+    with pytest.raises(CanaryError, match=said) as refused:
+        tried(spoilt(bundle_of(tmp_path / "ours"), factor))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_gradient_is_held_against_the_encoder_without_a_radius_too(tmp_path: Path) -> None:
+    none = ThreatModelRecord(norm="linf", epsilon=0)
+    ours = bundle_of(tmp_path / "ours", canary=0, threat_model=none)
+    assert "planted" not in tried(ours)
+    with pytest.raises(CanaryError, match="zero"):
+        tried(spoilt(ours, np.zeros((1, 1, 1, 1))))
+
+
+def test_pixels_that_the_encoder_does_not_look_at_have_no_slope(tmp_path: Path) -> None:
+    weights = ENCODER.weights.copy().reshape(SIDE, SIDE, 3, DIM)
+    weights[:2] = 0
+    assert "of 8 planted" in tried(bundle_of(tmp_path / "cropped", Linear(weights.reshape(-1, DIM), SIDE)))
 
 
 def test_a_pattern_that_decides_answers_is_noticed(tmp_path: Path) -> None:
