@@ -17,7 +17,7 @@ from holdfast.server.metrics.traces import TraceMetrics
 from holdfast.server.metrics.weighted import WeightedHistogram
 
 if TYPE_CHECKING:
-    from holdfast.model.answers import Answers
+    from holdfast.model.answers import Answers, Ints
     from holdfast.server.core.description import ModelDescription
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -152,6 +152,12 @@ class Metrics:
             "holdfast_credibility", "Conformal p-value of the vote, 0 to 1.", P_VALUE, self._shown
         )
         self._abstained = self._counter("holdfast_abstain_total", "Answers too doubtful to rely on.")
+        self._poison_tolerance = WeightedHistogram(
+            "holdfast_poison_tolerance",
+            "Exemplars that could be inserted without changing the answer, of one answer in 128; an exact index alone tells.",
+            (0, *POWERS_OF_TWO),
+            self._shown,
+        )
 
     def _make_model(self) -> None:
         self._disagreement = self._gauge(
@@ -201,6 +207,10 @@ class Metrics:
         self._credibility.observe_all(answers.credibility)
         if abstained := np.count_nonzero(answers.abstain):
             self._abstained.inc(float(abstained))
+
+    def tolerated(self, tolerances: "Ints") -> None:
+        """Poison tolerances int64 [n] of some answers; those below 0 are not known, and are left out."""
+        self._poison_tolerance.observe_all(tolerances[tolerances >= 0].astype(np.float32))
 
     def serves(self, model: "ModelDescription") -> None:
         """Show another model, and nothing that was measured of the one before it, where that was of another bundle."""

@@ -12,6 +12,7 @@ from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
 from holdfast.server.core.observers import BackgroundObserver, MakeObserver, ObservedBatch, Observer, ObserverContext
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.metrics.metrics import Metrics
+from holdfast.server.monitor.answers import EVERY, AnswerMetrics
 from holdfast.server.monitor.table import OBSERVERS
 from tests.server.running import Serve, metric_of, snapshot_of, wait_for
 from tests.server.tiny import DIM, SIDE, K, coloured, raw
@@ -224,3 +225,14 @@ def test_counts_are_whole_whichever_threads_count(snapshot: ModelSnapshot) -> No
     for name in ("holdfast_kth_neighbour_distance", "holdfast_credibility"):
         assert metric(metrics, f"{name}_count") == 4 * 200 * 9
     assert metric(metrics, "holdfast_abstain_total") == 4 * 200 * int(batch.answers.abstain.sum())
+
+
+def test_of_some_answers_the_poison_tolerance_is_counted(snapshot: ModelSnapshot) -> None:
+    metrics = Metrics()
+    observer, batch = AnswerMetrics(metrics), batch_of(snapshot, 50)
+    for _ in range(20):
+        observer.observe(batch)
+    counted = 1 + (20 * 50 - 1) // EVERY
+    assert metric(metrics, "holdfast_poison_tolerance_count") == counted
+    known = snapshot.classifier.poison_tolerance(batch.answers, np.arange(50))
+    assert counted * known.min() <= metric(metrics, "holdfast_poison_tolerance_sum") <= counted * known.max()
