@@ -1,7 +1,8 @@
 """What it costs to say how far an answer can be trusted, against the answer without that.
 
 Without: embed, search, put neighbours in order, vote. With: all that an answer bears by default, and then certificates as well.
-In turns, on one thread and without gRPC, whose cost would only lower the share; one ratio a round, and the median counts.
+In turns, in CPU time of one thread and without gRPC, whose cost would only lower the share; one ratio a round, and the median
+counts.
 
     python -m bench.observing.judgement --bundle DIR [--batch 1 64] [--seconds 1] [--rounds 9] [--json FILE]
 
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.harness.environment import restart_with_one_thread
 from bench.harness.report import Spread, Target, run_benchmark, show, write_json
-from bench.harness.timing import times_a_second
+from bench.harness.timing import cpu_seconds_of
 from holdfast.flags import positive, whole_number
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ MOST_IMAGES = 256
 
 
 def measure(bundle: "Bundle", batch: int, seconds: float, rounds: int) -> dict[str, Spread]:
-    """Seconds that each kind of answer takes beyond the bare one, as parts of the bare one's."""
+    """CPU seconds that each kind of answer takes beyond the bare one, as parts of the bare one's."""
     # Imported here: these libraries read their environment when they are imported, and main sets it first.
     import numpy as np  # noqa: PLC0415
 
@@ -56,7 +57,7 @@ def measure(bundle: "Bundle", batch: int, seconds: float, rounds: int) -> dict[s
     taken: dict[str, list[float]] = {name: [] for name in turns}
     for i in track(range(rounds + 1), description=f"classifying {batch} at a time"):
         for name in list(turns) if i % 2 else reversed(turns):
-            taken[name].append(1 / times_a_second(turns[name], seconds))
+            taken[name].append(cpu_seconds_of(turns[name], seconds))
     names = [name for name in turns if name != "bare"]
     ratios = {name: [a / b - 1 for a, b in zip(taken[name], taken["bare"], strict=True)] for name in names}
     return {name: Spread.of(each[1:]) for name, each in ratios.items()}  # the first of each warms up
