@@ -1,26 +1,31 @@
 """What it costs to say how far an answer can be trusted, against the answer without that.
 
 Without: embed, search, put neighbours in order, vote. With: all that an answer bears by default, and then certificates as well.
-In turns, in CPU time of one thread and without gRPC, whose cost would only lower the share; one ratio a round, and the median
-counts.
+In turns, in CPU time of one thread; one ratio a round, and the median counts. A request has more to pay for than that: so a
+server is asked as well, by one caller and by many, and what judgement costs at the batches that it forms is held against the
+rest of its CPU time for a request.
 
-    python -m bench.observing.judgement --bundle DIR [--batch 1 64] [--seconds 1] [--rounds 9] [--json FILE]
+    python -m bench.observing.judgement --bundle DIR [--callers 1 64] [--seconds 1] [--rounds 9] [--json FILE]
 
-A second table says what the certificates of the bundle's calibration images are, by its own vote and by one of equal weights.
+A last table says what the certificates of the bundle's calibration images are, by its own vote and by one of equal weights.
 """
 
 import argparse
+import statistics
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.harness.callers import run_callers
 from bench.harness.environment import restart_with_one_thread
 from bench.harness.report import Spread, Target, run_benchmark, show, write_json
+from bench.harness.server_process import running_server
 from bench.harness.timing import cpu_seconds_of
 from holdfast.flags import positive, whole_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from holdfast.bundle.reader import Bundle
 
@@ -28,8 +33,22 @@ BOUND = 0.10
 MOST_IMAGES = 256
 
 
-def measure(bundle: "Bundle", batch: int, seconds: float, rounds: int) -> dict[str, Spread]:
-    """CPU seconds that each kind of answer takes beyond the bare one, as parts of the bare one's."""
+@dataclass(frozen=True)
+class JudgementPrice:
+    """What answers of one batch size cost.
+
+    Attributes:
+        shares: what each kind takes beyond the bare answer, as parts of that.
+        seconds: of CPU, what the default answer takes beyond it, for each image.
+
+    """
+
+    shares: dict[str, Spread]
+    seconds: float
+
+
+def measure(bundle: "Bundle", batch: int, seconds: float, rounds: int) -> JudgementPrice:
+    """The price in batches of so many images."""
     # Imported here: these libraries read their environment when they are imported, and main sets it first.
     import numpy as np  # noqa: PLC0415
 
@@ -60,7 +79,17 @@ def measure(bundle: "Bundle", batch: int, seconds: float, rounds: int) -> dict[s
             taken[name].append(cpu_seconds_of(turns[name], seconds))
     names = [name for name in turns if name != "bare"]
     ratios = {name: [a / b - 1 for a, b in zip(taken[name], taken["bare"], strict=True)] for name in names}
-    return {name: Spread.of(each[1:]) for name, each in ratios.items()}  # the first of each warms up
+    beyond = [a - b for a, b in zip(taken["by default"], taken["bare"], strict=True)]
+    # The first of each warms up.
+    return JudgementPrice({name: Spread.of(each[1:]) for name, each in ratios.items()}, statistics.median(beyond[1:]) / batch)
+
+
+def requests(directory: Path, callers: "Sequence[int]", seconds: float) -> list[tuple[int, float]]:
+    """Of a server that so many callers ask: the batch that it forms, and its CPU seconds a request of one image."""
+    with running_server(directory) as server:
+        run_callers(server, "--callers", 1, "--seconds", seconds)
+        reports = [run_callers(server, "--callers", each, "--seconds", 3 * seconds) for each in callers]
+    return [(max(1, round(each.mean_batch)), each.server_cpu / 1e6) for each in reports]
 
 
 def certificates(bundle: "Bundle") -> list[list[str]]:
@@ -93,7 +122,7 @@ def main() -> int:
         prog="python -m bench.observing.judgement", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--bundle", type=Path, required=True, help="a complete bundle")
-    parser.add_argument("--batch", type=whole_number(1), nargs="+", default=[1, 64], help="images at once (default: 1 64)")
+    parser.add_argument("--callers", type=whole_number(1), nargs="+", default=[1, 64], help="at a time (default: 1 64)")
     parser.add_argument("--seconds", type=positive, default=1.0, help="of each turn (default: %(default)s)")
     parser.add_argument("--rounds", type=whole_number(2), default=9, help="turns of each (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
@@ -102,13 +131,18 @@ def main() -> int:
     from holdfast.bundle.reader import Bundle  # noqa: PLC0415
 
     bundle, rows, values = Bundle.open(options.bundle), [], dict[str, float]()
-    for batch in options.batch:
-        for name, share in measure(bundle, batch, options.seconds, options.rounds).items():
-            rows.append([str(batch), name, str(share)])
-            values[f"{name}, {batch}"] = share.median
-    worst = max(share for name, share in values.items() if name.startswith("by default"))
+    for callers, (batch, request) in zip(
+        options.callers, requests(options.bundle, options.callers, options.seconds), strict=True
+    ):
+        price = measure(bundle, batch, options.seconds, options.rounds)
+        share = price.seconds / (request - price.seconds)
+        rows.append([str(callers), str(batch), *map(str, price.shares.values()), f"{share:.3f}"])
+        values |= {f"{name}, {callers}": each.median for name, each in price.shares.items()}
+        values[f"request, {callers}"] = share
+    worst = max(share for name, share in values.items() if name.startswith("request"))
     target = Target("judgement / the rest of a request", worst, BOUND, at_least=False)
-    show(f"{options.bundle}, one thread", ["batch", "answers", "more than bare ones, a share of them"], rows, target)
+    columns = ["callers", "batch", "answers by default / bare, less 1", "certified / bare, less 1", "by default / a request"]
+    show(f"{options.bundle}, CPU time", columns, rows, target)
     if len(bundle.calibration_set):
         columns = ["vote", "poison tolerance: median (quartiles)", "feature shift"]
         show(f"certificates of up to {MOST_IMAGES} calibration images", columns, certificates(bundle))
