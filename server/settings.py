@@ -47,6 +47,14 @@ def _epsilons(value: object) -> object:
     return tuple(parse_epsilon(part.strip()) if isinstance(part, str) else part for part in parts if part != "")
 
 
+def _names(value: object) -> object:
+    """Names from "noise, pgd" or ["noise,pgd"]; anything else is left to pydantic."""
+    parts = [value] if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        return value
+    return tuple(name.strip() for part in parts for name in str(part).split(",") if name.strip())
+
+
 DESCRIPTION = f"""Serve a bundle over gRPC until SIGTERM, with health, and metrics for Prometheus.
 
 examples:
@@ -216,8 +224,10 @@ class Settings(
     )
     probe_steps: int = Field(10, ge=1, description="Gradient steps of one PGD probe.")
     probe_queries: int = Field(50, ge=1, description="Candidates of one Square probe, which uses no gradient.")
-    probe_attacks: tuple[Literal["noise", "pgd", "square"], ...] = Field(
-        ("noise", "pgd", "square"), min_length=1, description="Attacks that each sampled answer is probed with."
+    probe_attacks: Annotated[tuple[Literal["noise", "pgd", "square"], ...], NoDecode, BeforeValidator(_names)] = Field(
+        ("noise", "pgd", "square"),
+        min_length=1,
+        description="Attacks that each sampled answer is probed with, such as noise,pgd.",
     )
     probe_state: Path | None = Field(
         None,

@@ -84,6 +84,8 @@ def test_what_is_nearly_a_link_is_refused(monkeypatch: pytest.MonkeyPatch, name:
         (["--bundle", "x", "--probe-rate", "2"], "probe_rate:"),
         (["--bundle", "x", "--max-batch", "0"], "max_batch:"),
         (["--bundle", "x", "--probe-epsilons", "eight"], "probe_epsilons:"),
+        (["--bundle", "x", "--probe-attacks", "noise,prayer"], "probe_attacks.1:"),
+        (["--bundle", "x", "--probe-attacks", ""], "probe_attacks:"),
         (["--bundle", "x", "--probe-epsilons", "8"], "did you mean 8/255"),
         (["--bundle", "x", "--queue-images", "10"], "must hold at least one call"),
     ],
@@ -136,3 +138,9 @@ def test_what_the_operator_has_set_stays(tmp_path) -> None:
         "ORT_DISABLE_TELEMETRY": "0",
         "GRPC_VERBOSITY": "ERROR",
     }
+
+
+def test_attacks_of_probes_are_named_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings(["--bundle", "x", "--probe-attacks", "noise, square"]).probe_attacks == ("noise", "square")
+    monkeypatch.setenv("HOLDFAST_PROBE_ATTACKS", "pgd,noise")
+    assert load_settings(["--bundle", "x"]).probe_attacks == ("pgd", "noise")

@@ -102,7 +102,7 @@ class Prober(BackgroundObserver):
         self._margins_waiting = 0
         self._estimates: Estimates = {}
         self._estimates_of = holder.current.description  # the model that they are of
-        self._saved = time.monotonic()
+        self._saved, self._torn = time.monotonic(), False
         self._budget: CpuBudget  # made by the thread whose time it measures
         holder.require(self._check)
 
@@ -148,6 +148,12 @@ class Prober(BackgroundObserver):
             self._estimates = load_estimates(path, model.description.bundle_version, self._effort)
             self._publish(model)
 
+    def stop(self) -> None:
+        """End, and keep what was found, unless it was ended in the midst of a batch: then what was kept before stands."""
+        super().stop()
+        if self._settings.probe_state is not None and self._estimates and not self._torn and not self._thread.is_alive():
+            self._save(self._settings.probe_state)
+
     def work(self, batch: ObservedBatch) -> None:
         """Count the answers up to this batch's, and probe its images."""
         while True:
@@ -178,6 +184,7 @@ class Prober(BackgroundObserver):
                 for key, selections in selected.items():
                     self._probe(Sample(batch.snapshot, image, label), key, selections[position])
             except Abandoned:
+                self._torn = True  # some of the answers that were counted are not probed any more
                 self.shed(len(batch) - position)
                 return
         for estimate in series.values():
@@ -196,6 +203,7 @@ class Prober(BackgroundObserver):
         was, self._estimates_of = self._estimates_of, snapshot.description
         if was.version != self._estimates_of.version and not was.is_of_bundle_of(self._estimates_of):
             self._estimates.clear()
+            self._torn = False
 
     def _publish(self, snapshot: ModelSnapshot) -> None:
         for (name, epsilon), estimate in self._estimates.items():

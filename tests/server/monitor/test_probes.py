@@ -271,13 +271,15 @@ def test_square_lowers_the_margin_without_a_gradient(snapshot, classifier):
         assert margins[30:].min() < margins[0]
 
 
-def test_what_was_found_outlasts_a_restart(snapshot, tmp_path, monkeypatch):
-    monkeypatch.setattr("holdfast.server.monitor.probes.prober.SAVE_EVERY_S", 0.0)
+@pytest.mark.parametrize("every", [0.0, 1000.0])
+def test_what_was_found_outlasts_a_restart(snapshot, tmp_path, monkeypatch, every):
+    monkeypatch.setattr("holdfast.server.monitor.probes.prober.SAVE_EVERY_S", every)
     known = replace(snapshot, description=snapshot.description.model_copy(update={"bundle_version": "a bundle"}))
     settings = Settings(probe_state=tmp_path / "probes.json")
     with Probing(known, settings) as probing:
         probing.show(images(3, seed=7)[0])
-        wait_for(settings.probe_state.exists)
+        wait_for(lambda: probing.ended == 24 and probing.rate("pgd", "high") > 0)
+        wait_for(lambda: every > 0 or settings.probe_state.exists())
         before = {bound: probing.rate("pgd", bound) for bound in ("estimate", "low", "high")}
     with Probing(known, settings) as again:
         wait_for(lambda: again.rate("pgd", "high") > 0)
