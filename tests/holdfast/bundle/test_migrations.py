@@ -60,7 +60,7 @@ def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], re
         }
         | written["index"],
         "vote": {"prior_correction": 0, "class_weights": []} | written["vote"],
-        "calibration": written["calibration"] | {"nonconformity": shares, "wanted": 0.95},
+        "calibration": written["calibration"] | {"nonconformity": shares, "wanted": 0.95, "kth_distances": []},
         "uncalibrated": None,
         "training": written["training"] | {"data": {"max_pixels": MAX_PIXELS} | written["training"]["data"]},
     }
