@@ -29,7 +29,7 @@ def text_of(html: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_answers_are_shown_as_they_come(serve_page: ServePage, workers: int) -> None:
     served = serve_page(workers=workers)
     operator = signed_in(served, OPERATOR)
