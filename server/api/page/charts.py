@@ -115,7 +115,7 @@ def flip_plot(flips: Sequence[FlipRateFigure]) -> FlipPlot:
         x = across(each.epsilon) + APART * (series - (len(names) - 1) / 2)
         text = (
             f"{each.attack} at {format_epsilon(each.epsilon)}: {100 * each.estimate:.1f} %"
-            f" ({100 * each.low:.1f} to {100 * each.high:.1f})"
+            f" ({100 * each.low:.1f} to {100 * each.high:.1f}), {each.probes:,} probes"
         )
         points.append(FlipPoint(series, x, up(each.estimate), up(each.low), up(each.high), text))
     lines = [
