@@ -41,6 +41,7 @@ class AlarmMetrics:
             "holdfast_detector_off", "1 for a detector that failed and is switched off.", ("detector",), registry=registry
         )
         self._cpu = counter("holdfast_detector_cpu_seconds_total", "CPU seconds of the detectors.")
+        self._images = counter("holdfast_detector_images_total", "Images that the detectors have looked at.")
         self._forgotten = counter(
             "holdfast_detector_callers_forgotten_total", "Callers that detectors forgot for want of room, to watch others."
         )
@@ -68,8 +69,9 @@ class AlarmMetrics:
         """A detector has failed."""
         self._off.labels(detector).set(1)
 
-    def worked(self, seconds: float) -> None:
-        """Detectors took so many seconds of CPU."""
+    def worked(self, images: int, seconds: float) -> None:
+        """Detectors have looked at so many images, for so many seconds of CPU."""
+        self._images.inc(images)
         self._cpu.inc(seconds)
 
     def forgot(self, callers: int) -> None:

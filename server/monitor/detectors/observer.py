@@ -112,7 +112,7 @@ class TrafficDetectors(BackgroundObserver):
                 self._actions.metrics.switched_off(detector.name)
         metrics = self._actions.metrics
         metrics.forgot(self._numbers.forgotten - forgotten)
-        metrics.worked(time.thread_time() - begun)
+        metrics.worked(len(batch), time.thread_time() - begun)
 
     def _follow(self, model: ModelSnapshot) -> None:
         """Make all detectors, unless they are for the bundle of this model already."""

@@ -83,6 +83,7 @@ def test_answers_go_on_while_detectors_fail_or_alarm(serve: Serve) -> None:
     wait_for(lambda: served.metric("holdfast_detector_off", detector="failing") == 1)
     assert served.metric("holdfast_alarms_total", detector="counting", scope="caller") == 1
     assert served.metric("holdfast_detector_cpu_seconds_total") > 0
+    assert served.metric("holdfast_detector_images_total") == 3
 
 
 @pytest.mark.parametrize("workers", [0, 1])
