@@ -20,7 +20,7 @@ from holdfast.server.monitor.detectors.reference import Reference
 
 log = logging.getLogger(__name__)
 
-DECLINE = 0.12
+DECLINE = 0.09
 """Of the way from the median of margins down to their tenth percentile: a fall of the mean that is none by chance."""
 
 
