@@ -52,7 +52,9 @@ class Fingerprinter:
 
         Windows of one value alone are left out: they say nothing of an image.
         """
-        grey = images.sum(axis=-1, dtype=np.uint16)
+        grey = images[..., 0].astype(np.uint16)
+        for channel in range(1, images.shape[-1]):  # a sum over the last axis takes several times as long
+            grey += images[..., channel]
         values = (grey // np.uint16(LEVELS * images.shape[-1])).astype(np.uint32).reshape(len(images), -1)
         found = np.zeros((len(images), KEPT), np.uint32)
         windows = values.shape[1] - WINDOW + 1
@@ -104,30 +106,31 @@ class Fingerprints(TrafficDetector):
         return cls(context)
 
     def look(self, traffic: ObservedTraffic) -> None:
-        """One reason for each image that is asked while evidence about it and those that match is above the threshold."""
+        """One reason for each image that is asked while evidence about it and those that match is above the threshold.
+
+        Images are compared with those of earlier batches alone.
+        """
         near = self.context.near
         queries, known = near.queries(traffic)
         digests = self._fingerprinter.digests(np.stack([query.detail for query in queries]))
         places = (digests >> np.uint32(32 - PLACE_BITS)).astype(np.intp)
-        for query, own, differences in zip(queries, places, known, strict=True):
-            cluster = self._match(own)
+        clusters = self._matches(places)
+        for row, (query, changes) in enumerate(zip(queries, known, strict=True)):
+            cluster = clusters.get(row)
             if cluster is None:
-                self._remember(own, Cluster.begin(query))
-            elif cluster.add(query, near.normal, differences):
-                self._remember(own, cluster)
-                if cluster.evidence >= THRESHOLD:
-                    self.alarm(ALL, cluster.evidence, THRESHOLD)
-
-    def _match(self, places: NDArray[np.intp]) -> Cluster | None:
-        """What an earlier image that has SHARED of these places belongs to."""
-        numbers = np.sort(self._places[places])
-        shared = numbers[: KEPT - SHARED + 1][numbers[SHARED - 1 :] == numbers[: KEPT - SHARED + 1]]
-        if not len(shared) or (at := int(shared[-1]) - self._images + len(self._latest)) < 0:
-            return None
-        return self._latest[at]
-
-    def _remember(self, places: NDArray[np.intp], cluster: Cluster) -> None:
-        self._places[places] = self._images
+                self._latest.append(Cluster.begin(query))
+                continue
+            self._latest.append(cluster)
+            if cluster.add(query, near.normal, changes) and cluster.evidence >= THRESHOLD:
+                self.alarm(ALL, cluster.evidence, THRESHOLD)
+        self._places[places] = self._images + np.arange(len(queries))[:, None]
         self._places[0] = -1  # where images have fewer windows
-        self._latest.append(cluster)
-        self._images += 1
+        self._images += len(queries)
+
+    def _matches(self, places: NDArray[np.intp]) -> dict[int, Cluster]:
+        """By row of [N, KEPT], what an earlier image that has SHARED of its places belongs to."""
+        numbers = np.sort(self._places[places], axis=1)
+        begins = numbers[:, : KEPT - SHARED + 1]
+        shared = np.where(numbers[:, SHARED - 1 :] == begins, begins, -1).max(axis=1)
+        oldest = self._images - len(self._latest)
+        return {row: self._latest[int(shared[row]) - oldest] for row in np.flatnonzero(shared >= oldest).tolist()}
