@@ -81,14 +81,14 @@ def test_every_metric_has_help_and_the_promised_ones_move(serve: Serve) -> None:
     assert served.metric("holdfast_batch_images_sum") == 1 + served.app.settings.max_batch + 3
     assert served.metric("holdfast_queue_wait_seconds_count") == 1 + served.app.settings.max_batch + 3
     assert served.metric("process_resident_memory_bytes") > 1e6
-    await_metric(served, "holdfast_probe_total", 12)  # 3 images, 2 attacks, 2 radii
-    for attack in ("noise", "pgd"):
+    await_metric(served, "holdfast_probe_total", 18)  # 3 images, 3 attacks, 2 radii
+    wait_for(lambda: served.metric("holdfast_flip_rate", attack="pgd", epsilon="1", bound="estimate") > 0)
+    for attack in ("noise", "pgd", "square"):
         low, estimate, high = (
             served.metric("holdfast_flip_rate", attack=attack, epsilon="0.01", bound=bound)
             for bound in ("low", "estimate", "high")
         )
         assert 0 <= low <= estimate <= high <= 1
-    assert served.metric("holdfast_flip_rate", attack="pgd", epsilon="1", bound="estimate") > 0
     assert served.metric("holdfast_probe_cpu_seconds_total") > 0
 
 
