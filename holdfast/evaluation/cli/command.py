@@ -16,7 +16,7 @@ from rich.progress import BarColumn, TimeElapsedColumn
 from holdfast.bundle.reader import read_manifest
 from holdfast.console import Console, Progress, TextColumn
 from holdfast.errors import HoldfastError, install_command
-from holdfast.evaluation.cli.console import clean_tables, print_report, quick_table
+from holdfast.evaluation.cli.console import answer_tables, print_report, quick_table
 from holdfast.evaluation.cli.options import DESCRIPTION, PROGRAM, EvaluateConfig, check, full_plan_of, quick_plan_of
 from holdfast.evaluation.gradients import EncoderLoader
 from holdfast.evaluation.pipeline import check_libraries, run_plan
@@ -110,7 +110,7 @@ def show_table(config: EvaluateConfig, evaluation: Evaluation, console: Console,
     if config.credibility:
         report = with_credibility(read_report(config.bundle), evaluation, manifest, command)
         write_report(config.bundle, report)
-        for table in clean_tables(report):
+        for table in answer_tables(report):
             console.print(table)
         console.print(f"report: {config.bundle / PAGE}", markup=False, highlight=False, soft_wrap=True)
     if config.record:

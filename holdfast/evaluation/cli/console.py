@@ -26,8 +26,8 @@ def quick_table(name: str, evaluation: Evaluation) -> Table:
     return shown
 
 
-def clean_tables(report: Report) -> list[Table]:
-    """On the whole test set, clean: each class, and whether credibility is valid."""
+def answer_tables(report: Report) -> list[Table]:
+    """On the whole test set, clean: each class, and whether credibility is valid; and what abstention is worth under attack."""
     names, tables = report.subject.class_names, []
     if report.classes:
         shown = Table("class", "exemplars", "accuracy, 95 % interval", "answered", "right if answered so", title="by class")
@@ -39,6 +39,13 @@ def clean_tables(report: Report) -> list[Table]:
         shown = Table("p-value at most", "true labels", "answers", title="validity: shares of test images, at most the level")
         for point in report.validity:
             shown.add_row(f"{point.level:g}", str(point.true_labels.rate), str(point.answers.rate))
+        tables.append(shown)
+    if report.aimed:
+        title = "answered and wrong under attack, of all attacked images"
+        shown = Table("ball", "attacker aims at credibility", "ignores it", "wrong answers stopped", title=title)
+        for aimed in report.aimed:
+            stopped = f"{aimed.stopped} of {aimed.wrong.successes}"
+            shown.add_row(aimed.threat, str(aimed.answered.rate), str(aimed.ignoring.rate), stopped)
         tables.append(shown)
     return tables
 
@@ -53,7 +60,7 @@ def print_report(report: Report, console: Console) -> None:
         shown.add_row(ball, bank, format_share(clean.value), str(robust), format_share(dsr.value))
     console.print(shown)
     console.print(f"clean accuracy on all {report.clean.trials} test images: {report.clean.rate}", highlight=False)
-    for table in clean_tables(report):
+    for table in answer_tables(report):
         console.print(table)
     for check in report.sanity_checks:
         style, verdict = ("green", "passed") if check.passed else ("red", "FAILED")

@@ -84,7 +84,9 @@ def test_credibility_is_measured_again_and_all_that_attacks_found_stands(bundle,
     assert sum(one.exemplars for one in report.classes) == len(digits.train)
     assert all(point.true_labels.low <= point.level for point in report.validity)
     assert all(point.answers.successes <= point.true_labels.successes for point in report.validity)
-    assert "validity" in printed(capsys)
+    text = printed(capsys)
+    assert "validity" in text
+    assert "answered and wrong under attack" in text
 
 
 def test_what_is_no_bundle_is_refused(tmp_path, capsys):
