@@ -52,8 +52,9 @@ def test_the_shipped_report_has_its_page():
     report = read_report(SHIPPED)
     assert len(report.sanity_checks) == 12
     assert report.passed
-    assert [one.attacker for one in report.selective][:1] == ["nobody"]
-    assert all(one.attacker != "nobody" for one in report.selective[1:])
+    assert [one.attacker for one in report.selective] == ["nobody", "aims at it", "aims at it"]
+    assert [one.wrong.trials for one in report.aimed] == [report.attacked_images] * 2
+    assert all(detector.roc for detector in report.detectors)
     assert report.provenance.served_on == "cpu"  # of before there was a choice
     page = Page(render(report))
     assert all(check.name in page.text for check in report.sanity_checks)
