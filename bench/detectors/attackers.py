@@ -55,11 +55,11 @@ def attackers(bundle: Bundle, others: Pixels, like: Pixels) -> tuple[Attacker, .
         like: images of the same kind, by which a thief who has some does.
 
     """
-    square, hop = _of_art("square_attack.SquareAttack", **SQUARE), _of_art("hop_skip_jump.HopSkipJump", **HOP)
+    square, hop = _of_art("square_attack.SquareAttack", **SQUARE), _of_art("hop_skip_jump.HopSkipJump", starts=like, **HOP)
     return (
         Attacker("Square", square),
         Attacker("HopSkipJump", hop),
-        Attacker("boundary", _of_art("boundary.BoundaryAttack", **BOUNDARY)),
+        Attacker("boundary", _of_art("boundary.BoundaryAttack", starts=like, **BOUNDARY)),
         Attacker("transfer", _transfer(bundle, like)),
         Attacker("extraction, other images", _asking(others)),
         Attacker("extraction, like images", _asking(like)),
@@ -77,8 +77,8 @@ HOP: dict[str, Any] = {"norm": 2, "max_iter": 50, "batch_size": 64}
 BOUNDARY: dict[str, Any] = {"targeted": False, "max_iter": 5000, "batch_size": 64}
 
 
-def _of_art(name: str, **options: Any) -> Callable[[Ask, Pixels, int, np.random.Generator], None]:
-    """An attack of ART, on a black box of ours."""
+def _of_art(name: str, starts: Pixels | None = None, **options: Any) -> Callable[[Ask, Pixels, int, np.random.Generator], None]:
+    """An attack of ART, on a black box of ours; from an image of another class, where it wants one to start from."""
     module, _, kind = name.partition(".")
 
     def run(ask: Ask, image: Pixels, label: int, rng: np.random.Generator) -> None:
@@ -92,9 +92,18 @@ def _of_art(name: str, **options: Any) -> Callable[[Ask, Pixels, int, np.random.
         np.random.seed(int(rng.integers(2**31)))  # noqa: NPY002 - the library draws from it
         attack = getattr(load(f"art.attacks.evasion.{module}"), kind)(model, verbose=False, **options)
         pixels = (image.transpose(2, 0, 1)[None] / 255).astype(np.float32)
-        attack.generate(pixels, y=np.eye(classes, dtype=np.float32)[[label]])
+        start = {} if starts is None else {"x_adv_init": _start(ask, starts, label, rng)}
+        attack.generate(pixels, y=np.eye(classes, dtype=np.float32)[[label]], **start)
 
     return run
+
+
+def _start(ask: Ask, starts: Pixels, label: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """An image that is answered with another class, as ART takes one."""
+    while True:
+        row = int(rng.integers(len(starts)))
+        if ask(starts[row : row + 1])[0].argmax() != label:
+            return (starts[row : row + 1].transpose(0, 3, 1, 2) / 255).astype(np.float32)
 
 
 def _transfer(bundle: Bundle, images: Pixels) -> Callable[[Ask, Pixels, int, np.random.Generator], None]:

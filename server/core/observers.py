@@ -124,11 +124,12 @@ class BackgroundObserver(Observer):
         metrics: counts what is shed, and failures.
 
     Attributes:
-        rest_after: seconds without a batch after which `rest` is called; None: never. It is read before each wait.
+        every: seconds between two looks at what has come, since waking a thread for each batch costs some CPU; `rest` is
+            called after each. None: it wakes at once, and never rests.
 
     """
 
-    rest_after: float | None = None
+    every: float | None = None
 
     def __init__(self, capacity: int, metrics: Metrics) -> None:
         self._capacity, self._waiting = capacity, 0
@@ -151,7 +152,7 @@ class BackgroundObserver(Observer):
         """Begin, on its thread."""
 
     def rest(self) -> None:
-        """Nothing has come for a while, on its thread."""
+        """Nothing more has come for now, on its thread."""
 
     def work(self, batch: ObservedBatch) -> None:
         """Look at copies of what was selected of one batch, on its thread. It gives up soon once `stopping` is set."""
@@ -190,10 +191,10 @@ class BackgroundObserver(Observer):
 
     def _work_on_next(self) -> bool:
         try:
-            batch = self._queue.get(timeout=self.rest_after)
+            batch = self._queue.get(block=self.every is None)
         except queue.Empty:
             self._do(self.rest)
-            return not self.stopping.is_set()
+            return not self.stopping.wait(self.every)
         if batch is None or self.stopping.is_set():
             return False
         with self._lock:

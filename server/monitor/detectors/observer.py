@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,8 @@ log = logging.getLogger(__name__)
 AT_ONCE = 32
 """Images."""
 
-REST_AFTER_S = 0.2
-"""Without a further batch, after which fewer are enough."""
+EVERY_S = 0.1
+"""Seconds between two looks at what was answered."""
 
 
 REFERENCES = References()
@@ -44,6 +45,7 @@ class TrafficDetectors(BackgroundObserver):
     """
 
     name = "detectors"
+    every = EVERY_S
 
     def __init__(self, context: ObserverContext, table: Mapping[str, MakeDetector] = DETECTORS) -> None:
         super().__init__(context.settings.detector_queue, context.metrics)
@@ -75,21 +77,21 @@ class TrafficDetectors(BackgroundObserver):
         lower_thread_priority()
 
     def copy(self, batch: ObservedBatch, rows: NDArray[np.intp]) -> ObservedBatch:
-        """Without neighbours, which no detector looks at."""
-        return batch.without_neighbours().take(rows)
+        """Without neighbours, which no detector looks at. Answers are made for each batch, and nobody changes them."""
+        light = batch.without_neighbours()
+        return light.take(rows) if len(rows) < len(batch) else replace(light, images=batch.images.copy())
 
     def work(self, batch: ObservedBatch) -> None:
         """Gather batches until there are enough images: looking at one costs several times as much as at one of many."""
         if self._gathered and self._gathered[0].snapshot is not batch.snapshot:
             self.rest()
         self._gathered.append(batch)
-        self.rest_after = REST_AFTER_S
         if sum(map(len, self._gathered)) >= AT_ONCE:
             self.rest()
 
     def rest(self) -> None:
         """Look at what was gathered."""
-        gathered, self._gathered, self.rest_after = self._gathered, [], None
+        gathered, self._gathered = self._gathered, []
         if gathered:
             self._look_at(gathered[0] if len(gathered) == 1 else ObservedBatch.joined(gathered))
 

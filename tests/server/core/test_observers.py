@@ -161,7 +161,7 @@ def test_a_background_observer_gets_copies_of_what_it_selects(snapshot: ModelSna
 
 def test_a_background_observer_rests_once_nothing_has_come_for_a_while(snapshot: ModelSnapshot) -> None:
     class Gathering(BackgroundObserver):
-        name = "gathering"
+        name, every = "gathering", 0.02
 
         def __init__(self) -> None:
             super().__init__(100, Metrics())
@@ -173,11 +173,11 @@ def test_a_background_observer_rests_once_nothing_has_come_for_a_while(snapshot:
 
         def work(self, batch: ObservedBatch) -> None:
             self.gathered.append(batch)
-            self.rest_after = 0.05
 
         def rest(self) -> None:
-            self.rest_after = None
-            self.looked_at.append(ObservedBatch.joined(self.gathered))
+            gathered, self.gathered = self.gathered, []
+            if gathered:
+                self.looked_at.append(ObservedBatch.joined(gathered))
 
     gathering, batches = Gathering(), [batch_of(snapshot, count) for count in (3, 1, 4)]
     gathering.start()

@@ -49,10 +49,12 @@ class ClusterTable:
 
     Args:
         capacity: clusters.
+        dim: length of an embedding, where images that are alike by it alone are no new ones either: a film that has moved on.
 
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, dim: int = 0) -> None:
+        self._embeddings = np.zeros((capacity, dim), np.float32) if dim else None
         self._sketches = np.full((capacity, CELLS * CELLS), EMPTY, np.float32)
         self._squares = np.full(capacity, EMPTY * EMPTY * CELLS * CELLS, np.float32)
         self._used = np.zeros(capacity, np.int64)  # when it had its last image, in images of this table
@@ -78,13 +80,17 @@ class ClusterTable:
                     self._kept[place], self._many = True, self._many + 1
                 yield _Visit(row, cluster, is_new=False, is_variant=is_variant)
             else:
+                known_by = self._embeddings
+                is_new = known_by is None or float((known_by @ query.embedding).max()) < normal.alike
                 place = self._room()
                 cluster = self._clusters[place] = Cluster.begin(query)
                 self._kept[place] = False
-                yield _Visit(row, cluster, is_new=True, is_variant=False)
+                yield _Visit(row, cluster, is_new=is_new, is_variant=False)
             self._images += 1
             self._used[place] = self._images
             self._sketches[place], self._squares[place] = sketches[row], own[row]
+            if self._embeddings is not None:
+                self._embeddings[place] = query.embedding
             distances[row + 1 :, place] = between[row + 1 :, row]
 
     def _room(self) -> int:
@@ -172,7 +178,7 @@ class NearImages:
                 continue
             table = self._of_callers.get(caller)
             if table is None:
-                table = self._of_callers[caller] = ClusterTable(self._caller_images)
+                table = self._of_callers[caller] = ClusterTable(self._caller_images, seen.traffic.answers.embeddings.shape[1])
             rows = np.flatnonzero(callers == caller).tolist()
             own = [seen.queries[row] for row in rows]
             for visit in table.visit(sketches[rows], own, self.normal, [seen.changes[row] for row in rows]):

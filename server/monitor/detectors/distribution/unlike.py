@@ -1,7 +1,7 @@
 """A caller whose images are unlike those of the bundle: whoever copies a model and has no images of its kind asks others.
 
-The distance to the k-th neighbour, and the soft margin, of each caller's images are compared with those of the bundle's
-held-out ones, much as FDINet compares features with those of the training set. A caller with a task of another kind shows too,
+The distance to the k-th neighbour is compared with that of held-out images of the same answer, much as FDINet compares features
+with those of the class. So a caller whose images are all of one class is not taken for one. One with a task of another kind is,
 and nothing tells the two apart.
 """
 
@@ -13,12 +13,14 @@ from holdfast.server.monitor.detectors.distribution.histograms import RecentHist
 from holdfast.server.monitor.detectors.reference import Reference
 from holdfast.server.monitor.detectors.traffic import ObservedTraffic
 
-MEMORY = 400.0
-LEAST = 150.0
+MEMORY = 500.0
+LEAST = 250.0
 """Images of one caller."""
 
-DISTANCE = 0.45
-"""Kolmogorov and Smirnov's distance."""
+DISTANCE = 0.27
+"""Kolmogorov and Smirnov's distance of the shares from the uniform distribution that they would have."""
+
+UNIFORM = np.linspace(0, 1, 1001, dtype=np.float32)
 
 
 class UnlikeImages(TrafficDetector):
@@ -28,10 +30,8 @@ class UnlikeImages(TrafficDetector):
 
     def __init__(self, context: DetectorContext, reference: Reference) -> None:
         super().__init__(context)
-        callers = context.numbers.capacity
-        self._parts = [RecentHistograms(reference.distances, callers, MEMORY)]
-        if len(reference.margins):
-            self._parts.append(RecentHistograms(reference.margins, callers, MEMORY))
+        self._reference = reference
+        self._shares = RecentHistograms(UNIFORM, context.numbers.capacity, MEMORY)
 
     @classmethod
     def make(cls, context: DetectorContext) -> "UnlikeImages | None":
@@ -41,16 +41,13 @@ class UnlikeImages(TrafficDetector):
     def look(self, traffic: ObservedTraffic) -> None:
         """At most one reason for each batch and caller. Variants of an image count once, as one."""
         rows = np.flatnonzero(self.context.near.new(traffic) & (traffic.callers != NOBODY))
-        streams = traffic.callers[rows]
+        streams, answers = traffic.callers[rows], traffic.answers
+        self._shares.add(streams, self._reference.unusual(answers.labels[rows], answers.kth_distance[rows]))
         callers = np.unique(streams)
-        farthest = np.zeros(len(callers))
-        for part, values in zip(self._parts, (traffic.answers.kth_distance, traffic.answers.soft_margin), strict=False):
-            part.add(streams, values[rows])
-            farthest = np.maximum(farthest, part.distance(callers) * (part.size(callers) >= LEAST))
-        for at in np.flatnonzero(farthest >= DISTANCE):
-            self.alarm(int(callers[at]), farthest[at], DISTANCE)
+        distances = self._shares.distance(callers) * (self._shares.size(callers) >= LEAST)
+        for at in np.flatnonzero(distances >= DISTANCE):
+            self.alarm(int(callers[at]), distances[at], DISTANCE)
 
     def forget(self, caller: int) -> None:
         """Begin anew."""
-        for part in self._parts:
-            part.forget(caller)
+        self._shares.forget(caller)

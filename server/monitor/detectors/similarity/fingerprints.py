@@ -27,9 +27,12 @@ LEVELS, WINDOW, KEPT, SHARED = 50, 20, 50, 25
 THRESHOLD = 12.0
 """Images that are evidence."""
 
-PLACE_BITS = 20
-"""Of a digest, say where the number of the latest image that has it is kept. Two digests in one place are an image less that
-shares one of them, and no match: that takes 25 of the same image."""
+PLACE_BITS = 18
+"""Of a digest, say where the number of the latest image that has it is kept. Of 2,048 images a third are overwritten. A
+match by chance would take 25 of one image."""
+
+MOST_NUMBER = 2**31 - 2**20
+"""Of images, before they are numbered anew."""
 
 Digests = NDArray[np.uint32]
 
@@ -48,7 +51,7 @@ class Fingerprinter:
         self._factors = [np.uint32(randbits(32) | 1) for _ in range(2)]
 
     def digests(self, images: Pixels) -> Digests:
-        """The fingerprint of each image uint8 [N, H, W, C]: uint32 [N, KEPT], 0 where an image has fewer windows.
+        """The fingerprint of each image uint8 [N, H, W, C]: uint32 [N, KEPT], 0 where an image has fewer different windows.
 
         Windows of one value alone are left out: they say nothing of an image.
         """
@@ -65,7 +68,8 @@ class Fingerprinter:
         hashes = self._mixed(hashes)
         hashes[flat] = 0
         kept = min(KEPT, windows)
-        found[:, :kept] = np.partition(hashes, windows - kept, axis=1)[:, windows - kept :]
+        found[:, :kept] = np.sort(np.partition(hashes, windows - kept, axis=1)[:, windows - kept :], axis=1)
+        found[:, 1:][found[:, 1:] == found[:, :-1]] = 0  # one that an image has often is shared once
         return found
 
     def _windows(self, values: Digests) -> Digests:
@@ -98,7 +102,7 @@ class Fingerprints(TrafficDetector):
         self._fingerprinter = Fingerprinter()
         self._latest: deque[Cluster] = deque(maxlen=context.settings.detector_images)
         self._images = 0
-        self._places = np.full(2**PLACE_BITS, -1, np.int64)  # numbers of images
+        self._places = np.full(2**PLACE_BITS, -1, np.int32)  # numbers of images
 
     @classmethod
     def make(cls, context: DetectorContext) -> "Fingerprints":
@@ -126,6 +130,8 @@ class Fingerprints(TrafficDetector):
         self._places[places] = self._images + np.arange(len(queries))[:, None]
         self._places[0] = -1  # where images have fewer windows
         self._images += len(queries)
+        if self._images > MOST_NUMBER:
+            self._places[:], self._images = -1, len(self._latest)
 
     def _matches(self, places: NDArray[np.intp]) -> dict[int, Cluster]:
         """By row of [N, KEPT], what an earlier image that has SHARED of its places belongs to."""

@@ -21,8 +21,8 @@ def test_images_of_the_bundles_own_kind_raise_nothing(snapshot: ModelSnapshot) -
 
 def test_images_of_another_kind_are_unlike_and_drift(snapshot: ModelSnapshot) -> None:
     watched = Watched(snapshot)
-    for turn in range(20):
-        watched.show(pictures(60, turn), "10.0.0.7", margins=np.full(60, 1000, np.float32))  # as none of the bundle's has
+    for turn in range(32):
+        watched.show(pictures(60, turn), "10.0.0.7", distances=np.full(60, 2, np.float32))  # as none of the bundle's has
     (unlike,) = watched.raised("extraction-distribution")
     assert unlike.caller
     (drift,) = watched.raised("drift")
@@ -33,7 +33,7 @@ def test_variants_of_one_image_count_once_for_distributions(snapshot: ModelSnaps
     watched = Watched(snapshot)
     images = pictures(4, 0)
     for _ in range(50):
-        watched.show(np.repeat(images, 8, axis=0), "10.0.0.7", margins=np.full(32, 1000, np.float32))
+        watched.show(np.repeat(images, 8, axis=0), "10.0.0.7", distances=np.full(32, 2, np.float32))
     assert not watched.raised("extraction-distribution")
     assert not watched.raised("drift")
 
@@ -69,7 +69,7 @@ def test_who_asks_all_over_the_space_is_reported_after_many_images(snapshot: Mod
 def test_a_bundle_without_held_out_images_is_watched_for_alike_images_alone(snapshot: ModelSnapshot) -> None:
     watched = Watched(replace(snapshot, load_calibration=no_calibration))
     for turn in range(20):
-        watched.show(pictures(60, turn), "10.0.0.7", margins=np.full(60, 1000, np.float32))
+        watched.show(pictures(60, turn), "10.0.0.7", distances=np.full(60, 2, np.float32))
     assert watched.alarms == ()
     assert watched.metric("holdfast_detector_off") == 0
 

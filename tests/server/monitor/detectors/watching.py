@@ -42,6 +42,7 @@ class Watched:
         callers: str | list[str] = "10.0.0.7",
         labels: NDArray[np.int64] | None = None,
         margins: NDArray[np.float32] | None = None,
+        distances: NDArray[np.float32] | None = None,
     ) -> None:
         """One batch, with these answers in the place of the model's where they are given."""
         answers = self.snapshot.classifier.classify(images)
@@ -49,6 +50,8 @@ class Watched:
             answers = replace(answers, labels=labels)
         if margins is not None:
             answers = replace(answers, soft_margin=margins)
+        if distances is not None:
+            answers = replace(answers, kth_distance=distances)
         names = [callers] * len(images) if isinstance(callers, str) else callers
         self.observer.work(ObservedBatch(self.snapshot, images, answers, names))
         self.observer.rest()
