@@ -21,10 +21,10 @@ from holdfast.server.settings import ConfigurationError, Settings
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 32
+AT_ONCE = 64
 """Images."""
 
-EVERY_S = 0.1
+EVERY_S = 0.2
 """Seconds between two looks at what was answered."""
 
 
@@ -141,6 +141,6 @@ class TrafficDetectors(BackgroundObserver):
 
 
 def _wanted(table: Mapping[str, MakeDetector], settings: Settings) -> dict[str, MakeDetector]:
-    if unknown := set(settings.detectors_off) - set(table):
+    if unknown := set(settings.detectors_off) - set(table) - set(DETECTORS):
         raise ConfigurationError(f"detectors_off: there is no {', '.join(sorted(unknown))}, but {', '.join(table)}")
     return {name: make for name, make in table.items() if name not in settings.detectors_off}

@@ -40,7 +40,7 @@ def test_a_search_that_ten_callers_share_is_found_among_all(snapshot: ModelSnaps
 
 
 def test_a_patch_that_wanders_over_an_image_shows_by_fingerprints(snapshot: ModelSnapshot) -> None:
-    watched = Watched(snapshot)
+    watched = Watched(snapshot, detectors_off=())
     (image,) = textured(1, seed=3)
     rng = np.random.default_rng(0)
     for step in range(40):
