@@ -12,6 +12,8 @@ from bench.harness.report import Spread
 from bench.harness.server_process import running_server
 from holdfast.model.preprocess import Pixels
 
+WARM_SECONDS = 3.0
+
 
 @dataclass(frozen=True)
 class Price:
@@ -45,6 +47,8 @@ def measure_price(bundle: Path, images: Pixels, *, callers: int, seconds: float,
         np.save(pixels, images)
         flags = ("--callers", callers, "--seconds", seconds, "--pixels", pixels)
         with running_server(bundle) as with_detectors, running_server(bundle, "--no-detectors") as without:
+            for server in (with_detectors, without):  # what is done once for a bundle takes a second of CPU
+                run_callers(server, "--callers", callers, "--seconds", WARM_SECONDS, "--pixels", pixels)
             for turn in range(turns):
                 pair = ((with_detectors, watched), (without, blind))
                 for server, costs in pair if turn % 2 else reversed(pair):
