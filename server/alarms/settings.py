@@ -25,8 +25,8 @@ class DetectorSettings(BaseSettings):
     )
     detectors_off: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = Field(
         ("fingerprints",),
-        description="Detectors to leave out, by name, such as drift,fingerprints. By default fingerprints alone, which cost a"
-        " quarter of the others together and find little that these do not; an empty value leaves out none.",
+        description="Detectors to leave out, by name, such as drift,fingerprints. By default fingerprints alone, which cost"
+        " much and find little that the others do not; an empty value leaves out none.",
     )
     detector_queue: int = Field(
         512, ge=1, le=65536, description="Most answered images that wait for the detectors; more are not looked at."
