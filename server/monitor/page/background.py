@@ -108,6 +108,7 @@ class BenchThread:
         try:
             async for each in news:
                 yield each
+            await asyncio.wait({running})  # so that whoever has the last of it may ask for another one
         finally:
             leaving.set()
 

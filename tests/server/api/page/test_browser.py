@@ -141,7 +141,7 @@ def test_all_of_it_works_by_keyboard(serve_page: ServePage, open_page: OpenPage)
     served = serve_page()
     number = add_doubtful(served)
     page = open_page(served, None)
-    assert page.evaluate("document.activeElement.id") == "token"
+    wait_for(lambda: page.evaluate("document.activeElement.id") == "token")
     page.keyboard.type(OPERATOR)
     page.keyboard.press("Enter")
     page.wait_for_selector("#tiles")
