@@ -83,7 +83,9 @@ def _remaining(first: Grey, second: Grey) -> tuple[float, float, float]:
         taken = (b * p * p - 2 * c * p * q + a * q * q) / (a * b - c * c)
         return max(0.0, float(np.vdot(change, change)) - float(taken.sum()))
 
-    return float(np.vdot(change, change)), left(_without_light(change, middle)), left(change)
+    by_flow = left(change)
+    # Light is taken off first, and may take what flow explains better: both leave no more than flow alone.
+    return float(np.vdot(change, change)), min(left(_without_light(change, middle)), by_flow), by_flow
 
 
 def _slopes(image: Grey) -> tuple[Grey, Grey]:
