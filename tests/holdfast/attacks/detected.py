@@ -3,10 +3,13 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 
+from holdfast.attacks.adaptive import AdaptiveAttack
 from holdfast.attacks.detectors import NAMES, detectors_of
+from holdfast.attacks.losses import Margin
 from holdfast.attacks.quantise import to_pixels
 from holdfast.attacks.surrogate import TorchSoftKNN
 from holdfast.attacks.victim import Victim
@@ -19,7 +22,7 @@ from holdfast.model.retrieval.base import Bank
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.vote import VoteParameters
 
-__all__ = ["NAMES", "THREAT", "Detected", "K"]
+__all__ = ["NAMES", "THREAT", "Detected", "K", "detectors", "plain", "scene"]
 
 THREAT = ThreatModel("linf", 30 / 255)
 K = 7
@@ -85,3 +88,19 @@ class Detected:
         return detectors_of(
             self.bundle, answers, self.clean_labels, false_positives=false_positives, classifier=self.classifier
         )
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return Detected()
+
+
+@pytest.fixture(scope="module")
+def detectors(scene):
+    return {detector.name: detector for detector in scene.detectors()}
+
+
+@pytest.fixture(scope="module")
+def plain(scene):
+    attack = AdaptiveAttack(losses=(Margin(0.05), Margin(0.2)), steps=10)
+    return attack(scene.victim, scene.images, scene.labels, THREAT)

@@ -23,23 +23,9 @@ from holdfast.model.credibility import Calibration
 from holdfast.model.retrieval.base import Bank
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.vote import VoteParameters
-from tests.holdfast.attacks.detected import NAMES, THREAT, Detected
+from tests.holdfast.attacks.detected import NAMES, THREAT, detectors, plain, scene
 
-
-@pytest.fixture(scope="module")
-def scene():
-    return Detected()
-
-
-@pytest.fixture(scope="module")
-def detectors(scene):
-    return {detector.name: detector for detector in scene.detectors()}
-
-
-@pytest.fixture(scope="module")
-def plain(scene):
-    attack = AdaptiveAttack(losses=(Margin(0.05), Margin(0.2)), steps=10)
-    return attack(scene.victim, scene.images, scene.labels, THREAT)
+__all__ = ["detectors", "plain", "scene"]
 
 
 def search_of(scene, detector):

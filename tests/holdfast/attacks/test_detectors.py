@@ -4,27 +4,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.attacks.adaptive import AdaptiveAttack
 from holdfast.attacks.detectors import SoftNeighbours, detectors_of, threshold_at
-from holdfast.attacks.losses import Margin
 from holdfast.model import classifier as classifier_module
-from tests.holdfast.attacks.detected import NAMES, THREAT, Detected, K
+from tests.holdfast.attacks.detected import NAMES, Detected, K, detectors, plain, scene
 
-
-@pytest.fixture(scope="module")
-def scene():
-    return Detected()
-
-
-@pytest.fixture(scope="module")
-def detectors(scene):
-    return {detector.name: detector for detector in scene.detectors()}
-
-
-@pytest.fixture(scope="module")
-def plain(scene):
-    attack = AdaptiveAttack(losses=(Margin(0.05), Margin(0.2)), steps=10)
-    return attack(scene.victim, scene.images, scene.labels, THREAT)
+__all__ = ["detectors", "plain", "scene"]
 
 
 def test_a_bundle_has_the_detectors_that_mean_something(detectors):
