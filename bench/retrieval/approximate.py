@@ -20,10 +20,9 @@ from holdfast.attacks.losses import AttackLoss, Guided, Margin, gap_losses
 from holdfast.attacks.onnx_embedding import OnnxEmbedding
 from holdfast.attacks.search.suite import AttackSuite
 from holdfast.attacks.surrogate import surrogate_of
-from holdfast.attacks.victim import Victim
+from holdfast.attacks.victim import Victim, served
 from holdfast.bundle.reader import Bundle
 from holdfast.data import LabelledImages, load_recorded
-from holdfast.evaluation.victim import served
 from holdfast.flags import whole_number
 from holdfast.intervals import Rate
 from holdfast.model.answers import Ints, Neighbours

@@ -3,6 +3,7 @@
 What fools the vote without having seen it says that the white-box attacks before it were too weak.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -68,11 +69,7 @@ class FromBundle(Attack):
         """
         bundle = Bundle.open(directory, threads=threads)
         if bundle.manifest.input != like.manifest.input or bundle.class_names != like.class_names:
-            raise ContractMismatchError(
-                f"{directory} takes {bundle.manifest.input.shape} and knows {', '.join(bundle.class_names)};"
-                f" {like.directory} takes {like.manifest.input.shape} and knows {', '.join(like.class_names)}:"
-                " name a source of the same images and classes"
-            )
+            raise another_task(bundle, str(like.directory), like.manifest.input.shape, like.class_names)
         return cls.of(bundle, loss=loss, steps=steps)
 
     @classmethod
@@ -95,6 +92,14 @@ class FromBundle(Attack):
         pixels, labels, best = (each.to(device) for each in (batch.pixels, batch.labels, batch.best))
         there = AttackBatch(self.source, pixels, labels, batch.threat, generator, best)
         return PGDAttack(self.loss, self.steps).run(there).to(batch.victim.device)
+
+
+def another_task(source: Bundle, victim: str, shape: tuple[int, int, int], class_names: Sequence[str]) -> ContractMismatchError:
+    """What to raise where `source` has other images or classes than a victim of these, so that nothing can be transferred."""
+    return ContractMismatchError(
+        f"{source.directory} takes {source.manifest.input.shape} and knows {', '.join(source.class_names)};"
+        f" {victim} takes {shape} and knows {', '.join(class_names)}: name a source of the same images and classes"
+    )
 
 
 def _victim_of(bundle: Bundle) -> Victim:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from holdfast.attacks.surrogate import TorchSoftKNN
+from holdfast.model.classifier import Classifier
 from holdfast.model.preprocess import Pixels
 
 Embed = Callable[[Tensor], Tensor]
@@ -19,6 +20,9 @@ AnswerFunction = Callable[[Pixels], NDArray[np.int64]]
 
 ScoreFunction = Callable[[Pixels], NDArray[np.float32]]
 """What a client may read beside the label: images uint8 [N, H, W, 3] -> scores [N, C], the largest for the answer."""
+
+SERVED_BATCH = 256
+"""Images that are asked about at once."""
 
 ABSTAINED = -1
 """No answer, and so no wrong one: an attack that only makes a detector go off has not fooled anybody."""
@@ -47,6 +51,16 @@ class Victim:
     def device(self) -> torch.device:
         """Where the bank lies, and so where attacks run."""
         return self.surrogate.bank.device
+
+
+def served(classifier: Classifier) -> AnswerFunction:
+    """The labels that a server over this bundle would answer."""
+
+    def answer(images: Pixels) -> NDArray[np.int64]:
+        parts = [images[i : i + SERVED_BATCH] for i in range(0, len(images), SERVED_BATCH)]
+        return np.concatenate([classifier.classify(part).labels for part in parts] or [np.zeros(0, np.int64)])
+
+    return answer
 
 
 def is_fooled(answers: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -10,11 +9,8 @@ from holdfast.attacks.onnx_embedding import OnnxEmbedding
 from holdfast.attacks.quantise import to_images
 from holdfast.attacks.surrogate import surrogate_of
 from holdfast.attacks.third_party.logits import SurrogateLogits
-from holdfast.attacks.victim import Victim
+from holdfast.attacks.victim import Victim, served
 from holdfast.bundle.reader import Bundle
-
-AT_ONCE = 256
-"""Images classified at once."""
 
 
 class ServedModule(nn.Module):
@@ -39,9 +35,8 @@ class ServedModule(nn.Module):
         super().__init__()
         if tau is not None and not tau > 0:
             raise ValueError(f"the temperature must be positive, not {tau}")
-        self._classifier = bundle.classifier()
-        victim = Victim(OnnxEmbedding(bundle), surrogate_of(bundle), lambda images: self._classifier.classify(images).labels)
-        self._logits = SurrogateLogits(victim, tau)
+        victim = Victim(OnnxEmbedding(bundle), surrogate_of(bundle), served(bundle.classifier()))
+        self._answer, self._logits = victim.answer, SurrogateLogits(victim, tau)
         self.class_names = bundle.class_names
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -51,8 +46,7 @@ class ServedModule(nn.Module):
 
     def answer(self, pixels: Tensor) -> Tensor:
         """The classes that a server over this bundle answers: float [N, 3, H, W] -> int64 [N]. Only these decide."""
-        parts = [self._classifier.classify(to_images(part)).labels for part in torch.split(pixels, AT_ONCE)]
-        return torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *parts]))
+        return torch.from_numpy(self._answer(to_images(pixels)))
 
 
 def served_module(directory: Path | str, *, tau: float | None = None, threads: int = 1) -> ServedModule:

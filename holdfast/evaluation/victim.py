@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from holdfast.attacks.onnx_embedding import OnnxEmbedding
 from holdfast.attacks.quantise import to_pixels
 from holdfast.attacks.surrogate import surrogate_of
-from holdfast.attacks.victim import AnswerFunction, Embed, Victim
+from holdfast.attacks.victim import SERVED_BATCH, Embed, Victim, served
 from holdfast.bundle.reader import Bundle
 from holdfast.data import LabelledImages
 from holdfast.errors import ContractMismatchError, HoldfastError
@@ -24,7 +24,6 @@ from holdfast.model.classifier import Classifier
 from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.model.preprocess import Pixels
 
-SERVED_BATCH = 256
 ALIKE = 0.2
 """Share of the spread of some embeddings by which two computations of one encoder may differ: bfloat16 differs by a few
 hundredths, another encoder by about 1."""
@@ -91,16 +90,6 @@ def victim_of(bundle: Bundle, classifier: Classifier, encoder: nn.Module | None,
         )
     at_once = threads if device.type == "cpu" else 1
     return Victim(embed, surrogate_of(bundle, device), served(classifier), threads=at_once)
-
-
-def served(classifier: Classifier) -> AnswerFunction:
-    """The labels that a server over this bundle would answer."""
-
-    def answer(images: Pixels) -> NDArray[np.int64]:
-        parts = [images[i : i + SERVED_BATCH] for i in range(0, len(images), SERVED_BATCH)]
-        return np.concatenate([classifier.classify(part).labels for part in parts] or [np.zeros(0, np.int64)])
-
-    return answer
 
 
 def certified(classifier: Classifier) -> Callable[[Pixels], Answers]:

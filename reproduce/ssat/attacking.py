@@ -12,6 +12,7 @@ import torch
 
 from holdfast.attacks.search.suite import AttackSuite
 from holdfast.attacks.search.worst_case import NAME, AttackOutcome, WorstCase, WorstCaseAttack
+from holdfast.attacks.victim import served
 from holdfast.bundle.reader import ENCODER, EXEMPLARS, GRADIENT, Bundle, read_manifest
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.console import Progress
@@ -19,7 +20,6 @@ from holdfast.data import Splits
 from holdfast.evaluation import Evaluation, evaluate, record
 from holdfast.evaluation.cache import ResultCache
 from holdfast.evaluation.plan import slug
-from holdfast.evaluation.victim import served
 from reproduce.ssat.results import ATTACKS, Attacked, AttackName, Clean, written
 from reproduce.ssat.rows import Run
 from reproduce.ssat.scales import TableScale

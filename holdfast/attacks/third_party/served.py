@@ -21,7 +21,7 @@ def served_as_art_classifier(answer: AnswerFunction, *, classes: int, size: tupl
     predicts one-hot float32 [N, classes].
 
     Args:
-        answer: as served, for instance `holdfast.evaluation.quick.served` over a bundle.
+        answer: as served, for instance `holdfast.attacks.victim.served` over a bundle.
         classes: how many there are.
         size: height and width of an image.
         abstains: add a last class, "no answer". To an untargeted attack of ART it counts as a wrong one, which is more

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from rich.progress import BarColumn, TimeElapsedColumn
 
-from holdfast.attacks.transfer import FromBundle
+from holdfast.attacks.transfer import FromBundle, another_task
 from holdfast.auditing import RemoteClassifier
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.threat_model import ThreatModel, ball
@@ -140,10 +140,6 @@ def _balls(texts: Sequence[str], info: ModelInfo) -> tuple[ThreatModel, ...]:
 
 def _transfer(path: Path, info: ModelInfo, steps: int) -> FromBundle:
     bundle = Bundle.open(path)
-    shape, names = bundle.encoder.contract.shape, tuple(bundle.class_names)
-    if (shape, names) != (info.input_shape, info.class_names):
-        raise ContractMismatchError(
-            f"{path} takes {shape} and knows {', '.join(names)}; the server takes {info.input_shape} and knows"
-            f" {', '.join(info.class_names)}: name a source of the same images and classes"
-        )
+    if (bundle.manifest.input.shape, tuple(bundle.class_names)) != (info.input_shape, info.class_names):
+        raise another_task(bundle, "the server", info.input_shape, info.class_names)
     return FromBundle.of(bundle, steps=steps)

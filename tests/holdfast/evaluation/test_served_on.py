@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from holdfast.attacks.adaptive import LOSSES, AdaptiveAttack
+from holdfast.attacks.victim import SERVED_BATCH
 from holdfast.bundle.reader import Bundle
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.errors import DeviceError, HoldfastError
@@ -14,7 +15,6 @@ from holdfast.evaluation import EvaluationPlan, evaluate, quick_plan, recorded_s
 from holdfast.evaluation.cli import main
 from holdfast.evaluation.context import EvaluationContext
 from holdfast.evaluation.suites import Effort
-from holdfast.evaluation.victim import SERVED_BATCH
 from holdfast.model.encoder import device
 from holdfast.model.encoder.bucketed import BucketedEncoder
 from holdfast.model.encoder.device import CPU, Placement, find_gpu

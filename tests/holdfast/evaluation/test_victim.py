@@ -7,10 +7,11 @@ from holdfast import data
 from holdfast.attacks.noise import NoiseAttack
 from holdfast.attacks.onnx_embedding import OnnxEmbedding
 from holdfast.attacks.quantise import to_pixels
+from holdfast.attacks.victim import SERVED_BATCH, served
 from holdfast.bundle.reader import Bundle
 from holdfast.errors import ContractMismatchError, HoldfastError
 from holdfast.evaluation import evaluate
-from holdfast.evaluation.victim import SERVED_BATCH, answers_of, served
+from holdfast.evaluation.victim import answers_of
 from holdfast.trainer.encoders import ResNetConfig, build_encoder
 
 
