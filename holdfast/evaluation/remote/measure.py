@@ -29,7 +29,8 @@ from holdfast.evaluation.context import drawn
 from holdfast.evaluation.plan import slug
 from holdfast.evaluation.report import selective
 from holdfast.evaluation.report.provenance import provenance_of
-from holdfast.evaluation.report.results import AttackResult, Measured, Report, Selective, Subject, ThreatResult
+from holdfast.evaluation.report.results import Measured, Report, Selective, Subject, ThreatResult
+from holdfast.evaluation.stages.threats import threat_result
 from holdfast.interrupts import TimeUpError
 from holdfast.intervals import Rate
 from holdfast.model.answers import Ints
@@ -196,17 +197,8 @@ class RemoteRun:
 
         suite, store = AttackSuite(self.plan.attacks, self.plan.batch_size), self.kept.file(slug(ball))
         tried = suite.run(worst_case, seed=self.plan.seed, progress=self.progress, store=store, watch=watch)
-        outcome, robust = worst_case.outcome(), worst_case.survivors
-        return outcome, ThreatResult(
-            norm=ball.norm,
-            epsilon=ball.epsilon,
-            knowledge="answers alone",
-            clean=Measured.of(Rate(right, len(self.labels))),
-            robust=Measured.of(Rate(robust, len(self.labels))),
-            dsr=Measured.of(Rate(robust, right)),
-            inherited=inherited,
-            steps=tuple(map(AttackResult.of, tried)),
-        )
+        outcome = worst_case.outcome()
+        return outcome, threat_result(ball, "answers alone", self.labels, outcome, inherited=inherited, tried=tried)
 
 
 def _victim(remote: RemoteClassifier) -> Victim:

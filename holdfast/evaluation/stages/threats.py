@@ -18,6 +18,7 @@ from holdfast.evaluation.report.results import AttackResult, Measured, ThreatRes
 from holdfast.evaluation.run import EvaluationRun
 from holdfast.evaluation.suites import GRADIENT, CostedAttack, CostedSuite, SuiteOptions
 from holdfast.intervals import Rate
+from holdfast.model.answers import Ints
 
 ANOTHER_SEED = 1_000_003
 
@@ -113,7 +114,7 @@ def _attack(case: ThreatCase, smaller: AttackOutcome | None, run: EvaluationRun)
     if not isinstance(case.attack, tuple):
         outcome = case.attack(victim, context.images, context.labels, case.threat, seed=run.plan.seed, progress=run.progress)
         run.check_deadline(case.name)
-        return CaseResult(case, outcome, _result(case, context, outcome))
+        return CaseResult(case, outcome, threat_result(case.threat, case.knowledge, context.labels, outcome))
     worst_case = WorstCase(victim, context.images, context.labels, case.threat)
     clean = worst_case.survivors
     if smaller is not None:
@@ -124,18 +125,26 @@ def _attack(case: ThreatCase, smaller: AttackOutcome | None, run: EvaluationRun)
         again = suites.strongest_again(case.attack, tried, run.plan.effort.restarts)
         tried += _search(case, again, worst_case, run, again=True)
     outcome = worst_case.outcome()
-    return CaseResult(case, outcome, _result(case, context, outcome, inherited, tried))
+    result = threat_result(case.threat, case.knowledge, context.labels, outcome, inherited=inherited, tried=tried)
+    return CaseResult(case, outcome, result)
 
 
-def _result(
-    case: ThreatCase, context: EvaluationContext, outcome: AttackOutcome, inherited: int = 0, tried: Sequence[Tried] = ()
+def threat_result(
+    threat: ThreatModel,
+    knowledge: Knowledge,
+    labels: Ints,
+    outcome: AttackOutcome,
+    *,
+    inherited: int = 0,
+    tried: Sequence[Tried] = (),
 ) -> ThreatResult:
-    right = outcome.clean_labels == context.labels
+    """What the report keeps of attacks within one ball on images of the classes `labels`, int64 [N]."""
+    right = outcome.clean_labels == labels
     images, clean, robust = len(right), int(right.sum()), int((right & ~outcome.success).sum())
     return ThreatResult(
-        norm=case.threat.norm,
-        epsilon=case.threat.epsilon,
-        knowledge=case.knowledge,
+        norm=threat.norm,
+        epsilon=threat.epsilon,
+        knowledge=knowledge,
         clean=Measured.of(Rate(clean, images)),
         robust=Measured.of(Rate(robust, images)),
         dsr=Measured.of(Rate(robust, clean)),
