@@ -1,10 +1,47 @@
 """What others on the network could do with this server, as far as nobody has said that they may not."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from holdfast.client.loopback import is_loopback
+from holdfast.errors import HoldfastError
 from holdfast.server.access.files import ListenerAccess
 from holdfast.server.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorOffer:
+    """A listener for operators.
+
+    Attributes:
+        does: what it is and does, for messages.
+        host: the setting of its address.
+
+    """
+
+    does: str
+    host: str
+
+
+ADMIN_OFFER = OperatorOffer("the admin service changes what is served", "admin_host")
+PAGE_OFFER = OperatorOffer("the page shows what is served and changes it", "page_host")
+
+
+def check_offer(settings: Settings, offer: OperatorOffer) -> None:
+    """Refuse to offer it to everybody. Raises HoldfastError."""
+    host: str = getattr(settings, offer.host)
+    flag = "--" + offer.host.replace("_", "-")
+    if settings.admin_access.token_file is None and not settings.admin_insecure:
+        raise HoldfastError(
+            f"{offer.does}, and asks for tokens: make one with holdfast token add operator"
+            " --scope admin --file tokens.json, and give --token-file tokens.json; to try it out on this machine alone, give"
+            " --admin-insecure"
+        )
+    if settings.admin_insecure and not is_loopback(host):
+        raise HoldfastError(
+            f"--admin-insecure is for this machine alone, and {flag} {host} can be reached from others:"
+            " leave it at 127.0.0.1, or give a file of tokens"
+        )
 
 
 def exposures(settings: Settings) -> Iterator[str]:

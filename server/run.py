@@ -16,11 +16,9 @@ from holdfast.exit_status import say
 from holdfast.server.access.checks import check_access
 from holdfast.server.access.files import ListenerAccess
 from holdfast.server.address import refuse_taken_port
-from holdfast.server.api.admin.server import check_admin
-from holdfast.server.api.page.checks import check_page
 from holdfast.server.app import App
 from holdfast.server.core.holder import ModelHolder
-from holdfast.server.exposure import exposures
+from holdfast.server.exposure import ADMIN_OFFER, PAGE_OFFER, check_offer, exposures
 from holdfast.server.process import loop_factory, quiet_collector, run_unless, stop_signal
 from holdfast.server.settings import Settings
 from holdfast.server.store.journal.creation import check_directory
@@ -67,11 +65,11 @@ def check_cheap(settings: Settings) -> None:
         listeners.append((settings.host, settings.http_port, "--http-port"))
     check_access(settings.public_access)
     if settings.offers_admin:
-        check_admin(settings)
+        check_offer(settings, ADMIN_OFFER)
         check_access(settings.admin_access)
         listeners.append((settings.admin_host, settings.admin_port, "--admin-port"))
     if settings.page_port is not None:
-        check_page(settings)
+        check_offer(settings, PAGE_OFFER)
         check_access(settings.admin_access)
         listeners.append((settings.page_host, settings.page_port, "--page-port"))
     if settings.store is not None:

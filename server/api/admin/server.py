@@ -3,8 +3,6 @@
 import grpc.aio
 from grpc_reflection.v1alpha import reflection
 
-from holdfast.client.loopback import is_loopback
-from holdfast.errors import HoldfastError
 from holdfast.protos.holdfast.admin.v1.admin_pb2_grpc import add_AdminServiceServicer_to_server
 from holdfast.server.access.gate import Gate
 from holdfast.server.address import joined, take_port
@@ -20,6 +18,7 @@ from holdfast.server.core.drain import Drain
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.scheduling.messages import MessageLimits, MessageReading
 from holdfast.server.decoding.turns import LoopTurns
+from holdfast.server.exposure import ADMIN_OFFER, check_offer
 from holdfast.server.metrics.messages import MessageMetrics
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
@@ -52,7 +51,7 @@ class AdminServer:
     ) -> None:
         self._host, self._wanted = settings.admin_host, settings.admin_port
         self._drain, self._grace = Drain(), settings.drain_grace
-        check_admin(settings)
+        check_offer(settings, ADMIN_OFFER)
         self._gate = Gate("admin", metrics.access, settings.admin_access)
         requirements = OPEN_SERVICES | {f"/{NAME}/{method}": scope for method, scope in SCOPES.items()}
         # Operators' calls are in the audit trail.
@@ -86,18 +85,3 @@ class AdminServer:
         await self._gate.stop()
         self._service.close()
         return finished
-
-
-def check_admin(settings: Settings) -> None:
-    """Refuse to offer the service to everybody. Raises HoldfastError."""
-    if settings.admin_access.token_file is None and not settings.admin_insecure:
-        raise HoldfastError(
-            "the admin service changes what is served, and asks for tokens: make one with holdfast token add operator"
-            " --scope admin --file tokens.json, and give --token-file tokens.json; to try it out on this machine alone, give"
-            " --admin-insecure"
-        )
-    if settings.admin_insecure and not is_loopback(settings.admin_host):
-        raise HoldfastError(
-            f"--admin-insecure is for this machine alone, and --admin-host {settings.admin_host} can be reached from others:"
-            " leave it at 127.0.0.1, or give a file of tokens"
-        )

@@ -1,6 +1,5 @@
 """What happens around every HTTP request: who makes it, its errors, its metrics, and none begins while the server drains."""
 
-import asyncio
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -13,6 +12,7 @@ from holdfast.server.api.authentication import ANYBODY, Arrival, let_in, named_b
 from holdfast.server.api.http.bodies import Bodies
 from holdfast.server.api.http.errors import SERVER, HttpError, error_response, said
 from holdfast.server.api.http.route import HttpCall, HttpReply, Route
+from holdfast.server.api.http.sending import send
 from holdfast.server.core.facade import Core
 from holdfast.server.metrics.http_requests import CLIENT_LEFT, HttpMetrics
 from holdfast.server.metrics.traces import TraceMetrics
@@ -53,7 +53,8 @@ class Handling:
                     response.headers[REQUEST_ID_KEY] = call.request_id
                     if self._core.drain.begun.is_set():
                         response.force_close()
-                    await self._send(request, response)  # before the call's room is given back
+                    # Before the call's room is given back.
+                    await send(request, response, self._core.settings.http_timeout, self._metrics)
                 return response
             finally:
                 self._metrics.ended(route.name, status)
@@ -82,16 +83,6 @@ class Handling:
         if isinstance(error, HttpError) and error.limit is not None:
             self._metrics.refused(error.limit)
         return error_response(error)
-
-    async def _send(self, request: web.Request, response: web.Response) -> None:
-        try:
-            async with asyncio.timeout(self._core.settings.http_timeout):
-                await response.prepare(request)
-                await response.write_eof()
-        except TimeoutError:
-            self._metrics.refused("time")
-            if request.transport is not None:
-                request.transport.abort()
 
     async def _expect(self, request: web.Request) -> web.StreamResponse | None:
         """Whether a client that asks before it sends its body may: not where it would be refused anyway."""

@@ -1,6 +1,5 @@
 """What happens around every request to the page: who makes it, forged forms, errors, headers, metrics."""
 
-import asyncio
 import secrets
 from contextlib import ExitStack
 from typing import Any
@@ -13,6 +12,7 @@ from holdfast.server.access.gate import Gate
 from holdfast.server.access.tokens import TokenRecord
 from holdfast.server.api.authentication import ANYBODY
 from holdfast.server.api.http.errors import SERVER, HttpError, describe_error
+from holdfast.server.api.http.sending import send
 from holdfast.server.api.page.rendering import Rendering
 from holdfast.server.api.page.visits.forms import Form, read_form
 from holdfast.server.api.page.visits.sessions import BYTES, FormTokens, PageSessions
@@ -109,7 +109,7 @@ class PageHandling:
                 with self._metrics.timing(route.name), ExitStack() as held:
                     response = await self._respond(route, request, held)
                     status = response.status
-                    await self._send(request, response)
+                    await send(request, response, self._settings.http_timeout, self._metrics)
                 return response
             finally:
                 self._metrics.ended(route.name, status)
@@ -194,17 +194,6 @@ class PageHandling:
             return web.Response(status=status, body=body, content_type="application/json")
         text = self._rendering.render("error.html.j2", visitor=visitor, status=status, message=message)
         return web.Response(text=text, status=status, content_type="text/html", charset="utf-8")
-
-    async def _send(self, request: web.Request, response: web.StreamResponse) -> None:
-        try:
-            async with asyncio.timeout(self._settings.http_timeout):
-                if not response.prepared:
-                    await response.prepare(request)
-                await response.write_eof()
-        except TimeoutError:
-            self._metrics.refused("time")
-            if request.transport is not None:
-                request.transport.abort()
 
     @web.middleware
     async def _say_errors(self, request: web.Request, handler: Any) -> web.StreamResponse:
