@@ -1,11 +1,11 @@
 """What an encoder can be trained for. A new objective is a file and a member of `ObjectiveConfig`."""
 
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.objectives.amdim import AmdimObjectiveConfig
 from holdfast.trainer.objectives.base import ImageBatch, Objective
 from holdfast.trainer.objectives.clusters import ClustersConfig
+from holdfast.trainer.objectives.contrastive.amdim import AmdimObjectiveConfig
+from holdfast.trainer.objectives.contrastive.simclr import SimclrConfig
 from holdfast.trainer.objectives.deacl import DeaclConfig
-from holdfast.trainer.objectives.simclr import SimclrConfig
 from holdfast.trainer.objectives.ssat import SsatConfig
 from holdfast.trainer.objectives.supervised import SupervisedConfig
 from holdfast.trainer.objectives.supervised_adversarial import SupervisedAdversarialConfig

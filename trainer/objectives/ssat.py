@@ -21,10 +21,10 @@ from holdfast.attacks.losses.latent import latent_adversary
 from holdfast.attacks.pgd import frozen
 from holdfast.trainer.augment import AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.objectives.amdim import amdim_terms
 from holdfast.trainer.objectives.attack import AttackConfig
 from holdfast.trainer.objectives.base import ImageBatch, Objective
-from holdfast.trainer.objectives.heads import Heads
+from holdfast.trainer.objectives.contrastive.amdim import amdim_terms
+from holdfast.trainer.objectives.contrastive.heads import Heads
 
 
 @dataclass(frozen=True)

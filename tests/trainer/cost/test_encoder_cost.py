@@ -5,7 +5,7 @@ import torch
 
 from holdfast.trainer.cost.encoder_cost import encoder_cost
 from holdfast.trainer.encoders import AmdimConfig, ResNetConfig, build_encoder
-from holdfast.trainer.objectives.heads import Heads
+from holdfast.trainer.objectives.contrastive.heads import Heads
 
 
 def test_amdim_has_the_published_size() -> None:

@@ -4,7 +4,7 @@ from torch import nn
 
 from holdfast.trainer.encoders import AmdimConfig, ResNetConfig, build_encoder
 from holdfast.trainer.encoders.amdim import ResNxN
-from holdfast.trainer.objectives.heads import Heads
+from holdfast.trainer.objectives.contrastive.heads import Heads
 
 CONFIGS = [
     AmdimConfig(8, 16, 1),

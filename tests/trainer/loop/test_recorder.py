@@ -7,7 +7,7 @@ import pytest
 from holdfast.trainer import train
 from holdfast.trainer.loop.optim import DivergedError
 from holdfast.trainer.loop.recorder import PausedError
-from holdfast.trainer.objectives.amdim import AmdimObjective
+from holdfast.trainer.objectives.contrastive.amdim import AmdimObjective
 from holdfast.trainer.state import checkpoint
 from tests.trainer.tiny_runs import rows, splits
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from holdfast.trainer.augment import AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.base import ImageBatch, Objective
-from holdfast.trainer.objectives.heads import Heads
-from holdfast.trainer.objectives.nce import REGULARISER, multiscale_nce
+from holdfast.trainer.objectives.contrastive.heads import Heads
+from holdfast.trainer.objectives.contrastive.nce import REGULARISER, multiscale_nce
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from holdfast.trainer.augment import STRONG, WEAK
 from holdfast.trainer.encoders import ResNetConfig, build_encoder
 from holdfast.trainer.objectives import ImageBatch, SimclrConfig, build_objective
-from holdfast.trainer.objectives.simclr import nt_xent
+from holdfast.trainer.objectives.contrastive.simclr import nt_xent
 
 
 def slow_nt_xent(first: np.ndarray, second: np.ndarray, temperature: float) -> float:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.trainer.objectives.nce import multiscale_nce, nce, one_location
+from holdfast.trainer.objectives.contrastive.nce import multiscale_nce, nce, one_location
 
 
 def slow_nce(sources: torch.Tensor, targets: torch.Tensor, clip: float) -> tuple[float, float]:
