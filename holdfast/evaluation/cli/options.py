@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from holdfast.attacks.adaptive import LOSSES, AdaptiveAttack
-from holdfast.attacks.losses import AttackLoss, Margin, Targeted
+from holdfast.attacks.losses import AttackLoss, CrossEntropy, Margin, Targeted
 from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.threat_model import Norm, ThreatModel, ball
 from holdfast.errors import HoldfastError
@@ -20,7 +20,11 @@ from holdfast.tyro_flags import Epsilon
 
 PROGRAM = "holdfast evaluate"
 
-FIRST_LOSSES: tuple[AttackLoss, ...] = (Margin(0.05), Targeted(0.05, 2), Targeted(0.05, 3))
+FIRST_LOSSES: tuple[AttackLoss, ...] = (
+    *(Margin(tau) for tau in (0.05, 0.1, 0.2)),
+    *(Targeted(0.05, rank) for rank in (2, 3)),
+    CrossEntropy(0.05),
+)
 """Of the attack that ignores credibility, before those that aim at it: of the whole suite these find nearly all."""
 
 WITH_CREDIBILITY = ("balls", "curve_images", "minutes", "cache")
