@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from holdfast.bundle.threat_model import ThreatModel
-from reproduce.ssat.differences import Counted, Difference, difference
+from holdfast.intervals import Counted, Difference, difference
 from reproduce.ssat.results import ATTACKS, Attacked, AttackName, Clean, read
 from reproduce.ssat.rows import ADVERSARIAL, AMDIM, LABEL_FREE, SUPERVISED, guided_name
 

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reproduce.ssat.claims import LITTLE, Claim, Word, claims_of, judge, together, under
-from reproduce.ssat.differences import Difference
+from holdfast.intervals import Counted, Difference, difference
+from reproduce.ssat.claims import LITTLE, MORE, Claim, Word, claims_of, judge, together, under
 from reproduce.ssat.results import read, written
 from reproduce.ssat.scales import SMALL
 from reproduce.ssat.tables import markdown, sentences
@@ -21,6 +21,17 @@ def test_a_verdict_is_where_the_interval_lies(estimate, below, above, margin) ->
     # A verdict turns with the claim: what is ahead by more than m is not ahead by less.
     mirrored = judge(Difference(-estimate, -found.high, -found.low), -margin)
     assert {Word.HOLDS: Word.FAILS, Word.FAILS: Word.HOLDS, Word.OPEN: Word.OPEN}[word] == mirrored
+
+
+def counted(success, trial) -> Counted:
+    return Counted(np.array(success, dtype=bool), np.array(trial, dtype=bool))
+
+
+def test_few_images_decide_nothing() -> None:
+    none, half = (counted(success, [True] * 10) for success in ([False] * 10, [True, False] * 5))
+    assert judge(difference(none, none), MORE) == Word.OPEN
+    assert judge(difference(half, half), MORE) == Word.OPEN
+    assert judge(difference(counted([False] * 10, [False] * 10), none), MORE) == Word.OPEN
 
 
 @given(st.lists(st.sampled_from(Word), max_size=5))

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reproduce.ssat.claims import MORE, Word, judge
-from reproduce.ssat.differences import Counted, difference
+from holdfast.intervals import Counted, difference
 
 
 def counted(success, trial=None) -> Counted:
@@ -55,13 +54,11 @@ def test_agreeing_images_make_the_interval_narrow() -> None:
     assert unpaired.high == pytest.approx(np.hypot(high - 0.5, 0.5 - low), rel=0.02)
 
 
-def test_few_images_decide_nothing() -> None:
-    none = counted([False] * 10)
-    assert judge(difference(none, none), MORE) == Word.OPEN
-    assert judge(difference(counted([True, False] * 5), counted([True, False] * 5)), MORE) == Word.OPEN
-    untried = counted([False] * 10, [False] * 10)
-    assert judge(difference(untried, none), MORE) == Word.OPEN
-    assert np.isnan(difference(untried, none).estimate)
+def test_of_what_was_never_tried_nothing_is_known() -> None:
+    untried, none = counted([False] * 10, [False] * 10), counted([False] * 10)
+    found = difference(untried, none)
+    assert np.isnan(found.estimate)
+    assert (found.low, found.high) == (-1, 1)
 
 
 def sampled(random: np.random.Generator, n: int, cells) -> tuple[Counted, Counted]:

@@ -1,4 +1,4 @@
-"""Whether two rows differ, judged on the same images: an interval of the difference of two rates that knows they are paired.
+"""Rates on the same images: an interval of their difference that knows they are paired.
 
 Each rate has its Wilson interval; the interval of the difference is put together from the two by the method of variance
 estimates recovery (G. Y. Zou, A. Donner, Statistics in Medicine 2008; Newcombe 1998 for rates), which needs the
@@ -13,7 +13,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.intervals import Rate
+from holdfast.intervals.rates import Rate
 
 Bits = NDArray[np.bool_]
 
