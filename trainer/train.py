@@ -98,7 +98,7 @@ def train_from(
     device = device_of(config)
     encoder, objectives = build_networks(config, splits.train, device)
     start = found.position if found else Position(0, 0, 0.0)
-    names = tuple(dict.fromkeys(name for objective in objectives for name in objective.names))
+    names = tuple(dict.fromkeys(name for objective in objectives for name in columns_of(objective)))
     with (
         one_thread_each(),
         fast_kernels(device),
@@ -160,6 +160,11 @@ class TrainingRun:
                 if step == stage.steps:
                     encoder.load_state_dict(state.mean.module.state_dict())
             self.recorder.after_step(state, step, late=clock() >= self.deadline)
+
+
+def columns_of(objective: Objective) -> tuple[str, ...]:
+    """What an objective adds to the log: its terms, and the gradient norms of its players."""
+    return (*objective.names, *(player.column for player in objective.players()))
 
 
 def check_images(config: TrainConfig, images: LabelledImages) -> None:

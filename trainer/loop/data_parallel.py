@@ -5,7 +5,7 @@ they wait. Replicas meet once a step. Each thread has modules of its own, so tha
 while another learns; their weights are the same memory.
 
 What is computed over a whole batch is then computed over a shard: BatchNorm's statistics in training, and the negatives of a
-contrastive loss. The running statistics are averaged.
+contrastive loss. The running statistics are averaged; what is remembered of each image (`ImageMemory`) is one memory for all.
 """
 
 import copy
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.objectives import ImageBatch, Objective
+from holdfast.trainer.objectives import ImageBatch, ImageMemory, Objective
 
 
 class DataParallel:
@@ -83,18 +83,25 @@ class _Replica(nn.Module):
 
 
 def _sharing_weights(original: _Replica) -> _Replica:
-    """A copy whose parameters are the same memory, with gradients of their own; buffers are copied."""
-    same = {id(p): nn.Parameter(p.detach(), requires_grad=p.requires_grad) for p in original.parameters()}
-    return copy.deepcopy(original, dict(same))
+    """A copy whose parameters are the same memory, with gradients of their own; buffers are copied, but for memories."""
+    same: dict[int, object] = {id(memory): memory for memory in _memories(original)}
+    same |= {id(p): nn.Parameter(p.detach(), requires_grad=p.requires_grad) for p in original.parameters()}
+    return copy.deepcopy(original, same)
+
+
+def _memories(original: _Replica) -> list[ImageMemory]:
+    return [module for module in original.modules() if isinstance(module, ImageMemory)]
 
 
 def _gather(original: _Replica, replicas: Sequence[_Replica], *, contributing: int) -> None:
-    """Average gradients over the replicas that contribute a loss, and buffers over all."""
+    """Average gradients over the replicas that contribute a loss, and buffers over all; memories are the same one already."""
     for parameter, *shared in zip(original.parameters(), *(each.parameters() for each in replicas), strict=True):
         gradients = [copied.grad for copied in shared if copied.grad is not None]
         if gradients:
             mean = torch.stack(gradients).sum(0) / contributing
             parameter.grad = mean if parameter.grad is None else parameter.grad + mean
+    remembered = {id(buffer) for memory in _memories(original) for buffer in memory.buffers()}
     for buffer, *several in zip(original.buffers(), *(each.buffers() for each in replicas), strict=True):
-        # Counters are the same everywhere.
-        buffer.copy_(torch.stack(several).mean(0) if buffer.is_floating_point() else several[0])
+        if id(buffer) not in remembered:
+            # Counters are the same everywhere.
+            buffer.copy_(torch.stack(several).mean(0) if buffer.is_floating_point() else several[0])

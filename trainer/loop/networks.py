@@ -15,6 +15,8 @@ def build_networks(config: TrainConfig, images: LabelledImages, device: torch.de
     encoder = build_encoder(config.encoder)
     encoder.normalise.fit(torch.from_numpy(images.images))
     objectives = [build_objective(stage.objective, encoder, len(images.class_names)) for stage in config.stages]
+    for stage, objective in zip(config.stages, objectives, strict=True):
+        objective.size(len(images), stage.steps)
     for module in (encoder, *objectives):
         module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent in its stubs
         if config.compile:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from holdfast.errors import HoldfastError
 from holdfast.trainer.config import Stage
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.loop.averaging import MeanWeights
-from holdfast.trainer.objectives import Objective
+from holdfast.trainer.objectives import Objective, Player
 
 
 class DivergedError(HoldfastError):
@@ -18,42 +19,76 @@ class DivergedError(HoldfastError):
 
 
 def build_optimiser(stage: Stage, encoder: ImageEncoder, objective: Objective, *, fused: bool = False) -> torch.optim.Optimizer:
-    """Adam or SGD over the encoder and what the objective learns.
+    """Adam or SGD over the encoder and what the objective learns: a group of parameters for each of its players.
 
-    A fused one takes a step in a kernel or two, and a number on the device can keep it from taking it: see `take_step`.
+    The first group is the encoder and what no player names. A fused optimiser takes a step in a kernel or two, and a number on
+    the device can keep it from taking it: see `take_step`.
+
+    Raises:
+        ValueError: two players learn the same parameter.
+
     """
-    both = (*encoder.parameters(), *objective.parameters())
-    parameters = [parameter for parameter in both if parameter.requires_grad]
+    groups = _groups(stage, encoder, objective)
     rate, decay = stage.learning_rate, stage.weight_decay
     if stage.optimiser == "sgd":
         optimiser: torch.optim.Optimizer = torch.optim.SGD(
-            parameters, rate, momentum=0.9, nesterov=True, weight_decay=decay, fused=fused
+            groups, rate, momentum=0.9, nesterov=True, weight_decay=decay, fused=fused
         )
     else:
-        optimiser = torch.optim.Adam(parameters, rate, betas=stage.betas, weight_decay=decay, fused=fused)
+        optimiser = torch.optim.Adam(groups, rate, betas=stage.betas, weight_decay=decay, fused=fused)
     if fused:
         # Where fused optimisers look for it; torch's own GradScaler puts it there, too.
-        optimiser.found_inf = torch.zeros((), device=parameters[0].device)  # type: ignore[attr-defined]
+        optimiser.found_inf = torch.zeros((), device=groups[0]["params"][0].device)  # type: ignore[attr-defined]
     return optimiser
+
+
+def _groups(stage: Stage, encoder: ImageEncoder, objective: Objective) -> list[dict[str, Any]]:
+    players = objective.players()
+    taken = [id(parameter) for player in players for parameter in player.parameters]
+    if len(set(taken)) < len(taken):
+        raise ValueError(f"two of the players {', '.join(player.name for player in players)} learn the same parameter")
+    both = (*encoder.parameters(), *objective.parameters())
+    rest = [parameter for parameter in both if parameter.requires_grad and id(parameter) not in set(taken)]
+    return [{"params": rest}, *(_group(stage, player) for player in players)]
+
+
+def _group(stage: Stage, player: Player) -> dict[str, Any]:
+    """A player's parameters, and beside torch's settings those that `set_learning_rate` and `take_step` read."""
+    own: dict[str, Any] = {"params": player.parameters, "rate": player.rate, "column": player.column}
+    own["clip"] = stage.clip if player.clip is None else player.clip
+    own["schedule"] = player.schedule or stage.schedule
+    if player.betas and stage.optimiser == "adam":
+        own["betas"] = player.betas
+    if player.weight_decay is not None:
+        own["weight_decay"] = player.weight_decay
+    return own
 
 
 def take_step(terms: dict[str, Tensor], optimiser: torch.optim.Optimizer, stage: Stage) -> dict[str, Tensor]:
     """Take an optimiser's step along the gradients, unless something is not finite; return what was measured, 0-d tensors.
 
+    Each player's gradient is clipped by itself. "gradient_norm" is that of the encoder and what no player names, before it is
+    clipped; players have columns of their own.
+
     A fused optimiser skips a step that is not finite, and every step after it, without the host being asked. To skip the first
     alone is not enough: SGD's momentum, skipped at its first step, would be uninitialised memory.
     """
     loss = torch.stack(list(terms.values())).sum()
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    norm = torch.nn.utils.clip_grad_norm_(parameters, stage.clip)
-    finite = loss.isfinite() & norm.isfinite()
+    norms = {
+        group.get("column", "gradient_norm"): torch.nn.utils.clip_grad_norm_(group["params"], group.get("clip", stage.clip))
+        for group in optimiser.param_groups
+    }
+    finite = loss.isfinite()
+    for name, norm in norms.items():
+        norms[name] = norm.to(loss.device)  # that of a player without a gradient lies on the CPU
+        finite = finite & norms[name].isfinite()
     found: Tensor | None = getattr(optimiser, "found_inf", None)
     if found is not None:
         found.copy_(torch.maximum(found, (~finite).to(found.dtype)))
         optimiser.step()
     elif finite:
         optimiser.step()
-    return {"loss": loss, "gradient_norm": norm, **terms}
+    return {"loss": loss, **norms, **terms}
 
 
 class PendingMetrics:
@@ -105,9 +140,10 @@ def mean_weights_of(stage: Stage, encoder: ImageEncoder) -> MeanWeights | None:
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, stage: Stage, step: int) -> None:
-    """Set the learning rate of a step, counted from 1."""
+    """Set the learning rate of a step, counted from 1, for each player."""
     for group in optimiser.param_groups:
-        group["lr"] = stage.learning_rate * (one_cycle(stage, step) if stage.schedule == "one-cycle" else 1.0)
+        moving = one_cycle(stage, step) if group.get("schedule", stage.schedule) == "one-cycle" else 1.0
+        group["lr"] = group.get("rate", 1.0) * stage.learning_rate * moving
 
 
 def one_cycle(stage: Stage, step: int) -> float:

@@ -6,6 +6,8 @@ from holdfast.trainer.objectives.clusters import ClustersConfig
 from holdfast.trainer.objectives.contrastive.amdim import AmdimObjectiveConfig
 from holdfast.trainer.objectives.contrastive.simclr import SimclrConfig
 from holdfast.trainer.objectives.deacl import DeaclConfig
+from holdfast.trainer.objectives.memory import ImageMemory
+from holdfast.trainer.objectives.player import Player
 from holdfast.trainer.objectives.ssat import SsatConfig
 from holdfast.trainer.objectives.supervised import SupervisedConfig
 from holdfast.trainer.objectives.supervised_adversarial import SupervisedAdversarialConfig
@@ -27,8 +29,10 @@ __all__ = [
     "ClustersConfig",
     "DeaclConfig",
     "ImageBatch",
+    "ImageMemory",
     "Objective",
     "ObjectiveConfig",
+    "Player",
     "SimclrConfig",
     "SsatConfig",
     "SupervisedAdversarialConfig",

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.objectives.memory import ImageMemory
+from holdfast.trainer.objectives.player import Player
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,23 +23,32 @@ class ImageBatch:
     labels: Tensor
     """int64 [N]; label-free objectives do not read them."""
 
+    rows: Tensor
+    """int64 [N]: the place of each image in the whole training set; what is remembered of images is found by it."""
+
+    @classmethod
+    def whole(cls, images: Tensor, labels: Tensor) -> "ImageBatch":
+        """A whole training set of M images, whose rows are 0 to M - 1."""
+        return cls(images, labels, torch.arange(len(images), device=images.device))
+
     def pixels(self) -> Tensor:
         """Float [N, 3, H, W] in [0, 1], laid out channels-last."""
         return self.images.permute(0, 3, 1, 2).float() / 255
 
-    def at(self, rows: Tensor) -> "ImageBatch":
-        """The images at `rows`, int64 [n]."""
-        return ImageBatch(self.images[rows], self.labels[rows])
+    def at(self, places: Tensor) -> "ImageBatch":
+        """The images at `places` of this batch, int64 [n]."""
+        return ImageBatch(self.images[places], self.labels[places], self.rows[places])
 
     def chunks(self, size: int) -> Iterator["ImageBatch"]:
         """The images in order, `size` at a time."""
         for start in range(0, len(self), size):
-            yield ImageBatch(self.images[start : start + size], self.labels[start : start + size])
+            part = slice(start, start + size)
+            yield ImageBatch(self.images[part], self.labels[part], self.rows[part])
 
     def shards(self, number: int) -> "list[ImageBatch]":
         """The images in `number` consecutive shards, whose sizes differ by one at most."""
-        shards = zip(self.images.tensor_split(number), self.labels.tensor_split(number), strict=True)
-        return [ImageBatch(images, labels) for images, labels in shards]
+        parts = (each.tensor_split(number) for each in (self.images, self.labels, self.rows))
+        return [ImageBatch(images, labels, rows) for images, labels, rows in zip(*parts, strict=True)]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -49,10 +60,33 @@ class Objective(nn.Module, ABC):
     names: ClassVar[tuple[str, ...]]
     """The terms of the loss that `terms` may return: columns of the log."""
 
+    stage_steps: int = 1
+    """Steps of the stage, once `size` has been called."""
+
     @property
     def min_images(self) -> int:
         """The smallest number of training images that `prepare` can do with."""
         return 2
+
+    def size(self, images: int, steps: int) -> None:
+        """Learn how large the stage is: called once, before a checkpoint is restored and before anything is prepared.
+
+        Every `ImageMemory` gets a row for each image, and every objective within this one the steps of the stage.
+
+        Args:
+            images: M, of the training set.
+            steps: of the stage.
+
+        """
+        for module in self.modules():
+            if isinstance(module, ImageMemory):
+                module.allocate(images)
+            elif isinstance(module, Objective):
+                module.stage_steps = steps
+
+    def players(self) -> tuple[Player, ...]:
+        """Who learns at a rate or under a clip of its own; the encoder and all that is not named are one more player."""
+        return ()
 
     def prepare(self, encoder: ImageEncoder, train_set: ImageBatch, step: int) -> None:
         """Read the whole training set before step `step` (from 1) of the stage; most objectives need not."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from holdfast.attacks.pgd import frozen
 from holdfast.trainer.encoders import ResNetConfig, build_encoder
 from holdfast.trainer.loop.data_parallel import DataParallel
-from holdfast.trainer.objectives import ImageBatch
+from holdfast.trainer.objectives import ImageBatch, ImageMemory
 from holdfast.trainer.objectives.base import Objective
 
 PLAIN = torch.autocast("cpu", torch.bfloat16, enabled=False)
@@ -50,7 +50,7 @@ def small_problem(*, even: bool = False) -> tuple[nn.Module, Classify, ImageBatc
     encoder = build_encoder(ResNetConfig(4, 1, 8)).double()
     encoder.normalise.float()
     images = torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8)
-    return encoder, Classify(8, even=even).double(), ImageBatch(images, torch.tensor([0, 1, 2, 3, 1, 2, 3, 0]))
+    return encoder, Classify(8, even=even).double(), ImageBatch.whole(images, torch.tensor([0, 1, 2, 3, 1, 2, 3, 0]))
 
 
 def gradients(module: nn.Module) -> list[Tensor]:
@@ -128,7 +128,7 @@ def test_a_shard_without_a_loss_is_left_out() -> None:
         parallel.backward(encoder, objective, batch, generators(2))
         torch.testing.assert_close(gradients(encoder), gradients(other))
         nothing = parallel.backward(
-            encoder, objective, ImageBatch(batch.images, torch.ones(8, dtype=torch.long)), generators(2)
+            encoder, objective, ImageBatch.whole(batch.images, torch.ones(8, dtype=torch.long)), generators(2)
         )
     assert nothing == {}
     torch.testing.assert_close(gradients(encoder), gradients(other))
@@ -160,3 +160,36 @@ def test_what_goes_wrong_in_a_worker_is_raised() -> None:
     encoder, _, batch = small_problem()
     with DataParallel(2, PLAIN) as parallel, pytest.raises(RuntimeError, match="broken shard"):
         parallel.backward(encoder, Broken(8), batch, generators(2))
+
+
+class Remember(Classify):
+    """Counts the visits of each image, and keeps a mean of what the classifier says of it."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
+        self.visits, self.said = ImageMemory(dtype=torch.int64), ImageMemory(4, dtype=torch.float16)
+
+    def terms(self, encoder, batch, generator) -> dict[str, Tensor]:
+        logits = self.classifier(encoder(batch.pixels()))
+        self.visits.write(batch.rows, self.visits.at(batch.rows) + 1)
+        self.said.write(batch.rows, 0.5 * self.said.at(batch.rows) + 0.5 * logits)
+        return {"loss": F.cross_entropy(logits, batch.labels)}
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_threads_write_one_memory_and_each_row_once(number) -> None:
+    encoder, _, batch = small_problem()
+    encoder, objective = AsDouble(encoder).eval(), Remember(8).double()
+    objective.size(20, 1)
+    alone = copy.deepcopy(objective)
+    rows = torch.tensor([3, 19, 0, 7, 8, 5, 11, 4])
+    batch = ImageBatch(batch.images, batch.labels, rows)
+    with DataParallel(number, PLAIN) as parallel:
+        for _ in range(3):
+            parallel.backward(encoder, objective, batch, generators(number))
+            alone.terms(encoder, batch, torch.Generator())
+    visited = torch.zeros(20, dtype=torch.int64)
+    visited[rows] = 3
+    assert torch.equal(objective.visits.values, visited)
+    torch.testing.assert_close(objective.said.values, alone.said.values)
+    assert objective.said.values[rows].abs().min() > 0

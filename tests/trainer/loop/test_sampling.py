@@ -32,3 +32,14 @@ def test_every_shard_of_every_step_has_random_numbers_of_its_own_that_repeat() -
 
     assert len(set(first_numbers())) == 12
     assert first_numbers() == first_numbers()
+
+
+def test_an_image_keeps_its_row_however_the_set_is_cut() -> None:
+    whole = replace(to_device(splits(40).train, torch.device("cpu")), labels=torch.arange(40))
+    drawn = draw(whole, Stage("s", SupervisedConfig(), steps=9, batch_size=17), 3, 4)
+    parts = [whole, drawn, drawn.at(torch.tensor([5, 2])), *drawn.shards(3), *drawn.chunks(4), *drawn.shards(2)[1].chunks(3)]
+    for part in parts:
+        assert torch.equal(part.rows, part.labels)
+        assert torch.equal(part.images, whole.images[part.rows])
+    for cut in (drawn.shards(3), list(drawn.chunks(4))):
+        assert torch.equal(torch.cat([part.rows for part in cut]), drawn.rows)

@@ -13,4 +13,4 @@ def batch(n: int = 12) -> ImageBatch:
     """n images of three classes."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (n, 32, 32, 3), dtype=torch.uint8, generator=generator)
-    return ImageBatch(images, torch.arange(n) % 3)
+    return ImageBatch.whole(images, torch.arange(n) % 3)

@@ -72,7 +72,7 @@ def test_the_two_views_of_an_image_are_drawn_apart_and_of_one_image() -> None:
     encoder = build_encoder(ResNetConfig(4, 1, 8))
     seen: list[torch.Tensor] = []
     encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    batch = ImageBatch(torch.randint(0, 256, (6, 32, 32, 3), dtype=torch.uint8), torch.zeros(6))
+    batch = ImageBatch.whole(torch.randint(0, 256, (6, 32, 32, 3), dtype=torch.uint8), torch.zeros(6))
     mirrored = replace(WEAK, translate=0, flip=0.5)
     build_objective(SimclrConfig(augment=mirrored), encoder, 2).terms(encoder, batch, torch.Generator().manual_seed(1))
     one, other = seen[0].chunk(2)
@@ -98,7 +98,9 @@ def test_a_little_of_it_brings_views_together(digits) -> None:
     losses = []
     for step in range(30):
         optimiser.zero_grad()
-        loss = objective.terms(encoder, ImageBatch(images, torch.zeros(32)), torch.Generator().manual_seed(step))["nt_xent"]
+        loss = objective.terms(encoder, ImageBatch.whole(images, torch.zeros(32)), torch.Generator().manual_seed(step))[
+            "nt_xent"
+        ]
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
