@@ -16,14 +16,23 @@ from holdfast.model.retrieval.base import Retriever
 def calibrated(index: Retriever, manifest: Manifest, held_out: CalibrationSet, coverage: float | None) -> Calibration | None:
     """Credibility of this index and the manifest's vote; None where no image is held out.
 
-    Without a `coverage` it is what was asked of the bundle before, else COVERAGE.
+    Without a `coverage` it is what was asked of the bundle before, else COVERAGE. Who speaks may be none of the classes, so an
+    index of speech gets a threshold for that as well.
     """
     if len(held_out) == 0:
         return None
     if coverage is None:
         coverage = wanted_coverage(manifest.calibration)
     classes = len(manifest.class_names)
-    return calibrate_retriever(index, manifest.vote, held_out.embeddings, held_out.labels, classes=classes, coverage=coverage)
+    return calibrate_retriever(
+        index,
+        manifest.vote,
+        held_out.embeddings,
+        held_out.labels,
+        classes=classes,
+        coverage=coverage,
+        open_set=manifest.input.kind == "speech",
+    )
 
 
 def recalibrate(

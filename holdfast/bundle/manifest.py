@@ -14,9 +14,9 @@ from holdfast.model.preprocess import MAX_PIXELS, InputContract
 from holdfast.model.retrieval.table import retriever_kind
 from holdfast.model.vote import VoteParameters
 
-SCHEMA_VERSION: Literal[3] = 3
-"""Version 2 names the kind of the index, version 3 calibrates credibility by the shares of the vote that decides. Older ones
-are read too: see holdfast.bundle.migrations."""
+SCHEMA_VERSION: Literal[4] = 4
+"""Version 2 names the kind of the index, version 3 calibrates credibility by the shares of the vote that decides, version 4
+says of what kind the input is. Older ones are read too: see holdfast.bundle.migrations."""
 
 
 MOST_BYTES = 32 * 2**20
@@ -134,7 +134,7 @@ class Accuracy(Record):
 class Manifest(Record):
     """The whole manifest."""
 
-    schema_version: Literal[3] = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     name: str = Field(min_length=1)
     created: str
     files: dict[str, str] = Field(default_factory=dict, description="relative path -> sha256, every file of the bundle")

@@ -44,7 +44,17 @@ def _calibrate_by_shares(values: Values) -> Values:
     return values | {"calibration": calibration | {"nonconformity": nonconformity(shares).tolist()}}
 
 
-MIGRATIONS: dict[int, Callable[[Values], Values]] = {1: _name_the_index_kind, 2: _calibrate_by_shares}
+def _name_the_input_kind(values: Values) -> Values:
+    """From 3 to 4: every encoder looked at images."""
+    contract = values.get("input")
+    return values | {"input": {"kind": "image", **contract}} if isinstance(contract, dict) else values
+
+
+MIGRATIONS: dict[int, Callable[[Values], Values]] = {
+    1: _name_the_index_kind,
+    2: _calibrate_by_shares,
+    3: _name_the_input_kind,
+}
 """From each older version to the next one."""
 
 

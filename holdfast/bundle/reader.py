@@ -83,7 +83,7 @@ class Bundle:
         with waiting(log, f"opening {path.name} on {placement}"):
             self.encoder = _encoder(path, threads, placement, max_batch)
         self.class_names = manifest.class_names
-        if self.encoder.contract != manifest.input:
+        if self.encoder.contract.shape != manifest.input.shape:
             raise ContractMismatchError(
                 f"{path} takes images of {self.encoder.contract.shape}, the manifest says"
                 f" {manifest.input.shape}; export the encoder again"

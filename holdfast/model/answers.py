@@ -37,7 +37,8 @@ class Answers:
         probabilities: float32 [N, C], shares of the vote; all 0 for an image of which no neighbour was found.
         credibility: float64 [N] in (0, 1], conformal p-value of the label; NaN where the bundle has no calibration.
         confidence: float64 [N], one minus the largest p-value of the other labels; NaN likewise.
-        abstain: bool [N], credibility below the bundle's threshold, or no neighbour found.
+        abstain: bool [N], credibility below the bundle's threshold, no neighbour found, or all of them so far that the image is
+            probably of none of the classes, where the bundle has a threshold of that.
         soft_margin: float32 [N], nats; how far the soft-kNN is from another answer. Below 0 it prefers another one. NaN
             where the index cannot export its exemplars, as there is no soft-kNN without them.
         kth_distance: float32 [N], cosine distance (1 - similarity) to the k-th neighbour, or to the farthest one found where

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from holdfast.model.answers import Answers, Floats, Ints, Neighbours
 from holdfast.model.credibility import Calibration, credibility, p_values
 from holdfast.model.encoder.onnx import Encoder
-from holdfast.model.judgement.distance import distance_p_values, kth_distance
+from holdfast.model.judgement.distance import distance_p_values, is_unknown, kth_distance
 from holdfast.model.judgement.feature_shift import feature_shift_radius
 from holdfast.model.judgement.poison import NOT_KNOWN, poison_tolerance
 from holdfast.model.judgement.softmax import softmax_response
@@ -137,6 +137,8 @@ class Classifier:
             abstain = abstain | (credible < self._calibration.abstain_below)
         margin, response = self._soft_vote(embeddings, outcome.labels)
         distance = kth_distance(neighbours)
+        if self._calibration is not None and self._calibration.unknown_above is not None:
+            abstain = abstain | is_unknown(distance, self._calibration.unknown_above)
         calibrated = _NONE if self._calibration is None else self._calibration.distances
         return Answers(
             embeddings=embeddings,

@@ -33,6 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from holdfast.model.answers import Floats, Ints
 from holdfast.model.judgement.distance import calibration_distances, kth_distance
+from holdfast.model.judgement.open_set import unknown_threshold
 from holdfast.model.retrieval.base import Retriever, nearest
 from holdfast.model.vote import VoteParameters, vote
 
@@ -52,7 +53,9 @@ class Calibration(BaseModel):
     `nonconformity` lies in [0, 1], rounded to DECIMALS, the smallest first. `coverage` is the fraction of the calibration
     images that is answered at the threshold `abstain_below`, which is 0 where no answer abstains; `wanted` is the least
     probability with which a new image is to be answered. `kth_distances` are cosine distances of the same images to their k-th
-    neighbours, the smallest first; bundles of before do not have them.
+    neighbours, the smallest first; bundles of before do not have them. An answer whose distance is above `unknown_above`
+    abstains, as it is probably of none of the classes (`holdfast.model.judgement.open_set`); None where
+    every image is of a class.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -62,6 +65,7 @@ class Calibration(BaseModel):
     coverage: float = Field(ge=0, le=1)
     wanted: float = Field(default=COVERAGE, gt=0, le=1)
     kth_distances: tuple[float, ...] = ()
+    unknown_above: float | None = Field(default=None, ge=0, le=2)
 
     @cached_property
     def reference(self) -> NDArray[np.float64]:
@@ -143,6 +147,7 @@ def calibrate_retriever(
     *,
     classes: int,
     coverage: float = COVERAGE,
+    open_set: bool = False,
 ) -> Calibration:
     """Calibrate an index by what its own neighbours say of held-out images: whatever it does not find is counted.
 
@@ -153,6 +158,7 @@ def calibrate_retriever(
         labels: int64 [n], their true labels in [0, classes).
         classes: number of classes C.
         coverage: the least probability with which a new image is answered, in (0, 1], as in `calibrate`.
+        open_set: whether answers are to abstain that are probably of none of the classes.
 
     Raises:
         ValueError: there are no images.
@@ -167,7 +173,9 @@ def calibrate_retriever(
         outcome = vote(found.similarities, found.labels, classes, parameters)
         shares[rows], answered[rows], distances[rows] = outcome.shares, outcome.labels, kth_distance(found)
     calibration = calibrate(shares, answered, labels, coverage)
-    return calibration.model_copy(update={"kth_distances": calibration_distances(distances)})
+    point = unknown_threshold(retriever, embeddings, labels, parameters.k) if open_set else None
+    unknown_above = None if point is None else point.threshold
+    return calibration.model_copy(update={"kth_distances": calibration_distances(distances), "unknown_above": unknown_above})
 
 
 def p_values(shares: NDArray[np.float64], calibration: Calibration) -> NDArray[np.float64]:

@@ -6,10 +6,11 @@ formats are decoded is in `holdfast.model.images`.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from holdfast.model.images import fitting, pixels
 from holdfast.model.images.pixels import Pixels
+from holdfast.model.speech.pictures import FRAMES, MELS
 
 __all__ = ["MAX_PIXELS", "InputContract", "Pixels", "decode_image", "fit"]
 
@@ -18,16 +19,27 @@ MAX_PIXELS = 16_777_216
 
 
 class InputContract(BaseModel):
-    """What an encoder takes: a batch of uint8 [N, height, width, channels], RGB, resized by `resample`."""
+    """What an encoder takes: a batch of uint8 [N, height, width, channels], RGB.
+
+    Pictures of `kind` image are resized by `resample`; those of speech are made of recordings as `holdfast.model.speech` makes
+    them, and no image is taken in their place.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: Literal["image", "speech"] = "image"
     height: int = Field(ge=1, le=4096)
     width: int = Field(ge=1, le=4096)
     channels: Literal[3] = 3
     dtype: Literal["uint8"] = "uint8"
     layout: Literal["NHWC"] = "NHWC"
     resample: Literal["bilinear"] = "bilinear"
+
+    @model_validator(mode="after")
+    def _pictured(self) -> "InputContract":
+        if self.kind == "speech" and self.size != (MELS, FRAMES):
+            raise ValueError(f"pictures of speech are {MELS} x {FRAMES}, not {self.height} x {self.width}")
+        return self
 
     @property
     def shape(self) -> tuple[int, int, int]:

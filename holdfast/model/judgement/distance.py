@@ -49,3 +49,9 @@ def distance_p_values(distances: Floats, calibration: NDArray[np.float64]) -> ND
     at_least = len(calibration) - np.searchsorted(calibration, rounded, side="left")
     p: NDArray[np.float64] = (1 + at_least) / (len(calibration) + 1)
     return p
+
+
+def is_unknown(distances: Floats, unknown_above: float) -> NDArray[np.bool_]:
+    """Whether each of float32 [N] distances is above a threshold: bool [N]; see `holdfast.model.judgement.open_set`."""
+    beyond: NDArray[np.bool_] = np.round(distances.astype(np.float64), DECIMALS) > unknown_above
+    return beyond

@@ -129,12 +129,19 @@ def calibrated(
 ) -> Calibration | None:
     """Credibility of an index by held-out images; None without any. Classes that have none rest on those of the others.
 
-    What share of them is to be answered is as it was `before`.
+    What share of them is to be answered, and whether who is of none of the classes is to be known, is as it was `before`.
     """
     if held_out is None or not len(held_out):
         return None
-    coverage = wanted_coverage(before)
-    return calibrate_retriever(index, parameters, held_out.embeddings, held_out.labels, classes=classes, coverage=coverage)
+    return calibrate_retriever(
+        index,
+        parameters,
+        held_out.embeddings,
+        held_out.labels,
+        classes=classes,
+        coverage=wanted_coverage(before),
+        open_set=before is not None and before.unknown_above is not None,
+    )
 
 
 def _write(folded: FoldedBase, held_out: CalibrationSet | None, aside: Path, classifier: Classifier) -> None:

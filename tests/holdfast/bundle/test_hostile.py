@@ -86,7 +86,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_promises_more_than_it_holds_takes_no_memory(good: Path, tmp_path: Path) -> None:
     made = [hostile(good, tmp_path / name, damage) for name, damage in LARGE.items()]
     deep, long = (hostile(good, tmp_path / name, lambda _: None) for name in ("deep", "long"))
-    (deep / "manifest.json").write_text('{"schema_version": 3, "name": ' + "[" * 200_000 + "]" * 200_000 + "}")
+    (deep / "manifest.json").write_text('{"schema_version": 4, "name": ' + "[" * 200_000 + "]" * 200_000 + "}")
     values = json.dumps(manifest_of(long) | {"class_names": ["x"]})
     (long / "manifest.json").write_text(values.replace('"x"', ", ".join(['"x"'] * 8 * 2**20)))
     directories = [str(each) for each in (*made, deep, long)]
@@ -131,8 +131,8 @@ def test_exemplars_of_another_length_are_refused(tmp_path: Path, kind: str, wron
     ("field", "value"),
     [
         ("schema_version", True),
-        ("schema_version", 3.0),
-        ("schema_version", "3"),
+        ("schema_version", 4.0),
+        ("schema_version", "4"),
         ("embedding_dim", True),
         ("embedding_dim", str(DIM)),
         ("surrogate_tau", float("nan")),

@@ -42,13 +42,14 @@ def test_the_golden_manifest_is_what_it_was() -> None:
 def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder) -> None:
     manifest = Manifest.from_json(GOLDEN.read_bytes(), "golden")
     written = json.loads(GOLDEN.read_text())
-    assert manifest.schema_version == SCHEMA_VERSION == 3
+    assert manifest.schema_version == SCHEMA_VERSION == 4
     assert (manifest.index_kind, manifest.index_files) == ("flat", ("index.faiss",))
     # All else is as it was written, but for the scale of the calibration: neighbours of other labels became their share.
     k = written["vote"]["k"]
     shares = [round(count / k, 4) for count in written["calibration"]["nonconformity"]]
     expected = written | {
-        "schema_version": 3,
+        "schema_version": 4,
+        "input": {"kind": "image"} | written["input"],
         "index": {
             "kind": "flat",
             "parameters": {},
@@ -60,7 +61,8 @@ def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], re
         }
         | written["index"],
         "vote": {"prior_correction": 0, "class_weights": []} | written["vote"],
-        "calibration": written["calibration"] | {"nonconformity": shares, "wanted": 0.95, "kth_distances": []},
+        "calibration": written["calibration"]
+        | {"nonconformity": shares, "wanted": 0.95, "kth_distances": [], "unknown_above": None},
         "uncalibrated": None,
         "training": written["training"] | {"data": {"max_pixels": MAX_PIXELS} | written["training"]["data"]},
     }
@@ -78,7 +80,7 @@ def test_schema_1_without_an_index_is_read_too() -> None:
 def test_migrating_leaves_its_argument_as_it_is() -> None:
     values = json.loads(GOLDEN.read_text())
     before = json.dumps(values)
-    assert migrated(values, 3, "golden")["index"]["kind"] == "flat"
+    assert migrated(values, 4, "golden")["index"]["kind"] == "flat"
     assert json.dumps(values) == before
 
 
@@ -94,7 +96,7 @@ def test_a_bundle_of_schema_1_opens_and_its_files_stay_as_they_are(tiny: Path, c
     assert hashes(tiny) == before
     # What is written is of today's schema.
     BundleWriter.open(tiny).commit(read_manifest(tiny))
-    assert json.loads((tiny / "manifest.json").read_text())["schema_version"] == 3
+    assert json.loads((tiny / "manifest.json").read_text())["schema_version"] == 4
     assert Bundle.open(tiny).index.kind == "flat"
 
 
@@ -149,12 +151,28 @@ def test_what_is_wrong_with_an_older_calibration_is_said(tiny: Path) -> None:
             read_manifest(tiny)
 
 
+def test_an_encoder_of_schema_3_looks_at_images(tiny: Path) -> None:
+    values = json.loads((tiny / "manifest.json").read_text()) | {"schema_version": 3}
+    assert values["input"].pop("kind") == "image"
+    (tiny / "manifest.json").write_text(json.dumps(values))
+    assert read_manifest(tiny).input.kind == "image"
+    assert Bundle.open(tiny).index.size
+
+
+def test_pictures_of_speech_are_of_one_size(tiny: Path) -> None:
+    values = json.loads((tiny / "manifest.json").read_text())
+    values["input"]["kind"] = "speech"
+    (tiny / "manifest.json").write_text(json.dumps(values))
+    with pytest.raises(SchemaMismatchError, match="64 x 64"):
+        read_manifest(tiny)
+
+
 def test_a_newer_schema_says_what_it_needs(tiny: Path) -> None:
     shutil.copyfile(GOLDEN, tiny / "manifest.json")
-    for version in (4, 17):
+    for version in (5, 17):
         values = json.loads(GOLDEN.read_text()) | {"schema_version": version, "anything": "else"}
         (tiny / "manifest.json").write_text(json.dumps(values))
-        with pytest.raises(SchemaMismatchError, match=rf"newer holdfast \(schema {version}\).* 3: upgrade"):
+        with pytest.raises(SchemaMismatchError, match=rf"newer holdfast \(schema {version}\).* 4: upgrade"):
             read_manifest(tiny)
 
 
