@@ -83,7 +83,7 @@ class TrainConfig:
     """The labelled set. Labels are read by guided, supervised and evaluating code only."""
 
     data_dir: Path | None = None
-    """Where the set lies: cifar10 (else downloaded), fashion-mnist, folder."""
+    """Where the set lies: cifar10 (else downloaded), mnist, fashion-mnist, folder."""
 
     calibration: int | None = None
     """Images held out of training and index, to calibrate credibility; by default as the data set suggests."""

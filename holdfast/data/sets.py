@@ -7,14 +7,15 @@ from typing import Literal, get_args
 import numpy as np
 
 from holdfast.console import Console
-from holdfast.data import cifar10, digits, fashion_mnist, folder
+from holdfast.data import cifar10, digits, folder
 from holdfast.data.labelled import DataError, Splits, hold_out
 from holdfast.data.listing import default_calibration
+from holdfast.data.mnist import FASHION_MNIST, MNIST
 from holdfast.model.preprocess import MAX_PIXELS
 
-DataName = Literal["digits", "cifar10", "fashion-mnist", "folder"]
+DataName = Literal["digits", "cifar10", "mnist", "fashion-mnist", "folder"]
 NAMES: tuple[str, ...] = get_args(DataName)
-NATIVE_SIZES = {"digits": 8, "cifar10": 32, "fashion-mnist": 28}
+NATIVE_SIZES = {"digits": 8, "cifar10": 32, "mnist": 28, "fashion-mnist": 28}
 """Height and width of the built-in sets as published, in pixels."""
 
 
@@ -32,7 +33,7 @@ def load(
 
     How a folder was read, and what was left out, is said on stderr.
 
-    directory: where the set lies (needed by fashion-mnist and folder; without it cifar10 is downloaded). For a folder it may
+    directory: where the set lies (needed by mnist, fashion-mnist and folder; without it cifar10 is downloaded). For a folder it may
         be a table of paths and labels as well, .csv or .parquet.
     size: height and width in pixels, by the same resizing as served images.
     calibration: images drawn from the training part by `seed`, each class in its proportion; by default 200 of digits,
@@ -50,8 +51,10 @@ def load(
             (train, test), held = digits.read(size, seed=seed), 200
         case "cifar10":
             train, test = cifar10.read(directory, size)
+        case "mnist":
+            train, test = MNIST.read(directory, size)
         case "fashion-mnist":
-            train, test = fashion_mnist.read(directory, size)
+            train, test = FASHION_MNIST.read(directory, size)
         case "folder":
             splits = folder.read(
                 directory,

@@ -103,13 +103,17 @@ def test_real_cifar(shared_data, tmp_path):
     assert np.array_equal(test.labels, labels)
 
 
-def test_real_fashion_mnist(shared_data):
-    images = read_idx(shared_data / "fashion-mnist" / "t10k-images-idx3-ubyte.gz", 3)
-    labels = read_idx(shared_data / "fashion-mnist" / "t10k-labels-idx1-ubyte.gz", 1)
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [("fashion-mnist", [1000] * 10), ("mnist", [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009])],
+)
+def test_real_idx_files(shared_data, name, counts):
+    images = read_idx(shared_data / name / "t10k-images-idx3-ubyte.gz", 3)
+    labels = read_idx(shared_data / name / "t10k-labels-idx1-ubyte.gz", 1)
     assert images.shape == (10_000, 28, 28)
-    assert np.bincount(labels).tolist() == [1000] * 10
+    assert np.bincount(labels).tolist() == counts
     with pytest.raises(DataError, match="1 axes, found type 0x08 with 3"):
-        read_idx(shared_data / "fashion-mnist" / "t10k-images-idx3-ubyte.gz", 1)
+        read_idx(shared_data / name / "t10k-images-idx3-ubyte.gz", 1)
 
 
 def idx(path, array):
@@ -117,18 +121,23 @@ def idx(path, array):
     path.write_bytes(gzip.compress(header + array.tobytes(), mtime=0))
 
 
-def test_fashion_mnist_from_small_files(tmp_path):
+@pytest.mark.parametrize(("name", "last"), [("fashion-mnist", "Ankle boot"), ("mnist", "9")])
+def test_idx_sets_from_small_files(tmp_path, name, last):
     random = np.random.default_rng(0)
     for prefix, n in (("train", 40), ("t10k", 10)):
         idx(tmp_path / f"{prefix}-images-idx3-ubyte.gz", random.integers(0, 256, (n, 28, 28), dtype=np.uint8))
         idx(tmp_path / f"{prefix}-labels-idx1-ubyte.gz", np.arange(n, dtype=np.uint8) % 10)
-    splits = data.load("fashion-mnist", directory=tmp_path)
+    splits = data.load(name, directory=tmp_path)
     assert [len(part) for part in (splits.train, splits.calibration, splits.test)] == [36, 4, 10]
     assert splits.train.images.shape == (36, 32, 32, 3)
-    assert splits.class_names[9] == "Ankle boot"
+    assert splits.class_names[9] == last
+    assert splits.test.sources[3] == f"{name}/test/3"
+    idx(tmp_path / "t10k-labels-idx1-ubyte.gz", np.full(10, 10, dtype=np.uint8))
+    with pytest.raises(DataError, match=f"label 10; {name} has labels 0 to 9"):
+        data.load(name, directory=tmp_path)
     idx(tmp_path / "t10k-labels-idx1-ubyte.gz", np.zeros(9, dtype=np.uint8))
     with pytest.raises(DataError, match="10 images, but .* 9 labels"):
-        data.load("fashion-mnist", directory=tmp_path)
+        data.load(name, directory=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -152,5 +161,6 @@ def test_damaged_idx_files_say_what_is_wrong(tmp_path, content, reason):
 def test_missing_things_are_named():
     with pytest.raises(DataError, match="choose one of digits, cifar10"):
         data.load("imagenet")
-    with pytest.raises(DataError, match="--data-dir"):
-        data.load("fashion-mnist")
+    for name in ("mnist", "fashion-mnist"):
+        with pytest.raises(DataError, match=f"{name} is read from a folder.*--data-dir"):
+            data.load(name)
