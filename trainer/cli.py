@@ -91,13 +91,14 @@ def run(config: TrainConfig, command: str, console: Console, begun: float) -> No
         seed=config.seed,
         skip_unreadable=config.skip_unreadable,
         max_pixels=config.max_pixels,
+        labels=config.labels,
     )
     console.print(describe_run(config, splits))
     # Refuse what cannot be trained before the dry run.
     start, dry_run = starting_point(config, splits), None
     if config.estimate_cost:
         with console.status("taking a few steps of every stage, to see what they cost"):
-            dry_run = cached_dry_run(config, splits.train)
+            dry_run = cached_dry_run(config, splits.learned_from)
         console.print(describe_cost(dry_run))
     try:
         trained = train_from(start, config, splits, console=console, begun=begun)

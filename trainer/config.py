@@ -85,6 +85,10 @@ class TrainConfig:
     data_dir: Path | None = None
     """Where the set lies: cifar10 (else downloaded), mnist, fashion-mnist, folder."""
 
+    labels: int | None = None
+    """Labels of training images that are known, as many of each class, drawn by the seed; by default all. The encoder may learn
+    from the other images without their labels, and only labelled ones become exemplars. Calibration images keep theirs."""
+
     calibration: int | None = None
     """Images held out of training and index, to calibrate credibility; by default as the data set suggests."""
 
@@ -180,6 +184,7 @@ class TrainConfig:
         if self.compile and self.threads > 1:
             raise ValueError(f"--compile is for one thread, or a GPU, not for {self.threads} threads: choose one of the two")
         least = {"the seed": (self.seed, 0), "k": (self.k, 1), "the calibration part": (self.calibration or 0, 0)}
+        least |= {"the number of labels": (1 if self.labels is None else self.labels, 1)}
         least |= {"checkpoint-every": (self.checkpoint_every, 1), "log-every": (self.log_every, 1)}
         for name, (value, smallest) in least.items():
             if value < smallest:

@@ -59,7 +59,7 @@ def train(config: TrainConfig, splits: Splits, *, console: Console | None = None
 
     Args:
         config: what to train.
-        splits: the labelled images; only `splits.train` is read.
+        splits: the images; only `splits.learned_from` is read.
         console: where progress goes; nowhere by default.
         begun: value of `time.perf_counter` from which `config.minutes` count; by default it is now.
 
@@ -96,7 +96,7 @@ def train_from(
     """
     deadline = begun + 60 * (config.minutes or math.inf)
     device = device_of(config)
-    encoder, objectives = build_networks(config, splits.train, device)
+    encoder, objectives = build_networks(config, splits.learned_from, device)
     start = found.position if found else Position(0, 0, 0.0)
     names = tuple(dict.fromkeys(name for objective in objectives for name in columns_of(objective)))
     with (
@@ -107,7 +107,7 @@ def train_from(
     ):
         log.begin(stages_done(config, start) if found else {})
         recorder = Recorder(config, splits.sha256, log, sync_every(device))
-        training = TrainingRun(config, to_device(splits.train, device), parallel, recorder, deadline)
+        training = TrainingRun(config, to_device(splits.learned_from, device), parallel, recorder, deadline)
         for number in range(start.stage, len(objectives)):
             if number > start.stage:
                 # What a stage learned besides the encoder, the next one goes on with, as far as it has the same.

@@ -47,6 +47,7 @@ class DataRecord(Record):
     """The labelled set, so that the index builder reads the same one again.
 
     `directory` is as it was typed, so a relative one is looked for from where one stands; elsewhere there is --data-dir.
+    `labels` is how many labels of the training part were known, drawn by the seed; None if all were.
     """
 
     name: str
@@ -55,6 +56,7 @@ class DataRecord(Record):
     calibration: int = Field(ge=0)
     seed: int
     max_pixels: int = Field(default=MAX_PIXELS, ge=1)
+    labels: int | None = Field(default=None, ge=1)
 
 
 class TrainingRecord(Record):

@@ -24,7 +24,7 @@ def read(
     skip_unreadable: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> Splits:
-    """Return the three parts of uint8 [N, size, size, 3]; images of any size are fitted by the input contract.
+    """Return the parts of uint8 [N, size, size, 3]; images of any size are fitted by the input contract.
 
     Raises:
         DataError: the set cannot be listed (see `holdfast.data.listing.list_images`), or files are no images (unless
@@ -41,11 +41,13 @@ def read(
     shown = Progress(console=Console(stderr=True), transient=True, disable=len(files) < SHOWN_FROM)
     with shown as progress:
         train, held, test = (_load(files.select(part), unreadable, progress) for part in rows)
+        others = _load(files.select(listing.unlabelled), unreadable, progress)
     skipped = _refuse_unreadable(unreadable, len(files), skip=skip_unreadable)
     empty = [name for label, name in enumerate(listing.class_names) if label not in set(train.labels.tolist())]
     if empty:
         raise DataError(f"{listing.title}: no readable training images of {', '.join(empty)}")
-    return Splits(train, held, test, drawn=len(rows[1]), notes=(*listing.describe(rows), *skipped))
+    notes = (*listing.describe(rows), *skipped)
+    return Splits(train, held, test, drawn=len(rows[1]), notes=notes, unlabelled=others if len(others) else None)
 
 
 def _load(files: StreamedFiles, unreadable: list[str], progress: Progress) -> LabelledImages:

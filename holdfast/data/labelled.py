@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from holdfast.errors import HoldfastError
 from holdfast.model.preprocess import InputContract, fit
 
+UNKNOWN = -1
+"""The label of an image whose class is not known."""
+
 
 class DataError(HoldfastError):
     """A data set that cannot be read or used as it lies; the message says what to do about it."""
@@ -21,7 +24,7 @@ class LabelledImages:
     """Images with their labels.
 
     images: uint8 [N, H, W, 3], RGB, values 0..255.
-    labels: int64 [N], each in 0..len(class_names) - 1.
+    labels: int64 [N], each in 0..len(class_names) - 1; or UNKNOWN, in the part of a set that has no labels.
     class_names: one name per label.
     sources: where each image came from, e.g. "cifar10/train/17" or a path relative to the data set's folder.
     """
@@ -40,7 +43,7 @@ class LabelledImages:
             raise DataError(f"labels must be int64 [{n}], not {self.labels.dtype} {list(self.labels.shape)}")
         if len(self.sources) != n:
             raise DataError(f"{n} images came with {len(self.sources)} sources")
-        if np.any((self.labels < 0) | (self.labels >= len(self.class_names))):
+        if np.any((self.labels < UNKNOWN) | (self.labels >= len(self.class_names))):
             raise DataError(
                 f"labels run from {self.labels.min()} to {self.labels.max()}, but there are {len(self.class_names)} class names"
             )
@@ -69,7 +72,7 @@ class Splits:
     """Three disjoint parts of one labelled set.
 
     train: what an encoder learns from and what becomes the exemplars. calibration: held out of both, so that
-    credibility is a valid p-value. test: seen by nobody before the evaluation.
+    credibility is a valid p-value. test: seen by nobody before the evaluation. Their labels are all known.
     """
 
     train: LabelledImages
@@ -79,6 +82,20 @@ class Splits:
     """Images of the calibration part as it was drawn, before what could not be read was left out; None if all could be."""
     notes: tuple[str, ...] = ()
     """How the set was read and what was left out, a line each."""
+    unlabelled: LabelledImages | None = None
+    """What an encoder learns from as well: images without labels, all UNKNOWN; None where there are none."""
+
+    def __post_init__(self) -> None:
+        """Refuse images without a label where labels are read, and labels where there should be none."""
+        if any((part.labels == UNKNOWN).any() for part in (self.train, self.calibration, self.test)):
+            raise DataError("images of the training, calibration and test part must have labels")
+        if self.unlabelled is not None and (self.unlabelled.labels != UNKNOWN).any():
+            raise DataError("images of the part without labels must have none")
+
+    @cached_property
+    def learned_from(self) -> LabelledImages:
+        """All that an encoder may learn from: the training part, then the images without labels."""
+        return self.train if self.unlabelled is None else joined([self.train, self.unlabelled])
 
     @property
     def drawn_calibration(self) -> int:
@@ -92,9 +109,19 @@ class Splits:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the three parts: it changes with any pixel, label or name, and with how the set was split."""
-        parts = (self.train, self.calibration, self.test)
+        """Hash of all parts: it changes with any pixel, label or name, and with how the set was split."""
+        parts = [self.train, self.calibration, self.test, *([] if self.unlabelled is None else [self.unlabelled])]
         return hashlib.sha256("".join(part.sha256() for part in parts).encode()).hexdigest()
+
+
+def joined(parts: Sequence[LabelledImages]) -> LabelledImages:
+    """Images of the same classes and size, one part after the other."""
+    return LabelledImages(
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        parts[0].class_names,
+        [source for part in parts for source in part.sources],
+    )
 
 
 def hold_out(images: LabelledImages, count: int, seed: int) -> tuple[LabelledImages, LabelledImages]:

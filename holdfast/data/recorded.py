@@ -74,6 +74,7 @@ def load_recorded(manifest: Manifest, directory: Path | None = None) -> Splits:
         # Whether the trainer skipped unreadable files or there were none, the hash says if these are the same images.
         skip_unreadable=True,
         max_pixels=record.max_pixels,
+        labels=record.labels,
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from holdfast.console import Console
 from holdfast.data import cifar10, digits, folder
+from holdfast.data.few_labels import with_labels
 from holdfast.data.labelled import DataError, Splits, hold_out
 from holdfast.data.listing import default_calibration
 from holdfast.data.mnist import FASHION_MNIST, MNIST
@@ -28,21 +29,24 @@ def load(
     seed: int = 0,
     skip_unreadable: bool = False,
     max_pixels: int = MAX_PIXELS,
+    labels: int | None = None,
 ) -> Splits:
     """Read a labelled set and split it; the same arguments give the same arrays on every machine.
 
     How a folder was read, and what was left out, is said on stderr.
 
-    directory: where the set lies (needed by mnist, fashion-mnist and folder; without it cifar10 is downloaded). For a folder it may
-        be a table of paths and labels as well, .csv or .parquet.
+    directory: where the set lies (needed by mnist, fashion-mnist and folder; without it cifar10 is downloaded). For a folder it
+        may be a table of paths and labels as well, .csv or .parquet.
     size: height and width in pixels, by the same resizing as served images.
     calibration: images drawn from the training part by `seed`, each class in its proportion; by default 200 of digits,
         else 1,000 or a tenth, whichever is less. A folder's own calibration part is taken instead.
     skip_unreadable: leave out files of a folder that are no images, instead of refusing.
     max_pixels: the largest width x height of a file that is decoded; see `holdfast.model.preprocess.decode_image`.
+    labels: how many labels of the training part are known, as many of each class, drawn by `seed`; by default all. The other
+        images become the part without labels. Calibration and test images keep theirs.
 
     Raises:
-        DataError: unknown name, missing or damaged files, too few images or classes.
+        DataError: unknown name, missing or damaged files, too few images, classes or labels, or more labels than images.
 
     """
     held = None
@@ -65,14 +69,14 @@ def load(
                 max_pixels=max_pixels,
             )
             print_notes(splits.notes)
-            return splits
+            return with_labels(splits, labels, seed)
         case _:
             raise DataError(f"no data set is called {name!r}; choose one of {', '.join(NAMES)}")
     if len(np.unique(train.labels)) < 2:
         raise DataError(f"{name}: all training images are of one class; a classifier needs at least two")
     wanted = calibration if calibration is not None else held or default_calibration(len(train))
     train, calibrating = hold_out(train, wanted, seed)
-    return Splits(train, calibrating, test)
+    return with_labels(Splits(train, calibrating, test), labels, seed)
 
 
 def print_notes(notes: Sequence[str]) -> None:

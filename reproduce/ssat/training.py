@@ -64,6 +64,6 @@ def encoder_on_gpu(run: Run, splits: Splits) -> ImageEncoder | None:
     device = device_of(run.config)
     if device.type == "cpu":
         return None
-    encoder, objectives = build_networks(run.config, splits.train, device)
+    encoder, objectives = build_networks(run.config, splits.learned_from, device)
     checkpoint.load(run.directory).restore(encoder, objectives[-1])
     return encoder.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload, no-any-return]

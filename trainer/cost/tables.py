@@ -21,11 +21,11 @@ def describe_run(config: TrainConfig, splits: Splits) -> Table:
     device = device_of(config)
     precision = str(compute_dtype(precision_of(config, device))).removeprefix("torch.")
     table = property_table()
-    table.add_row("data", f"{config.data}: {len(splits.train):,} images of {len(splits.train.class_names)} classes")
+    table.add_row("data", _describe_data(config, splits))
     table.add_row("held out", _describe_held_out(splits))
     table.add_row("encoder", f"{config.encoder}\n{encoder_cost(build_encoder(config.encoder))}")
     for number, stage in enumerate(config.stages):
-        epochs = stage.steps * stage.batch_size / len(splits.train)
+        epochs = stage.steps * stage.batch_size / len(splits.learned_from)
         described = f"{describe_stage(stage)} ({epochs:.1f} epochs), learning rate {stage.learning_rate:g}"
         table.add_row(f"stage {number}", described)
     if after := describe_postprocessing(config):
@@ -34,6 +34,11 @@ def describe_run(config: TrainConfig, splits: Splits) -> Table:
     table.add_row("on", f"{device.type}, {config.threads} threads, {precision}, seed {config.seed}")
     table.add_row("to", str(config.out))
     return table
+
+
+def _describe_data(config: TrainConfig, splits: Splits) -> str:
+    described = f"{config.data}: {len(splits.learned_from):,} images of {len(splits.class_names)} classes"
+    return f"{described}, {len(splits.train):,} of them with a label" if splits.unlabelled is not None else described
 
 
 def _describe_held_out(splits: Splits) -> str:

@@ -63,7 +63,7 @@ def exported_encoder(config: TrainConfig, splits: Splits, trained: Trained) -> n
     encoder: nn.Module = trunk
     if config.whitening:
         device = device_of(config)
-        train_set = to_device(splits.train, device)
+        train_set = to_device(splits.learned_from, device)
         encoder = whitening.whiten(copy.deepcopy(trunk).to(device), train_set, config.whitening).cpu()
     rounding.save(config.out, half=config.half)
     whitening.save(encoder, config.out)
@@ -86,6 +86,7 @@ def _training(config: TrainConfig, splits: Splits, trained: Trained, command: st
             calibration=splits.drawn_calibration,
             max_pixels=config.max_pixels,
             seed=config.seed,
+            labels=config.labels,
         ),
     )
 

@@ -105,7 +105,8 @@ def quantise(directory: Path, to: Path, *, data_dir: Path | None = None, images:
         raise HoldfastError(
             f"these are not the images that the encoder of {directory} was trained with: name them by --data-dir"
         )
-    drawn = splits.train.images[np.random.default_rng(0).permutation(len(splits.train))[: 2 * images]]
+    known = splits.learned_from.images
+    drawn = known[np.random.default_rng(0).permutation(len(known))[: 2 * images]]
     model = in_int8(inside(directory, ENCODER), drawn[:images])
     writer = BundleWriter.create(to)
     writer.add(ENCODER, partial(Path.write_bytes, data=model.SerializeToString(deterministic=True)))

@@ -63,8 +63,10 @@ def files_of(paths: Sequence[Path], label: str | None) -> FileSet:
         for row in train:
             where, label_name = Path(os.fsdecode(listing.names.path(root, row))), listing.class_names[listing.labels[row]]
             files.append(LabelledFile(where, label_name, _source(path, listing.names[row])))
-        if len(train) < len(listing):
-            notes.append(f"left out: {len(listing) - len(train):,} images of the calibration and test parts")
+        if held_out := len(listing) - len(train) - len(listing.unlabelled):
+            notes.append(f"left out: {held_out:,} images of the calibration and test parts")
+        if count := len(listing.unlabelled):
+            notes.append(f"left out: {count:,} images without a label")
         notes += listing.left_out.lines()
     return FileSet(files, notes)
 

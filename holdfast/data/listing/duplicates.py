@@ -20,6 +20,8 @@ IN_TEST = "training images that the test part has too"
 IN_CALIBRATION = "training images that the calibration part has too"
 BOTH_HELD_OUT = "calibration images that the test part has too"
 COPIES = "copies of an image of the same class"
+COPIES_WITHOUT_LABEL = "copies of an image without a label"
+LABELLED_ELSEWHERE = "images without a label that have one elsewhere"
 
 
 def same_contents(root: Path, names: PackedNames) -> NDArray[np.int64]:
@@ -50,14 +52,19 @@ def unique_rows(
 ) -> NDArray[np.int64]:
     """Return the rows to keep, in their order: one of each image, in the part that is held out the furthest.
 
-    An image under two labels is not kept at all: one of them is wrong, and nobody can tell which. What is left out is
-    counted.
+    An image under two labels is not kept at all: one of them is wrong, and nobody can tell which. One that has a label
+    somewhere is not kept without one. What is left out is counted.
     """
     keep = np.ones(len(contents), dtype=bool)
     repeated = np.flatnonzero(np.isin(contents, contents[contents != np.arange(len(contents))]))
     repeated = repeated[np.argsort(contents[repeated], kind="stable")]
     bounds = np.flatnonzero(np.diff(contents[repeated])) + 1
-    for rows in np.split(repeated, bounds) if len(repeated) else ():
+    for same in np.split(repeated, bounds) if len(repeated) else ():
+        unlabelled = parts[same] == Part.UNLABELLED
+        rows = same if unlabelled.all() else same[~unlabelled]
+        for row in same[unlabelled & (not unlabelled.all())].tolist():
+            left_out.add(LABELLED_ELSEWHERE, names[row])
+            keep[row] = False
         if len(np.unique(labels[rows])) > 1:
             left_out.add(TWO_LABELS, " = ".join(names[row] for row in rows[:3].tolist()), len(rows))
             keep[rows] = False
@@ -71,7 +78,7 @@ def unique_rows(
 
 def _reason(part: Part, kept: Part) -> str:
     if part == kept:
-        return COPIES
+        return COPIES_WITHOUT_LABEL if part == Part.UNLABELLED else COPIES
     if part == Part.CALIBRATION:
         return BOTH_HELD_OUT
     return IN_TEST if kept == Part.TEST else IN_CALIBRATION

@@ -1,12 +1,15 @@
-"""How a folder of images is laid out: DIR/CLASS/*, DIR/{train,val,test}/CLASS/* or DIR/CLASS/{train,val,test}/*."""
+"""How a folder of images is laid out: DIR/CLASS/*, DIR/{train,val,test}/CLASS/* or DIR/CLASS/{train,val,test}/*.
+
+Beside class folders, or beside the parts, DIR/unlabelled/* may hold images whose class is not known.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from holdfast.bundle.printable import printable
-from holdfast.data.labelled import DataError
+from holdfast.data.labelled import UNKNOWN, DataError
 from holdfast.data.listing.left_out import LeftOut
-from holdfast.data.listing.parts import Part, fold, part_named, parts_among
+from holdfast.data.listing.parts import Part, fold, is_unlabelled, part_named, parts_among
 from holdfast.data.listing.tree import Folder, join
 
 NAMED = 5
@@ -39,6 +42,7 @@ def find_layout(title: str, top: Folder, left_out: LeftOut, least_classes: int =
     """
     root = _unwrapped(top)
     where = f"{title.rstrip('/')}/{printable(root.path)}" if root.path else title
+    unlabelled = _take_unlabelled(where, root)
     if root.images:
         _leave_outside(root, left_out)
     _leave_empty(root, left_out)
@@ -48,7 +52,10 @@ def find_layout(title: str, top: Folder, left_out: LeftOut, least_classes: int =
         raise DataError(_one_class(where, root, layout))
     if len(set(layout.class_names)) < len(layout.class_names):
         raise DataError(f"{where}: two class folders have the same name once it is written as text: rename one")
-    return layout
+    if unlabelled is None:
+        return layout
+    how = f"{layout.how}, and {printable(unlabelled.name)}/"
+    return Layout(how, [*layout.folders, (Part.UNLABELLED, UNKNOWN, unlabelled)], layout.class_names)
 
 
 def join_name(folder: Folder) -> bytes:
@@ -61,6 +68,20 @@ def _unwrapped(folder: Folder) -> Folder:
     while not folder.images and len(filled := folder.filled) == 1 and filled[0].filled and part_named(filled[0].name) is None:
         folder = filled[0]
     return folder
+
+
+def _take_unlabelled(where: str, root: Folder) -> Folder | None:
+    """Take the folder of images without labels out of a folder; None if it has none."""
+    found = [folder for folder in root.folders if is_unlabelled(folder.name)]
+    if len(found) > 1:
+        raise DataError(f"{where}: {_names(found)} both hold images without labels: move all into one")
+    if found and not found[0].below:
+        raise DataError(
+            f"{where}: {printable(found[0].name)}/ holds no images: it is for those whose class is not known; put some in, or"
+            " remove the folder"
+        )
+    root.folders = [folder for folder in root.folders if folder not in found]
+    return found[0] if found else None
 
 
 def _parts(where: str, root: Folder, left_out: LeftOut) -> dict[Part, Folder]:
@@ -94,6 +115,10 @@ def _parts(where: str, root: Folder, left_out: LeftOut) -> dict[Part, Folder]:
 
 def _of_parts(where: str, parts: dict[Part, Folder], left_out: LeftOut) -> Layout:
     train = _unwrapped(parts[Part.TRAIN])
+    if astray := [folder for folder in train.folders if is_unlabelled(folder.name)]:
+        raise DataError(
+            f"{where}: {_names(astray)} lies among the classes of {printable(train.name)}/: move it beside the parts"
+        )
     classes = [folder.name for folder in train.filled]
     labels = {name: label for label, name in enumerate(classes)}
     held = []

@@ -13,7 +13,7 @@ from holdfast.data.labelled import DataError, draw
 from holdfast.data.listing.duplicates import same_contents, unique_rows
 from holdfast.data.listing.left_out import LeftOut
 from holdfast.data.listing.names import PackedNames
-from holdfast.data.listing.parts import Part
+from holdfast.data.listing.parts import LABELLED, Part
 from holdfast.data.listing.rows import ImageRows
 
 TEST_SHARE = 0.2
@@ -29,8 +29,8 @@ class ImageListing:
     title: the folder or table as it is printed.
     root: the folder that names are relative to.
     names: of the files [N].
-    labels: int64 [N].
-    parts: uint8 [N], values of Part; a set without parts is all TRAIN.
+    labels: int64 [N]; UNKNOWN of the part UNLABELLED.
+    parts: uint8 [N], values of Part; a set without parts is all TRAIN, but for what has no label.
     class_names: one name per label.
     how: how the set is laid out, in a few words.
     left_out: what is not among the rows, by reason.
@@ -75,6 +75,11 @@ class ImageListing:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def unlabelled(self) -> Rows:
+        """The rows of images without a label: int64 [n]."""
+        return np.flatnonzero(self.parts == Part.UNLABELLED)
+
     def split(self, *, calibration: int | None, seed: int) -> tuple[Rows, Rows, Rows]:
         """Return the rows of train, calibration and test: int64 each.
 
@@ -85,7 +90,7 @@ class ImageListing:
             DataError: there are not so many.
 
         """
-        train, held, test = (np.flatnonzero(self.parts == part) for part in Part)
+        train, held, test = (np.flatnonzero(self.parts == part) for part in LABELLED)
         if len(test) == 0:
             train, test = self._drawn(train, round(TEST_SHARE * len(train)), seed)
         if len(held) == 0:
@@ -98,11 +103,13 @@ class ImageListing:
 
     def describe(self, split: tuple[Rows, Rows, Rows]) -> list[str]:
         """Return one line on how the set was read and split, and one for each kind of thing that was left out."""
-        drawn = [not np.any(self.parts == part) and part != Part.TRAIN for part in Part]
+        drawn = [not np.any(self.parts == part) and part != Part.TRAIN for part in LABELLED]
         parts = [
             f"{len(rows):,} {part.name.lower()}" + (" (drawn)" if held else "")
-            for part, rows, held in zip(Part, split, drawn, strict=True)
+            for part, rows, held in zip(LABELLED, split, drawn, strict=True)
         ]
+        if len(self.unlabelled):
+            parts.append(f"{len(self.unlabelled):,} without a label")
         absent = len(self.class_names) - len(np.unique(self.labels[split[Part.TEST]]))
         lines = [f"{self.title}: {self.how}: {len(self.class_names):,} classes, {len(self):,} images: {', '.join(parts)}"]
         if absent:

@@ -12,6 +12,14 @@ class Part(IntEnum):
     TRAIN = 0
     CALIBRATION = 1
     TEST = 2
+    UNLABELLED = 3
+
+
+LABELLED = (Part.TRAIN, Part.CALIBRATION, Part.TEST)
+"""The parts whose images have labels."""
+
+UNLABELLED_NAMES = {"unlabelled", "unlabeled"}
+"""Folders of this name beside class folders, or beside the parts, hold images without labels."""
 
 
 WORDS = {
@@ -32,6 +40,11 @@ def part_named(name: str | bytes) -> Part | None:
     """Return the part that a name stands for by itself: "Train", "training_set", "Test Images", "valid"; else None."""
     part, others = _split(name)
     return part if not others else None
+
+
+def is_unlabelled(name: str | bytes) -> bool:
+    """Whether a folder of this name holds images without labels."""
+    return fold(name) in UNLABELLED_NAMES
 
 
 def parts_among(names: Iterable[bytes]) -> dict[bytes, Part]:

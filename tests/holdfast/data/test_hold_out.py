@@ -70,7 +70,7 @@ def test_the_hash_knows_pixels_labels_and_names_but_not_where_they_lay():
         (np.zeros((2, 4, 4, 3), dtype=np.uint8), np.zeros(3, dtype=np.int64), ["a", "b"], "labels must be"),
         (np.zeros((2, 4, 4, 3), dtype=np.uint8), np.zeros(2, dtype=np.int64), ["a"], "1 sources"),
         (np.zeros((2, 4, 4, 3), dtype=np.uint8), np.array([0, 2]), ["a", "b"], "2 class names"),
-        (np.zeros((2, 4, 4, 3), dtype=np.uint8), np.array([0, -1]), ["a", "b"], "2 class names"),
+        (np.zeros((2, 4, 4, 3), dtype=np.uint8), np.array([0, -2]), ["a", "b"], "2 class names"),
     ],
 )
 def test_arrays_that_do_not_belong_together_are_refused(images, labels, sources, reason):

@@ -7,14 +7,14 @@ import pytest
 
 from holdfast.data import DataError
 from holdfast.data.listing import list_images
-from holdfast.data.listing.parts import Part
+from holdfast.data.listing.parts import LABELLED
 from tests.holdfast.data.folders import classes, picture, put
 
 
 def counts(listing):
     """{class: (train, calibration, test)}."""
     return {
-        name: tuple(int(((listing.labels == label) & (listing.parts == part)).sum()) for part in Part)
+        name: tuple(int(((listing.labels == label) & (listing.parts == part)).sum()) for part in LABELLED)
         for label, name in enumerate(listing.class_names)
     }
 
@@ -87,10 +87,10 @@ def test_unlabelled_test_images_and_folders_beside_the_parts_are_left_out_and_co
     assert counts(list_images(tmp_path)) == {"cat": (3, 0, 0), "dog": (3, 0, 0)}
     assert "2 images without a class (test/)" in said(list_images(tmp_path))
     classes(tmp_path / "val", "cat", "dog", images=1)
-    put(tmp_path, "unlabelled/0.png", "unlabelled/1.png", "unlabelled/2.png", "loose.png", "train/loose.png")
+    put(tmp_path, "others/0.png", "others/1.png", "others/2.png", "loose.png", "train/loose.png")
     listing = list_images(tmp_path)
     assert counts(listing) == {"cat": (3, 1, 0), "dog": (3, 1, 0)}
-    assert "3 images in folders beside the parts (unlabelled/)" in said(listing)
+    assert "3 images in folders beside the parts (others/)" in said(listing)
     assert "2 images that lie outside of all class folders" in said(listing)
 
 
@@ -240,3 +240,53 @@ def test_the_odd_folders(shared_data):
     assert counts(list_images(folders / "folder-train-val-test")) == {"blue": (10, 10, 10), "red": (10, 10, 10)}
     assert counts(list_images(folders / "folder-rare-class")) == {"blue": (60, 0, 0), "green": (6, 0, 0), "red": (60, 0, 0)}
     assert counts(list_images(folders / "folder-rotated-odd-exif")) == {"blue": (10, 0, 0), "red": (11, 0, 0)}
+
+
+@pytest.mark.parametrize("name", ["unlabelled", "Unlabeled"])
+def test_images_of_unknown_class_lie_beside_the_classes_or_the_parts(tmp_path, name):
+    classes(tmp_path / "a", "cat", "dog", images=5)
+    put(tmp_path / "a", f"{name}/1.png", f"{name}/2020/2.png")
+    listing = list_images(tmp_path / "a")
+    assert counts(listing) == {"cat": (5, 0, 0), "dog": (5, 0, 0)}
+    assert [listing.names[row] for row in listing.unlabelled] == [f"{name}/1.png", f"{name}/2020/2.png"]
+    assert listing.labels[listing.unlabelled].tolist() == [-1, -1]
+    split = listing.split(calibration=2, seed=0)
+    assert sorted(row for rows in split for row in rows) == list(range(10))
+    assert "2 without a label" in listing.describe(split)[0]
+    classes(tmp_path / "b" / "train", "cat", "dog")
+    put(tmp_path / "b", f"{name}/1.png")
+    listing = list_images(tmp_path / "b")
+    assert counts(listing) == {"cat": (3, 0, 0), "dog": (3, 0, 0)}
+    assert len(listing.unlabelled) == 1
+
+
+def test_an_image_with_a_label_is_not_kept_without_one(tmp_path):
+    classes(tmp_path / "train", "cat", "dog")
+    classes(tmp_path / "test", "cat", "dog")
+    put(tmp_path, "train/cat/known.png", "unlabelled/known.png", content=picture(1))
+    put(tmp_path, "test/cat/held.png", "unlabelled/held.png", content=picture(2))
+    put(tmp_path, "train/cat/two.png", "train/dog/two.png", "unlabelled/two.png", content=picture(3))
+    put(tmp_path, "unlabelled/new.png", "unlabelled/copy.png", content=picture(4))
+    listing = list_images(tmp_path)
+    assert [listing.names[row] for row in listing.unlabelled] == ["unlabelled/copy.png"]
+    assert counts(listing) == {"cat": (4, 0, 4), "dog": (3, 0, 3)}
+    assert "3 images without a label that have one elsewhere" in said(listing)
+    assert "1 copy of an image without a label" in said(listing)
+
+
+def test_a_folder_for_images_without_labels_that_has_none_is_refused(tmp_path):
+    classes(tmp_path, "cat", "dog")
+    put(tmp_path, "unlabelled/notes.txt", content=b"none yet")
+    with pytest.raises(DataError, match="unlabelled/ holds no images"):
+        list_images(tmp_path)
+    put(tmp_path, "unlabelled/1.png", "unlabeled/2.png")
+    with pytest.raises(DataError, match="both hold images without labels"):
+        list_images(tmp_path)
+    shutil.rmtree(tmp_path / "unlabeled")
+    assert len(list_images(tmp_path).unlabelled) == 1
+
+
+def test_images_without_labels_among_the_classes_of_a_part_are_refused(tmp_path):
+    classes(tmp_path / "train", "cat", "dog", "unlabelled")
+    with pytest.raises(DataError, match="move it beside the parts"):
+        list_images(tmp_path)
