@@ -20,7 +20,8 @@ from holdfast.data import Splits
 from holdfast.evaluation import Evaluation, evaluate, record
 from holdfast.evaluation.cache import ResultCache
 from holdfast.evaluation.plan import slug
-from reproduce.ssat.results import ATTACKS, Attacked, AttackName, Clean, written
+from reproduce.kept_results import written
+from reproduce.ssat.results import ATTACKS, Attacked, AttackName, Clean
 from reproduce.ssat.rows import Run
 from reproduce.ssat.scales import TableScale
 from reproduce.ssat.training import encoder_on_gpu

@@ -2,26 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Literal
 
 import numpy as np
 
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.intervals import Counted, Difference, difference
-from reproduce.ssat.results import ATTACKS, Attacked, AttackName, Clean, read
+from reproduce.kept_results import read
+from reproduce.ssat.results import ATTACKS, Attacked, AttackName, Clean
 from reproduce.ssat.rows import ADVERSARIAL, AMDIM, LABEL_FREE, SUPERVISED, guided_name
+from reproduce.verdicts import Word, judge, together
 
 MORE, LITTLE, NEAR = 0.02, -0.03, -0.10
 """The smallest difference that is called more; the largest loss that is called little; the largest distance called near."""
-
-
-class Word(StrEnum):
-    """What an interval says to a claim."""
-
-    HOLDS = "holds"
-    FAILS = "does not hold"
-    OPEN = "not decided"
 
 
 @dataclass(frozen=True)
@@ -102,13 +95,6 @@ def claims_of(checkpoints: Sequence[int]) -> tuple[Claim, ...]:
     )
 
 
-def judge(found: Difference, margin: float) -> Word:
-    """Whether the 95 % interval lies on one side of the margin, and on which."""
-    if found.low > margin:
-        return Word.HOLDS
-    return Word.FAILS if found.high < margin else Word.OPEN
-
-
 def verdicts_of(claims: Sequence[Claim], rows: Mapping[str, Row], balls: Sequence[ThreatModel]) -> tuple[Verdict, ...]:
     """On every claim, under every attack, within every ball, in this order of nesting.
 
@@ -126,13 +112,6 @@ def verdicts_of(claims: Sequence[Claim], rows: Mapping[str, Row], balls: Sequenc
                 apart = difference(*sides)
                 found.append(Verdict(claim, attack, ball, apart, judge(apart, claim.margin)))
     return tuple(found)
-
-
-def together(words: Sequence[Word]) -> Word:
-    """Of one claim in several balls: it fails where it fails in one, and holds where it holds in all."""
-    if Word.FAILS in words:
-        return Word.FAILS
-    return Word.HOLDS if words and set(words) == {Word.HOLDS} else Word.OPEN
 
 
 def under(verdicts: Sequence[Verdict], attack: AttackName) -> dict[Claim, Word]:

@@ -39,20 +39,6 @@ def continue_from(source: Path, config: TrainConfig, data_sha256: str) -> None:
     checkpoint.save(config, data_sha256, found.position, _parts(found))
 
 
-def is_finished(config: TrainConfig, data_sha256: str) -> bool:
-    """Whether `config.out` holds the last checkpoint of this training; False where it holds an earlier one, or none.
-
-    Raises:
-        CheckpointError: it holds a checkpoint of another training, or a damaged one.
-
-    """
-    if not (config.out / checkpoint.FILE).is_file():
-        return False
-    found = checkpoint.load(config.out)
-    checkpoint.refuse_another(found, config, data_sha256)
-    return (found.position.stage + 1, found.position.step) == (len(config.stages), config.stages[-1].steps)
-
-
 def _is_beginning(short: dict[str, Any], long: dict[str, Any]) -> bool:
     """Whether a stage is another's beginning: the same, or shorter at the same constant rate."""
     if short == long:

@@ -12,6 +12,7 @@ from holdfast.console import Console, Progress, TextColumn
 from holdfast.data import Splits
 from holdfast.evaluation.progress import ProgressEstimate
 from holdfast.files import write_atomically
+from reproduce.markdown import percent
 from reproduce.ssat.attacking import RowAttacks
 from reproduce.ssat.claims import Row, claims_of, verdicts_of
 from reproduce.ssat.curve import draw
@@ -19,7 +20,7 @@ from reproduce.ssat.results import ATTACKS, TITLES
 from reproduce.ssat.results_file import write_results
 from reproduce.ssat.rows import AMDIM, Run, table_rows
 from reproduce.ssat.scales import TableScale
-from reproduce.ssat.tables import TableResults, accuracy_table, caption, claims_table, markdown, method, percent, sentences
+from reproduce.ssat.tables import TableResults, accuracy_table, caption, claims_table, markdown, method, sentences
 from reproduce.ssat.training import is_made, train_row
 
 

@@ -4,17 +4,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from holdfast.bundle.threat_model import Norm, ThreatModel
 from holdfast.evaluation import Evaluation
 from holdfast.intervals import Rate
+from reproduce.kept_results import written
 
 AttackName = Literal["pgd-knn", "ladder"]
 ATTACKS: tuple[AttackName, ...] = ("pgd-knn", "ladder")
 TITLES: dict[AttackName, str] = {"pgd-knn": "(a) the paper's PGD-kNN", "ladder": "(b) the adaptive ladder"}
-Bits = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -89,13 +86,3 @@ class Clean:
     def rate(self) -> Rate:
         """Clean accuracy."""
         return Rate(self.right.count("1"), len(self.right))
-
-
-def written(bits: Bits) -> str:
-    """[True, False] -> "10"."""
-    return "".join("01"[int(bit)] for bit in bits)
-
-
-def read(bits: str) -> Bits:
-    """Inverse of `written`."""
-    return np.array([bit == "1" for bit in bits], dtype=bool)

@@ -1,19 +1,18 @@
 """The result in words and numbers: on a terminal, and as Markdown to paste."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
 from rich.text import Text
 
 from holdfast.bundle.threat_model import ThreatModel
-from holdfast.intervals import Rate
-from reproduce.ssat.claims import Claim, Row, Verdict, Word, under
+from reproduce.markdown import grid, percent
+from reproduce.ssat.claims import Claim, Row, Verdict, under
 from reproduce.ssat.results import ATTACKS, TITLES
 from reproduce.ssat.rows import Run
 from reproduce.ssat.scales import BALLS, TableScale
+from reproduce.verdicts import STYLES, Word
 
-STYLES = {Word.HOLDS: "green", Word.FAILS: "red", Word.OPEN: "yellow"}
 DITTO = "same"
 
 
@@ -83,8 +82,8 @@ def sentences(result: TableResults) -> list[str]:
 def markdown(result: TableResults) -> str:
     """Both tables, the sentences and how they were measured, to paste into a README."""
     claims = [cells for cells, _ in _claim_rows(result)]
-    parts = [f"**Within {ball}**\n\n{_grid(_headings(result, ball), _cells(result, ball))}" for ball in result.scale.balls]
-    parts += [caption(result), f"**Claims**\n\n{_grid(_claim_headings(result), claims)}", method()]
+    parts = [f"**Within {ball}**\n\n{grid(_headings(result, ball), _cells(result, ball))}" for ball in result.scale.balls]
+    parts += [caption(result), f"**Claims**\n\n{grid(_claim_headings(result), claims)}", method()]
     parts.append("\n".join(f"- {sentence}" for sentence in sentences(result)))
     return "\n\n".join(parts) + "\n"
 
@@ -172,17 +171,6 @@ def _named(claim: Claim) -> str:
     return claim.text if claim.of_the_paper else f"{claim.text} (our question, not the paper's)"
 
 
-def percent(rate: Rate) -> str:
-    """As in "52.0 [46.3, 57.6]", percent."""
-    low, high = rate.interval
-    return f"{100 * rate.value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
 def _unmarked(cell: str) -> str:
     """For rich, a part to a line."""
     return cell.replace("** ", "\n").replace("**", "").replace(" [", "\n[")
-
-
-def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -16,7 +16,8 @@ from holdfast.trainer.loop.networks import build_networks
 from holdfast.trainer.state import checkpoint
 from holdfast.trainer.state.checkpoint import CheckpointError
 from holdfast.trainer.train import Trained, train
-from reproduce.ssat.continuation import continue_from, is_finished
+from reproduce.arms import is_finished
+from reproduce.ssat.continuation import continue_from
 from reproduce.ssat.rows import Run
 
 

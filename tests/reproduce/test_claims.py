@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.intervals import Counted, Difference, difference
-from reproduce.ssat.claims import LITTLE, MORE, Claim, Word, claims_of, judge, together, under
-from reproduce.ssat.results import read, written
+from reproduce.kept_results import read, written
+from reproduce.ssat.claims import LITTLE, MORE, Claim, claims_of, under
 from reproduce.ssat.scales import SMALL
 from reproduce.ssat.tables import markdown, sentences
+from reproduce.verdicts import Word, judge, together
 from tests.reproduce.tiny import imagined
 
 

@@ -13,9 +13,10 @@ from holdfast.evaluation.progress import ProgressEstimate
 from holdfast.trainer import train
 from holdfast.trainer.encoders import ResNetConfig
 from holdfast.trainer.state.checkpoint import CheckpointError
+from reproduce.kept_results import read
 from reproduce.ssat import attacking, cli, pipeline
 from reproduce.ssat.pipeline import Pipeline, format_time_left
-from reproduce.ssat.results import ATTACKS, read
+from reproduce.ssat.results import ATTACKS
 from tests.reproduce.tiny import TINY, count, same
 
 

@@ -12,7 +12,8 @@ from holdfast.console import Console
 from holdfast.trainer import train
 from holdfast.trainer.encoders import ResNetConfig
 from holdfast.trainer.state.checkpoint import CheckpointError
-from reproduce.ssat.continuation import continue_from, is_finished
+from reproduce.arms import is_finished
+from reproduce.ssat.continuation import continue_from
 from reproduce.ssat.rows import table_rows
 from reproduce.ssat.training import is_made, train_row
 from tests.reproduce.tiny import TINY, count, same, tensors, trained

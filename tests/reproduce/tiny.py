@@ -22,8 +22,9 @@ from holdfast.trainer.objectives import (
     SupervisedConfig,
 )
 from holdfast.trainer.state import checkpoint
+from reproduce.kept_results import written
 from reproduce.ssat.claims import Row, claims_of, verdicts_of
-from reproduce.ssat.results import ATTACKS, Attacked, Clean, written
+from reproduce.ssat.results import ATTACKS, Attacked, Clean
 from reproduce.ssat.rows import table_rows
 from reproduce.ssat.scales import BALLS, SMALL, TableScale
 from reproduce.ssat.tables import TableResults
