@@ -21,7 +21,7 @@ from holdfast.server.alarms.settings import AlarmSettings, DetectorSettings
 from holdfast.server.decode_settings import DecodeSettings
 from holdfast.server.http_settings import HttpSettings, MetricsSettings, PageSettings
 from holdfast.server.service_links import WithoutServiceLinks, is_service_link
-from holdfast.server.store_settings import StoreSettings
+from holdfast.server.store_settings import SpoolSettings, StoreSettings
 from holdfast.server.telemetry.settings import TelemetrySettings
 from holdfast.server.worker_settings import WorkerSettings
 
@@ -77,6 +77,7 @@ class Settings(
     DetectorSettings,
     AlarmSettings,
     StoreSettings,
+    SpoolSettings,
     DecodeSettings,
     HttpSettings,
     PageSettings,

@@ -1,8 +1,9 @@
-"""What an operator can set of exemplars that change while they are served."""
+"""What an operator can set of what is kept on disk: exemplars that change while they are served, and a sample of images."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings
 
 
@@ -37,3 +38,29 @@ class StoreSettings(BaseSettings):
     compact_after: int = Field(
         10_000, ge=0, description="Changed exemplars after which the store folds them into a bundle of its own; 0: never."
     )
+
+
+class SpoolSettings(BaseSettings):
+    """The settings of the spool; see holdfast.server.settings."""
+
+    keep_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the answered images to keep in --spool, without labels, for holdfast train --continue-with; 0:"
+        " none. Ask those whose images they are.",
+    )
+    spool: Path | None = Field(
+        None,
+        description="Directory that --keep-share writes PNG files to; it is made where there is none. Variants of one image are"
+        " kept once, images unlike the bundle's not at all.",
+    )
+    spool_bytes: int = Field(
+        2**30, ge=2**20, description="Most bytes in the spool; beyond them a new image takes the place of another, by chance."
+    )
+
+    @model_validator(mode="after")
+    def _spool_fits(self) -> Self:
+        if (self.spool is None) != (self.keep_share == 0):
+            raise ValueError("--keep-share above 0 and --spool DIR go together: give both, or neither")
+        return self

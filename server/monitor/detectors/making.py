@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from holdfast.errors import HoldfastError
+from holdfast.model.images.sketches import Sketcher
 from holdfast.server.alarms.metrics import AlarmMetrics
 from holdfast.server.alarms.settings import DetectorSettings
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.monitor.detectors.alike.cluster import Normal
 from holdfast.server.monitor.detectors.alike.near import NearImages
-from holdfast.server.monitor.detectors.alike.sketches import Sketcher
 from holdfast.server.monitor.detectors.callers import CallerNumbers
 from holdfast.server.monitor.detectors.detector import DetectorContext, MakeDetector, TrafficDetector
 from holdfast.server.monitor.detectors.reference import Reference

@@ -11,15 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.model.images.sketches import CELLS, RADIUS, Sketcher, Sketches
 from holdfast.server.monitor.detectors.alike.cluster import Changes, Cluster, Normal, Query
-from holdfast.server.monitor.detectors.alike.sketches import CELLS, Sketcher, Sketches
 from holdfast.server.monitor.detectors.callers import NOBODY
 from holdfast.server.monitor.detectors.reference import lead_of_vote
 from holdfast.server.monitor.detectors.traffic import ObservedTraffic
-
-RADIUS = 6.0
-"""Root of the mean square difference of two sketches, in grey levels, up to which images may be alike. Noise of 16 levels makes
-2.4; of 4,000 photographs of CIFAR-10 no two different ones are nearer than 7."""
 
 EMPTY = 1e6
 """Where a place has no image: a sketch that is far from all."""

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from holdfast.model.images.sketches import CELLS, Sketcher
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.monitor.detectors.alike.differences import change_between
-from holdfast.server.monitor.detectors.alike.sketches import CELLS, Sketcher
 from holdfast.server.monitor.detectors.similarity.fingerprints import SHARED, Fingerprinter
 from tests.server.monitor.detectors.watching import Watched, film, of_two_minds, pictures, search, textured
 

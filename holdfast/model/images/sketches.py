@@ -13,6 +13,10 @@ DETAIL = 32
 
 MIDDLE = 128.0
 
+RADIUS = 6.0
+"""Root of the mean square difference of two sketches, in grey levels, up to which images may be alike. Noise of 16 levels makes
+2.4; of 4,000 photographs of CIFAR-10 no two different ones are nearer than 7."""
+
 Sketches = NDArray[np.float32]
 
 

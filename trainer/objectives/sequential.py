@@ -1,0 +1,141 @@
+"""Learning on from a stream, chunk after chunk, without forgetting (Hu et al., ICLR 2022, arXiv 2104.12081).
+
+Not a loss of its own, but a wrapper around any label-free objective. Two things hold on to what was learned before:
+
+    replay    a share of the images of earlier chunks is kept; a quarter of every batch is drawn from it
+    anchor    loss = inner + lambda sum_k Omega_k (theta_k - theta*_k)^2
+
+where theta* are the encoder's weights as the stage before left them, and Omega is how much each of them matters to what the
+encoder makes of the images of that stage (memory-aware synapses, see `importance`). Omega is brought to a mean of 1 for each
+chunk, so that lambda means the same at every scale of the embedding, and then added up over the chunks, as MAS does.
+
+What a chunk leaves of BatchNorm's running statistics is of that chunk alone: they are estimated anew at its end, on its images
+and those that are kept. An inner objective that learns from a teacher takes the encoder as the stage before left it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import tyro
+from torch import Tensor
+
+from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.objectives.base import ImageBatch, Objective
+from holdfast.trainer.objectives.clusters import ClustersConfig
+from holdfast.trainer.objectives.contrastive.amdim import AmdimObjectiveConfig
+from holdfast.trainer.objectives.contrastive.simclr import SimclrConfig
+from holdfast.trainer.objectives.deacl import DeaclConfig
+from holdfast.trainer.objectives.importance import estimate_batchnorm, importance, of_mean_one
+from holdfast.trainer.objectives.ssat import SsatConfig
+from holdfast.trainer.objectives.teacher import TeacherObjective
+
+LabelFreeConfig = AmdimObjectiveConfig | ClustersConfig | DeaclConfig | SimclrConfig | SsatConfig
+"""The objectives that read no label; of SSAT the label-free arm."""
+
+INNER = "inner."
+
+
+@dataclass(frozen=True)
+class SequentialConfig:
+    """Learn on from one chunk of a stream, and hold on to what was learned from those before."""
+
+    inner: tyro.conf.AvoidSubcommands[LabelFreeConfig] = field(default_factory=SimclrConfig)
+    """What is learned from the images: any label-free objective."""
+
+    replay: float = 0.1
+    """Share of the images of earlier chunks that is kept, a quarter of every batch; 0 sees none of them again."""
+
+    anchor: float = 0.0
+    """Weight lambda of staying near the weights that mattered before; 0 lets them go. .1, 1 and 10 are worth a try."""
+
+    anchor_batch: int = 16
+    """Images at once whose effect on a weight is measured; 1 is the paper, more are faster."""
+
+    batchnorm: bool = True
+    """Estimate BatchNorm's statistics anew at the end, on the images of the chunk and those kept. Without, they are of the last
+    batches, attacked images among them where the inner objective attacks."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.replay <= 1 or not self.anchor >= 0 or self.anchor_batch < 1:
+            raise ValueError(
+                "learning on needs a share of replayed images in [0, 1], an anchor of at least 0 and batches of at least 1"
+                f" image, not {self.replay}, {self.anchor} and {self.anchor_batch}"
+            )
+        if isinstance(self.inner, SsatConfig) and self.inner.arm != "label_free":
+            raise ValueError(f"images that come in have no labels, and SSAT's arm {self.inner.arm!r} reads them: use label_free")
+
+    def build(self, encoder: ImageEncoder, classes: int) -> "Sequential":
+        """A fresh objective for `encoder`."""
+        return Sequential(self, encoder, classes)
+
+
+class Sequential(Objective):
+    """The inner objective's terms, and the pull towards the weights that mattered before."""
+
+    def __init__(self, config: SequentialConfig, encoder: ImageEncoder, classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.inner: Objective = config.inner.build(encoder, classes)
+        self.names = (*self.inner.names, "anchor") if config.anchor else self.inner.names
+        for number, parameter in enumerate(encoder.parameters() if config.anchor else ()):
+            self.register_buffer(f"omega_{number}", torch.zeros_like(parameter))
+            self.register_buffer(f"anchor_{number}", torch.zeros_like(parameter))
+
+    @property
+    def min_images(self) -> int:
+        """As the inner objective."""
+        return self.inner.min_images
+
+    @property
+    def replay(self) -> float:
+        """Share of the images of earlier chunks that is kept to be seen again."""
+        return self.config.replay
+
+    @property
+    def omega(self) -> list[Tensor]:
+        """How much each of the encoder's parameters matters, in their order; empty without an anchor."""
+        return [buffer for name, buffer in self.named_buffers(recurse=False) if name.startswith("omega_")]
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As any module; and of the inner objective alone where the state is of one that was not wrapped."""
+        wrapped = any(name.startswith(INNER) for name in state_dict)
+        if not strict and not wrapped:
+            state_dict = {INNER + name: value for name, value in state_dict.items()}
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def begin(self, encoder: ImageEncoder, before: ImageBatch) -> None:
+        """Anchor the encoder where it is, by what matters to the images that it has last learned from."""
+        if isinstance(self.inner, TeacherObjective):
+            self.inner.retake()
+        if not self.config.anchor:
+            return
+        found = of_mean_one(importance(encoder, before, self.config.anchor_batch))
+        for omega, more, anchor, parameter in zip(self.omega, found, self._anchors, encoder.parameters(), strict=True):
+            omega += more
+            anchor.copy_(parameter.detach())
+
+    def prepare(self, encoder: ImageEncoder, train_set: ImageBatch, step: int) -> None:
+        """As the inner objective."""
+        self.inner.prepare(encoder, train_set, step)
+
+    def terms(self, encoder: ImageEncoder, batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """What the inner objective makes of the batch, and how far the weights that matter have moved."""
+        terms = self.inner.terms(encoder, batch, generator)
+        if self.config.anchor:
+            moved = [
+                (omega * (parameter - anchor).square()).sum()
+                for omega, anchor, parameter in zip(self.omega, self._anchors, encoder.parameters(), strict=True)
+            ]
+            terms["anchor"] = self.config.anchor * torch.stack(moved).sum()
+        return terms
+
+    def finish(self, encoder: ImageEncoder, learned: ImageBatch, seed: int) -> None:
+        """Let BatchNorm know all the images that the stage has seen."""
+        if self.config.batchnorm:
+            estimate_batchnorm(encoder, learned, seed)
+
+    @property
+    def _anchors(self) -> list[Tensor]:
+        return [buffer for name, buffer in self.named_buffers(recurse=False) if name.startswith("anchor_")]
