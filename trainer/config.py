@@ -1,6 +1,6 @@
 """The configuration of a training run. Presets, with their cost and their accuracy, are in trainer/presets/."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,6 +8,8 @@ import tyro
 
 from holdfast.bundle.threat_model import Norm, ThreatModel
 from holdfast.data import DataName
+from holdfast.data.streams import StreamConfig
+from holdfast.data.streams.screening import OUTLIER_P
 from holdfast.model.preprocess import MAX_PIXELS
 from holdfast.trainer.encoders import EncoderConfig
 from holdfast.trainer.objectives import ObjectiveConfig
@@ -55,6 +57,9 @@ class Stage:
     clip: float = 10.0
     """Longest gradient; longer ones are shortened to it."""
 
+    chunk: int | None = None
+    """Number, from 0, of the chunk of the stream that it learns from; without one it learns from the whole labelled set."""
+
     average: float = 0.0
     """Decay of the exponential mean of the encoder's weights over the steps, which then is what the stage leaves; at 0 it
     leaves the last weights. Under attack the mean is the better one (arXiv 2010.03593)."""
@@ -88,6 +93,9 @@ class TrainConfig:
     labels: int | None = None
     """Labels of training images that are known, as many of each class, drawn by the seed; by default all. The encoder may learn
     from the other images without their labels, and only labelled ones become exemplars. Calibration images keep theirs."""
+
+    stream: StreamConfig = field(default_factory=lambda: StreamConfig(chunks=1))
+    """How the training part is cut into chunks, which stages name."""
 
     calibration: int | None = None
     """Images held out of training and index, to calibrate credibility; by default as the data set suggests."""
@@ -172,6 +180,17 @@ class TrainConfig:
     start_from: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
     """Directory of a finished run whose stages are the first of this one's: they are taken from there."""
 
+    continue_with: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Of a finished run, holdfast train RUN --continue-with DIR: images without labels, such as a server's spool, that it goes
+    on learning from. They are copied into `out`."""
+
+    outlier_p: float = OUTLIER_P
+    """P-value of the distance to its k-th exemplar up to which an image of DIR is left out, as unlike what RUN knows; 0 leaves
+    none out for that. Near duplicates are left out anyway."""
+
+    arrived: tyro.conf.Suppress[str] = ""
+    """SHA-256 of the images without labels that the run learns from, as they lie in `out`."""
+
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
         if not names or len(set(names)) < len(names):
@@ -185,6 +204,7 @@ class TrainConfig:
             raise ValueError(f"--compile is for one thread, or a GPU, not for {self.threads} threads: choose one of the two")
         least = {"the seed": (self.seed, 0), "k": (self.k, 1), "the calibration part": (self.calibration or 0, 0)}
         least |= {"the number of labels": (1 if self.labels is None else self.labels, 1)}
+        least |= {f"the chunk of stage {stage.name!r}": (stage.chunk or 0, 0) for stage in self.stages}
         least |= {"checkpoint-every": (self.checkpoint_every, 1), "log-every": (self.log_every, 1)}
         for name, (value, smallest) in least.items():
             if value < smallest:
@@ -193,6 +213,8 @@ class TrainConfig:
             raise ValueError(f"temperatures must be above 0, not {self.temperature} and {self.surrogate_tau}")
         if self.checkpoint_part and not self.checkpoint_part * 2**20 >= SMALLEST_PART:
             raise ValueError(f"parts of a checkpoint must have at least {SMALLEST_PART} bytes, not {self.checkpoint_part} MiB")
+        if not 0 <= self.outlier_p < 1:
+            raise ValueError(f"outlier-p must be in [0, 1), not {self.outlier_p}")
         if not self.minutes >= 0:
             raise ValueError(f"minutes must be at least 0, not {self.minutes}")
         if not 0 <= self.whitening <= 0.5:

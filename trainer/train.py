@@ -2,7 +2,7 @@
 
     for each stage (objective, steps):
         for each step:
-            draw a batch                             in a new random order every epoch
+            draw a batch                             of the set, or of a chunk and what is seen again; a new order every epoch
             terms <- objective(encoder, batch)       which draws views, attacks them, and relates them
             follow the gradient of their sum         Adam or SGD, learning rate by schedule
             update the mean of the weights           which is what a stage leaves, where it asks for a mean
@@ -28,12 +28,13 @@ from holdfast.errors import HoldfastError
 from holdfast.trainer.config import TrainConfig
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.loop.data_parallel import DataParallel
-from holdfast.trainer.loop.device import device_of, fast_kernels, precision_of, replicas_of, sync_every, to_device
+from holdfast.trainer.loop.device import device_of, fast_kernels, precision_of, replicas_of, sync_every
 from holdfast.trainer.loop.log import Log
 from holdfast.trainer.loop.networks import build_networks
 from holdfast.trainer.loop.optim import PendingMetrics, build_optimiser, mean_weights_of, set_learning_rate, take_step
 from holdfast.trainer.loop.recorder import Recorder, StageState, Throughput
-from holdfast.trainer.loop.sampling import draw, seed_generators
+from holdfast.trainer.loop.sampling import draw, seed_generators, seed_of
+from holdfast.trainer.loop.stream import StageRows, arrivals_of, learned_from, stage_rows, training_set
 from holdfast.trainer.objectives import ImageBatch, Objective
 from holdfast.trainer.state import checkpoint
 from holdfast.trainer.state.checkpoint import Checkpoint, Position
@@ -76,11 +77,13 @@ def starting_point(config: TrainConfig, splits: Splits) -> Checkpoint | None:
     """Where a run begins: at the checkpoint that `config` asks for; None for a new run.
 
     Raises:
-        HoldfastError: the images cannot make the index that is to be served; better said now than after the training.
+        HoldfastError: the images cannot make the index that is to be served, or not the chunks that are to be learned from;
+            better said now than after the training.
         CheckpointError: `resume` or `start_from` without a checkpoint, or with one of another training.
 
     """
     check_images(config, splits.train)
+    stage_rows(config, splits.learned_from, arrivals_of(config), [0.0] * len(config.stages))
     return checkpoint.checkpoint_to_resume(config, splits.sha256)
 
 
@@ -96,7 +99,10 @@ def train_from(
     """
     deadline = begun + 60 * (config.minutes or math.inf)
     device = device_of(config)
-    encoder, objectives = build_networks(config, splits.learned_from, device)
+    arrivals = arrivals_of(config)
+    images, unlabelled = splits.learned_from, len(arrivals) if arrivals else 0
+    encoder, objectives = build_networks(config, images, device, unlabelled)
+    rows = stage_rows(config, images, arrivals, [objective.replay for objective in objectives])
     start = found.position if found else Position(0, 0, 0.0)
     names = tuple(dict.fromkeys(name for objective in objectives for name in columns_of(objective)))
     with (
@@ -107,11 +113,10 @@ def train_from(
     ):
         log.begin(stages_done(config, start) if found else {})
         recorder = Recorder(config, splits.sha256, log, sync_every(device))
-        training = TrainingRun(config, to_device(splits.learned_from, device), parallel, recorder, deadline)
+        training = TrainingRun(config, training_set(config, images, arrivals, device), rows, parallel, recorder, deadline)
         for number in range(start.stage, len(objectives)):
             if number > start.stage:
-                # What a stage learned besides the encoder, the next one goes on with, as far as it has the same.
-                objectives[number].load_state_dict(objectives[number - 1].state_dict(), strict=False)
+                training.follow(number, encoder, objectives)
             training.run_stage(training.begin(number, encoder, objectives[number], found if number == start.stage else None))
         encoder = as_exported(encoder, config)
         return Trained(encoder, sum(stage.steps for stage in config.stages), log.seconds, tuple(recorder.throughputs))
@@ -123,9 +128,16 @@ class TrainingRun:
 
     config: TrainConfig
     train_set: ImageBatch
+    rows: list[StageRows]
     parallel: DataParallel
     recorder: Recorder
     deadline: float
+
+    def follow(self, number: int, encoder: ImageEncoder, objectives: list[Objective]) -> None:
+        """What a stage learned besides the encoder, the next one goes on with, as far as it has the same; and looks back."""
+        objectives[number].load_state_dict(objectives[number - 1].state_dict(), strict=False)
+        before = torch.from_numpy(self.rows[number].before).to(self.train_set.labels.device)
+        objectives[number].begin(encoder, self.train_set, before)
 
     def begin(self, number: int, encoder: ImageEncoder, objective: Objective, resumed: Checkpoint | None) -> StageState:
         """A stage before its first step, or where a checkpoint within it left off."""
@@ -135,10 +147,12 @@ class TrainingRun:
         if resumed:
             resumed.restore(encoder, objective, optimiser, mean)
         done = resumed.position.step if resumed else 0
-        size, begun = min(stage.batch_size, len(self.train_set)), recorder.log.seconds
+        rows, learned = self.rows[number], learned_from(self.train_set, self.rows[number])
+        size, begun = min(stage.batch_size, len(learned)), recorder.log.seconds
         recorder.log.stage(stage.name, stage.steps, done)
         metrics = PendingMetrics(stage)
-        return StageState(number, stage, encoder, objective, optimiser, mean, metrics, done, begun, size)
+        again = len(rows.replayed)
+        return StageState(number, stage, encoder, objective, optimiser, mean, metrics, done, begun, size, learned, again)
 
     def run_stage(self, state: StageState) -> None:
         """Take the steps of a stage."""
@@ -150,8 +164,8 @@ class TrainingRun:
             set_learning_rate(optimiser, stage, step)
             optimiser.zero_grad()
             seed_generators(generators, self.config.seed, state.number, step)
-            objective.prepare(encoder, self.train_set, step)
-            batch = draw(self.train_set, stage, self.config.seed, step)
+            objective.prepare(encoder, state.learned, step)
+            batch = draw(state.learned, stage, self.config.seed, step, state.again)
             terms = self.parallel.backward(encoder, objective, batch, generators)
             if terms:
                 state.metrics.add(step, take_step(terms, optimiser, stage), optimiser.param_groups[0]["lr"])
@@ -159,6 +173,8 @@ class TrainingRun:
                 state.mean.update(encoder)
                 if step == stage.steps:
                     encoder.load_state_dict(state.mean.module.state_dict())
+            if step == stage.steps:
+                objective.finish(encoder, state.learned, seed_of(self.config.seed, 1 + state.number))
             self.recorder.after_step(state, step, late=clock() >= self.deadline)
 
 

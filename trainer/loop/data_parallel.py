@@ -5,7 +5,8 @@ they wait. Replicas meet once a step. Each thread has modules of its own, so tha
 while another learns; their weights are the same memory.
 
 What is computed over a whole batch is then computed over a shard: BatchNorm's statistics in training, and the negatives of a
-contrastive loss. The running statistics are averaged; what is remembered of each image (`ImageMemory`) is one memory for all.
+contrastive loss. The running statistics are averaged; `SharedBuffers`, what is remembered of each image for instance, are the
+same for all.
 """
 
 import copy
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.objectives import ImageBatch, ImageMemory, Objective
+from holdfast.trainer.objectives import ImageBatch, Objective, SharedBuffers
 
 
 class DataParallel:
@@ -89,8 +90,8 @@ def _sharing_weights(original: _Replica) -> _Replica:
     return copy.deepcopy(original, same)
 
 
-def _memories(original: _Replica) -> list[ImageMemory]:
-    return [module for module in original.modules() if isinstance(module, ImageMemory)]
+def _memories(original: _Replica) -> list[SharedBuffers]:
+    return [module for module in original.modules() if isinstance(module, SharedBuffers)]
 
 
 def _gather(original: _Replica, replicas: Sequence[_Replica], *, contributing: int) -> None:

@@ -10,7 +10,7 @@ from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.loop.averaging import MeanWeights
 from holdfast.trainer.loop.log import Log
 from holdfast.trainer.loop.optim import PendingMetrics
-from holdfast.trainer.objectives import Objective
+from holdfast.trainer.objectives import ImageBatch, Objective
 from holdfast.trainer.state import checkpoint
 from holdfast.trainer.state.checkpoint import Position
 
@@ -53,6 +53,12 @@ class StageState:
 
     images: int
     """Images in a batch."""
+
+    learned: ImageBatch
+    """What the stage learns from."""
+
+    again: int
+    """How many of these, the last ones, are of earlier chunks."""
 
 
 @dataclass(frozen=True, slots=True)

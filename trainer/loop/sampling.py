@@ -23,15 +23,44 @@ def seed_generators(generators: Sequence[torch.Generator], seed: int, stage: int
         generator.manual_seed(seed_of(*place))
 
 
-def draw(train_set: ImageBatch, stage: Stage, seed: int, step: int) -> ImageBatch:
-    """The batch of a step (from 1): consecutive images of this epoch's order; what is left over at its end is dropped."""
-    size = min(stage.batch_size, len(train_set))
-    epoch, place = divmod(step - 1, len(train_set) // size)
-    order = order_of(len(train_set), seed, epoch, train_set.labels.device)
-    return train_set.at(order[place * size : (place + 1) * size])
+REPLAYED = 4
+"""One image in so many of a batch is one of an earlier chunk, where there are any."""
 
 
-@lru_cache(maxsize=1)
+def draw(learned: ImageBatch, stage: Stage, seed: int, step: int, again: int = 0) -> ImageBatch:
+    """The batch of a step (from 1): consecutive images of this epoch's order; what is left over at its end is dropped.
+
+    Args:
+        learned: what the stage learns from.
+        stage: says how large a batch is.
+        seed: of the run.
+        step: of the stage.
+        again: how many of `learned`, the last ones, are of earlier chunks: a quarter of the batch is drawn from them, in
+            epochs of their own, and lies evenly among the others, so that each shard has its part.
+
+    """
+    fresh = len(learned) - again
+    size = min(stage.batch_size, len(learned))
+    old = min(size // REPLAYED, again)
+    device = learned.labels.device
+    drawn = _drawn(fresh, min(size - old, fresh), seed, step, device)
+    return learned.at(_among(drawn, fresh + _drawn(again, old, seed, step, device)) if old else drawn)
+
+
+def _drawn(number: int, size: int, seed: int, step: int, device: torch.device) -> Tensor:
+    epoch, place = divmod(step - 1, number // size)
+    return order_of(number, seed, epoch, device)[place * size : (place + 1) * size]
+
+
+def _among(fresh: Tensor, again: Tensor) -> Tensor:
+    """Both, int64 [n + m]: one of the second in the middle of each m-th of the whole."""
+    total = len(fresh) + len(again)
+    old = torch.zeros(total, dtype=torch.bool, device=fresh.device)
+    old[(2 * torch.arange(len(again), device=fresh.device) + 1) * total // (2 * len(again))] = True
+    return torch.empty(total, dtype=fresh.dtype, device=fresh.device).masked_scatter(old, again).masked_scatter(~old, fresh)
+
+
+@lru_cache(maxsize=2)
 def order_of(number: int, seed: int, epoch: int, device: torch.device) -> Tensor:
-    """The order of the images in an epoch, int64 [number]. The last one is kept: copying one to a GPU waits for the GPU."""
+    """The order of the images in an epoch, int64 [number]. The last two are kept: copying one to a GPU waits for the GPU."""
     return torch.randperm(number, generator=torch.Generator().manual_seed(seed_of(seed, 0, epoch))).to(device)

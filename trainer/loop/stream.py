@@ -1,7 +1,7 @@
 """Which images each stage of a run learns from: all of the labelled set, or a chunk of a stream and what is seen again.
 
-Chunks are numbered in the order in which they came: first those that `TrainConfig.stream` cuts the labelled set into, or that
-set whole where there is no stream; then what came in without labels, one chunk for each time that the run was continued.
+Chunks are numbered in the order in which they came: first those that `TrainConfig.stream` cuts the labelled set into, then what
+came in without labels, one chunk for each time that the run was continued.
 """
 
 from collections.abc import Sequence
@@ -10,16 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from holdfast.data import LabelledImages
-from holdfast.data.streams import Arrivals, chunks_of, in_styles, replayed
+from holdfast.data.labelled import UNKNOWN
+from holdfast.data.streams import chunks_of, in_styles, replayed
+from holdfast.data.streams.arrivals import Arrivals, load_arrivals
 from holdfast.errors import HoldfastError
 from holdfast.trainer.config import TrainConfig
-from holdfast.trainer.objectives import ImageBatch
-
-NO_LABEL = -1
-"""The label of images that came in without one; only label-free objectives are given such."""
+from holdfast.trainer.objectives import ImageBatch, SequentialConfig
 
 Rows = NDArray[np.int64]
 
@@ -31,7 +29,7 @@ class StageRows:
     Attributes:
         fresh: of its chunk, or of the labelled set; int64 [n], ascending.
         replayed: of earlier chunks, kept to be seen again; int64 [m], ascending.
-        before: of what the stage before learned from; int64, empty for the first.
+        before: of what the stage before learned anew; int64, empty for the first.
 
     """
 
@@ -39,13 +37,28 @@ class StageRows:
     replayed: Rows
     before: Rows
 
-    @property
-    def seen(self) -> Rows:
-        """Fresh and replayed ones."""
-        return np.concatenate([self.fresh, self.replayed])
+
+def arrivals_of(config: TrainConfig) -> Arrivals | None:
+    """What came in without labels, as the run keeps it in its folder; None where it learns from the labelled set alone.
+
+    Raises:
+        HoldfastError: it is not there, damaged, or not what the run began with.
+
+    """
+    if not config.arrived:
+        return None
+    found = load_arrivals(config.out)
+    if found is None or found.sha256() != config.arrived:
+        raise HoldfastError(
+            f"{config.out} does not hold the images that came in and that this run learns from: continue its parent again, by"
+            " --continue-with, into another --out"
+        )
+    return found
 
 
-def stage_rows(config: TrainConfig, images: LabelledImages, arrivals: Arrivals | None, shares: Sequence[float]) -> list[StageRows]:
+def stage_rows(
+    config: TrainConfig, images: LabelledImages, arrivals: Arrivals | None, shares: Sequence[float]
+) -> list[StageRows]:
     """What each stage draws from.
 
     Args:
@@ -56,46 +69,49 @@ def stage_rows(config: TrainConfig, images: LabelledImages, arrivals: Arrivals |
 
     Raises:
         DataError: the set cannot be cut as the stream says, or a chunk has fewer than two images.
-        HoldfastError: a stage names a chunk that there is not.
+        HoldfastError: a stage names a chunk that there is not, or one with too few images for the threads.
 
     """
     whole = np.arange(len(images))
-    of_stream = chunks_of(images, config.stream) if config.stream else (whole,)
-    chunks = (*of_stream, *(arrivals.chunks(len(images)) if arrivals else ()))
+    of_labelled = chunks_of(images, config.stream)
+    chunks = (*of_labelled, *(arrivals.chunks(len(images)) if arrivals else ()))
     found: list[StageRows] = []
-    seen: dict[int, Rows] = {}
+    seen: set[int] = set()
     for stage, share in zip(config.stages, shares, strict=True):
         if stage.chunk is not None and stage.chunk >= len(chunks):
             raise HoldfastError(f"stage {stage.name!r} asks for chunk {stage.chunk}; there are {len(chunks)}, numbered from 0")
-        own = {number: chunks[number] for number in ([stage.chunk] if stage.chunk is not None else range(len(of_stream)))}
-        earlier = [rows for number, rows in sorted(seen.items()) if number not in own]
-        before = found[-1].fresh if found else whole[:0]
-        fresh = whole if stage.chunk is None else own[stage.chunk]
-        found.append(StageRows(fresh, replayed(earlier, share, config.seed), before))
-        seen |= own
+        if stage.chunk is not None and stage.chunk >= len(of_labelled) and not isinstance(stage.objective, SequentialConfig):
+            raise HoldfastError(
+                f"chunk {stage.chunk} has no labels: stage {stage.name!r} can learn from it by a SequentialConfig"
+            )
+        own = range(len(of_labelled)) if stage.chunk is None else (stage.chunk,)
+        fresh = whole if stage.chunk is None else chunks[stage.chunk]
+        if stage.chunk is not None and len(fresh) < 2 * config.threads:
+            raise HoldfastError(
+                f"chunk {stage.chunk} of {len(fresh)} images is too small for {config.threads} threads: choose fewer --threads"
+            )
+        earlier = [chunks[number] for number in sorted(seen.difference(own))]
+        found.append(StageRows(fresh, replayed(earlier, share, config.seed), found[-1].fresh if found else whole[:0]))
+        seen.update(own)
     return found
 
 
-def training_set(
-    config: TrainConfig, images: LabelledImages, arrivals: Arrivals | None, device: torch.device
-) -> ImageBatch:
-    """All images that a run learns from as tensors on its device: the labelled ones as its stream shows them, then arrivals."""
-    shown = in_styles(images, config.stream) if config.stream else images
+def training_set(config: TrainConfig, images: LabelledImages, arrivals: Arrivals | None, device: torch.device) -> ImageBatch:
+    """All images that a run learns from as tensors on its device: the labelled ones as its stream shows them, then arrivals.
+
+    As uint8, so 50,000 CIFAR images are 150 MB.
+    """
+    shown = in_styles(images, config.stream)
     pixels, labels = shown.images, shown.labels
     if arrivals is not None:
         pixels = np.concatenate([pixels, arrivals.images])
-        labels = np.concatenate([labels, np.full(len(arrivals.images), NO_LABEL)])
+        labels = np.concatenate([labels, np.full(len(arrivals), UNKNOWN)])
     return ImageBatch.whole(torch.from_numpy(pixels).to(device), torch.from_numpy(labels).to(device))
 
 
-def interleaved(fresh: Tensor, again: Tensor) -> Tensor:
-    """One batch of both, int64 [n + m], the second evenly among the first: each shard of the batch has its part of them."""
-    if not len(again):
-        return fresh
-    total = len(fresh) + len(again)
-    is_again = torch.zeros(total, dtype=torch.bool, device=fresh.device)
-    # In the middle of each m-th of the batch.
-    is_again[(2 * torch.arange(len(again), device=fresh.device) + 1) * total // (2 * len(again))] = True
-    rows = torch.empty(total, dtype=fresh.dtype, device=fresh.device)
-    rows[is_again], rows[~is_again] = again, fresh
-    return rows
+def learned_from(train_set: ImageBatch, rows: StageRows) -> ImageBatch:
+    """The images of a stage: the fresh ones first, those seen again last. Not copied where that is the whole set."""
+    both = np.concatenate([rows.fresh, rows.replayed])
+    if np.array_equal(both, np.arange(len(train_set))):
+        return train_set
+    return train_set.at(torch.from_numpy(both).to(train_set.labels.device))

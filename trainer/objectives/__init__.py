@@ -6,8 +6,9 @@ from holdfast.trainer.objectives.clusters import ClustersConfig
 from holdfast.trainer.objectives.contrastive.amdim import AmdimObjectiveConfig
 from holdfast.trainer.objectives.contrastive.simclr import SimclrConfig
 from holdfast.trainer.objectives.deacl import DeaclConfig
-from holdfast.trainer.objectives.memory import ImageMemory
+from holdfast.trainer.objectives.memory import ImageMemory, SharedBuffers
 from holdfast.trainer.objectives.player import Player
+from holdfast.trainer.objectives.sequential import LabelFreeConfig, SequentialConfig
 from holdfast.trainer.objectives.ssat import SsatConfig
 from holdfast.trainer.objectives.supervised import SupervisedConfig
 from holdfast.trainer.objectives.supervised_adversarial import SupervisedAdversarialConfig
@@ -17,6 +18,7 @@ ObjectiveConfig = (
     AmdimObjectiveConfig
     | ClustersConfig
     | DeaclConfig
+    | SequentialConfig
     | SimclrConfig
     | SsatConfig
     | SupervisedConfig
@@ -30,9 +32,12 @@ __all__ = [
     "DeaclConfig",
     "ImageBatch",
     "ImageMemory",
+    "LabelFreeConfig",
     "Objective",
     "ObjectiveConfig",
     "Player",
+    "SequentialConfig",
+    "SharedBuffers",
     "SimclrConfig",
     "SsatConfig",
     "SupervisedAdversarialConfig",

@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -57,11 +56,14 @@ class ImageBatch:
 class Objective(nn.Module, ABC):
     """A loss over an encoder and a batch, with whatever it learns besides the encoder (heads, a classifier)."""
 
-    names: ClassVar[tuple[str, ...]]
+    names: tuple[str, ...]
     """The terms of the loss that `terms` may return: columns of the log."""
 
     stage_steps: int = 1
     """Steps of the stage, once `size` has been called."""
+
+    replay: float = 0.0
+    """Share of the images of earlier chunks of a stream that is kept to be seen again."""
 
     @property
     def min_images(self) -> int:
@@ -88,8 +90,21 @@ class Objective(nn.Module, ABC):
         """Who learns at a rate or under a clip of its own; the encoder and all that is not named are one more player."""
         return ()
 
+    def begin(self, encoder: ImageEncoder, train_set: ImageBatch, before: Tensor) -> None:
+        """Look back before the first step of a stage that follows another one; not again where a run is resumed within it.
+
+        Args:
+            encoder: as the stage before left it.
+            train_set: the whole training set.
+            before: int64 [n], its rows that the stage before learned from.
+
+        """
+
     def prepare(self, encoder: ImageEncoder, train_set: ImageBatch, step: int) -> None:
-        """Read the whole training set before step `step` (from 1) of the stage; most objectives need not."""
+        """Read what the stage learns from, before step `step` (from 1) of the stage; most objectives need not."""
+
+    def finish(self, encoder: ImageEncoder, learned: ImageBatch, seed: int) -> None:
+        """Leave the encoder ready, after the last step of a stage. `learned` is what it learned from."""
 
     @abstractmethod
     def terms(self, encoder: ImageEncoder, batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:

@@ -4,7 +4,11 @@ import torch
 from torch import Tensor, nn
 
 
-class ImageMemory(nn.Module):
+class SharedBuffers(nn.Module):
+    """A module whose buffers threads that share a batch share, whereas they copy and average those of others."""
+
+
+class ImageMemory(SharedBuffers):
     """A row of numbers for each training image: targets that adapt, embeddings of an earlier epoch. Part of checkpoints.
 
     Threads that share a batch share the memory itself, whereas they average the other buffers (`loop/data_parallel.py`): a

@@ -43,6 +43,11 @@ class TeacherObjective(Objective):
             self.taken.fill_(value=True)
         self._known = True
 
+    def retake(self) -> None:
+        """Take the encoder as it will be at the next `prepare` for the teacher, whatever was the teacher before."""
+        self.taken.fill_(value=False)
+        self._known = False
+
     def fit(self, train_set: ImageBatch) -> None:
         """Fit what depends on the teacher and the whole training set; most objectives have no such part."""
 

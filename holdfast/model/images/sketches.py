@@ -3,8 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.model.preprocess import Pixels
-
 CELLS = 8
 """Cells along a side of a sketch."""
 
@@ -17,6 +15,7 @@ RADIUS = 6.0
 """Root of the mean square difference of two sketches, in grey levels, up to which images may be alike. Noise of 16 levels makes
 2.4; of 4,000 photographs of CIFAR-10 no two different ones are nearer than 7."""
 
+Pixels = NDArray[np.uint8]
 Sketches = NDArray[np.float32]
 
 

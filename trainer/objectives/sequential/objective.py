@@ -27,7 +27,9 @@ from holdfast.trainer.objectives.clusters import ClustersConfig
 from holdfast.trainer.objectives.contrastive.amdim import AmdimObjectiveConfig
 from holdfast.trainer.objectives.contrastive.simclr import SimclrConfig
 from holdfast.trainer.objectives.deacl import DeaclConfig
-from holdfast.trainer.objectives.importance import estimate_batchnorm, importance, of_mean_one
+from holdfast.trainer.objectives.player import Player
+from holdfast.trainer.objectives.sequential.importance import WeightAnchor, importance, of_mean_one
+from holdfast.trainer.objectives.sequential.statistics import estimate_batchnorm
 from holdfast.trainer.objectives.ssat import SsatConfig
 from holdfast.trainer.objectives.teacher import TeacherObjective
 
@@ -64,7 +66,9 @@ class SequentialConfig:
                 f" image, not {self.replay}, {self.anchor} and {self.anchor_batch}"
             )
         if isinstance(self.inner, SsatConfig) and self.inner.arm != "label_free":
-            raise ValueError(f"images that come in have no labels, and SSAT's arm {self.inner.arm!r} reads them: use label_free")
+            raise ValueError(
+                f"images that come in have no labels, and SSAT's arm {self.inner.arm!r} reads them: use label_free"
+            )
 
     def build(self, encoder: ImageEncoder, classes: int) -> "Sequential":
         """A fresh objective for `encoder`."""
@@ -78,43 +82,32 @@ class Sequential(Objective):
         super().__init__()
         self.config = config
         self.inner: Objective = config.inner.build(encoder, classes)
+        self.anchor = WeightAnchor(encoder) if config.anchor else None
         self.names = (*self.inner.names, "anchor") if config.anchor else self.inner.names
-        for number, parameter in enumerate(encoder.parameters() if config.anchor else ()):
-            self.register_buffer(f"omega_{number}", torch.zeros_like(parameter))
-            self.register_buffer(f"anchor_{number}", torch.zeros_like(parameter))
+        self.replay = config.replay
 
     @property
     def min_images(self) -> int:
         """As the inner objective."""
         return self.inner.min_images
 
-    @property
-    def replay(self) -> float:
-        """Share of the images of earlier chunks that is kept to be seen again."""
-        return self.config.replay
-
-    @property
-    def omega(self) -> list[Tensor]:
-        """How much each of the encoder's parameters matters, in their order; empty without an anchor."""
-        return [buffer for name, buffer in self.named_buffers(recurse=False) if name.startswith("omega_")]
+    def players(self) -> tuple[Player, ...]:
+        """As the inner objective."""
+        return self.inner.players()
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As any module; and of the inner objective alone where the state is of one that was not wrapped."""
-        wrapped = any(name.startswith(INNER) for name in state_dict)
-        if not strict and not wrapped:
+        """As any module; and into the inner objective where the state is of one that was not wrapped."""
+        if not strict and not any(name.startswith(INNER) for name in state_dict):
             state_dict = {INNER + name: value for name, value in state_dict.items()}
         return super().load_state_dict(state_dict, strict, assign)
 
-    def begin(self, encoder: ImageEncoder, before: ImageBatch) -> None:
-        """Anchor the encoder where it is, by what matters to the images that it has last learned from."""
+    def begin(self, encoder: ImageEncoder, train_set: ImageBatch, before: Tensor) -> None:
+        """Hold the encoder where it is, by what matters to the images that it has last learned from."""
         if isinstance(self.inner, TeacherObjective):
             self.inner.retake()
-        if not self.config.anchor:
-            return
-        found = of_mean_one(importance(encoder, before, self.config.anchor_batch))
-        for omega, more, anchor, parameter in zip(self.omega, found, self._anchors, encoder.parameters(), strict=True):
-            omega += more
-            anchor.copy_(parameter.detach())
+        if self.anchor is not None:
+            omega = importance(encoder, train_set.at(before), self.config.anchor_batch)
+            self.anchor.hold(encoder, of_mean_one(omega))
 
     def prepare(self, encoder: ImageEncoder, train_set: ImageBatch, step: int) -> None:
         """As the inner objective."""
@@ -123,19 +116,11 @@ class Sequential(Objective):
     def terms(self, encoder: ImageEncoder, batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """What the inner objective makes of the batch, and how far the weights that matter have moved."""
         terms = self.inner.terms(encoder, batch, generator)
-        if self.config.anchor:
-            moved = [
-                (omega * (parameter - anchor).square()).sum()
-                for omega, anchor, parameter in zip(self.omega, self._anchors, encoder.parameters(), strict=True)
-            ]
-            terms["anchor"] = self.config.anchor * torch.stack(moved).sum()
+        if self.anchor is not None:
+            terms["anchor"] = self.config.anchor * self.anchor.pull(encoder)
         return terms
 
     def finish(self, encoder: ImageEncoder, learned: ImageBatch, seed: int) -> None:
-        """Let BatchNorm know all the images that the stage has seen."""
+        """Let BatchNorm know all the images that the stage has learned from."""
         if self.config.batchnorm:
             estimate_batchnorm(encoder, learned, seed)
-
-    @property
-    def _anchors(self) -> list[Tensor]:
-        return [buffer for name, buffer in self.named_buffers(recurse=False) if name.startswith("anchor_")]

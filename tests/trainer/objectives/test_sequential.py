@@ -1,0 +1,272 @@
+"""Learning on from a stream: what holds on to what was learned before, and what is carried from chunk to chunk."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from holdfast.data import DataError
+from holdfast.data.streams import StreamConfig, chunks_of, replayed
+from holdfast.errors import HoldfastError
+from holdfast.trainer import train
+from holdfast.trainer.config import Stage
+from holdfast.trainer.encoders import ResNetConfig, build_encoder
+from holdfast.trainer.loop.data_parallel import DataParallel
+from holdfast.trainer.objectives import (
+    ClustersConfig,
+    DeaclConfig,
+    SequentialConfig,
+    SimclrConfig,
+    SsatConfig,
+    SupervisedConfig,
+    build_objective,
+)
+from holdfast.trainer.objectives.sequential.importance import importance, of_mean_one
+from holdfast.trainer.objectives.sequential.statistics import estimate_batchnorm
+from holdfast.trainer.state import checkpoint
+from tests.trainer.objectives.batches import batch
+from tests.trainer.tiny_runs import SMALL, same, splits, twice
+
+STREAM = StreamConfig("instance", chunks=2, seed=1)
+SIMCLR = SimclrConfig(hidden=8, projection=4, augment=SMALL)
+
+
+class Small(nn.Module):
+    """A net of 40 weights, without a BatchNorm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.AvgPool2d(16), nn.Flatten(), nn.Linear(12, 3, bias=False), nn.Tanh(), nn.Linear(3, 1), nn.Dropout(0.9)
+        )
+
+    def forward(self, pixels):
+        return self.layers(pixels)
+
+
+class OfUnitLength(Small):
+    def forward(self, pixels):
+        return F.normalize(torch.cat([self.layers(pixels), torch.ones(len(pixels), 1)], 1), dim=1)
+
+
+def plain_loop(net, images, size):
+    """Memory-aware synapses by the letter: each derivative by itself, weight by weight."""
+    found = [torch.zeros_like(parameter) for parameter in net.parameters()]
+    net.eval()
+    for start in range(0, len(images), size):
+        net.zero_grad()
+        loss = sum((net(image[None]) ** 2).sum() for image in images.pixels()[start : start + size])
+        loss.backward()
+        for omega, parameter in zip(found, net.parameters(), strict=True):
+            for place, slope in enumerate(parameter.grad.flatten().tolist()):
+                omega.view(-1)[place] += abs(slope) / len(images)
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 5, 12])
+def test_omega_is_what_a_plain_loop_finds(size) -> None:
+    torch.manual_seed(0)
+    net = Small().train()
+    found = importance(net, batch(12), size)
+    assert net.training
+    for omega, expected in zip(found, plain_loop(net, batch(12), size), strict=True):
+        torch.testing.assert_close(omega, expected)
+        assert (omega >= 0).all()
+
+
+def test_of_an_output_of_unit_length_nothing_matters_and_of_an_encoders_own_every_layer_does() -> None:
+    torch.manual_seed(0)
+    assert max(float(omega.max()) for omega in importance(OfUnitLength(), batch(12), 4)) < 1e-6
+    encoder = build_encoder(ResNetConfig(4, 1, 8))
+    estimate_batchnorm(encoder, batch(12), seed=0)
+    omega = importance(encoder, batch(12), 4)
+    assert all((each > 0).any() for each in omega)
+    scaled = of_mean_one(omega)
+    assert sum(float(each.sum()) for each in scaled) / sum(each.numel() for each in scaled) == pytest.approx(1)
+    nothing = [torch.zeros(3), torch.zeros(2, 2)]
+    assert all(torch.equal(a, b) for a, b in zip(of_mean_one(nothing), nothing, strict=True))
+
+
+def anchored(encoder, **options):
+    objective = build_objective(SequentialConfig(SIMCLR, anchor=3.0, **options), encoder, 2)
+    everything = batch(12)
+    objective.begin(encoder, everything, torch.arange(8))
+    return objective, everything
+
+
+def test_the_anchor_pulls_by_what_matters_and_not_at_all_where_the_weights_are() -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(ResNetConfig(4, 1, 8))
+    objective, everything = anchored(encoder)
+    omega = of_mean_one(importance(encoder, everything.at(torch.arange(8)), 16))
+    inner = objective.inner.terms(encoder, everything, torch.Generator().manual_seed(0))
+    terms = objective.terms(encoder, everything, torch.Generator().manual_seed(0))
+    assert terms.keys() == {*inner, "anchor"} == set(objective.names)
+    torch.testing.assert_close(terms["nt_xent"], inner["nt_xent"], rtol=1e-3, atol=1e-3)  # BatchNorm has moved on
+    assert terms["anchor"] == 0
+    before = [parameter.detach().clone() for parameter in encoder.parameters()]
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    encoder.zero_grad()
+    objective.terms(encoder, everything, torch.Generator())["anchor"].backward()
+    for parameter, weight, each in zip(encoder.parameters(), before, omega, strict=True):
+        torch.testing.assert_close(parameter.grad, 2 * 3.0 * each * (parameter.detach() - weight))
+
+
+def test_importance_adds_up_over_chunks_and_the_last_weights_are_held() -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(ResNetConfig(4, 1, 8))
+    objective, everything = anchored(encoder)
+    first = [omega.clone() for omega in objective.anchor.omega]
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.mul_(1.1)
+    following = build_objective(objective.config, encoder, 2)
+    following.load_state_dict(objective.state_dict(), strict=False)
+    following.begin(encoder, everything, torch.arange(8, 12))
+    more = of_mean_one(importance(encoder, everything.at(torch.arange(8, 12)), 16))
+    for total, earlier, each in zip(following.anchor.omega, first, more, strict=True):
+        torch.testing.assert_close(total, earlier + each)
+    assert all(torch.equal(a, b) for a, b in zip(following.anchor.weights, encoder.parameters(), strict=True))
+
+
+def test_threads_share_the_anchor_and_do_not_average_it() -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(ResNetConfig(4, 1, 8))
+    objective, everything = anchored(encoder)
+    storage, values = objective.anchor.omega[0].data_ptr(), objective.anchor.omega[0].clone()
+    with DataParallel(3, torch.autocast("cpu", enabled=False)) as parallel:
+        parallel.backward(encoder, objective, everything, [torch.Generator() for _ in range(3)])
+    assert objective.anchor.omega[0].data_ptr() == storage
+    assert torch.equal(objective.anchor.omega[0], values)
+
+
+def test_what_an_unwrapped_objective_learned_is_taken_over() -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(ResNetConfig(4, 1, 8))
+    plain, wrapped = build_objective(SIMCLR, encoder, 2), build_objective(SequentialConfig(SIMCLR, anchor=1.0), encoder, 2)
+    assert not torch.equal(plain.head[0].weight, wrapped.inner.head[0].weight)
+    wrapped.load_state_dict(plain.state_dict(), strict=False)
+    assert torch.equal(plain.head[0].weight, wrapped.inner.head[0].weight)
+
+
+@pytest.mark.parametrize("inner", [DeaclConfig(augment=SMALL), ClustersConfig(prototypes=3, augment=SMALL)])
+def test_a_teacher_is_the_encoder_as_the_stage_before_left_it(inner) -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(ResNetConfig(4, 1, 8))
+    objective = build_objective(SequentialConfig(inner), encoder, 2)
+    for _ in range(2):
+        with torch.no_grad():
+            next(encoder.parameters()).add_(1)
+        objective.begin(encoder, batch(12), torch.arange(12))
+        objective.prepare(encoder, batch(12), 1)
+        assert same(objective.inner.teacher, encoder)
+
+
+def test_batchnorm_knows_what_the_stage_has_seen() -> None:
+    encoder = build_encoder(ResNetConfig(4, 1, 8)).train()
+    bright, dark = batch(20), batch(20)
+    bright.images[:] = 200 + bright.images // 8
+    dark.images[:] //= 8
+    for _ in range(40):
+        encoder(bright.pixels())
+    both = replace(bright, images=torch.cat([bright.images, dark.images]), labels=torch.zeros(40), rows=torch.arange(40))
+    estimate_batchnorm(encoder, both, seed=0)
+    assert encoder.training
+    assert all(norm.momentum == 0.1 for norm in encoder.modules() if isinstance(norm, nn.BatchNorm2d))
+    encoder.eval()
+    with torch.no_grad():
+        embeddings = encoder(both.pixels())
+    # The last layer is a BatchNorm: what it makes of these images has mean 0 and deviation 1.
+    torch.testing.assert_close(embeddings.mean(0), torch.zeros(8), atol=0.05, rtol=0)
+    torch.testing.assert_close(embeddings.std(0), torch.ones(8), atol=0.1, rtol=0)
+
+
+def stream_run(config, *, replay=0.0, anchor=0.0, steps=3):
+    objective = SequentialConfig(SIMCLR, replay=replay, anchor=anchor, anchor_batch=4)
+    stages = tuple(Stage(f"chunk{n}", objective, steps=steps, batch_size=8, chunk=n) for n in range(2))
+    return replace(config, stages=stages, stream=STREAM, k=1)
+
+
+@pytest.mark.parametrize("options", [{}, {"replay": 0.3}, {"anchor": 1.0}, {"replay": 0.3, "anchor": 1.0}])
+def test_a_stream_that_is_interrupted_ends_as_one_that_is_not(two_stage_run, monkeypatch, options) -> None:
+    whole, resumed, _ = twice(stream_run(two_stage_run, **options), monkeypatch, 4)
+    assert same(whole.encoder, resumed.encoder)
+
+
+def test_every_batch_is_of_the_chunk_and_a_quarter_of_it_of_what_is_kept(two_stage_run, monkeypatch) -> None:
+    drawn = []
+    draw = train.draw
+
+    def draw_and_keep(*arguments):
+        found = draw(*arguments)
+        drawn.append(set(found.rows.tolist()))
+        return found
+
+    monkeypatch.setattr(train, "draw", draw_and_keep)
+    config = stream_run(two_stage_run, replay=0.2)
+    train.train(config, splits())
+    first, second = (set(rows.tolist()) for rows in chunks_of(splits().train, STREAM))
+    kept = set(replayed(chunks_of(splits().train, STREAM)[:1], 0.2, config.seed).tolist())
+    assert len(drawn) == 6
+    assert all(rows <= first and len(rows) == 8 for rows in drawn[:3])
+    assert all(len(rows & second) == 6 and len(rows & kept) == 2 == len(rows - second) for rows in drawn[3:])
+    drawn.clear()
+    train.train(replace(stream_run(two_stage_run), out=config.out.with_name("plain")), splits())
+    assert [len(rows & second) for rows in drawn] == [0, 0, 0, 8, 8, 8]
+
+
+def test_the_anchor_holds_the_weights_and_each_chunk_has_its_say(two_stage_run) -> None:
+    apart = {}
+    for anchor in (0.0, 1e4):
+        config = replace(
+            stream_run(two_stage_run, anchor=anchor, steps=12), out=two_stage_run.out.with_name(f"anchor-{anchor:g}")
+        )
+        first = train.train(replace(config, stages=config.stages[:1]), splits()).encoder
+        both = train.train(
+            replace(config, start_from=config.out, out=config.out.with_name(f"both-{anchor:g}")), splits()
+        ).encoder
+        pairs = zip(first.parameters(), both.parameters(), strict=True)
+        apart[anchor] = sum(float((a.detach() - b.detach()).abs().mean()) for a, b in pairs)
+    assert apart[1e4] < 0.5 * apart[0.0]
+    tensors = checkpoint.load(two_stage_run.out.with_name("both-10000")).tensors
+    assert any(name.startswith("objective.anchor.omega_") and value.any() for name, value in tensors.items())
+
+
+@pytest.mark.parametrize(
+    ("options", "stage"),
+    [
+        ({"stream": StreamConfig("instance", 2)}, {"chunk": 2}),
+        ({"stream": StreamConfig("instance", 20), "threads": 2}, {"chunk": 0}),
+    ],
+)
+def test_a_chunk_that_cannot_be_learned_from_is_refused_at_once(two_stage_run, options, stage) -> None:
+    config = stream_run(two_stage_run)
+    stages = (replace(config.stages[0], **stage),)
+    with pytest.raises(HoldfastError):
+        train.train(replace(config, stages=stages, **options), splits())
+    assert not config.out.exists()
+
+
+def test_a_chunk_of_one_image_is_refused_at_once(two_stage_run) -> None:
+    config = replace(stream_run(two_stage_run), stream=StreamConfig("instance", 30))
+    with pytest.raises(DataError, match="1 image:"):
+        train.train(config, splits())
+
+
+def test_labels_may_be_read_where_chunks_have_them(two_stage_run) -> None:
+    stages = tuple(Stage(f"{n}", SupervisedConfig(SMALL), steps=2, batch_size=8, chunk=n) for n in range(2))
+    trained = train.train(replace(two_stage_run, stages=stages, stream=STREAM, k=1), splits())
+    assert np.isfinite(trained.seconds)
+
+
+@pytest.mark.parametrize(
+    "options", [{"replay": 1.5}, {"anchor": -1.0}, {"anchor_batch": 0}, {"inner": SsatConfig(arm="guided")}]
+)
+def test_what_cannot_be_is_refused(options) -> None:
+    with pytest.raises(ValueError, match="learning on needs|labels"):
+        SequentialConfig(**options)

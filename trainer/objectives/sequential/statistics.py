@@ -1,0 +1,30 @@
+"""BatchNorm's running statistics, estimated anew on images of one's choice."""
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.objectives.base import ImageBatch
+
+AT_ONCE = 256
+
+
+@torch.no_grad()
+def estimate_batchnorm(encoder: ImageEncoder, images: ImageBatch, seed: int) -> None:
+    """Set BatchNorm's running statistics to those of `images`, at least two, in batches in an order drawn by `seed`.
+
+    As they stand they follow the latest batches of the training: after a chunk of a stream they are of that chunk alone.
+    """
+    norms = [module for module in encoder.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    was_training = encoder.training
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean of all batches
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).to(images.labels.device)
+    encoder.train()
+    for places in order.tensor_split(-(-len(images) // AT_ONCE)):
+        encoder(images.at(places).pixels())
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    encoder.train(was_training)
