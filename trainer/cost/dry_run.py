@@ -31,7 +31,7 @@ from holdfast.trainer.loop.networks import build_networks
 from holdfast.trainer.loop.optim import build_optimiser, mean_weights_of, take_step
 from holdfast.trainer.objectives import ImageBatch, Objective
 from holdfast.trainer.state import checkpoint
-from holdfast.trainer.state.tensor_file import size_of
+from holdfast.trainer.tensors.tensor_file import size_of
 
 COUNTED_SIZES = (4, 8)
 """Images of the two steps whose operations are counted."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from holdfast.trainer.state.compact import SMALL
+from holdfast.trainer.tensors.compact import SMALL
 
 SUFFIX = ".float16"
 

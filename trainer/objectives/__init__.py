@@ -2,10 +2,11 @@
 
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.base import ImageBatch, Objective
-from holdfast.trainer.objectives.clusters import ClustersConfig
 from holdfast.trainer.objectives.contrastive.amdim import AmdimObjectiveConfig
 from holdfast.trainer.objectives.contrastive.simclr import SimclrConfig
-from holdfast.trainer.objectives.deacl import DeaclConfig
+from holdfast.trainer.objectives.distillation.adversarial import AdversarialDistillationConfig
+from holdfast.trainer.objectives.distillation.clusters import ClustersConfig
+from holdfast.trainer.objectives.distillation.deacl import DeaclConfig
 from holdfast.trainer.objectives.memory import ImageMemory, SharedBuffers
 from holdfast.trainer.objectives.player import Player
 from holdfast.trainer.objectives.sequential import LabelFreeConfig, SequentialConfig
@@ -15,7 +16,8 @@ from holdfast.trainer.objectives.supervised_adversarial import SupervisedAdversa
 from holdfast.trainer.objectives.trades import TradesConfig
 
 ObjectiveConfig = (
-    AmdimObjectiveConfig
+    AdversarialDistillationConfig
+    | AmdimObjectiveConfig
     | ClustersConfig
     | DeaclConfig
     | SequentialConfig
@@ -27,6 +29,7 @@ ObjectiveConfig = (
 )
 
 __all__ = [
+    "AdversarialDistillationConfig",
     "AmdimObjectiveConfig",
     "ClustersConfig",
     "DeaclConfig",

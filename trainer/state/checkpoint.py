@@ -1,13 +1,13 @@
 """Checkpoints: safetensors for the tensors, JSON in its header for the rest.
 
-One file, or one that names its parts, because two files could be of different moments after a crash (see tensor_file.py). No
+One file, or one that names its parts, because two files could be of different moments after a crash (see `tensor_file`). No
 random state is kept: every step draws from a generator seeded with the run's seed and the step's number, so the position is
 the state.
 """
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from holdfast.errors import HoldfastError
 from holdfast.trainer.config import TrainConfig
-from holdfast.trainer.encoders import EncoderConfig, ImageEncoder, build_encoder
-from holdfast.trainer.state import tensor_file
-from holdfast.trainer.state.compact import compacted, restored
+from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.encoders.recorded import recorded_encoder
 from holdfast.trainer.state.record import completed, flat, plain
+from holdfast.trainer.tensors import tensor_file
+from holdfast.trainer.tensors.compact import compacted, restored
 
 FILE = Path("checkpoint") / "latest.safetensors"
 
@@ -130,16 +131,12 @@ def load_encoder(directory: Path) -> ImageEncoder:
 
     """
     found = load(directory)
-    fields = dict(found.config["encoder"])
     try:
-        kind = {kind.__name__: kind for kind in get_args(EncoderConfig)}[fields.pop("type")]
-        encoder = build_encoder(kind(**fields))
-        encoder.load_state_dict(found.part("encoder."))
+        return recorded_encoder(found.config["encoder"], found.part("encoder."))
     except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(
             f"the checkpoint in {directory} holds no encoder that this holdfast can build: {error}"
         ) from error
-    return encoder.eval().requires_grad_(requires_grad=False)
 
 
 def checkpoint_to_resume(config: TrainConfig, data_sha256: str) -> Checkpoint | None:

@@ -18,7 +18,8 @@ from holdfast.trainer.objectives import (
     SsatConfig,
     TradesConfig,
 )
-from holdfast.trainer.state import checkpoint, tensor_file
+from holdfast.trainer.state import checkpoint
+from holdfast.trainer.tensors import tensor_file
 
 OBJECTIVES = (
     AmdimObjectiveConfig(),

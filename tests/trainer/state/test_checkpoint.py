@@ -8,8 +8,9 @@ from holdfast.trainer.config import TrainConfig
 from holdfast.trainer.encoders import build_encoder
 from holdfast.trainer.objectives import build_objective
 from holdfast.trainer.presets import DIGITS, PRESETS
-from holdfast.trainer.state import checkpoint, tensor_file
+from holdfast.trainer.state import checkpoint
 from holdfast.trainer.state.checkpoint import CheckpointError, Position
+from holdfast.trainer.tensors import tensor_file
 
 
 def optimised() -> tuple[torch.nn.Module, torch.optim.Optimizer]:

@@ -23,15 +23,15 @@ from torch import Tensor
 
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.base import ImageBatch, Objective
-from holdfast.trainer.objectives.clusters import ClustersConfig
 from holdfast.trainer.objectives.contrastive.amdim import AmdimObjectiveConfig
 from holdfast.trainer.objectives.contrastive.simclr import SimclrConfig
-from holdfast.trainer.objectives.deacl import DeaclConfig
+from holdfast.trainer.objectives.distillation.clusters import ClustersConfig
+from holdfast.trainer.objectives.distillation.deacl import DeaclConfig
+from holdfast.trainer.objectives.distillation.teacher import TeacherObjective
 from holdfast.trainer.objectives.player import Player
 from holdfast.trainer.objectives.sequential.importance import WeightAnchor, importance, of_mean_one
 from holdfast.trainer.objectives.sequential.statistics import estimate_batchnorm
 from holdfast.trainer.objectives.ssat import SsatConfig
-from holdfast.trainer.objectives.teacher import TeacherObjective
 
 LabelFreeConfig = AmdimObjectiveConfig | ClustersConfig | DeaclConfig | SimclrConfig | SsatConfig
 """The objectives that read no label; of SSAT the label-free arm."""

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 
 from holdfast.trainer.config import SMALLEST_PART
-from holdfast.trainer.state import tensor_file
-from holdfast.trainer.state.tensor_file import read, size_of, write
+from holdfast.trainer.tensors import tensor_file
+from holdfast.trainer.tensors.tensor_file import read, size_of, write
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.int64, torch.bool]
 

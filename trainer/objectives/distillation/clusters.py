@@ -27,7 +27,7 @@ from holdfast.trainer.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.attack import AttackConfig
 from holdfast.trainer.objectives.base import ImageBatch
-from holdfast.trainer.objectives.teacher import TeacherObjective
+from holdfast.trainer.objectives.distillation.teacher import TeacherObjective
 from holdfast.tyro_flags import Epsilon
 
 ROUNDS = 25

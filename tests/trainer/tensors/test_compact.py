@@ -17,8 +17,8 @@ from holdfast.trainer.loop.recorder import PausedError
 from holdfast.trainer.objectives import ClustersConfig, SupervisedConfig
 from holdfast.trainer.presets import DIGITS_VIEWS
 from holdfast.trainer.state import checkpoint
-from holdfast.trainer.state.compact import compacted, restored
-from holdfast.trainer.state.tensor_file import size_of
+from holdfast.trainer.tensors.compact import compacted, restored
+from holdfast.trainer.tensors.tensor_file import size_of
 
 
 def large(seed: int = 0, scale: float = 1.0) -> torch.Tensor:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from holdfast.trainer.encoders import ResNetConfig, build_encoder
 from holdfast.trainer.objectives import ClustersConfig, build_objective
-from holdfast.trainer.objectives.clusters import prototypes_of
+from holdfast.trainer.objectives.distillation.clusters import prototypes_of
 from tests.trainer.objectives.batches import STILL, batch
 
 
