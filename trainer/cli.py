@@ -92,6 +92,7 @@ def run(config: TrainConfig, command: str, console: Console, begun: float) -> No
         skip_unreadable=config.skip_unreadable,
         max_pixels=config.max_pixels,
         labels=config.labels,
+        label_noise=config.label_noise,
     )
     console.print(describe_run(config, splits))
     # Refuse what cannot be trained before the dry run.

@@ -106,6 +106,11 @@ class TrainConfig:
     max_pixels: int = MAX_PIXELS
     """Most pixels of an image of a folder, looked at before decoding; four times as many of a JPEG."""
 
+    label_noise: float = 0.0
+    """Share of the training labels that are drawn anew from all classes, by the seed, to study wrong labels; with C classes a
+    share of (C - 1) / C of these becomes wrong. The index gets the same labels, evaluations the true ones. label_noise.csv
+    lists the images."""
+
     whitening: float = 0.0
     """Evens out the spread of the embedding's directions after the training: 0 leaves them, .5 makes them all alike. A finished
     run with --resume exports again with another one."""
@@ -217,6 +222,8 @@ class TrainConfig:
             raise ValueError(f"outlier-p must be in [0, 1), not {self.outlier_p}")
         if not self.minutes >= 0:
             raise ValueError(f"minutes must be at least 0, not {self.minutes}")
+        if not 0 <= self.label_noise <= 1:
+            raise ValueError(f"label noise is a share of the training images, in [0, 1], not {self.label_noise}")
         if not 0 <= self.whitening <= 0.5:
             raise ValueError(f"whitening must be in [0, .5], not {self.whitening}")
         ThreatModel(self.norm, self.epsilon)  # refuses what is no ball

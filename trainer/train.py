@@ -22,9 +22,12 @@ import numpy as np
 import torch
 
 from holdfast.attacks.search.threads import one_thread_each
+from holdfast.bundle.beliefs import BELIEFS, Beliefs
 from holdfast.console import Console
 from holdfast.data import LabelledImages, Splits
+from holdfast.data.noise import list_of_noise
 from holdfast.errors import HoldfastError
+from holdfast.files import write_atomically
 from holdfast.trainer.config import TrainConfig
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.loop.data_parallel import DataParallel
@@ -38,6 +41,9 @@ from holdfast.trainer.loop.stream import StageRows, arrivals_of, learned_from, s
 from holdfast.trainer.objectives import ImageBatch, Objective
 from holdfast.trainer.state import checkpoint
 from holdfast.trainer.state.checkpoint import Checkpoint, Position
+
+NOISE = "label_noise.csv"
+"""Beside a run whose labels have noise: the images whose label was drawn anew, with the true class and the given one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,7 @@ def train_from(
         DataParallel(replicas_of(config, device), precision_of(config, device)) as parallel,
     ):
         log.begin(stages_done(config, start) if found else {})
+        leave_noise(config, splits)
         recorder = Recorder(config, splits.sha256, log, sync_every(device))
         training = TrainingRun(config, training_set(config, images, arrivals, device), rows, parallel, recorder, deadline)
         for number in range(start.stage, len(objectives)):
@@ -168,7 +175,9 @@ class TrainingRun:
             batch = draw(state.learned, stage, self.config.seed, step, state.again)
             terms = self.parallel.backward(encoder, objective, batch, generators)
             if terms:
-                state.metrics.add(step, take_step(terms, optimiser, stage), optimiser.param_groups[0]["lr"])
+                measured = take_step(terms, optimiser, stage)
+                measured |= {name: value.clone() for name, value in objective.watched().items()}
+                state.metrics.add(step, measured, optimiser.param_groups[0]["lr"])
             if state.mean:
                 state.mean.update(encoder)
                 if step == stage.steps:
@@ -176,11 +185,26 @@ class TrainingRun:
             if step == stage.steps:
                 objective.finish(encoder, state.learned, seed_of(self.config.seed, 1 + state.number))
             self.recorder.after_step(state, step, late=clock() >= self.deadline)
+        self._leave_beliefs(state)
+
+    def _leave_beliefs(self, state: StageState) -> None:
+        """Leave beside the run what the stage believes of its images, where it believes something."""
+        believed = state.objective.beliefs(state.encoder, self.train_set)
+        if believed is not None:
+            Beliefs(believed.cpu().numpy(), self.recorder.data_sha256).save(self.config.out)
 
 
 def columns_of(objective: Objective) -> tuple[str, ...]:
-    """What an objective adds to the log: its terms, and the gradient norms of its players."""
-    return (*objective.names, *(player.column for player in objective.players()))
+    """What an objective adds to the log: its terms, what it watches, and the gradient norms of its players."""
+    return (*objective.names, *objective.watched(), *(player.column for player in objective.players()))
+
+
+def leave_noise(config: TrainConfig, splits: Splits) -> None:
+    """Leave beside the run which labels are not the true ones, where noise was planted on purpose."""
+    if splits.noise is not None:
+        write_atomically(config.out / NOISE, list_of_noise(splits.noise, splits.train))
+    if not checkpoint.resumes(config):
+        (config.out / BELIEFS).unlink(missing_ok=True)  # of another run
 
 
 def check_images(config: TrainConfig, images: LabelledImages) -> None:

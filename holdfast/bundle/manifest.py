@@ -46,6 +46,7 @@ class ThreatModelRecord(Record):
 class DataRecord(Record):
     """The labelled set, so that the index builder reads the same one again.
 
+    `label_noise` is the share of the training labels that were drawn anew, by `seed`; see holdfast.data.noise.
     `directory` is as it was typed, so a relative one is looked for from where one stands; elsewhere there is --data-dir.
     `labels` is how many labels of the training part were known, drawn by the seed; None if all were.
     """
@@ -57,6 +58,7 @@ class DataRecord(Record):
     seed: int
     max_pixels: int = Field(default=MAX_PIXELS, ge=1)
     labels: int | None = Field(default=None, ge=1)
+    label_noise: float = Field(default=0.0, ge=0, le=1)
 
 
 class TrainingRecord(Record):

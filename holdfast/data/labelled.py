@@ -68,6 +68,24 @@ class LabelledImages:
 
 
 @dataclass(frozen=True, eq=False)
+class PlantedNoise:
+    """What label noise was planted on the training part of a set; see `holdfast.data.noise`.
+
+    rate: share of the labels that were drawn anew, in [0, 1].
+    rows: int64 [n], ascending: whose label was drawn anew, whether another one came or not.
+    true_labels: int64 [N], of the whole training part.
+    """
+
+    rate: float
+    rows: NDArray[np.int64]
+    true_labels: NDArray[np.int64]
+
+    def wrong(self, train: LabelledImages) -> NDArray[np.int64]:
+        """Rows of the training part whose label is not the true one: int64 [m], ascending."""
+        return np.flatnonzero(train.labels != self.true_labels)
+
+
+@dataclass(frozen=True, eq=False)
 class Splits:
     """Three disjoint parts of one labelled set.
 
@@ -96,6 +114,8 @@ class Splits:
     def learned_from(self) -> LabelledImages:
         """All that an encoder may learn from: the training part, then the images without labels."""
         return self.train if self.unlabelled is None else joined([self.train, self.unlabelled])
+    noise: PlantedNoise | None = None
+    """The noise on the labels of the training part, where some was planted."""
 
     @property
     def drawn_calibration(self) -> int:

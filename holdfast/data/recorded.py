@@ -75,6 +75,7 @@ def load_recorded(manifest: Manifest, directory: Path | None = None) -> Splits:
         skip_unreadable=True,
         max_pixels=record.max_pixels,
         labels=record.labels,
+        label_noise=record.label_noise,
     )
 
 

@@ -12,6 +12,7 @@ from holdfast.data.few_labels import with_labels
 from holdfast.data.labelled import DataError, Splits, hold_out
 from holdfast.data.listing import default_calibration
 from holdfast.data.mnist import FASHION_MNIST, MNIST
+from holdfast.data.noise import with_label_noise
 from holdfast.model.preprocess import MAX_PIXELS
 
 DataName = Literal["digits", "cifar10", "mnist", "fashion-mnist", "folder"]
@@ -30,10 +31,11 @@ def load(
     skip_unreadable: bool = False,
     max_pixels: int = MAX_PIXELS,
     labels: int | None = None,
+    label_noise: float = 0.0,
 ) -> Splits:
     """Read a labelled set and split it; the same arguments give the same arrays on every machine.
 
-    How a folder was read, and what was left out, is said on stderr.
+    How a folder was read, what was left out, and what noise was planted, is said on stderr.
 
     directory: where the set lies (needed by mnist, fashion-mnist and folder; without it cifar10 is downloaded). For a folder it
         may be a table of paths and labels as well, .csv or .parquet.
@@ -44,11 +46,30 @@ def load(
     max_pixels: the largest width x height of a file that is decoded; see `holdfast.model.preprocess.decode_image`.
     labels: how many labels of the training part are known, as many of each class, drawn by `seed`; by default all. The other
         images become the part without labels. Calibration and test images keep theirs.
+    label_noise: share of the training part whose labels are drawn anew by `seed`, in [0, 1]; see `holdfast.data.noise`. The
+        calibration and test parts keep the true ones.
 
     Raises:
-        DataError: unknown name, missing or damaged files, too few images, classes or labels, or more labels than images.
+        DataError: unknown name, missing or damaged files, too few images, classes or labels, more labels than images, or noise
+            that is no share.
 
     """
+    splits = _read(name, directory, size, calibration, seed, skip_unreadable=skip_unreadable, max_pixels=max_pixels)
+    splits = with_label_noise(with_labels(splits, labels, seed), label_noise, seed)
+    print_notes(splits.notes)
+    return splits
+
+
+def _read(
+    name: str,
+    directory: Path | None,
+    size: int,
+    calibration: int | None,
+    seed: int,
+    *,
+    skip_unreadable: bool,
+    max_pixels: int,
+) -> Splits:
     held = None
     match name:
         case "digits":
@@ -60,7 +81,7 @@ def load(
         case "fashion-mnist":
             train, test = FASHION_MNIST.read(directory, size)
         case "folder":
-            splits = folder.read(
+            return folder.read(
                 directory,
                 size,
                 seed=seed,
@@ -68,15 +89,13 @@ def load(
                 skip_unreadable=skip_unreadable,
                 max_pixels=max_pixels,
             )
-            print_notes(splits.notes)
-            return with_labels(splits, labels, seed)
         case _:
             raise DataError(f"no data set is called {name!r}; choose one of {', '.join(NAMES)}")
     if len(np.unique(train.labels)) < 2:
         raise DataError(f"{name}: all training images are of one class; a classifier needs at least two")
     wanted = calibration if calibration is not None else held or default_calibration(len(train))
     train, calibrating = hold_out(train, wanted, seed)
-    return with_labels(Splits(train, calibrating, test), labels, seed)
+    return Splits(train, calibrating, test)
 
 
 def print_notes(notes: Sequence[str]) -> None:

@@ -87,6 +87,7 @@ def _training(config: TrainConfig, splits: Splits, trained: Trained, command: st
             max_pixels=config.max_pixels,
             seed=config.seed,
             labels=config.labels,
+            label_noise=config.label_noise,
         ),
     )
 

@@ -1,6 +1,9 @@
 """What an encoder can be trained for. A new objective is a file and a member of `ObjectiveConfig`."""
 
 from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.objectives.adaptive.self_adaptive import SelfAdaptiveConfig
+from holdfast.trainer.objectives.adaptive.self_distilled import SelfDistilledConfig
+from holdfast.trainer.objectives.adaptive.targets import SelfAdaptation
 from holdfast.trainer.objectives.base import ImageBatch, Objective
 from holdfast.trainer.objectives.contrastive.amdim import AmdimObjectiveConfig
 from holdfast.trainer.objectives.contrastive.simclr import SimclrConfig
@@ -21,6 +24,8 @@ ObjectiveConfig = (
     | ClustersConfig
     | DeaclConfig
     | SequentialConfig
+    | SelfAdaptiveConfig
+    | SelfDistilledConfig
     | SimclrConfig
     | SsatConfig
     | SupervisedConfig
@@ -41,6 +46,9 @@ __all__ = [
     "Player",
     "SequentialConfig",
     "SharedBuffers",
+    "SelfAdaptation",
+    "SelfAdaptiveConfig",
+    "SelfDistilledConfig",
     "SimclrConfig",
     "SsatConfig",
     "SupervisedAdversarialConfig",

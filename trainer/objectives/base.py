@@ -106,6 +106,14 @@ class Objective(nn.Module, ABC):
     def finish(self, encoder: ImageEncoder, learned: ImageBatch, seed: int) -> None:
         """Leave the encoder ready, after the last step of a stage. `learned` is what it learned from."""
 
+    def watched(self) -> dict[str, Tensor]:
+        """Scalar buffers that the log shows beside the terms, by column name; threads average them."""
+        return {}
+
+    def beliefs(self, encoder: ImageEncoder, train_set: ImageBatch) -> Tensor | None:  # noqa: ARG002 - most have none
+        """What is believed of each training image when the stage is over: float32 [M, C] probabilities, or None."""
+        return None
+
     @abstractmethod
     def terms(self, encoder: ImageEncoder, batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """The terms of the loss by name, scalars whose sum is minimised.

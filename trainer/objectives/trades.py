@@ -7,17 +7,22 @@ classifier distinguishes lies in the angles, which are what the kNN compares.
     loss = -log p_y(x) + w KL(p(x) || p(x'))
 
 TRADES is Zhang et al. 2019, arXiv 1901.08573; the cosine classifier stands in the place of their linear one.
+
+With `self_adaptive` the clean term alone is self-adaptive training's (arXiv 2002.10319): targets follow what the classifier
+gives for the clean view, never for the attacked one. The attack and the robust term are as before.
 """
 
 from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
+import tyro
 from torch import Tensor, nn
 
 from holdfast.attacks.pgd import frozen
 from holdfast.trainer.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.objectives.adaptive.targets import AdaptiveTargets, SelfAdaptation
 from holdfast.trainer.objectives.attack import AttackConfig
 from holdfast.trainer.objectives.base import ImageBatch, Objective
 
@@ -34,6 +39,9 @@ class TradesConfig(AttackConfig):
 
     augment: AugmentConfig = field(default_factory=lambda: WEAK)
     """How the one view of each image is drawn. Flips and shifts alone: colours tell classes apart."""
+
+    self_adaptive: tyro.conf.AvoidSubcommands[SelfAdaptation | None] = None
+    """Let the targets of the clean term follow the model, for labels of which some are wrong; None trains on the labels."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,6 +65,16 @@ class Trades(Objective):
         super().__init__()
         self.config = config
         self.prototypes = nn.Parameter(F.normalize(torch.randn(classes, encoder.dim), dim=1))
+        self.adaptive = AdaptiveTargets(config.self_adaptive, classes) if config.self_adaptive else None
+
+    def watched(self) -> dict[str, Tensor]:
+        """How many targets have left their labels, where they may."""
+        return {"changed": self.adaptive.changed} if self.adaptive else {}
+
+    def prepare(self, encoder: ImageEncoder, train_set: ImageBatch, step: int) -> None:  # noqa: ARG002 - the protocol's
+        """Take the labels as targets where these are to adapt, and see whether they do by now."""
+        if self.adaptive:
+            self.adaptive.prepare(train_set, step, self.stage_steps)
 
     def terms(self, encoder: ImageEncoder, batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw a view of each image, attack it, classify both."""
@@ -70,7 +88,19 @@ class Trades(Objective):
         # Clean and attacked images as one batch, so BatchNorm cannot tell them apart.
         own, moved = self._log_probabilities(encoder(torch.cat([clean, attacked]))).chunk(2)
         divergence = F.kl_div(moved, own, reduction="batchmean", log_target=True)
-        return {"clean": F.nll_loss(own, batch.labels), "robust": config.robust_weight * divergence}
+        return {"clean": self._clean_loss(batch, own), "robust": config.robust_weight * divergence}
+
+    def _clean_loss(self, batch: ImageBatch, log_probabilities: Tensor) -> Tensor:
+        if self.adaptive is None or not self.adaptive.adapting:
+            return F.nll_loss(log_probabilities, batch.labels)
+        return self.adaptive.cross_entropy(self.adaptive.adapt(batch, log_probabilities.exp()), log_probabilities)
+
+    def beliefs(self, encoder: ImageEncoder, train_set: ImageBatch) -> Tensor | None:
+        """The targets where they adapt, refreshed."""
+        if self.adaptive is None:
+            return None
+        with frozen(encoder, self):
+            return self.adaptive.refreshed(lambda pixels: self._log_probabilities(encoder(pixels)).exp(), train_set)
 
     def _log_probabilities(self, embeddings: Tensor) -> Tensor:
         # In float32 also within mixed precision: over a small temperature, bfloat16's third digit would decide.

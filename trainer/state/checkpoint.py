@@ -148,7 +148,7 @@ def checkpoint_to_resume(config: TrainConfig, data_sha256: str) -> Checkpoint | 
     """
     if config.resume and config.start_from:
         raise CheckpointError("--resume continues the run itself, --start-from begins with another one: choose one")
-    if config.resume or (config.resume_if_any and (config.out / FILE).is_file()):
+    if resumes(config):
         found = load(config.out)
         refuse_another(found, config, data_sha256)
         return found
@@ -162,6 +162,11 @@ def checkpoint_to_resume(config: TrainConfig, data_sha256: str) -> Checkpoint | 
     if found.position.stage + 1 != len(stages) or found.position.step != stages[-1]["steps"]:
         raise CheckpointError(f"{config.start_from} is not finished: finish it with --resume")
     return found
+
+
+def resumes(config: TrainConfig) -> bool:
+    """Whether the run goes on from a checkpoint of its own."""
+    return config.resume or (config.resume_if_any and (config.out / FILE).is_file())
 
 
 def refuse_another(found: Checkpoint, config: TrainConfig, data_sha256: str, *, free: set[str] = FREE) -> None:
