@@ -114,6 +114,7 @@ class Splits:
     def learned_from(self) -> LabelledImages:
         """All that an encoder may learn from: the training part, then the images without labels."""
         return self.train if self.unlabelled is None else joined([self.train, self.unlabelled])
+
     noise: PlantedNoise | None = None
     """The noise on the labels of the training part, where some was planted."""
 

@@ -75,7 +75,8 @@ class AdaptiveTargets(nn.Module):
         if self._known:
             return  # without reading `taken`, which would wait for a GPU at every step
         if not self.taken:
-            self.memory.write(train_set.rows, F.one_hot(train_set.labels, self.classes).float())
+            known = train_set.at(torch.nonzero(train_set.labels >= 0).squeeze(1))
+            self.memory.write(known.rows, F.one_hot(known.labels, self.classes).float())
             self.taken.fill_(value=True)
         self._known = True
 
@@ -92,8 +93,12 @@ class AdaptiveTargets(nn.Module):
 
     @torch.no_grad()
     def moved(self, rows: Tensor, probabilities: Tensor) -> Tensor:
-        """The targets at `rows`, int64 [N], as `adapt` would move them, which stay as they are."""
-        return torch.lerp(probabilities.detach().float(), self.memory.at(rows), self.config.momentum)
+        """The targets at `rows`, int64 [N], as `adapt` would move them, which stay as they are.
+
+        An image without a target yet, as it had no label, takes what the model gives.
+        """
+        now, before = probabilities.detach().float(), self.memory.at(rows)
+        return torch.where(before.sum(1, keepdim=True) > 0, torch.lerp(now, before, self.config.momentum), now)
 
     @torch.no_grad()
     def refreshed(self, classify: Callable[[Tensor], Tensor], train_set: ImageBatch) -> Tensor:

@@ -79,3 +79,13 @@ def test_changed_is_the_share_of_the_batch_that_left_its_label() -> None:
 def test_what_is_no_share_is_refused(wrong) -> None:
     with pytest.raises(ValueError, match="in \\[0, 1\\]"):
         SelfAdaptation(**wrong)
+
+
+def test_an_image_without_a_label_takes_what_the_model_gives() -> None:
+    images = train_set(4)
+    images = ImageBatch(images.images, torch.tensor([0, -1, 2, -1]), images.rows)
+    adaptive = begun(SelfAdaptation(momentum=0.9), images)
+    given = torch.tensor([[0.2, 0.3, 0.5]]).expand(4, 3)
+    moved = adaptive.moved(images.rows, given)
+    assert torch.allclose(moved[[1, 3]], given[:2])
+    assert moved[[0, 2]].argmax(1).tolist() == [0, 2]
