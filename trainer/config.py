@@ -158,6 +158,10 @@ class TrainConfig:
     checkpoint_every: int = 100
     """Steps between two checkpoints; one is also written at the end of every stage."""
 
+    keep_every: int = 0
+    """Steps between two copies of encoder and objective that are kept in `out`/snapshots, to see how the training went; 0 keeps
+    none."""
+
     checkpoint_precision: Literal["float32", "float16"] = "float32"
     """float16 keeps weights in float16 and the optimiser's memory in 8 or 16 bits, a third to a half of the bytes. A run that
     is resumed from one is the uninterrupted one but for the rounding, and what it ends with is rounded as well."""
@@ -210,6 +214,7 @@ class TrainConfig:
         least = {"the seed": (self.seed, 0), "k": (self.k, 1), "the calibration part": (self.calibration or 0, 0)}
         least |= {"the number of labels": (1 if self.labels is None else self.labels, 1)}
         least |= {f"the chunk of stage {stage.name!r}": (stage.chunk or 0, 0) for stage in self.stages}
+        least |= {"keep-every": (self.keep_every, 0)}
         least |= {"checkpoint-every": (self.checkpoint_every, 1), "log-every": (self.log_every, 1)}
         for name, (value, smallest) in least.items():
             if value < smallest:

@@ -152,3 +152,18 @@ def test_reading_metrics_seldom_is_the_same_run_with_the_same_log(two_stage_run,
     assert [(r["stage"], r["step"]) for r in rows(seldom)] == [(r["stage"], r["step"]) for r in rows(two_stage_run)]
     losses = [[float(r["loss"]) for r in rows(each)] for each in (two_stage_run, seldom)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+
+
+def test_snapshots_are_kept_on_the_way_and_are_the_same_after_an_interruption(two_stage_run, monkeypatch) -> None:
+    _, _, resumed = twice(replace(two_stage_run, keep_every=3), monkeypatch, 6)
+    whole = two_stage_run.out
+    names = ["amdim-000003", "amdim-000004", "ssat-000003", "ssat-000005"]
+    for directory in (whole, resumed.out):
+        assert sorted(path.stem for path in (directory / "snapshots").iterdir()) == names
+    for stage, step in (("amdim", 3), ("ssat", 3), ("ssat", 5)):
+        one, other = (checkpoint.load(run, checkpoint.snapshot_file(stage, step)) for run in (whole, resumed.out))
+        assert one.position.step == step
+        assert one.tensors.keys() == other.tensors.keys()
+        assert all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
+    last = checkpoint.load(whole, checkpoint.snapshot_file("ssat", 5)).part("encoder.")
+    assert all(torch.equal(tensor, checkpoint.load(whole).part("encoder.")[name]) for name, tensor in last.items())

@@ -90,6 +90,10 @@ class Recorder:
         """
         config, stage = self.config, state.stage
         last = step == stage.steps
+        if config.keep_every and (step % config.keep_every == 0 or last):
+            states = checkpoint.states_of(state.encoder, state.objective, state.optimiser, state.mean)
+            position = Position(state.number, step, self.log.seconds)
+            checkpoint.keep(config, self.data_sha256, position, states)
         keep = step % config.checkpoint_every == 0 or last or late
         if keep or step % self.sync_every == 0:
             self._log(state, step)

@@ -25,7 +25,7 @@ FILE = Path("checkpoint") / "latest.safetensors"
 
 # These may differ between a run and its continuation: they say where it runs and what is done after, not what is trained.
 FREE = {
-    *("out", "data_dir", "device", "compile", "checkpoint_every", "log_every", "whitening", "half"),
+    *("out", "data_dir", "device", "compile", "checkpoint_every", "keep_every", "log_every", "whitening", "half"),
     *("checkpoint_part", "checkpoint_precision", "resume", "resume_if_any", "minutes", "start_from", "estimate_cost"),
     *("continue_with", "outlier_p"),
 }
@@ -85,6 +85,19 @@ def save(config: TrainConfig, data_sha256: str, position: Position, parts: dict[
     tensor_file.write(config.out / FILE, named(parts, config.checkpoint_precision), header, part=part)
 
 
+def keep(config: TrainConfig, data_sha256: str, position: Position, parts: dict[str, dict[str, Tensor]]) -> None:
+    """Write a snapshot into `config.out`, which nothing overwrites: as `save`, without what only a continuation needs."""
+    header = {"position": asdict(position), "config": plain(config), "data_sha256": data_sha256}
+    kept = {name: state for name, state in parts.items() if name in {"encoder", "objective"}}
+    path = config.out / snapshot_file(config.stages[position.stage].name, position.step)
+    tensor_file.write(path, named(kept, config.checkpoint_precision), header)
+
+
+def snapshot_file(stage: str, step: int) -> Path:
+    """Where the snapshot of a step (from 1) of a stage lies in a run's directory."""
+    return Path("snapshots") / f"{stage}-{step:06}.safetensors"
+
+
 def named(parts: dict[str, dict[str, Tensor]], precision: Literal["float32", "float16"]) -> dict[str, Tensor]:
     """The tensors that a checkpoint of such a precision holds, by their names in it."""
     tensors = {f"{part}.{name}": tensor for part, state in parts.items() for name, tensor in state.items()}
@@ -105,14 +118,14 @@ def as_kept(encoder: nn.Module, precision: Literal["float32", "float16"]) -> dic
     return {name.removeprefix("encoder."): tensor for name, tensor in kept.items()}
 
 
-def load(directory: Path) -> Checkpoint:
-    """Read `directory`/checkpoint/latest.safetensors, and its parts if it has any.
+def load(directory: Path, file: Path = FILE) -> Checkpoint:
+    """Read `directory`/checkpoint/latest.safetensors, and its parts if it has any; or another file of the run, a snapshot.
 
     Raises:
         CheckpointError: it does not exist, is damaged, or was not written by holdfast.
 
     """
-    path = directory / FILE
+    path = directory / file
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint: {path} does not exist")
     try:
