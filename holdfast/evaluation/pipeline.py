@@ -21,21 +21,12 @@ from holdfast.evaluation.cache import ResultCache
 from holdfast.evaluation.context import EvaluationContext, only_test
 from holdfast.evaluation.gradients import BUNDLES_OWN, EncoderLoader, GradientOptions
 from holdfast.evaluation.plan import EvaluationPlan, Section, quick_plan
-from holdfast.evaluation.progress import ProgressEstimate
 from holdfast.evaluation.report import training_curves
 from holdfast.evaluation.report.provenance import provenance_of, subject_of
 from holdfast.evaluation.result import Evaluation
 from holdfast.evaluation.run import EvaluationRun
-from holdfast.evaluation.sanity.measures import agreement
-from holdfast.evaluation.stages.aimed import aim_at_credibility, aimed_costs
-from holdfast.evaluation.stages.answers import gallery_of, measure_credibility
-from holdfast.evaluation.stages.curves import curve_costs, measure_curves
-from holdfast.evaluation.stages.detectors import detector_costs, measure_detectors
-from holdfast.evaluation.stages.ranking import measure_rankings
-from holdfast.evaluation.stages.sanity import sanity_checks, sanity_costs
-from holdfast.evaluation.stages.sets import measure_sets, set_costs
-from holdfast.evaluation.stages.threats import CaseResult, ThreatCase, attack_all, cases_of
-from holdfast.intervals import Rate
+from holdfast.evaluation.sections import estimate_of, measure_all
+from holdfast.evaluation.stages.threats import ThreatCase, cases_of
 from holdfast.model.device_choice import DeviceChoice, Precision
 
 LIBRARIES = ("pyautoattack", "art.attacks.evasion.hop_skip_jump")
@@ -186,7 +177,7 @@ def run_plan(
             _ = context.without_bank  # Where it cannot be had, that is said before hours of attack, not after.
         kept = ResultCache(cache, None if cache is None else _identity(context, plan, transfers, gradients))
         cases = cases_of(plan, context, transfers)
-        run = EvaluationRun(context, plan, kept, _estimate(cases, context, plan, progress), progress, until)
+        run = EvaluationRun(context, plan, kept, estimate_of(cases, context, plan, progress), progress, until)
         run.print_line(f"answers are computed on {context.bundle.placement}")
         with kept.timed():
             return _measure(run, cases, command, began)
@@ -199,22 +190,8 @@ def _identity(
     return context.identity | plan.identity | others
 
 
-def _estimate(
-    cases: Sequence[ThreatCase], context: EvaluationContext, plan: EvaluationPlan, progress: Progress | None
-) -> ProgressEstimate:
-    images = len(context.rows)
-    left = {case.name: case.cost * images for case in cases}
-    costs = {Section.CURVES: curve_costs, Section.SANITY_CHECKS: sanity_costs, Section.DETECTORS: detector_costs}
-    for section, costs_of in costs.items():
-        if section in plan.sections:
-            left |= costs_of(plan, images)
-    left |= aimed_costs(plan, cases, images) | set_costs(plan, cases, images)
-    # The bar of a single attack says all there is to say.
-    return ProgressEstimate(left, progress if len(left) > 1 else None)
-
-
 def _measure(run: EvaluationRun, cases: Sequence[ThreatCase], command: str, began: float) -> Evaluation:
-    evaluation = _with_answers(run, _attacked(run, cases))
+    evaluation = measure_all(run, cases)
     seconds = run.cache.seconds + time.monotonic() - began
     evaluation = replace(evaluation, seconds=seconds)
     if Section.PROVENANCE not in run.plan.sections:
@@ -225,61 +202,4 @@ def _measure(run: EvaluationRun, cases: Sequence[ThreatCase], command: str, bega
         training=training_curves(bundle.directory / TRAINING_LOG),
         subject=subject_of(bundle),
         provenance=provenance_of(command, run.plan.seed, seconds, device, run.context.served_on),
-    )
-
-
-def _attacked(run: EvaluationRun, cases: Sequence[ThreatCase]) -> Evaluation:
-    """All that attacks, and what is judged of it."""
-    context, sections = run.context, run.plan.sections
-    # Quick measurements come before the suites: an encoder that is broken shows soon.
-    curves = measure_curves(run) if Section.CURVES in sections else None
-    results = attack_all(cases, run)
-    threats = [each.result for each in results]
-    checks = sanity_checks(run, threats, curves) if curves and Section.SANITY_CHECKS in sections else ()
-    shown = _shown(_known(results) or results, context)
-    aimed = aim_at_credibility(run, _known(results)) if Section.CREDIBILITY in sections else ()
-    own_aimed = next((each for each in aimed if each.plain is shown), None)
-    detectors = measure_detectors(run, shown, own_aimed) if Section.DETECTORS in sections else ()
-    clean = shown.outcome.clean_labels
-    return Evaluation(
-        plan=run.plan,
-        images=context.images,
-        labels=context.labels,
-        cases=results,
-        shown=shown,
-        own=next((each for each in _known(results) if each.case.threat == context.own_ball), None),
-        served_on=context.bundle.placement,
-        agreement=agreement(context.victim, context.images, clean) if Section.AGREEMENT in sections else Rate(0, 0),
-        curves=(curves.linf, curves.l2) if curves else (),
-        sanity_checks=checks,
-        aimed=aimed,
-        sets=measure_sets(run, aimed) if Section.SETS in sections else (),
-        detectors=detectors,
-    )
-
-
-def _with_answers(run: EvaluationRun, evaluation: Evaluation) -> Evaluation:
-    """What the served answers look like; computed by every slice that comes to the end, and by no other."""
-    context, sections = run.context, run.plan.sections
-    if Section.CREDIBILITY in sections:
-        # The answers to the whole test set take a CPU half a minute.
-        credibility = measure_credibility(context, evaluation.aimed)
-        rankings = measure_rankings(context, evaluation.detectors, credibility.answers)
-        evaluation = replace(evaluation, credibility=credibility, rankings=rankings)
-    if Section.GALLERY in sections:
-        examples, cloud = gallery_of(context, evaluation.shown)
-        evaluation = replace(evaluation, examples=examples, cloud=cloud)
-    return evaluation
-
-
-def _known(results: Sequence[CaseResult]) -> list[CaseResult]:
-    return [each for each in results if each.case.knowledge == "bank known"]
-
-
-def _shown(results: Sequence[CaseResult], context: EvaluationContext) -> CaseResult:
-    """The case that pictures are of: the bundle's own ball, else the largest of its norm, else the largest."""
-    own = context.own_ball
-    return max(
-        reversed(results),
-        key=lambda each: (each.case.threat == own, each.case.threat.norm == own.norm, each.result.epsilon),
     )

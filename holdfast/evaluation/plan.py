@@ -26,6 +26,7 @@ class Section(StrEnum):
     SANITY_CHECKS = "sanity checks"
     DETECTORS = "detectors"
     SETS = "prediction sets"
+    HARDENING = "attacked exemplars"
     CREDIBILITY = "credibility"
     GALLERY = "gallery"
     PROVENANCE = "provenance"
@@ -46,6 +47,7 @@ class EvaluationPlan:
         attack: tried instead of the suites of `holdfast.evaluation.suites`, by attackers who know the bank.
         sections: what is measured besides.
         images: test images that are attacked, drawn by `seed`; None for all.
+        hardening_balls: within which attacked exemplars are measured; where it names none, within `balls`.
         curve_images: how many of them the curves and some of the sanity checks look at.
         plants: test images beside which an adversary is planted.
         effort: how hard the suites try.
@@ -61,6 +63,7 @@ class EvaluationPlan:
     attack: WorstCaseAttack | None = None
     sections: frozenset[Section] = FULL
     images: int | None = 1000
+    hardening_balls: tuple[ThreatModel, ...] = ()
     curve_images: int = 300
     plants: int = 40
     effort: Effort = field(default_factory=Effort)

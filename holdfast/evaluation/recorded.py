@@ -1,15 +1,29 @@
 """What an evaluation takes from a bundle's manifest, and what it leaves there."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
+from typing import TypeVar
 
 from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.reader import ENCODER, read_manifest
 from holdfast.bundle.writer import BundleWriter
 from holdfast.data import LabelledImages, Splits, load_verified
 from holdfast.errors import HoldfastError
-from holdfast.evaluation.report.results import Example, Report
+from holdfast.evaluation.report.results import (
+    AimedThreat,
+    DetectorResult,
+    Example,
+    PredictionSets,
+    Ranking,
+    Report,
+    Selective,
+)
 from holdfast.evaluation.result import Evaluation
+
+T = TypeVar("T")
 
 
 def unseen_images(manifest: Manifest, directory: Path | None = None) -> LabelledImages:
@@ -30,11 +44,12 @@ def recorded_splits(manifest: Manifest, directory: Path | None = None) -> Splits
 def with_credibility(report: Report, evaluation: Evaluation, manifest: Manifest, command: str) -> Report:
     """A report of which credibility and detectors were measured again, for instance after the bundle was calibrated again.
 
-    Labels do not depend on credibility, so all that attacks on them found stands.
+    Labels do not depend on credibility, so all that attacks on them found stands. So does what was said of balls that were not
+    attacked again, and of detectors where the bundle's own was not, unless credibility is another one by now.
 
     Args:
         report: the whole report, of the same encoder, index and vote.
-        evaluation: a quick one that has credibility and detectors.
+        evaluation: a quick one that has credibility.
         manifest: of the bundle.
         command: what was typed.
 
@@ -46,28 +61,74 @@ def with_credibility(report: Report, evaluation: Evaluation, manifest: Manifest,
     files = (manifest.files[ENCODER], manifest.index_sha256)
     if known is None or (subject.encoder_sha256, subject.index_sha256) != files:
         raise HoldfastError("the report is of another encoder or index than the bundle: measure it by holdfast evaluate --full")
-    balls = ", ".join(str(each.plain.case.threat) for each in evaluation.aimed)
+    said = _said(evaluation, report, command)
+    if known.selective[:1] == report.selective[:1] and subject.abstain_below == manifest.abstain_below:
+        said = _beside(report, said)
     return report.model_copy(
         update={
             "subject": subject.model_copy(update={"abstain_below": manifest.abstain_below}),
             "clean": known.clean,
-            "selective": known.selective,
-            "aimed": known.aimed,
-            "rankings": evaluation.rankings,
-            "sets": evaluation.sets,
+            "hardened": evaluation.hardened,
             "reliability": known.reliability,
             "validity": known.validity,
             "classes": known.classes,
-            "detectors": tuple(each.result for each in evaluation.detectors),
             "examples": tuple(_without_credibility(each) for each in report.examples),
-            "remeasured": (
-                "All that is said of credibility, abstention, prediction sets, detectors and rankings is of another run than"
-                f" the table of attacks: of {datetime.now(UTC):%Y-%m-%d}, by {command}. It began with {evaluation.attack},"
-                f" which ignores them, on {len(evaluation.labels)} images within {balls}, and went on with attacks that aim at"
-                " them."
-            ),
         }
+        | vars(said)
     )
+
+
+@dataclass(frozen=True)
+class SaidUnderAttack:
+    """What a report says of answers under attack by one who aims at what is said of them; the fields are the report's."""
+
+    aimed: tuple[AimedThreat, ...]
+    selective: tuple[Selective, ...]
+    sets: tuple[PredictionSets, ...]
+    detectors: tuple[DetectorResult, ...]
+    rankings: tuple[Ranking, ...]
+    remeasured: str
+
+
+def _said(evaluation: Evaluation, report: Report, command: str) -> SaidUnderAttack:
+    """By this evaluation; and what attacks of the report found beyond it."""
+    same_images = report.attacked_images == len(evaluation.rows) and report.provenance.seed == evaluation.plan.seed
+    known, balls = evaluation.credibility, ", ".join(str(each.plain.case.threat) for each in evaluation.aimed)
+    others = ", detectors and rankings" if evaluation.detectors else ""
+    return SaidUnderAttack(
+        aimed=evaluation.aimed_beside(report.threats, same_images=same_images),
+        selective=() if known is None else known.selective,
+        sets=evaluation.sets,
+        detectors=tuple(each.result for each in evaluation.detectors),
+        rankings=evaluation.rankings,
+        remeasured=(
+            f"What is said of credibility, abstention, prediction sets, attacked exemplars{others} within {balls} is of"
+            f" another run than the table of attacks: of {datetime.now(UTC):%Y-%m-%d}, by {command}. It began with"
+            f" {evaluation.attack}, which ignores them, on {len(evaluation.labels)} images, and went on with attacks that aim"
+            " at them."
+        ),
+    )
+
+
+def _beside(report: Report, said: SaidUnderAttack) -> SaidUnderAttack:
+    """With what the report says of balls that were not attacked again, and of detectors where those were not."""
+    order = ["clean", *map(str, report.balls)]
+    kept = [one for one in report.aimed if one.threat not in {again.threat for again in said.aimed}]
+    return SaidUnderAttack(
+        aimed=_joined(report.aimed, said.aimed, order, attrgetter("threat")),
+        selective=_joined(report.selective, said.selective, order, attrgetter("name")),
+        sets=_joined(report.sets, said.sets, order, attrgetter("threat")),
+        detectors=said.detectors or report.detectors,
+        rankings=said.rankings or report.rankings,
+        remeasured=f"{report.remeasured} {said.remeasured}".strip() if kept else said.remeasured,
+    )
+
+
+def _joined(earlier: Sequence[T], now: Sequence[T], order: Sequence[str], name: Callable[[T], str]) -> tuple[T, ...]:
+    """All of `now`, and those of `earlier` that have other names, in `order`; names that are not there come last."""
+    again = {name(one) for one in now}
+    both = (*(one for one in earlier if name(one) not in again), *now)
+    return tuple(sorted(both, key=lambda one: order.index(name(one)) if name(one) in order else len(order)))
 
 
 def _without_credibility(example: Example) -> Example:

@@ -1,6 +1,7 @@
 """What an evaluation measured. The quick table, the report and the manifest's record are made from it."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,16 +11,20 @@ from holdfast.attacks.search.worst_case import AttackOutcome
 from holdfast.bundle.manifest import Accuracy
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.evaluation.plan import EvaluationPlan
+from holdfast.evaluation.report.beyond import with_beyond
 from holdfast.evaluation.report.results import (
+    AimedThreat,
     Cloud,
     Curve,
     Example,
+    HardenedIndex,
     PredictionSets,
     Provenance,
     Ranking,
     Report,
     SanityCheck,
     Subject,
+    ThreatResult,
     TrainingCurve,
 )
 from holdfast.evaluation.report.words import attacks
@@ -39,6 +44,7 @@ class Evaluation:
 
     Attributes:
         plan: what was done.
+        rows: int64 [N], those of the images in the test set.
         images: uint8 [N, H, W, 3], the clean ones.
         labels: int64 [N], their true classes.
         cases: what came of every ball and attacker, in the order of the plan.
@@ -55,6 +61,7 @@ class Evaluation:
         detectors: how they fare against an attacker who knows of them.
         rankings: how well each of them tells right answers from wrong ones.
         sets: prediction sets, calibrated on clean and on attacked images.
+        hardened: what attacked exemplars are worth; None where the index has none.
         examples: attacked images with their neighbours.
         cloud: embeddings, clean and attacked.
         training: the training log.
@@ -64,6 +71,7 @@ class Evaluation:
     """
 
     plan: EvaluationPlan
+    rows: NDArray[np.int64]
     images: Pixels
     labels: NDArray[np.int64]
     cases: tuple[CaseResult, ...]
@@ -79,6 +87,7 @@ class Evaluation:
     detectors: tuple[AttackedDetector, ...] = ()
     rankings: tuple[Ranking, ...] = ()
     sets: tuple[PredictionSets, ...] = ()
+    hardened: HardenedIndex | None = None
     examples: tuple[Example, ...] = ()
     cloud: Cloud | None = None
     training: tuple[TrainingCurve, ...] = ()
@@ -138,6 +147,15 @@ class Evaluation:
             images=len(self.labels),
         )
 
+    def aimed_beside(self, others: Iterable[ThreatResult], *, same_images: bool) -> tuple[AimedThreat, ...]:
+        """What came of aiming at credibility, and what `others` found beyond it; see `with_beyond`."""
+        said = () if self.credibility is None else self.credibility.aimed
+        others, rows = tuple(others), self.rows.tolist()
+        return tuple(
+            with_beyond(one, found.plain.case.threat, others, rows=rows, same_images=same_images)
+            for one, found in zip(said, self.aimed, strict=True)
+        )
+
     @property
     def report(self) -> Report:
         """All of it, without what is per image.
@@ -159,9 +177,10 @@ class Evaluation:
             sanity_checks=self.sanity_checks,
             detectors=tuple(each.result for each in self.detectors),
             selective=known.selective,
-            aimed=known.aimed,
+            aimed=self.aimed_beside((case.result for case in self.cases), same_images=True),
             rankings=self.rankings,
             sets=self.sets,
+            hardened=self.hardened,
             reliability=known.reliability,
             validity=known.validity,
             classes=known.classes,

@@ -44,6 +44,9 @@ STRONGEST = 3
 MORE_STEPS, MORE_RESTARTS = "twice the steps: ", "twice the restarts: "
 TAU = 0.05
 
+DRAWS = 10
+"""Of noise, for each image."""
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -170,7 +173,7 @@ TRANSFER: tuple[SuiteRow, ...] = (
 BLACK_BOX: tuple[SuiteRow, ...] = (
     SuiteRow(lambda o: (SquareScores(queries=o.effort.queries),), cost=lambda o: o.answers),
     SuiteRow(lambda o: (HopSkip(queries=o.effort.queries),), cost=lambda o: o.answers),
-    SuiteRow(lambda _: (Noise() for _ in range(10)), cost=lambda _: QUERY),
+    SuiteRow(lambda _: (Noise() for _ in range(DRAWS)), cost=lambda _: QUERY),
 )
 """Answers alone, and then nothing at all."""
 

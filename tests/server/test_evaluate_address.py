@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,12 +10,13 @@ from PIL import Image
 
 from holdfast.auditing import RemoteClassifier
 from holdfast.bundle.threat_model import ThreatModel
-from holdfast.client import Client
+from holdfast.client import Answer, Client
 from holdfast.data import LabelledImages
 from holdfast.errors import ContractMismatchError
 from holdfast.evaluation.cli import main
 from holdfast.evaluation.remote import RemotePlan, evaluate_remotely
 from holdfast.evaluation.report.results import Report
+from holdfast.model.preprocess import Pixels
 from tests.bundles import COLOURS, of_every_colour
 from tests.server.running import Serve, Served
 from tests.server.tiny import coloured
@@ -70,6 +72,25 @@ def test_it_goes_on_where_its_minutes_ended(served: Served, folder: Path, tmp_pa
         [(step.name, step.tried, step.found) for step in report_of(out).threats[0].steps] for out in (sliced, whole)
     )
     assert ours == theirs
+
+
+def test_clean_answers_are_asked_for_once_whatever_the_number_of_balls(served: Served) -> None:
+    class Listening(RemoteClassifier):
+        heard: ClassVar[list[bytes]] = []
+
+        def answers(self, images: Pixels) -> list[Answer]:
+            self.heard.append(images.tobytes())
+            return super().answers(images)
+
+    images, labels = of_every_colour(2, seed=3)
+    test = LabelledImages(images, labels, list(COLOURS), [str(n) for n in range(len(images))])
+    plan = RemotePlan((ThreatModel("linf", 0.1), ThreatModel("linf", 0.5)), images=None, queries=10)
+    with Client(served.app.address) as client:
+        report = evaluate_remotely(Listening(client), test, plan, address=served.app.address)
+    assert Listening.heard.count(images.tobytes()) == 1
+    small, large = report.threats
+    assert set(small.wrong_images) <= set(large.wrong_images)
+    assert len(large.wrong_images) == len(images) - large.robust.successes
 
 
 def test_a_bundle_at_hand_is_tried_first(served: Served, tiny_bundle: Path, folder: Path, tmp_path: Path) -> None:

@@ -48,7 +48,14 @@ class AttackOutcome:
 class WorstCase:
     """Per-sample worst case over many attempts; each attempt sees the survivors only: what is still answered rightly."""
 
-    def __init__(self, victim: Victim, images: Pixels, labels: NDArray[np.int64], threat: ThreatModel) -> None:
+    def __init__(
+        self,
+        victim: Victim,
+        images: Pixels,
+        labels: NDArray[np.int64],
+        threat: ThreatModel,
+        clean_labels: NDArray[np.int64] | None = None,
+    ) -> None:
         """Ask for the answers to the clean images; those that are answered wrongly already are left alone.
 
         Args:
@@ -56,6 +63,7 @@ class WorstCase:
             images: uint8 [N, H, W, 3], the clean images.
             labels: int64 [N], their true classes.
             threat: where each image may move.
+            clean_labels: int64 [N], the served answers to `images`, where they were asked for already.
 
         Raises:
             ValueError: images or labels are of another shape or type.
@@ -67,7 +75,7 @@ class WorstCase:
             raise ValueError(f"{len(images)} images take as many integer labels, not {labels.dtype} {list(labels.shape)}")
         self.victim, self.threat = victim, threat
         self._images, self._labels = images, labels
-        self._clean_labels = victim.answer(images)
+        self._clean_labels = victim.answer(images) if clean_labels is None else clean_labels
         self._adversarial = images.copy()
         self._adversarial_labels = self._clean_labels.copy()
         self._found_by = np.full(len(images), "", dtype=NAME)

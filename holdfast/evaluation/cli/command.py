@@ -49,8 +49,6 @@ def main(arguments: Sequence[str] | None = None, *, load_encoder: EncoderLoader 
         check(config)
         torch.set_num_threads(config.threads)
         command = shlex.join([*PROGRAM.split(), *words])
-        if config.credibility:
-            read_report(config.bundle)  # that there is none to write into is said before minutes of attack
         evaluation = run(config, console, command, begun, load_encoder)
         return show_report(config, evaluation, console) if config.full else show_table(config, evaluation, console, command)
 
@@ -82,7 +80,8 @@ def run(config: EvaluateConfig, console: Console, command: str, begun: float, lo
 
     """
     manifest = read_manifest(config.bundle)
-    plan = full_plan_of(config, manifest) if config.full else quick_plan_of(config, manifest)
+    reported = read_report(config.bundle).balls if config.credibility else ()
+    plan = full_plan_of(config, manifest) if config.full else quick_plan_of(config, manifest, reported)
     splits = recorded_splits(manifest, config.data_dir)
     if config.full:
         check_libraries()

@@ -7,6 +7,7 @@ from holdfast.console import Console, property_table
 from holdfast.evaluation.report.results import Report
 from holdfast.evaluation.result import Evaluation
 from holdfast.evaluation.sanity.checks import format_share
+from holdfast.intervals import Difference
 
 
 def quick_table(name: str, evaluation: Evaluation) -> Table:
@@ -27,7 +28,7 @@ def quick_table(name: str, evaluation: Evaluation) -> Table:
 
 
 def answer_tables(report: Report) -> list[Table]:
-    """On the whole test set, clean: each class, and whether credibility is valid; and what abstention is worth under attack."""
+    """Clean, each class, and whether credibility is valid; under attack, what abstention and attacked exemplars are worth."""
     names, tables = report.subject.class_names, []
     if report.classes:
         shown = Table("class", "exemplars", "accuracy, 95 % interval", "answered", "right if answered so", title="by class")
@@ -46,6 +47,12 @@ def answer_tables(report: Report) -> list[Table]:
         for aimed in report.aimed:
             stopped = f"{aimed.stopped} of {aimed.wrong.successes}"
             shown.add_row(aimed.threat, str(aimed.answered.rate), str(aimed.ignoring.rate), stopped)
+        tables.append(shown)
+    if report.hardened:
+        shown = Table("images", "index as shipped", "no exemplar attacked", "difference, points", title="attacked exemplars")
+        for pair in report.hardened.accuracies:
+            apart = Difference(pair.difference, pair.low, pair.high)
+            shown.add_row(pair.condition, str(pair.hardened.rate), str(pair.plain.rate), str(apart))
         tables.append(shown)
     return tables
 

@@ -24,7 +24,8 @@ from holdfast.errors import ContractMismatchError, HoldfastError
 from holdfast.evaluation.cli.console import print_report
 from holdfast.evaluation.pipeline import check_libraries
 from holdfast.evaluation.plan import in_order
-from holdfast.evaluation.remote.measure import RemotePlan, evaluate_remotely
+from holdfast.evaluation.remote.attack import RemotePlan
+from holdfast.evaluation.remote.measure import evaluate_remotely
 from holdfast.evaluation.report.page import render
 from holdfast.exit_status import DONE, FAILED, GOES_ON, exit_status, explain_statuses
 from holdfast.files import write_atomically

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from holdfast.bundle.threat_model import ThreatModel
+from holdfast.intervals import wilson
+
 RawReport = dict[str, Any]
 
 
@@ -33,4 +36,31 @@ def _from_3(report: RawReport) -> RawReport:
     return report | {"selective": selective, "report_version": 4}
 
 
-MIGRATIONS: dict[Any, Callable[[RawReport], RawReport]] = {1: _from_1, 2: _from_2, 3: _from_3}
+def _from_4(report: RawReport) -> RawReport:
+    """What attacked exemplars are worth was not measured, nor kept which images are wrong.
+
+    Where credibility was measured again, what the suites had found beyond that run was not counted as wrong. Of two runs on
+    as many images as the report's, which were the same where nobody chose another seed, it is known how many that is at least.
+    """
+    return report | {"aimed": [_with_suites(one, report) for one in report.get("aimed", [])], "report_version": 5}
+
+
+def _with_suites(aimed: RawReport, report: RawReport) -> RawReport:
+    trials, found = aimed["wrong"]["trials"], aimed["wrong"]["successes"]
+    theirs = [
+        one["robust"]["trials"] - one["robust"]["successes"]
+        for one in report["threats"]
+        if str(ThreatModel(one["norm"], one["epsilon"])) == aimed["threat"] and one["robust"]["trials"] == trials
+    ]
+    more = max([0, *(count - found for count in theirs)])
+    counted = {name: _measured(aimed[name]["successes"] + more, trials) for name in ("wrong", "answered")}
+    return aimed | counted | {"beyond": more}
+
+
+def _measured(successes: int, trials: int) -> RawReport:
+    low, high = wilson(successes, trials)
+    value = successes / trials if trials else None
+    return {"successes": successes, "trials": trials, "value": value, "low": low, "high": high}
+
+
+MIGRATIONS: dict[Any, Callable[[RawReport], RawReport]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}

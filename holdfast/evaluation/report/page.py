@@ -49,6 +49,7 @@ def render(report: Report) -> str:
         "sentence": words.sentence,
         "named": named,
         "area": words.area,
+        "points": words.points,
         "attacks": words.attacks,
     }
     environment.globals["ball"] = words.ball

@@ -9,9 +9,11 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from holdfast.bundle.threat_model import Norm
-from holdfast.evaluation.plan import Knowledge
+from holdfast.bundle.threat_model import ThreatModel
+from holdfast.evaluation.plan import in_order
+from holdfast.evaluation.report.parts.attacks import Curve, CurvePoint, SanityCheck, ThreatResult
 from holdfast.evaluation.report.parts.base import AttackResult, Measured, ReportPart
+from holdfast.evaluation.report.parts.hardening import HardenedIndex, PairedAccuracy
 from holdfast.evaluation.report.parts.judgements import (
     AimedThreat,
     Bin,
@@ -37,8 +39,10 @@ __all__ = [
     "CurvePoint",
     "DetectorResult",
     "Example",
+    "HardenedIndex",
     "Measured",
     "Neighbour",
+    "PairedAccuracy",
     "PredictionSets",
     "Provenance",
     "Ranking",
@@ -56,66 +60,7 @@ __all__ = [
     "ValidityPoint",
 ]
 
-REPORT_VERSION: Literal[4] = 4
-
-
-class ThreatResult(ReportPart):
-    """The per-sample worst case of a suite of attacks within one ball.
-
-    Attributes:
-        norm: of the ball.
-        epsilon: its radius.
-        knowledge: whether the attacker knew the exemplars; weights were known, unless it had "answers alone".
-        clean: accuracy on the attacked images before the attack.
-        robust: accuracy after it: answered rightly when clean and after every attack.
-        dsr: of those answered rightly when clean, the ones that still are.
-        inherited: images that were fooled already within a smaller ball of the same norm, and so were not tried again.
-        steps: what was tried, in order, each on the survivors of those before.
-
-    """
-
-    norm: Norm
-    epsilon: float
-    knowledge: Knowledge
-    clean: Measured
-    robust: Measured
-    dsr: Measured
-    inherited: int
-    steps: tuple[AttackResult, ...]
-
-
-class CurvePoint(ReportPart):
-    """Accuracy at one epsilon, measured by itself: nothing carried over from other epsilons."""
-
-    epsilon: float
-    robust: Measured
-
-
-class Curve(ReportPart):
-    """Accuracy against epsilon under one quick white-box attack."""
-
-    norm: Norm
-    attack: str
-    points: tuple[CurvePoint, ...]
-
-
-class SanityCheck(ReportPart):
-    """One way in which an evaluation can fool itself, and whether it did.
-
-    Attributes:
-        name: for instance "no vanishing gradients".
-        asks: what must hold, with its number.
-        measured: what was found, with its number.
-        passed: whether it held.
-        why: what it would mean if it did not, for the reader of the report.
-
-    """
-
-    name: str
-    asks: str
-    measured: str
-    passed: bool
-    why: str
+REPORT_VERSION: Literal[5] = 5
 
 
 class ClassResult(ReportPart):
@@ -228,7 +173,7 @@ class Provenance(ReportPart):
 class Report(ReportPart):
     """The whole report."""
 
-    report_version: Literal[4] = REPORT_VERSION
+    report_version: Literal[5] = REPORT_VERSION
     subject: Subject
     provenance: Provenance
     clean: Measured = Field(description="accuracy on the whole test set")
@@ -241,6 +186,7 @@ class Report(ReportPart):
     aimed: tuple[AimedThreat, ...] = ()
     rankings: tuple[Ranking, ...] = ()
     sets: tuple[PredictionSets, ...] = ()
+    hardened: HardenedIndex | None = Field(default=None, description="null where no exemplar is attacked; before version 5")
     reliability: tuple[Bin, ...]
     validity: tuple[ValidityPoint, ...] = ()
     classes: tuple[ClassResult, ...] = ()
@@ -257,6 +203,11 @@ class Report(ReportPart):
         """
         bare: dict[str, object] = {"clean_png": None, "attacked_png": None, "neighbour_pngs": {}}
         return self.model_copy(update={"examples": tuple(example.model_copy(update=bare) for example in self.examples)})
+
+    @property
+    def balls(self) -> tuple[ThreatModel, ...]:
+        """Within which the suites attacked, in the order of `holdfast.evaluation.plan.in_order`."""
+        return in_order(ThreatModel(threat.norm, threat.epsilon) for threat in self.threats)
 
     @property
     def passed(self) -> bool:

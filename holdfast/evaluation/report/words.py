@@ -59,6 +59,11 @@ def _counted(number: int, of: str) -> str:
     return " ".join([SMALL[number] if number < len(SMALL) else f"{number:,}", noun + ("" if number == 1 else "s"), *rest])
 
 
+def points(fraction: float) -> str:
+    """Of a difference, in percentage points: .0312 -> "+3.1"."""
+    return f"{100 * fraction:+.1f}"
+
+
 def area(value: float | None) -> str:
     """Under a curve: .8431 -> "0.84"; "not measured" without a value."""
     return "not measured" if value is None else f"{value:.2f}"

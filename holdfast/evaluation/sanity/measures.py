@@ -65,7 +65,7 @@ def agreement(victim: Victim, images: Pixels, answers: NDArray[np.int64], tau: f
     return Rate(agreeing, len(images))
 
 
-def robust(
+def standing(
     victim: Victim,
     images: Pixels,
     labels: NDArray[np.int64],
@@ -76,14 +76,16 @@ def robust(
     progress: Progress | None = None,
     store: Path | None = None,
     watch: AfterBatch | None = None,
-) -> Rate:
-    """Images answered rightly, clean and under `attack`; measured by itself, with nothing carried over.
+) -> NDArray[np.bool_]:
+    """Which images are answered rightly, clean and under `attack`, with nothing carried over: bool [N].
 
     For `store` and `watch` see `AttackSuite.run`.
     """
     worst_case = WorstCase(victim, images, labels, threat)
     attack.suite.run(worst_case, seed=seed, progress=progress, store=store, watch=watch)
-    return Rate(worst_case.survivors, len(images))
+    stands = np.zeros(len(images), dtype=np.bool_)
+    stands[worst_case.rows] = True
+    return stands
 
 
 def differing(victim: Victim, images: Pixels) -> Rate:

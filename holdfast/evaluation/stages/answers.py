@@ -111,5 +111,6 @@ def _abstained(found: AimedResult, context: EvaluationContext) -> AimedThreat:
         wrong=share(outcome.wrong),
         answered=share(outcome.wrong & (-outcome.suspicion >= threshold)),
         ignoring=share((plain.labels != context.labels) & ~plain.abstain),
+        wrong_images=tuple(context.rows[outcome.wrong].tolist()),
         steps=tuple(map(AttackResult.of, found.tried)),
     )

@@ -48,7 +48,7 @@ def measure_curves(run: EvaluationRun) -> AccuracyCurves:
 def robust_rate(run: EvaluationRun, name: str, threat: ThreatModel, attack: AdaptiveAttack) -> Rate:
     """Images answered rightly, clean and under `attack`; its journal is `name`."""
     context, some = run.context, run.plan.curve_images
-    return measures.robust(
+    stands = measures.standing(
         context.victim,
         context.images[:some],
         context.labels[:some],
@@ -59,6 +59,7 @@ def robust_rate(run: EvaluationRun, name: str, threat: ThreatModel, attack: Adap
         store=run.cache.file(name),
         watch=lambda *_: run.check_deadline(name),
     )
+    return Rate(int(stands.sum()), len(stands))
 
 
 def _attacks(plan: EvaluationPlan) -> tuple[tuple[Norm, AdaptiveAttack], ...]:

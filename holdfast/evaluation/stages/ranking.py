@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from holdfast.evaluation.context import EvaluationContext
 from holdfast.evaluation.report import auroc, ranked
 from holdfast.evaluation.report.results import Ranking
-from holdfast.evaluation.shifts import SHIFTS, shifted
 from holdfast.evaluation.stages.detectors import AttackedDetector
+from holdfast.evaluation.stages.shifts import SHIFTS, shifted
 from holdfast.evaluation.victim import answers_of, certified
 from holdfast.model.answers import Answers
 

@@ -64,9 +64,14 @@ class CaseResult:
     result: ThreatResult
 
 
+def balls_of(plan: EvaluationPlan, context: EvaluationContext) -> tuple[ThreatModel, ...]:
+    """The balls of a plan; the bundle's own where it names none."""
+    return plan.balls or (context.own_ball,)
+
+
 def cases_of(plan: EvaluationPlan, context: EvaluationContext, transfers: Sequence[Attack] = ()) -> tuple[ThreatCase, ...]:
     """What is to be attacked, in this order."""
-    balls = plan.balls or (context.own_ball,)
+    balls = balls_of(plan, context)
     if plan.attack is not None:
         attack = _costed(plan.attack) if isinstance(plan.attack, AdaptiveAttack) else plan.attack
         return tuple(ThreatCase(ball, "bank known", attack) for ball in balls)
@@ -114,7 +119,7 @@ def _attack(case: ThreatCase, smaller: AttackOutcome | None, run: EvaluationRun)
     if not isinstance(case.attack, tuple):
         outcome = case.attack(victim, context.images, context.labels, case.threat, seed=run.plan.seed, progress=run.progress)
         run.check_deadline(case.name)
-        return CaseResult(case, outcome, threat_result(case.threat, case.knowledge, context.labels, outcome))
+        return CaseResult(case, outcome, threat_result(case.threat, case.knowledge, context.labels, outcome, rows=context.rows))
     worst_case = WorstCase(victim, context.images, context.labels, case.threat)
     clean = worst_case.survivors
     if smaller is not None:
@@ -125,7 +130,9 @@ def _attack(case: ThreatCase, smaller: AttackOutcome | None, run: EvaluationRun)
         again = suites.strongest_again(case.attack, tried, run.plan.effort.restarts)
         tried += _search(case, again, worst_case, run, again=True)
     outcome = worst_case.outcome()
-    result = threat_result(case.threat, case.knowledge, context.labels, outcome, inherited=inherited, tried=tried)
+    result = threat_result(
+        case.threat, case.knowledge, context.labels, outcome, rows=context.rows, inherited=inherited, tried=tried
+    )
     return CaseResult(case, outcome, result)
 
 
@@ -135,12 +142,17 @@ def threat_result(
     labels: Ints,
     outcome: AttackOutcome,
     *,
+    rows: Ints,
     inherited: int = 0,
     tried: Sequence[Tried] = (),
 ) -> ThreatResult:
-    """What the report keeps of attacks within one ball on images of the classes `labels`, int64 [N]."""
+    """What the report keeps of attacks within one ball on images of the classes `labels`, int64 [N].
+
+    `rows`, int64 [N], are those of the images in the test set; `inherited` and `tried` as in `ThreatResult`.
+    """
     right = outcome.clean_labels == labels
-    images, clean, robust = len(right), int(right.sum()), int((right & ~outcome.success).sum())
+    stands = right & ~outcome.success
+    images, clean, robust = len(right), int(right.sum()), int(stands.sum())
     return ThreatResult(
         norm=threat.norm,
         epsilon=threat.epsilon,
@@ -149,6 +161,7 @@ def threat_result(
         robust=Measured.of(Rate(robust, images)),
         dsr=Measured.of(Rate(robust, clean)),
         inherited=inherited,
+        wrong_images=tuple(rows[~stands].tolist()),
         steps=tuple(map(AttackResult.of, tried)),
     )
 

@@ -7,15 +7,17 @@ import sys
 import pytest
 
 from holdfast.attacks.detectors import NAMES
-from holdfast.bundle.reader import Bundle
-from holdfast.evaluation import pipeline
+from holdfast.bundle.reader import Bundle, read_manifest
+from holdfast.bundle.writer import BundleWriter
+from holdfast.evaluation import sections
 from holdfast.evaluation.cli import main
+from holdfast.evaluation.recorded import recorded_splits
 from holdfast.evaluation.report import read_report, write_report
 from holdfast.evaluation.sanity import checks
 from holdfast.evaluation.stages import curves
 from holdfast.index_build.calibrate import recalibrate
 from holdfast.intervals import Rate
-from tests.holdfast.evaluation.report.made_up import full_report
+from tests.holdfast.evaluation.report.made_up import full_report, threat
 
 ONE_BALL = ["--full", "--images", "4", "--steps", "1", "--restarts", "1", "--balls", "linf:32/255"]
 
@@ -33,7 +35,7 @@ def only_one_check(monkeypatch):
     """A full evaluation whose only sanity check passes."""
     passed = checks.everything_falls(Rate(0, 5))
     assert passed.passed
-    monkeypatch.setattr(pipeline, "sanity_checks", lambda *_: (passed,))
+    monkeypatch.setattr(sections, "sanity_checks", lambda *_: (passed,))
 
 
 def test_it_measures_and_records(bundle, capsys):
@@ -46,7 +48,7 @@ def test_it_measures_and_records(bundle, capsys):
     assert "PGD-2" in accuracy.attack
 
 
-def test_credibility_is_measured_again_and_all_that_attacks_found_stands(bundle, digits, capsys):
+def test_credibility_is_measured_again_and_all_that_attacks_found_stands(bundle, digits, tmp_path, capsys):
     again = [str(bundle), "--images", "12", "--steps", "1", "--credibility", "--curve-images", "6"]
     assert main(again) == 2
     assert "report.json" in complained(capsys)
@@ -87,6 +89,42 @@ def test_credibility_is_measured_again_and_all_that_attacks_found_stands(bundle,
     text = printed(capsys)
     assert "validity" in text
     assert "answered and wrong under attack" in text
+    # Another ball comes beside the first, while credibility is the same.
+    assert main([*again, "--balls", "linf:8/255", "--cache", str(tmp_path / "other")]) == 0
+    both = read_report(bundle)
+    assert (both.detectors, both.rankings) == (report.detectors, report.rankings)
+    assert [one.threat for one in both.aimed] == ["L-inf 8/255", report.aimed[0].threat]
+    assert (both.aimed[1], both.selective[2], both.sets[1]) == (report.aimed[0], report.selective[1], report.sets[0])
+    assert both.remeasured.startswith(report.remeasured)
+    manifest = read_manifest(bundle)
+    BundleWriter.open(bundle).commit(
+        manifest.model_copy(update={"calibration": manifest.calibration.model_copy(update={"abstain_below": 0.5})})
+    )
+    assert main([*again, "--balls", "linf:8/255", "--cache", str(tmp_path / "third")]) == 0
+    strict = read_report(bundle)
+    assert [one.threat for one in strict.aimed] == ["L-inf 8/255"]
+    assert strict.detectors == ()
+
+
+def test_a_run_without_suites_claims_no_less_than_the_suites_found(bundle):
+    recalibrate(bundle)
+    manifest = read_manifest(bundle)
+    theirs = {
+        "class_names": manifest.class_names,
+        "encoder_sha256": manifest.files["encoder.onnx"],
+        "index_sha256": manifest.index_sha256,
+        "abstain_below": manifest.abstain_below,
+    }
+    rows = tuple(range(len(recorded_splits(manifest).test)))
+    suite = threat("l2", 0.001, "bank known", ()).model_copy(update={"wrong_images": rows})
+    report = full_report(threats=(suite,))
+    write_report(bundle, report.model_copy(update={"subject": report.subject.model_copy(update=theirs)}))
+    quick = ["--images", "12", "--steps", "1", "--curve-images", "6", "--balls", "l2:0.001"]
+    assert main([str(bundle), "--credibility", *quick]) == 0
+    (aimed,) = read_report(bundle).aimed
+    assert aimed.wrong.successes == aimed.wrong.trials == len(aimed.wrong_images) == 12
+    assert aimed.beyond > 0
+    assert aimed.stopped <= 12 - aimed.beyond
 
 
 def test_what_is_no_bundle_is_refused(tmp_path, capsys):

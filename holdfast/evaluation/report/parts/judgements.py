@@ -72,8 +72,12 @@ class AimedThreat(ReportPart):
     Attributes:
         threat: the ball, as text.
         wrong: images for which any wrong answer was found, those answered wrongly when clean included.
-        answered: images of which a wrong answer is at or above the server's threshold, and so is given.
-        ignoring: the same, of attacks that ignore credibility and stop at the first wrong answer.
+        answered: images of which a wrong answer is at or above the server's threshold, and so is given; and all of `beyond`.
+        ignoring: images that attacks which ignore credibility and stop at the first wrong answer left answered and wrong.
+        beyond: images of `wrong` for which only attacks of another run, which the report is of as well, found a wrong answer.
+            What its credibility was is not known; curves and thresholds leave it out.
+        wrong_images: rows in the test set of the images of `wrong`, ascending; null before version 5 of the report. Of a run
+            that does not say which images it found wrong, `beyond` may count more than are listed here.
         steps: for each attack how many images hold the best of what it found when it ended.
 
     """
@@ -82,6 +86,8 @@ class AimedThreat(ReportPart):
     wrong: Measured
     answered: Measured
     ignoring: Measured
+    beyond: int = 0
+    wrong_images: tuple[int, ...] | None = None
     steps: tuple[AttackResult, ...]
 
     @property
@@ -118,8 +124,8 @@ class Ranking(ReportPart):
 
     Attributes:
         judgement: what is said, for instance "credibility".
-        condition: of which images: clean, shifted (see `holdfast.evaluation.shifts`), or attacked by one who aims at this very
-            judgement, where of each image counts the wrong answer that it trusts most, else the clean answer.
+        condition: of which images: clean, shifted (see `holdfast.evaluation.stages.shifts`), or attacked by one who aims at
+            this very judgement, where of each image counts the wrong answer that it trusts most, else the clean answer.
         images: how many.
         errors: wrong answers among them.
         auroc: the chance that a right answer is trusted more than a wrong one; null where there are none of either.

@@ -17,7 +17,8 @@ from holdfast.evaluation.report import (
     selective,
 )
 from holdfast.evaluation.report.results import Measured, Report
-from holdfast.intervals import Rate
+from holdfast.intervals import Counted, Rate
+from holdfast.intervals import difference as paired_difference
 
 VOID = {"meta", "img", "br", "link", "hr", "input", "base"}
 
@@ -74,6 +75,19 @@ def example(number, names):
         clean_neighbours=near,
         attacked_neighbours=near[::-1],
         neighbour_pngs={0: png(image(99)), 2: png(image(98))},
+    )
+
+
+def paired(condition, hardened, plain, trials):
+    sides = [Counted(np.arange(trials) < right, np.ones(trials, dtype=bool)) for right in (hardened, plain)]
+    apart = paired_difference(*sides)
+    return results.PairedAccuracy(
+        condition=condition,
+        hardened=measured(hardened, trials),
+        plain=measured(plain, trials),
+        difference=apart.estimate,
+        low=apart.low,
+        high=apart.high,
     )
 
 
@@ -183,6 +197,13 @@ def full_report(names=("cat", "dog", "owl"), checks=(True, True), **changes):
                 ),
             ),
         ),
+        "hardened": results.HardenedIndex(
+            exemplars=4000,
+            attacked=1000,
+            instead="the same images, not attacked",
+            attack="PGD-10",
+            accuracies=(paired("clean", 930, 935, 1000), paired("L-inf 8/255", 17, 12, 40)),
+        ),
         "reliability": reliability(credible, right),
         "validity": tuple(
             results.ValidityPoint(level=level, true_labels=measured(4, 100), answers=measured(3, 100)) for level in (0.05, 0.1)
@@ -212,6 +233,7 @@ EMPTY = {
     "aimed": (),
     "rankings": (),
     "sets": (),
+    "hardened": None,
     "reliability": (),
     "validity": (),
     "classes": (),

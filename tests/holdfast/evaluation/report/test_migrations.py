@@ -1,12 +1,14 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from holdfast.evaluation.report import read_report, render, write_report
 from holdfast.evaluation.report.migrations import migrated
 from holdfast.evaluation.report.results import Report
 from holdfast.files import sha256_file
 from tests.holdfast.bundle.tiny import write_bundle
-from tests.holdfast.evaluation.report.made_up import Page
+from tests.holdfast.evaluation.report.made_up import Page, measured, threat
 
 SHIPPED = Path(__file__).parents[4] / "bundles/cifar10-small"
 
@@ -15,12 +17,14 @@ def as_version_1(report: Report) -> dict:
     plain = json.loads(report.model_dump_json())
     for old, new in (("gates", "sanity_checks"), ("alarms", "detectors"), ("circumstances", "provenance")):
         plain[old] = plain.pop(new)
-    for later in ("validity", "classes", "remeasured", "aimed", "rankings", "sets"):
+    for later in ("validity", "classes", "remeasured", "aimed", "rankings", "sets", "hardened"):
         del plain[later]
     for detector in plain["alarms"]:
         del detector["roc"], detector["auroc_ignoring"], detector["auroc_aiming"]
     for one in plain["selective"]:
         del one["attacker"], one["images"]
+    for suite in plain["threats"]:
+        del suite["wrong_images"]
     return plain | {"report_version": 1}
 
 
@@ -35,6 +39,7 @@ def test_a_report_of_version_1_is_read_as_it_was(report, tmp_path, capsys):
     read = read_report(bundle)
     unchanged = ("threats", "curves", "sanity_checks", "reliability", "provenance", "subject", "clean", "examples")
     assert all(getattr(read, name) == getattr(report, name) for name in unchanged)
+    assert read.hardened is None
     assert read.validity == read.classes == read.aimed == read.rankings == read.sets == ()  # not measured then
     assert [(one.name, one.attacker, one.images) for one in read.selective] == [
         ("clean", "nobody", 1000),
@@ -43,8 +48,31 @@ def test_a_report_of_version_1_is_read_as_it_was(report, tmp_path, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def as_version_4(report: Report) -> dict:
+    plain = json.loads(report.model_dump_json())
+    del plain["hardened"]
+    for part in (*plain["threats"], *plain["aimed"]):
+        del part["wrong_images"]
+    for one in plain["aimed"]:
+        del one["beyond"]
+    return plain | {"report_version": 4}
+
+
+@pytest.mark.parametrize(("survivors", "beyond"), [(20, 0), (9, 0), (8, 1), (3, 6)])
+def test_a_report_of_version_4_says_no_less_than_its_suites_found(report, survivors, beyond):
+    (aimed,) = report.aimed
+    suite = threat("linf", 8 / 255, "bank known", ()).model_copy(update={"robust": measured(survivors)})
+    other = threat("linf", 16 / 255, "bank known", ()).model_copy(update={"robust": measured(0)})
+    old = as_version_4(report.model_copy(update={"threats": (suite, other)}))
+    (read,) = Report.model_validate_json(json.dumps(migrated(old))).aimed
+    assert read.beyond == beyond
+    assert read.wrong == measured(aimed.wrong.successes + beyond)
+    assert read.answered == measured(aimed.answered.successes + beyond)
+    assert read.stopped == aimed.stopped
+
+
 def test_what_is_no_report_comes_back_as_it_is():
-    for other in ([], None, {}, {"report_version": 17}, {"report_version": 4}):
+    for other in ([], None, {}, {"report_version": 17}, {"report_version": 5}):
         assert migrated(other) == other
 
 

@@ -136,6 +136,20 @@ def test_the_numbers_are_those_of_the_report(page):
     assert "loud L-inf 8/255 5.0 % [1.4 to 16.5] not measured 75.0 % [59.8 to 85.8]" in page.text
 
 
+def test_attacked_exemplars_are_compared_with_none_and_the_difference_has_its_interval(page):
+    assert "1,000 of the 4,000 exemplars are attacked images" in page.text
+    pairs = re.findall(r"(clean|L-inf 8/255), ([\d,]+) .*? ([+-]\d+\.\d) \[([+-]\d+\.\d) to ([+-]\d+\.\d)\]", page.text)
+    assert [pair[:3] for pair in pairs] == [("clean", "1,000", "-0.5"), ("L-inf 8/255", "40", "+12.5")]
+    assert all(float(low) < float(middle) < float(high) for _, _, middle, low, high in pairs)
+
+
+def test_what_other_attacks_found_beyond_is_said(report, page):
+    words = "whose credibility is not known"
+    assert words not in page.text
+    (aimed,) = report.aimed
+    assert words in Page(render(report.model_copy(update={"aimed": (aimed.model_copy(update={"beyond": 2}),)}))).text
+
+
 def test_a_long_suite_is_folded_and_a_short_one_open(html):
     opened = re.findall(r"<details( open)?>\s*<summary>Tried: (\w+) attack", html)
     assert sorted((steps, bool(is_open)) for is_open, steps in opened) == [

@@ -3,6 +3,7 @@ import pytest
 from holdfast.bundle.reader import Bundle, read_manifest
 from holdfast.errors import HashMismatchError, MissingFileError, SchemaMismatchError
 from holdfast.evaluation.report import read_report, write_report
+from holdfast.evaluation.report.results import REPORT_VERSION
 from tests.holdfast.bundle.tiny import write_bundle
 from tests.holdfast.evaluation.report.made_up import EMPTY, full_report
 
@@ -36,6 +37,6 @@ def test_a_report_that_is_not_there_or_was_changed_is_refused(tiny, tmp_path):
 
 
 def test_a_report_of_a_later_version_is_refused(tiny):
-    write_report(tiny, full_report(**EMPTY).model_copy(update={"report_version": 5}))
+    write_report(tiny, full_report(**EMPTY).model_copy(update={"report_version": REPORT_VERSION + 1}))
     with pytest.raises(SchemaMismatchError, match="report_version"):
         read_report(tiny)

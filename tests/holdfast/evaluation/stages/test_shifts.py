@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from holdfast.evaluation.shifts import SHIFTS, shifted
+from holdfast.evaluation.stages.shifts import SHIFTS, shifted
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 12, 9, 3), dtype=np.uint8)
 
