@@ -1,6 +1,6 @@
 """Every labelled set, by its name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -13,12 +13,18 @@ from holdfast.data.labelled import DataError, Splits, hold_out
 from holdfast.data.listing import default_calibration
 from holdfast.data.mnist import FASHION_MNIST, MNIST
 from holdfast.data.noise import with_label_noise
+from holdfast.data.speech.bank import read_sessions
+from holdfast.data.speech.loading import read_fsdd, read_voices
 from holdfast.model.preprocess import MAX_PIXELS
+from holdfast.model.speech.pictures import MELS
 
-DataName = Literal["digits", "cifar10", "mnist", "fashion-mnist", "folder"]
+DataName = Literal["digits", "cifar10", "mnist", "fashion-mnist", "folder", "fsdd", "voices", "sessions"]
 NAMES: tuple[str, ...] = get_args(DataName)
-NATIVE_SIZES = {"digits": 8, "cifar10": 32, "mnist": 28, "fashion-mnist": 28}
-"""Height and width of the built-in sets as published, in pixels."""
+NATIVE_SIZES = {"digits": 8, "cifar10": 32, "mnist": 28, "fashion-mnist": 28, "fsdd": MELS}
+"""Height and width of the built-in sets as published, in pixels; of recordings, those of their pictures."""
+
+SPEECH = frozenset({"fsdd", "voices", "sessions"})
+"""Those of recordings, whose pictures an encoder gets in the place of images."""
 
 
 def load(
@@ -37,8 +43,9 @@ def load(
 
     How a folder was read, what was left out, and what noise was planted, is said on stderr.
 
-    directory: where the set lies (needed by mnist, fashion-mnist and folder; without it cifar10 is downloaded). For a folder it
-        may be a table of paths and labels as well, .csv or .parquet.
+    directory: where the set lies (needed by all but digits; without it cifar10 is downloaded). For a folder it may be a
+        table of paths and labels as well, .csv or .parquet. voices are SPEAKER/*.wav, and sessions a file that
+        `holdfast.data.speech.bank` has made of them.
     size: height and width in pixels, by the same resizing as served images.
     calibration: images drawn from the training part by `seed`, each class in its proportion; by default 200 of digits,
         else 1,000 or a tenth, whichever is less. A folder's own calibration part is taken instead.
@@ -89,6 +96,8 @@ def _read(
                 skip_unreadable=skip_unreadable,
                 max_pixels=max_pixels,
             )
+        case "fsdd" | "voices" | "sessions":
+            return _SPEECH_READERS[name](directory, size, seed=seed, calibration=calibration, skip_unreadable=skip_unreadable)
         case _:
             raise DataError(f"no data set is called {name!r}; choose one of {', '.join(NAMES)}")
     if len(np.unique(train.labels)) < 2:
@@ -96,6 +105,14 @@ def _read(
     wanted = calibration if calibration is not None else held or default_calibration(len(train))
     train, calibrating = hold_out(train, wanted, seed)
     return Splits(train, calibrating, test)
+
+
+_SPEECH_READERS: dict[str, Callable[..., Splits]] = {"fsdd": read_fsdd, "voices": read_voices, "sessions": read_sessions}
+
+
+def input_kind(name: str) -> Literal["image", "speech"]:
+    """What an encoder that learns from a set is given when it serves."""
+    return "speech" if name in SPEECH else "image"
 
 
 def print_notes(notes: Sequence[str]) -> None:

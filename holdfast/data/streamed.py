@@ -9,9 +9,11 @@ for first in range(0, len(splits.train), 256):
 from dataclasses import dataclass
 from pathlib import Path
 
+from holdfast.data.labelled import DataError, Splits
 from holdfast.data.listing import list_images
-from holdfast.data.sets import NATIVE_SIZES, load, print_notes
+from holdfast.data.sets import NATIVE_SIZES, input_kind, load, print_notes
 from holdfast.data.sources import LabelledSource, ReadFault, ReadImages, StreamedArrays, StreamedFiles
+from holdfast.data.speech.loading import read_voices
 from holdfast.model.preprocess import MAX_PIXELS, InputContract
 
 __all__ = [
@@ -23,6 +25,9 @@ __all__ = [
     "StreamedSplits",
     "open_labelled",
 ]
+
+
+WANTED = {"image": "images", "speech": "recordings"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +66,7 @@ def open_labelled(
 
     Args:
         data: a folder of class folders, a .csv or .parquet table of paths and labels, or the name of a built-in set (a folder
-            of that name is "./NAME").
+            of that name is "./NAME"). For an encoder that takes recordings it is a folder of SPEAKER/*.wav.
         contract: what images are fitted to.
         directory: where a built-in set lies; without it cifar10 is downloaded.
         calibration: images held out of the training part, each class in its proportion; by default as many as
@@ -77,9 +82,15 @@ def open_labelled(
 
     """
     if isinstance(data, str) and data in NATIVE_SIZES:
+        if input_kind(data) != contract.kind:
+            raise DataError(f"the encoder takes {WANTED[contract.kind]}, and {data} is a set of {WANTED[input_kind(data)]}")
         splits = load(data, directory=directory, size=NATIVE_SIZES[data], calibration=calibration, seed=seed)
-        arrays = [StreamedArrays(part, contract) for part in (splits.train, splits.calibration, splits.test)]
-        return StreamedSplits(arrays[0], arrays[1], arrays[2])
+        return _in_memory(splits, contract)
+    if contract.kind == "speech":
+        splits = read_voices(Path(data), contract.height, seed=seed, calibration=calibration, skip_unreadable=skip_unreadable)
+        if not quiet:
+            print_notes(splits.notes)
+        return _in_memory(splits, contract)
     listing = list_images(Path(data), skip_unusable=skip_unreadable)
     rows = listing.split(calibration=calibration, seed=seed)
     files = StreamedFiles(listing.root, listing.names, listing.labels, listing.class_names, contract, max_pixels, threads)
@@ -88,3 +99,8 @@ def open_labelled(
         print_notes(notes)
     train, held, test = (files.select(part) for part in rows)
     return StreamedSplits(train, held, test, notes)
+
+
+def _in_memory(splits: Splits, contract: InputContract) -> StreamedSplits:
+    arrays = [StreamedArrays(part, contract) for part in (splits.train, splits.calibration, splits.test)]
+    return StreamedSplits(arrays[0], arrays[1], arrays[2], splits.notes)

@@ -9,6 +9,7 @@ from holdfast.bundle.manifest import DataRecord, Manifest, ThreatModelRecord, Tr
 from holdfast.bundle.writer import BundleWriter
 from holdfast.data import Splits
 from holdfast.data.listing import printable
+from holdfast.data.sets import input_kind
 from holdfast.model.preprocess import InputContract
 from holdfast.model.vote import VoteParameters
 from holdfast.revision import commit
@@ -37,7 +38,7 @@ def write_bundle(config: TrainConfig, splits: Splits, trained: Trained, command:
 
     """
     size = config.encoder.image_size
-    contract = InputContract(height=size, width=size)
+    contract = InputContract(kind=input_kind(config.data), height=size, width=size)
     encoder = exported_encoder(config, splits, trained)
     writer = BundleWriter.create(config.out)
     parity = export(encoder, writer, contract, splits.train.images[:33], half=config.half)

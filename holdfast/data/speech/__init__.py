@@ -1,0 +1,1 @@
+"""Recordings of speakers as labelled pictures, and what makes training sets of them: sessions in simulated channels, noise."""
