@@ -84,8 +84,12 @@ def shared_flip(pixels: Tensor, config: AugmentConfig, generator: torch.Generato
 
 def view(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
     """One random view of each image: float [N, 3, H, W] in [0, 1] -> the same."""
-    whole = _turn_and_zoom(crop(pixels, config, generator), config, generator)
-    return recolour(translate(whole, config, generator), config, generator)
+    return recolour(moved(pixels, config, generator), config, generator)
+
+
+def moved(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """A view of each image without its changes of colour: cropped, turned, zoomed and shifted."""
+    return translate(_turn_and_zoom(crop(pixels, config, generator), config, generator), config, generator)
 
 
 def crop(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
@@ -121,18 +125,25 @@ def translate(pixels: Tensor, config: AugmentConfig, generator: torch.Generator)
     return pixels[which, :, rows, columns].permute(0, 3, 1, 2)
 
 
-def recolour(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """Jitter brightness, contrast, saturation and hue, then drop the colour of some images.
+@dataclass(frozen=True)
+class ColourDraw:
+    """How the colours of N images are changed: the draw of `recolour`, which other views of the same images may share.
 
-    All but contrast is one 3x3 matrix per image; contrast turns about the mean luma. Clipped to [0, 1] once, at the end.
+    All float [N]: factors of brightness, contrast and saturation, and an angle of hue in radians.
     """
-    if not (config.brightness or config.contrast or config.saturation or config.hue or config.grey):
-        return pixels
-    n = len(pixels)
-    jittered = _uniform(n, 0, 1, pixels, generator) < config.jitter_chance
+
+    brightness: Tensor
+    contrast: Tensor
+    saturation: Tensor
+    angle: Tensor
+
+
+def draw_colours(n: int, config: AugmentConfig, like: Tensor, generator: torch.Generator) -> ColourDraw:
+    """Draw the changes of colour of n images, on the device of `like`."""
+    jittered = _uniform(n, 0, 1, like, generator) < config.jitter_chance
 
     def factor(reach: float) -> Tensor:
-        return torch.where(jittered, _uniform(n, 1 - reach, 1 + reach, pixels, generator), 1.0)
+        return torch.where(jittered, _uniform(n, 1 - reach, 1 + reach, like, generator), 1.0)
 
     brightness, contrast, saturation = (
         factor(config.brightness),
@@ -140,18 +151,31 @@ def recolour(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) 
         factor(config.saturation),
     )
     angle = 2 * math.pi * (factor(config.hue) - 1)
-    saturation = saturation * (_uniform(n, 0, 1, pixels, generator) >= config.grey)
+    saturation = saturation * (_uniform(n, 0, 1, like, generator) >= config.grey)
+    return ColourDraw(brightness, contrast, saturation, angle)
+
+
+def recolour(pixels: Tensor, config: AugmentConfig, generator: torch.Generator, parameters: ColourDraw | None = None) -> Tensor:
+    """Jitter brightness, contrast, saturation and hue, then drop the colour of some images.
+
+    All but contrast is one 3x3 matrix per image; contrast turns about the mean luma. Clipped to [0, 1] once, at the end. What
+    changes is drawn, or given by `parameters`.
+    """
+    if not (config.brightness or config.contrast or config.saturation or config.hue or config.grey):
+        return pixels
+    n = len(pixels)
+    drawn = draw_colours(n, config, pixels, generator) if parameters is None else parameters
     to_yiq, from_yiq = _yiq(pixels.device)
     turn = torch.zeros(n, 3, 3, device=pixels.device)
     turn[:, 0, 0] = 1
-    turn[:, 1, 1] = turn[:, 2, 2] = saturation * angle.cos()
-    turn[:, 2, 1] = saturation * angle.sin()
+    turn[:, 1, 1] = turn[:, 2, 2] = drawn.saturation * drawn.angle.cos()
+    turn[:, 2, 1] = drawn.saturation * drawn.angle.sin()
     turn[:, 1, 2] = -turn[:, 2, 1]
-    matrix = from_yiq @ turn @ to_yiq * brightness[:, None, None]
+    matrix = from_yiq @ turn @ to_yiq * drawn.brightness[:, None, None]
     coloured = torch.einsum("nij,njhw->nihw", matrix, pixels)
     luma = torch.einsum("j,njhw->n", to_yiq[0], coloured) / pixels[0, 0].numel()
     centre = luma[:, None, None, None]
-    return (centre + (coloured - centre) * contrast[:, None, None, None]).clamp(0, 1)
+    return (centre + (coloured - centre) * drawn.contrast[:, None, None, None]).clamp(0, 1)
 
 
 def _turn_and_zoom(pixels: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:

@@ -6,6 +6,7 @@ from holdfast.trainer.objectives.adaptive.self_distilled import SelfDistilledCon
 from holdfast.trainer.objectives.adaptive.targets import SelfAdaptation
 from holdfast.trainer.objectives.base import ImageBatch, Objective
 from holdfast.trainer.objectives.contrastive.amdim import AmdimObjectiveConfig
+from holdfast.trainer.objectives.contrastive.augmentation_adversarial import AugmentationAdversarialConfig
 from holdfast.trainer.objectives.contrastive.simclr import SimclrConfig
 from holdfast.trainer.objectives.distillation.adversarial import AdversarialDistillationConfig
 from holdfast.trainer.objectives.distillation.clusters import ClustersConfig
@@ -21,6 +22,7 @@ from holdfast.trainer.objectives.trades import TradesConfig
 ObjectiveConfig = (
     AdversarialDistillationConfig
     | AmdimObjectiveConfig
+    | AugmentationAdversarialConfig
     | ClustersConfig
     | DeaclConfig
     | SequentialConfig
@@ -36,6 +38,7 @@ ObjectiveConfig = (
 __all__ = [
     "AdversarialDistillationConfig",
     "AmdimObjectiveConfig",
+    "AugmentationAdversarialConfig",
     "ClustersConfig",
     "DeaclConfig",
     "ImageBatch",
