@@ -1,0 +1,88 @@
+"""python -m reproduce.augmentation_adversarial: train the arms, measure them on speakers that they have not heard."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from holdfast import data
+from holdfast.data import Splits
+from holdfast.data.labelled import DataError
+from holdfast.data.speech.bank import make_bank
+from holdfast.data.speech.listing import list_voices
+from holdfast.files import sha256_file, write_atomically
+from reproduce.arms import Arm, check_deadline, train_arm
+from reproduce.augmentation_adversarial.arms import TITLES, arm_name, speech_arms
+from reproduce.augmentation_adversarial.claims import Arms, findings
+from reproduce.augmentation_adversarial.measuring import SpeechArmFigures, UnseenSpeakers, measure
+from reproduce.augmentation_adversarial.scales import SCALES, SpeechScale
+from reproduce.augmentation_adversarial.tables import arms_markdown, arms_table, draw
+from reproduce.augmentation_adversarial.voices import make_voices
+from reproduce.command import Invocation, run_reproduction
+from reproduce.kept_results import KeptResults
+from reproduce.verdicts import findings_markdown, findings_table
+
+ABOUT = """Train encoders of speech with and without augmentation and the adversary of augmentation (arXiv 2007.12085), on
+voices of espeak-ng or of DATA_DIR/voices/SPEAKER/*.wav, in simulated channels. Measure them on the speakers of free spoken
+digits (DATA_DIR/fsdd, or DATA_DIR itself), which none has heard. Results so far are shown after each arm."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    return run_reproduction("augmentation_adversarial", ABOUT, SCALES, run, arguments)
+
+
+def run(call: Invocation[SpeechScale]) -> None:
+    """Train and measure every arm, and say what they come to.
+
+    Raises:
+        DataError: the digits or the voices are not there.
+        TimeUpError: the minutes are over.
+
+    """
+    if call.data_dir is None:
+        raise DataError("name the folder that holds fsdd/, or fsdd itself, by --data-dir")
+    digits = call.data_dir / "fsdd" if (call.data_dir / "fsdd").is_dir() else call.data_dir
+    unseen = UnseenSpeakers(digits, call.scale)
+    bank, splits = bank_of_sessions(call)
+    arms = speech_arms(call.scale, bank, call.out)
+    kept = KeptResults(call.out / "measured.json", {"scale": call.scale.name, "bank": splits.sha256})
+    measured: Arms = {}
+    for number, arm in enumerate(arms, start=1):
+        call.console.rule(f"{number} of {len(arms)}: {arm.title}", align="left")
+        trained = train_arm(arm, splits, call.console, deadline=call.deadline)
+        if arm.name not in kept:
+            check_deadline(call.deadline, f"measuring {arm.title}")
+
+        def figures(encoder=trained.encoder, seconds=trained.seconds) -> dict[str, object]:  # type: ignore[no-untyped-def]  # noqa: ANN001
+            return measure(encoder, unseen, splits, call.scale, seconds).to_json()
+
+        measured[arm.name] = SpeechArmFigures.from_json(kept.of(arm.name, figures))
+        show(call, arms, measured, unseen.speakers)
+
+
+def bank_of_sessions(call: Invocation[SpeechScale]) -> tuple[Path, Splits]:
+    """The training set, made of voices where it is not there yet."""
+    path, given = call.out / "sessions.npz", (call.data_dir or call.out) / "voices"
+    if not path.is_file():
+        voices = given if given.is_dir() else make_voices(call.out / "voices", call.scale.voices)
+        make_bank(list_voices(voices), sessions=call.scale.sessions).save(path)
+    return path, data.load("sessions", directory=path, size=call.scale.encoder.image_size)
+
+
+def show(call: Invocation[SpeechScale], arms: Sequence[Arm], measured: Arms, speakers: int) -> None:
+    """Print what is known so far, and write table.md, figure.png and results.json."""
+    seeds = [seed for seed in call.scale.seeds if all(arm_name(kind, seed) in measured for kind in TITLES)]
+    judged = findings(measured, seeds, speakers) if seeds else []
+    call.console.print(arms_table(arms, measured))
+    if judged:
+        call.console.print(findings_table(judged))
+    text = arms_markdown(arms, measured) + "\n" + findings_markdown(judged)
+    write_atomically(call.out / "table.md", text.encode())
+    draw(call.out / "figure.png", arms, measured)
+    result = {
+        "command": call.command,
+        "sessions_sha256": sha256_file(call.out / "sessions.npz"),
+        "seconds": {name: round(figures.seconds, 1) for name, figures in measured.items()},
+        "findings": [finding.described() for finding in judged],
+    }
+    write_atomically(call.out / "results.json", (json.dumps(result, indent=1) + "\n").encode())
