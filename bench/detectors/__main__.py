@@ -66,7 +66,8 @@ def run_price(options: argparse.Namespace, test: LabelledImages) -> dict[str, An
     results: dict[str, Any] = {}
     for callers in (1, 64):
         price = measure_price(options.bundle, test.images[:4096], callers=callers, seconds=options.seconds, turns=options.turns)
-        show(f"CPU us a request, {callers} callers", ["", ""], [["server", str(price)]])
+        columns = ["server", "CPU us a request", "more", "calls a second", "more"]
+        show(f"{callers} callers, {options.turns} turns of {options.seconds:g} s each", columns, price.rows())
         results[f"callers_{callers}"] = asdict(price) | {"share": price.share}
     snapshot = ModelSnapshot.of(Bundle.open(options.bundle), 1, "bench")
     each = bytes_per_caller(snapshot, Settings(bundle=options.bundle), test.images[:1280])

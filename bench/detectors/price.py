@@ -1,4 +1,7 @@
-"""What the detectors cost: CPU of one server with them and of one without, asked the same in turns."""
+"""What the detectors cost: CPU and calls a second of a server with them and of one without, asked the same in turns.
+
+A third server, without detectors too, says by how much two of them differ by chance alone.
+"""
 
 import statistics
 import tempfile
@@ -10,47 +13,82 @@ import numpy as np
 from bench.harness.callers import run_callers
 from bench.harness.report import Spread
 from bench.harness.server_process import running_server
+from holdfast.console import track
 from holdfast.model.preprocess import Pixels
 
 WARM_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
-class Price:
-    """CPU microseconds of the server for each image, in turns.
+class ServerTurns:
+    """One server, turn by turn.
 
     Attributes:
-        callers: that asked at a time, one image a call.
-        watched, blind: with detectors and without.
+        cpu: microseconds of all its processes for each image.
+        rate: calls answered in a second.
+
+    """
+
+    cpu: tuple[float, ...]
+    rate: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Price:
+    """Of a number of callers at a time, with one image a call.
+
+    Attributes:
+        callers: that asked.
+        watched, blind, control: with detectors, without, and without once more.
 
     """
 
     callers: int
-    watched: tuple[float, ...]
-    blind: tuple[float, ...]
+    watched: ServerTurns
+    blind: ServerTurns
+    control: ServerTurns
 
     @property
     def share(self) -> float:
-        """What the detectors add, as a share of the rest: the median of the turns."""
-        return statistics.median(a / b - 1 for a, b in zip(self.watched, self.blind, strict=True))
+        """What the detectors add to the CPU, as a share of the rest: the median of the turns."""
+        return _more(self.watched.cpu, self.blind.cpu)
 
-    def __str__(self) -> str:
-        return f"{Spread.of(self.watched)} with, {Spread.of(self.blind)} without: {100 * self.share:+.1f} %"
+    def rows(self) -> list[list[str]]:
+        """For the table: the server, its CPU, how much more that is than without, its calls a second, how much more."""
+        servers = {"with": self.watched, "without": self.blind, "without again": self.control}
+        return [
+            [
+                name,
+                str(Spread.of(each.cpu)),
+                f"{_more(each.cpu, self.blind.cpu):+.1%}",
+                str(Spread.of(each.rate)),
+                f"{_more(each.rate, self.blind.rate):+.1%}",
+            ]
+            for name, each in servers.items()
+        ]
 
 
 def measure_price(bundle: Path, images: Pixels, *, callers: int, seconds: float, turns: int) -> Price:
     """Asks different images, since identical ones cost a detector less than others do."""
-    watched: list[float] = []
-    blind: list[float] = []
+    found: list[tuple[list[float], list[float]]] = [([], []), ([], []), ([], [])]
     with tempfile.TemporaryDirectory() as folder:
         pixels = Path(folder) / "pixels.npy"
         np.save(pixels, images)
-        flags = ("--callers", callers, "--seconds", seconds, "--pixels", pixels)
-        with running_server(bundle) as with_detectors, running_server(bundle, "--no-detectors") as without:
-            for server in (with_detectors, without):  # what is done once for a bundle takes a second of CPU
-                run_callers(server, "--callers", callers, "--seconds", WARM_SECONDS, "--pixels", pixels)
-            for turn in range(turns):
-                pair = ((with_detectors, watched), (without, blind))
-                for server, costs in pair if turn % 2 else reversed(pair):
-                    costs.append(run_callers(server, *flags).server_cpu)
-    return Price(callers, tuple(watched), tuple(blind))
+        flags = ("--callers", callers, "--pixels", pixels, "--seconds")
+        blind = "--no-detectors"
+        with running_server(bundle) as first, running_server(bundle, blind) as second, running_server(bundle, blind) as third:
+            servers = (first, second, third)
+            for server in servers:  # what is done once for a bundle takes a second of CPU
+                run_callers(server, *flags, WARM_SECONDS)
+            for turn in track(range(turns), description=f"price, {callers} callers"):
+                for which in range(3) if turn % 2 else reversed(range(3)):
+                    report = run_callers(servers[which], *flags, seconds)
+                    (load,) = report.loads
+                    found[which][0].append(report.server_cpu)
+                    found[which][1].append((load.calls - load.failed) / load.seconds)
+    return Price(callers, *(ServerTurns(tuple(cpu), tuple(rate)) for cpu, rate in found))
+
+
+def _more(values: tuple[float, ...], others: tuple[float, ...]) -> float:
+    """By what share the first are more than the second, turn by turn: the median."""
+    return statistics.median(a / b - 1 for a, b in zip(values, others, strict=True))

@@ -2,7 +2,7 @@
 
 import tracemalloc
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -60,10 +60,11 @@ def rows_of(answers: Answers, rows: NDArray[np.intp]) -> Answers:
     """Some rows, without neighbours: no detector looks at these."""
     parts = {f.name: getattr(answers, f.name) for f in fields(answers)}
     taken = {name: part[rows] for name, part in parts.items() if isinstance(part, np.ndarray)}
-    return replace(answers, **taken, neighbours=_none(len(rows)))
+    return replace(answers, **taken, neighbours=nothing_near(len(rows)))
 
 
-def _none(count: int) -> Neighbours:
+def nothing_near(count: int) -> Neighbours:
+    """No neighbours of so many images."""
     nothing = np.zeros((count, 0), np.int64)
     return Neighbours(nothing, nothing, nothing.astype(np.float32))
 
@@ -79,7 +80,7 @@ def answered(snapshot: ModelSnapshot, images: Pixels) -> Answers:
         column = getattr(parts[0], field.name)
         if isinstance(column, np.ndarray):
             columns[field.name] = np.concatenate([getattr(part, field.name) for part in parts])
-    return replace(parts[0], **columns, neighbours=_none(len(images)))
+    return replace(parts[0], **columns, neighbours=nothing_near(len(images)))
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,24 @@ class FalseAlarms:
         return 1e6 * sum(self.alarmed.values()) / self.images
 
 
-def false_alarms(snapshot: ModelSnapshot, settings: Settings, traffic: BenignTraffic, least: int) -> FalseAlarms:
-    """Shows it again and again, each time to fresh detectors, in another place of their secrets, until `least` images."""
-    answers = answered(snapshot, traffic.images)
+def false_alarms(
+    snapshot: ModelSnapshot,
+    settings: Settings,
+    traffic: BenignTraffic,
+    least: int,
+    answer: Callable[[Pixels], Answers] | None = None,
+) -> FalseAlarms:
+    """Shows it again and again, each time to fresh detectors, in another place of their secrets, until `least` images.
+
+    Args:
+        snapshot: the model.
+        settings: of the detectors.
+        traffic: that is shown.
+        least: images; 1: it is shown once.
+        answer: what the model answers, where it need not be asked.
+
+    """
+    answers = answered(snapshot, traffic.images) if answer is None else answer(traffic.images)
     reasons, alarmed = Counter[str](), Counter[str]()
     shown = repeats = 0
     while shown < least or not repeats:

@@ -104,7 +104,7 @@ def attack_once(
 
     """
     many, asked, next_look = attacker.callers > 1, 0, LOOKED_AFTER
-    _await_detectors(server)
+    await_detectors(server)
     before, found = alarms_of(server, all_together=many), tuple[str, ...]()
     with _callers(relays, attacker.callers) as callers, _callers(relays, OTHERS if many else 0) as others:
 
@@ -122,7 +122,7 @@ def attack_once(
             if asked < next_look:
                 return np.concatenate(parts)
             next_look = asked + LOOKED_AFTER
-            _await_detectors(server)
+            await_detectors(server)
             now = alarms_of(server, all_together=many)
             found = tuple(sorted(name for name, count in now.items() if count > before.get(name, 0.0)))
             if found:
@@ -134,7 +134,7 @@ def attack_once(
     return AttackRun(attacker.name, asked, asked if found else None, found)
 
 
-def _await_detectors(server: Server) -> None:
+def await_detectors(server: Server) -> None:
     """Until they have looked at all that was answered.
 
     Raises:
