@@ -4,12 +4,10 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from holdfast.model.answers import Floats
 from holdfast.model.preprocess import Pixels
 from holdfast.server.monitor.detectors.alike.differences import ImageChange, change_between
+from holdfast.server.monitor.detectors.alike.steps import EVERYWHERE, Step, distance
 
 EXPLAINED = 0.6
 """Share of a difference that motion and light explain, from which on it is taken for a film's or a thumbnail's."""
@@ -17,17 +15,31 @@ EXPLAINED = 0.6
 HALF_LIFE_S = 3600.0
 """Seconds in which evidence halves."""
 
-COMPARED = 64
-"""Queries of one cluster that are all compared. Where these showed little, one in `SAMPLED` is, and counts as many."""
+COMPARED, SAMPLED, LITTLE = 64, 8, 2.0
+"""Queries of one cluster that are all looked at. Where there is less evidence than LITTLE after these, one in SAMPLED is."""
 
-SAMPLED = 8
-LITTLE = 4.0
+TAKEN_BACK = (-0.9, -0.25)
+"""Cosines of a step with the one before that are those of a search. At -1 something goes to and fro, as a slider does."""
+
+OTHERWISE = 0.25
+"""By how much evidence falls with a variant that is none: of a search most are, of a film that is in doubt for long a few."""
+
+LOCAL_WEIGHT = 0.5
+"""What a step counts that changes a small part much: things that go by do, and so do patches."""
+
+MOST_EVIDENCE = 64.0
+
+CENTRED = 0.85
+"""Times the step by which a query of a search is nearer to the best image so far. Of two noisy frames it is 1."""
 
 LEVEL = 16
 """Variants over which their margin is averaged."""
 
 REMEMBERED = 256
 """Different images of one cluster."""
+
+WIDE = 8.0
+"""Grey levels, root of the mean square, of noise that no camera has."""
 
 TRAVELLED = 1.4
 """How many steps from the first image say that one is on the way, and not anywhere around it."""
@@ -86,18 +98,19 @@ class Cluster:
     """Alike images, one after another. Counts that are float decay by half in HALF_LIFE_S.
 
     Attributes:
-        first, latest: images of it.
+        first, latest, best: images of it; the best is that of the lowest margin, which a search goes on from.
         alike: how many were alike and not identical.
-        evidence: of these, how many changed in a way that no motion explains, and moved the answer.
+        evidence: of these, how many were steps of a search and moved the answer; falls with others, and never below 0.
         doubtful: how many were near another answer, or had one, however they changed.
         level, highest: mean margin of about the last LEVEL of them, and the largest that it was.
         seen: hashes of the latest REMEMBERED different ones: what was asked before is asked again by no search.
-        turn, turn_square: mean and mean square of the cosine between a change and the next, over about TURNS of them.
+        turn, turn_square: mean and mean square of the cosine between a step and the next, over about TURNS of them.
 
     """
 
     first: Query
     latest: Query
+    best: Query
     level: float
     highest: float
     alike: int = 0
@@ -106,12 +119,12 @@ class Cluster:
     turn: float = 0.0
     turn_square: float = 0.0
     seen: dict[int, None] = field(default_factory=dict)
-    _change: NDArray[np.float32] | None = None
+    _step: Step | None = None
 
     @classmethod
     def begin(cls, query: Query) -> "Cluster":
         """Of one image."""
-        return cls(query, query, query.margin, query.margin)
+        return cls(query, query, query, query.margin, query.margin)
 
     def is_repeated(self, query: Query) -> bool:
         """Whether this very image was asked lately; it is remembered."""
@@ -126,7 +139,7 @@ class Cluster:
         return False
 
     def add(self, query: Query, normal: Normal, known: Changes) -> bool:
-        """One more alike image. Returns whether it is a new one and was compared.
+        """One more alike image. Returns whether it is a new one.
 
         Args:
             query: the image.
@@ -138,48 +151,59 @@ class Cluster:
             return False
         before, self.latest = self.latest, query
         self.alike += 1
-        weight = 1 if self.alike <= COMPARED or self.evidence >= LITTLE else SAMPLED
-        if weight > 1 and self.alike % SAMPLED:
-            return False
-        found = _change(query, before, known)
+        step = Step.between(before.detail, query.detail, self._step)
+        self._turn(step)
         self._follow(query.margin)
         kept = 0.5 ** ((query.now - before.now) / HALF_LIFE_S)
         other = query.label != self.first.label
-        evident = found.explained < EXPLAINED and self._moved(query, found, known, normal)
-        self.evidence = self.evidence * kept + weight * evident
-        self.doubtful = self.doubtful * kept + weight * (other or query.margin < normal.doubtful)
-        self._turn(query.detail.astype(np.float32) - before.detail)
+        self.doubtful = self.doubtful * kept + (other or query.margin < normal.doubtful)
+        is_looked_at = self.alike <= COMPARED or self.evidence >= LITTLE or self.alike % SAMPLED == 0
+        if is_looked_at:
+            found = self._evidence(query, before, step, known, normal)
+            self.evidence = min(max(0.0, self.evidence * kept + found), MOST_EVIDENCE)
+        if query.margin < self.best.margin:
+            self.best = query
         return True
+
+    def _evidence(self, query: Query, before: Query, step: Step, known: Changes, normal: Normal) -> float:
+        """What one variant says of a search; below 0 where it speaks against one."""
+        if not TAKEN_BACK[0] <= step.cosine <= TAKEN_BACK[1]:  # most films end here, before anything costs much
+            return -OTHERWISE
+        if _change(query, before, known).explained >= EXPLAINED or not self._moved(query, step, before, known, normal):
+            return -OTHERWISE
+        return LOCAL_WEIGHT if step.is_local else 1.0
 
     def _follow(self, margin: float) -> None:
         """The mean of the first few is the mean of all; a first margin that was high by chance is no height to fall from."""
         self.level += (margin - self.level) / min(LEVEL, self.alike + 1)
         self.highest = self.level if self.alike < LEVEL else max(self.highest, self.level)
 
-    def _moved(self, query: Query, step: ImageChange, known: Changes, normal: Normal) -> bool:
-        """Whether the answer moves with what is asked: the images go along the edge of a class, or the margin falls and falls.
+    def _moved(self, query: Query, step: Step, before: Query, known: Changes, normal: Normal) -> bool:
+        """Whether the step is around the best image so far, or the answer moves with what is asked.
 
-        The noise of a camera that sees a doubtful scene takes the answer over the edge, too. Light aside, its frames are as
-        far from the first one as from each other.
+        The answer moves where the images go along the edge of a class, or the margin falls and falls. The noise of a camera
+        that sees a doubtful scene takes the answer over the edge, too. Light aside, its frames are as far from the first one as
+        from each other.
         """
-        far = _change(query, self.first, known)
+        if distance(query.detail, self.best.detail) <= CENTRED * step.square**0.5:
+            return True
+        change, far = _change(query, before, known), _change(query, self.first, known)
         on_edge = query.lead < normal.edge
-        if on_edge and far.left >= TRAVELLED * step.left and far.by_motion < EXPLAINED:
+        if on_edge and far.left >= TRAVELLED * change.left and far.by_motion < EXPLAINED:
             return True
         if far.explained >= EXPLAINED:
             return False
-        wide = step.rms > CAMERA_NOISE and (on_edge or query.label != self.first.label)
-        return wide or self.level < self.highest - normal.decline
+        if change.rms > CAMERA_NOISE and (on_edge or query.label != self.first.label):
+            return True
+        falls = self.level < self.highest - normal.decline
+        return falls and change.rms > WIDE and step.spread > EVERYWHERE
 
-    def _turn(self, change: NDArray[np.float32]) -> None:
-        before, self._change = self._change, change
-        if before is None:
-            return
-        lengths = float(np.vdot(before, before)) * float(np.vdot(change, change))
-        cosine = float(np.vdot(before, change)) / lengths**0.5 if lengths else 0.0
-        rate = 1 / min(TURNS, self.alike)
-        self.turn += rate * (cosine - self.turn)
-        self.turn_square += rate * (cosine * cosine - self.turn_square)
+    def _turn(self, step: Step) -> None:
+        is_first, self._step = self._step is None, step
+        if not is_first:
+            rate = 1 / min(TURNS, self.alike)
+            self.turn += rate * (step.cosine - self.turn)
+            self.turn_square += rate * (step.cosine * step.cosine - self.turn_square)
 
 
 def _change(one: Query, other: Query, known: Changes) -> ImageChange:

@@ -16,7 +16,7 @@ MEAN = (-0.75, -0.2)
 SPREAD = 0.25
 """Standard deviation of the cosines, at most."""
 
-EVIDENCE = 4.0
+EVIDENCE = 8.0
 """Variants that moved the answer in a way no motion explains, at least: the noise of a camera has the same pattern."""
 
 

@@ -43,7 +43,7 @@ def test_a_patch_that_wanders_over_an_image_shows_by_fingerprints(snapshot: Mode
     watched = Watched(snapshot, detectors_off=())
     (image,) = textured(1, seed=3)
     rng = np.random.default_rng(0)
-    for step in range(40):
+    for step in range(100):
         patched = image.copy()
         top, left = rng.integers(0, 24, 2)
         patched[top : top + 6, left : left + 6] = rng.integers(0, 256, 3)
