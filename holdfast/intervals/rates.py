@@ -6,8 +6,8 @@ from math import exp, fsum, lgamma, log, sqrt
 NORMAL_95 = 1.959963984540054
 """The two-sided 95 % quantile of the standard normal distribution."""
 
-BISECTIONS = 100
-"""Halvings of an interval: after 60 nothing is left of it."""
+BISECTIONS = 60
+"""Halvings of an interval, after which nothing is left of it."""
 
 
 def wilson(successes: int, trials: int, *, quantile: float = NORMAL_95) -> tuple[float, float]:

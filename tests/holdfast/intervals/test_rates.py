@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.intervals import Rate, wilson
+from holdfast.intervals import Rate, poisson_upper, wilson
 
 
 @given(st.integers(0, 500), st.integers(1, 500))
@@ -41,3 +41,23 @@ def test_a_rate_reads_well():
     assert str(Rate(81, 263)) == "30.8 % [25.5, 36.6]"
     assert Rate(1, 4).value == 0.25
     assert math.isnan(Rate(0, 0).value)
+
+
+@given(st.integers(0, 60), st.floats(0.5, 0.999))
+def test_a_poisson_bound_is_the_mean_at_which_so_few_events_are_so_rare(events, confidence):
+    bound = poisson_upper(events, confidence=confidence)
+    terms = [math.exp(n * math.log(bound) - bound - math.lgamma(n + 1)) for n in range(events + 1)]
+    assert sum(terms) == pytest.approx(1 - confidence, rel=1e-6)
+    assert bound < poisson_upper(events + 1, confidence=confidence)
+
+
+def test_known_poisson_bounds():
+    # Garwood (1936), Biometrika 28, table 1.
+    assert poisson_upper(0) == pytest.approx(2.996, abs=5e-4)
+    assert poisson_upper(3, confidence=0.975) == pytest.approx(8.77, abs=5e-3)
+
+
+@pytest.mark.parametrize(("events", "confidence"), [(-1, 0.95), (0, 0.0), (0, 1.0)])
+def test_impossible_events_are_refused(events, confidence):
+    with pytest.raises(ValueError, match=f"{events} events"):
+        poisson_upper(events, confidence=confidence)

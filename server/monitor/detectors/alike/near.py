@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.model.answers import Floats
 from holdfast.model.images.sketches import CELLS, RADIUS, Sketcher, Sketches
 from holdfast.server.monitor.detectors.alike.cluster import Changes, Cluster, Normal, Query
 from holdfast.server.monitor.detectors.callers import NOBODY
@@ -19,6 +20,12 @@ from holdfast.server.monitor.detectors.traffic import ObservedTraffic
 
 EMPTY = 1e6
 """Where a place has no image: a sketch that is far from all."""
+
+ROUNDING = 1e-4
+"""By how much similarities may differ that are computed one by one and all at once, and more."""
+
+NO_OTHERS = np.full((1, 1), np.inf, np.float32)
+"""Distances of one image to the others of a batch in which it is alone."""
 
 KEPT = 3
 """Alike images after which a cluster is kept longer than others, as long as such clusters are not more than half."""
@@ -40,6 +47,39 @@ class _Visit(NamedTuple):
     is_variant: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class AlikeCandidates:
+    """N images that are to be put into tables.
+
+    Attributes:
+        sketches: float32 [N, CELLS squared].
+        squares: float32 [N], of the lengths of the sketches.
+        embeddings: float32 [N, D].
+        queries: N, as they are kept.
+        changes: what is known of how each differs from others.
+
+    """
+
+    sketches: Sketches
+    squares: NDArray[np.float32]
+    embeddings: Floats
+    queries: Sequence[Query]
+    changes: Sequence[Changes]
+
+    def take(self, rows: Sequence[int]) -> "AlikeCandidates":
+        """Some of them, by their numbers."""
+        if len(rows) == len(self.queries):
+            return self
+        chosen = list(rows)
+        return AlikeCandidates(
+            self.sketches[chosen],
+            self.squares[chosen],
+            self.embeddings[chosen],
+            [self.queries[row] for row in rows],
+            [self.changes[row] for row in rows],
+        )
+
+
 class ClusterTable:
     """A bounded number of clusters; those without a new image for long make room.
 
@@ -58,36 +98,68 @@ class ClusterTable:
         self._clusters: list[Cluster | None] = [None] * capacity
         self._images, self._many = 0, 0
 
-    def visit(self, sketches: Sketches, queries: Sequence[Query], normal: Normal, known: Sequence[Changes]) -> Iterator[_Visit]:
+    def visit(self, images: AlikeCandidates, normal: Normal) -> Iterator[_Visit]:
         """Put n images where they belong, in their order."""
-        own = np.einsum("nd,nd->n", sketches, sketches)
-        distances = own[:, None] + self._squares - 2 * sketches @ self._sketches.T
-        between = own[:, None] + own - 2 * sketches @ sketches.T
-        for row, query in enumerate(queries):
-            place = int(distances[row].argmin())
-            cluster = self._clusters[place]
-            if (
-                cluster is not None
-                and distances[row, place] <= RADIUS * RADIUS * CELLS * CELLS
-                and np.dot(query.embedding, cluster.latest.embedding) >= normal.alike
-            ):
-                is_variant = cluster.add(query, normal, known[row])
+        # Nearly all are far from all others. That is found for all of them at once, and for those no more is done.
+        limits = RADIUS * RADIUS * CELLS * CELLS - images.squares
+        distances, between = self._distances(images)
+        may_be_near = (distances.min(axis=1) <= limits) | (between.min(axis=1) <= limits)
+        may_be_known = self._may_be_known(images, normal.alike)
+        changed: dict[int, int] = {}  # by place, the row that it has now
+        for row, query in enumerate(images.queries):
+            place = -1
+            if may_be_near[row]:
+                now = distances[row]
+                now[list(changed)] = between[row, list(changed.values())]
+                place = int(now.argmin())
+            cluster = self._clusters[place] if place >= 0 and distances[row, place] <= limits[row] else None
+            if cluster is not None and np.dot(query.embedding, cluster.latest.embedding) >= normal.alike:
+                is_variant = cluster.add(query, normal, images.changes[row])
                 if is_variant and cluster.alike == KEPT:
                     self._kept[place], self._many = True, self._many + 1
                 yield _Visit(row, cluster, is_new=False, is_variant=is_variant)
             else:
-                known_by = self._embeddings
-                is_new = known_by is None or float((known_by @ query.embedding).max()) < normal.alike
+                is_new = not (may_be_known[row] and self._is_known(query, normal.alike))
                 place = self._room()
                 cluster = self._clusters[place] = Cluster.begin(query)
                 self._kept[place] = False
                 yield _Visit(row, cluster, is_new=is_new, is_variant=False)
-            self._images += 1
-            self._used[place] = self._images
-            self._sketches[place], self._squares[place] = sketches[row], own[row]
-            if self._embeddings is not None:
-                self._embeddings[place] = query.embedding
-            distances[row + 1 :, place] = between[row + 1 :, row]
+            self._put(place, images, row)
+            changed[place] = row
+
+    def _put(self, place: int, images: AlikeCandidates, row: int) -> None:
+        self._images += 1
+        self._used[place] = self._images
+        self._sketches[place], self._squares[place] = images.sketches[row], images.squares[row]
+        if self._embeddings is not None:
+            self._embeddings[place] = images.queries[row].embedding
+
+    def _distances(self, images: AlikeCandidates) -> tuple[Sketches, Sketches]:
+        """Squared distances less an image's own square: to the sketches here, [n, capacity], and to the others, [n, n]."""
+        distances = images.sketches @ self._sketches.T
+        distances *= -2
+        distances += self._squares
+        if len(images.queries) == 1:
+            return distances, NO_OTHERS
+        between = images.sketches @ images.sketches.T
+        between *= -2
+        between += images.squares
+        np.fill_diagonal(between, np.inf)
+        return distances, between
+
+    def _may_be_known(self, images: AlikeCandidates, alike: float) -> NDArray[np.bool_]:
+        """Of which images an embedding here, or of the others, may be alike."""
+        if self._embeddings is None:
+            return np.zeros(len(images.queries), np.bool_)
+        found: NDArray[np.bool_] = (images.embeddings @ self._embeddings.T).max(axis=1) >= alike - ROUNDING
+        if len(images.queries) > 1:
+            others = images.embeddings @ images.embeddings.T
+            np.fill_diagonal(others, -1)
+            found |= others.max(axis=1) >= alike - ROUNDING
+        return found
+
+    def _is_known(self, query: Query, alike: float) -> bool:
+        return self._embeddings is not None and float((self._embeddings @ query.embedding).max()) >= alike
 
     def _room(self) -> int:
         """The place of the cluster that has been without a new image for longest: of the kept ones where these are too many."""
@@ -164,20 +236,27 @@ class NearImages:
         return seen
 
     def _compare(self, seen: _Seen, new: NDArray[np.bool_]) -> Iterator[Variant]:
-        sketches, callers = self._sketcher.sketches(seen.traffic.images), seen.traffic.callers
-        for visit in self._all.visit(sketches, seen.queries, self.normal, seen.changes):
+        sketches, traffic = self._sketcher.sketches(seen.traffic.images), seen.traffic
+        squares = np.einsum("nd,nd->n", sketches, sketches)
+        images = AlikeCandidates(sketches, squares, traffic.answers.embeddings, seen.queries, seen.changes)
+        for visit in self._all.visit(images, self.normal):
             new[visit.row] &= visit.is_new
             if visit.is_variant:
                 yield Variant(NOBODY, visit.cluster)
-        for caller in dict.fromkeys(callers.tolist()):
-            if caller == NOBODY:
-                continue
+        for caller, rows in rows_by_caller(traffic.callers).items():
             table = self._of_callers.get(caller)
             if table is None:
-                table = self._of_callers[caller] = ClusterTable(self._caller_images, seen.traffic.answers.embeddings.shape[1])
-            rows = np.flatnonzero(callers == caller).tolist()
-            own = [seen.queries[row] for row in rows]
-            for visit in table.visit(sketches[rows], own, self.normal, [seen.changes[row] for row in rows]):
+                table = self._of_callers[caller] = ClusterTable(self._caller_images, images.embeddings.shape[1])
+            for visit in table.visit(images.take(rows), self.normal):
                 new[rows[visit.row]] &= visit.is_new
                 if visit.is_variant:
                     yield Variant(caller, visit.cluster)
+
+
+def rows_by_caller(callers: NDArray[np.intp]) -> dict[int, list[int]]:
+    """The rows of each caller, in their order, without those of NOBODY."""
+    rows: dict[int, list[int]] = {}
+    for row, caller in enumerate(callers.tolist()):
+        if caller != NOBODY:
+            rows.setdefault(caller, []).append(row)
+    return rows

@@ -5,6 +5,7 @@ the one before: the cosine of two steps is about -1/2, and an image is nearer to
 far, than to the image before it. A film goes on the way it went, and its frames have no such middle.
 """
 
+from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -67,4 +68,4 @@ class Step(NamedTuple):
 def distance(one: Pixels, other: Pixels) -> float:
     """Root of the mean square of the difference of two images of one shape, grey levels."""
     change = one.astype(np.int16) - other
-    return float(np.vdot(change, change.astype(np.float32)) / change.size) ** 0.5
+    return sqrt(np.vdot(change, change.astype(np.float32)) / change.size)
