@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from holdfast.model.images.sketches import Sketcher
 from holdfast.model.preprocess import Pixels
 from holdfast.server.monitor.detectors.alike.cluster import Cluster, Normal, Query
 from holdfast.server.monitor.detectors.alike.near import AlikeCandidates, ClusterTable
-from holdfast.model.images.sketches import Sketcher
 from holdfast.server.monitor.detectors.alike.steps import Step
 from tests.server.monitor.detectors.watching import film, pictures, search
 
