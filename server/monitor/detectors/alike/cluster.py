@@ -7,7 +7,7 @@ from typing import NamedTuple
 from holdfast.model.answers import Floats
 from holdfast.model.preprocess import Pixels
 from holdfast.server.monitor.detectors.alike.differences import ImageChange, change_between
-from holdfast.server.monitor.detectors.alike.steps import EVERYWHERE, Step, distance
+from holdfast.server.monitor.detectors.alike.steps import EVERYWHERE, ImageStep, distance
 
 EXPLAINED = 0.6
 """Share of a difference that motion and light explain, from which on it is taken for a film's or a thumbnail's."""
@@ -119,7 +119,7 @@ class Cluster:
     turn: float = 0.0
     turn_square: float = 0.0
     seen: dict[int, None] = field(default_factory=dict)
-    _step: Step | None = None
+    _step: ImageStep | None = None
 
     @classmethod
     def begin(cls, query: Query) -> "Cluster":
@@ -151,7 +151,7 @@ class Cluster:
             return False
         before, self.latest = self.latest, query
         self.alike += 1
-        step = Step.between(before.detail, query.detail, self._step)
+        step = ImageStep.between(before.detail, query.detail, self._step)
         self._turn(step)
         self._follow(query.margin)
         kept = 0.5 ** ((query.now - before.now) / HALF_LIFE_S)
@@ -165,7 +165,7 @@ class Cluster:
             self.best = query
         return True
 
-    def _evidence(self, query: Query, before: Query, step: Step, known: Changes, normal: Normal) -> float:
+    def _evidence(self, query: Query, before: Query, step: ImageStep, known: Changes, normal: Normal) -> float:
         """What one variant says of a search; below 0 where it speaks against one."""
         if not TAKEN_BACK[0] <= step.cosine <= TAKEN_BACK[1]:  # most films end here, before anything costs much
             return -OTHERWISE
@@ -178,7 +178,7 @@ class Cluster:
         self.level += (margin - self.level) / min(LEVEL, self.alike + 1)
         self.highest = self.level if self.alike < LEVEL else max(self.highest, self.level)
 
-    def _moved(self, query: Query, step: Step, before: Query, known: Changes, normal: Normal) -> bool:
+    def _moved(self, query: Query, step: ImageStep, before: Query, known: Changes, normal: Normal) -> bool:
         """Whether the step is around the best image so far, or the answer moves with what is asked.
 
         The answer moves where the images go along the edge of a class, or the margin falls and falls. The noise of a camera
@@ -198,7 +198,7 @@ class Cluster:
         falls = self.level < self.highest - normal.decline
         return falls and change.rms > WIDE and step.spread > EVERYWHERE
 
-    def _turn(self, step: Step) -> None:
+    def _turn(self, step: ImageStep) -> None:
         is_first, self._step = self._step is None, step
         if not is_first:
             rate = 1 / min(TURNS, self.alike)

@@ -26,7 +26,7 @@ EVERYWHERE = 0.85
 Change = NDArray[np.float32]
 
 
-class Step(NamedTuple):
+class ImageStep(NamedTuple):
     """From one image to the next.
 
     Attributes:
@@ -41,7 +41,7 @@ class Step(NamedTuple):
     cosine: float
 
     @classmethod
-    def between(cls, before: Pixels, image: Pixels, last: "Step | None") -> "Step":
+    def between(cls, before: Pixels, image: Pixels, last: "ImageStep | None") -> "ImageStep":
         """The step to an image uint8 [h, w, C] from the one before it, after the step `last`."""
         change = image.astype(np.float32) - before
         square = float(np.vdot(change, change)) / change.size

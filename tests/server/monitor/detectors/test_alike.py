@@ -12,7 +12,7 @@ from holdfast.model.images.sketches import Sketcher
 from holdfast.model.preprocess import Pixels
 from holdfast.server.monitor.detectors.alike.cluster import Cluster, Normal, Query
 from holdfast.server.monitor.detectors.alike.near import AlikeCandidates, ClusterTable
-from holdfast.server.monitor.detectors.alike.steps import Step
+from holdfast.server.monitor.detectors.alike.steps import ImageStep
 from tests.server.monitor.detectors.watching import film, pictures, search
 
 NORMAL = Normal(alike=0.9, doubtful=0.3, edge=0.05, decline=0.1)
@@ -106,14 +106,14 @@ def test_what_goes_by_before_a_doubtful_scene_that_stands_still_is_no_search(see
 def test_a_step_has_the_cosine_and_the_spread_of_its_definition(seed: int, height: int, width: int) -> None:
     rng = np.random.default_rng(seed)
     first, second, third = rng.integers(0, 256, (3, height, width, 3), dtype=np.uint8)
-    step = Step.between(second, third, Step.between(first, second, None))
+    step = ImageStep.between(second, third, ImageStep.between(first, second, None))
     a, b = second.astype(float) - first, third.astype(float) - second
     assert step.square == pytest.approx(np.mean(b * b), rel=1e-4)
     assert step.cosine == pytest.approx(np.vdot(a, b) / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-4)
     assert 0 < step.spread <= 1 + 1e-6
-    assert Step.between(first, first, None).spread == 1
+    assert ImageStep.between(first, first, None).spread == 1
     one_cell = first.copy()
     one_cell[:4, :4] ^= 128
-    found = Step.between(first, one_cell, None)
+    found = ImageStep.between(first, one_cell, None)
     assert found.spread == pytest.approx(1 / ((height // 4) * (width // 4)), rel=1e-5)
     assert found.is_local == (found.spread < 0.45)
