@@ -96,17 +96,32 @@ def disagreement_flags(
         uint8 [M], Flag.DISAGREES or 0.
 
     """
-    embeddings, labels, row_numbers = bank.embeddings, bank.labels, RowNumbers(bank.ids)
-    flags = np.zeros(len(embeddings), dtype=np.uint8)
+    agreed = plurality_of_neighbours(index, bank, classes=classes, k=k, advance=advance)
+    return flags_of(agreed, bank.labels)
+
+
+def flags_of(agreed: Labels, labels: Labels) -> NDArray[np.uint8]:
+    """Flag.DISAGREES where the plurality of the neighbours is not the label, int64 [M] each; else 0. uint8 [M]."""
+    return np.where(agreed != labels, np.uint8(Flag.DISAGREES), np.uint8(0))
+
+
+def plurality_of_neighbours(
+    index: Retriever, bank: ReadableBank, *, classes: int, k: int, advance: Callable[[int], None]
+) -> Labels:
+    """The label that most of each exemplar's k nearest neighbours have, itself left out: int64 [M].
+
+    Arguments as of `disagreement_flags`.
+    """
+    embeddings, row_numbers = bank.embeddings, RowNumbers(bank.ids)
+    agreed = np.zeros(len(embeddings), dtype=np.int64)
     voters = min(k, len(embeddings) - 1)
     for start in range(0, len(embeddings), BLOCK):
         rows = np.arange(start, min(start + BLOCK, len(embeddings)))
         found = nearest(index, embeddings[rows], voters + 1)
         found = Neighbours(row_numbers.of(found.ids), found.labels, found.similarities)
-        agree = plurality(found, rows, voters, classes)
-        flags[rows[agree != labels[rows]]] = Flag.DISAGREES
+        agreed[rows] = plurality(found, rows, voters, classes)
         advance(len(rows))
-    return flags
+    return agreed
 
 
 def plurality(found: Neighbours, rows: Labels, voters: int, classes: int) -> Labels:

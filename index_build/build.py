@@ -15,7 +15,8 @@ from holdfast.data.streamed import StreamedSplits
 from holdfast.index_build.canary import add_canary
 from holdfast.index_build.finish import FinishedIndex, IndexRows, finish_set, refuse_unvotable
 from holdfast.index_build.harden import Hardening
-from holdfast.index_build.options import IndexBuildError, IndexOptions
+from holdfast.index_build.labels.checking import beliefs_about, checked_labels, leave_list
+from holdfast.index_build.options import IndexBuildError, IndexOptions, LabelChoice, Treatment
 from holdfast.index_build.plan import IndexPlan
 from holdfast.index_build.streaming.embedding import EmbeddingJob
 from holdfast.index_build.streaming.embedding_file import EmbeddingFile
@@ -44,6 +45,8 @@ def build_index(
     choose_vote: bool = False,
     prior_correction: float | None = None,
     canary: int = 0,
+    labels: LabelChoice = "given",
+    doubted: Treatment = "relabel",
     command: str = "index_build.build_index",
     quiet: bool = False,
 ) -> IndexRecord:
@@ -66,6 +69,8 @@ def build_index(
         choose_vote: likewise.
         prior_correction: likewise.
         canary: likewise.
+        labels: likewise.
+        doubted: likewise.
         command: likewise.
         quiet: likewise.
 
@@ -86,6 +91,8 @@ def build_index(
         choose_vote=choose_vote,
         prior_correction=prior_correction,
         canary=canary,
+        labels=labels,
+        doubted=doubted,
         command=command,
         quiet=quiet,
     )
@@ -121,9 +128,12 @@ def complete_bundle(
     embed_missing(folder, job_of(bundle, streamed, options), pieces, options.launcher, quiet=options.quiet)
     file = EmbeddingFile(folder.path / ROWS_FILE, bundle.encoder.dim)
     embedded = gather([(folder, pieces)], file)
-    finished = finish_set(bundle, bundle.manifest, streamed, _rows(bundle, file, embedded), embedded.held_out, options=options)
+    beliefs = beliefs_about(directory, splits, quiet=options.quiet)
+    rows = checked_labels(_rows(bundle, file, embedded), bundle.manifest, options, beliefs)
+    finished = finish_set(bundle, bundle.manifest, streamed, rows, embedded.held_out, options=options)
     with discarded_on_failure(finished.index):
         record = _commit(directory, finished)
+    leave_list(directory, rows)
     if options.canary and len(splits.test):
         add_canary(directory, StreamedArrays(splits.test, contract), options.canary, index=finished.index)
     folder.remove()

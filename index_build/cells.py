@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.bundle.exemplars import Flag
-from holdfast.index_build.audit import BLOCK, BRUTE_BLOCK, plurality
+from holdfast.index_build.audit import BLOCK, BRUTE_BLOCK, flags_of, plurality
 from holdfast.model.answers import Neighbours
 from holdfast.model.faiss_library import faiss
 from holdfast.model.retrieval.embeddings import Embeddings
@@ -68,7 +67,12 @@ class Cells:
 def disagreement_flags_by_cells(
     embeddings: Embeddings, labels: Ints, *, classes: int, k: int, advance: Callable[[int], None]
 ) -> NDArray[np.uint8]:
-    """As `holdfast.index_build.audit.disagreement_flags`, of neighbours among the nearest cells.
+    """As `holdfast.index_build.audit.disagreement_flags`, by `plurality_by_cells`: uint8 [M], Flag.DISAGREES or 0."""
+    return flags_of(plurality_by_cells(embeddings, labels, classes=classes, k=k, advance=advance), labels)
+
+
+def plurality_by_cells(embeddings: Embeddings, labels: Ints, *, classes: int, k: int, advance: Callable[[int], None]) -> Ints:
+    """As `holdfast.index_build.audit.plurality_of_neighbours`, of neighbours among the nearest cells.
 
     Args:
         embeddings: float32 [M, D], L2-normalised; may lie in a file.
@@ -78,11 +82,11 @@ def disagreement_flags_by_cells(
         advance: called with the number of exemplars that are done.
 
     Returns:
-        uint8 [M], Flag.DISAGREES or 0.
+        int64 [M].
 
     """
     cells = Cells.of(embeddings, max(CELL, k))
-    flags = np.zeros(len(embeddings), dtype=np.uint8)
+    agreed = np.zeros(len(embeddings), dtype=np.int64)
     for cell in range(len(cells)):
         rows, candidates = cells.rows(cell), cells.around(cell)
         bank = embeddings[candidates]
@@ -91,10 +95,9 @@ def disagreement_flags_by_cells(
             some = rows[start : start + BLOCK]
             similarities, places = _nearest(embeddings[some], bank, voters + 1)
             ids = candidates[places]
-            agreed = plurality(Neighbours(ids, labels[ids], similarities), some, voters, classes)
-            flags[some[agreed != labels[some]]] = Flag.DISAGREES
+            agreed[some] = plurality(Neighbours(ids, labels[ids], similarities), some, voters, classes)
             advance(len(some))
-    return flags
+    return agreed
 
 
 def _nearest(queries: Floats, bank: Floats, k: int) -> tuple[Floats, Ints]:

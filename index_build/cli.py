@@ -94,6 +94,8 @@ def _index_options(options: argparse.Namespace, command: str, bundle: Path | Non
         processes=options.processes,
         ray=options.launcher == "ray",
         canary=options.canary,
+        labels=options.labels,
+        doubted=options.doubted,
         command=command,
     )
 

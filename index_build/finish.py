@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.exemplars import Exemplars, Flag
-from holdfast.bundle.manifest import IndexRecord, Manifest, VoteAgreement
+from holdfast.bundle.manifest import DoubtedLabels, IndexRecord, Manifest, VoteAgreement
 from holdfast.bundle.migrations import FLAT
 from holdfast.bundle.reader import CALIBRATION, EXEMPLARS, Bundle
 from holdfast.bundle.sources import Sources
@@ -34,6 +34,20 @@ VoteChooser = Callable[[StoredRetriever, ReadableBank, Manifest], Manifest]
 
 
 @dataclass(frozen=True, eq=False)
+class LabelCheck:
+    """Labels that were doubted; see `index_build.labels`.
+
+    Attributes:
+        record: for the manifest.
+        listing: of all that were doubted, those that are left out too: CSV.
+
+    """
+
+    record: DoubtedLabels
+    listing: bytes
+
+
+@dataclass(frozen=True, eq=False)
 class IndexRows:
     """Exemplars, before there is an index of them.
 
@@ -45,6 +59,8 @@ class IndexRows:
         flags: uint8 [M], what is known of them: `Flag.ATTACKED`, for instance.
         digests: uint8 [M, DIGEST_BYTES], see `Exemplars`.
         next_id: an id that neither these nor any exemplar of before has or had, nor any larger one.
+        believed: int64 [M], see `Exemplars.believed`.
+        check: what became of labels that were doubted; None where nobody looked.
 
     """
 
@@ -55,6 +71,8 @@ class IndexRows:
     flags: NDArray[np.uint8]
     digests: NDArray[np.uint8]
     next_id: int
+    believed: Ints | None = None
+    check: LabelCheck | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,10 +170,10 @@ def finish(
     index = chosen.index
     with discarded_on_failure(index):
         record, flags = _audited(manifest, chosen, bank, options)
-        record = record.model_copy(update={"next_id": rows.next_id})
+        record = record.model_copy(update={"next_id": rows.next_id, "labels": rows.check and rows.check.record})
         calibration = calibrated(index, manifest, held_out, options.coverage)
     known = rows.flags & ~np.uint8(Flag.DISAGREES)
-    exemplars = Exemplars(rows.ids, rows.labels, rows.sources, flags | known, rows.digests)
+    exemplars = Exemplars(rows.ids, rows.labels, rows.sources, flags | known, rows.digests, rows.believed)
     # What was measured with another index says nothing about this one.
     changes = {"index": record, "calibration": calibration, "uncalibrated": None, "accuracy": None}
     files: dict[str, Callable[[Path], object]] = {**writers_of(index), EXEMPLARS: exemplars.save}

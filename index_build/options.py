@@ -1,7 +1,7 @@
 """What can be asked of an index, whatever set it is of."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 from holdfast.bundle.migrations import FLAT
 from holdfast.errors import BundleError
@@ -10,6 +10,9 @@ from holdfast.index_build.streaming.launch import InProcess, Launcher, Processes
 from holdfast.index_build.streaming.ray_launcher import RayActors
 from holdfast.model.device_choice import DeviceChoice
 from holdfast.model.retrieval.approximate.choice import check_kind
+
+LabelChoice = Literal["given", "audited", "adapted"]
+Treatment = Literal["relabel", "drop"]
 
 
 class IndexBuildError(BundleError):
@@ -36,6 +39,10 @@ class IndexOptions:
             bundle's vote has, and takes the frequencies of this index.
         canary: images of the test part, clean and attacked, that are put into the bundle with the answers that it gives; a
             server that loads it tries these first. 0 puts none in.
+        labels: of the exemplars: as given; "audited", where neighbours that disagree doubt one; or "adapted", where the
+            training does, by the targets that it left; see `index_build.labels`.
+        doubted: what becomes of labels that are doubted, unless they are taken as given: changed to what is believed, or left
+            out with their images.
         processes: that embed images side by side.
         ray: whether these are actors of Ray, on whatever machines its cluster has.
         command: what the user typed, for the manifest.
@@ -53,6 +60,8 @@ class IndexOptions:
     choose_vote: bool = False
     prior_correction: float | None = None
     canary: int = 0
+    labels: LabelChoice = "given"
+    doubted: Treatment = "relabel"
     processes: int = 1
     ray: bool = False
     command: str = "index_build.build_index"
@@ -70,6 +79,10 @@ class IndexOptions:
             raise IndexBuildError(f"--canary is a number of images, at least 0, not {self.canary}")
         if self.processes < 1 or self.threads < 1:
             raise IndexBuildError(f"--processes and --threads must be at least 1, not {self.processes} and {self.threads}")
+        if self.doubted == "drop" and self.labels == "given":
+            raise IndexBuildError("--doubted drop does nothing with labels as given: say --labels audited or adapted")
+        if self.doubted == "drop" and self.hardening is not None:
+            raise IndexBuildError("--doubted drop and --harden do not go together: relabel, or do not harden")
         check_kind(self.kind, half=self.half)
         return self
 

@@ -21,6 +21,7 @@ class Flag(IntFlag):
 
     DISAGREES = 1  # the plurality of its own nearest neighbours has another label (Peri et al. 2019)
     ATTACKED = 2  # an adversarial copy of a labelled image, put in on purpose
+    DOUBTED = 4  # its label as given is doubted, by neighbours or by the training: see `Exemplars.believed`
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Exemplars:
         flags: uint8 [M], bits of Flag.
         digests: uint8 [M, DIGEST_BYTES], of the pixels of each image as the encoder takes them, before any attack on them;
             zeros where one is not known. None where no exemplar's is.
+        believed: int64 [M], the class that whoever doubts the label takes it for, which is the label by now where it was
+            changed; -1 where nobody does. None where nobody doubts any.
 
     """
 
@@ -42,12 +45,12 @@ class Exemplars:
     sources: Sources
     flags: NDArray[np.uint8]
     digests: NDArray[np.uint8] | None = None
+    believed: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sources", Sources.of(self.sources))
         lengths = {len(self.ids), len(self.labels), len(self.sources), len(self.flags)}
-        if self.digests is not None:
-            lengths.add(len(self.digests))
+        lengths |= {len(column) for column in (self.digests, self.believed) if column is not None}
         if len(lengths) != 1:
             raise BundleError(f"the exemplars' columns have different lengths: {sorted(lengths)}")
 
@@ -77,6 +80,8 @@ class Exemplars:
         columns |= {"source_text": self.sources.text, "source_ends": self.sources.ends}
         if self.digests is not None:
             columns["digests"] = self.digests
+        if self.believed is not None:
+            columns["believed"] = self.believed
         with path.open("wb") as file:
             np.savez(file, **columns)  # type: ignore[arg-type]  # numpy's stub confuses it with allow_pickle
 
@@ -88,8 +93,9 @@ class Exemplars:
                 # Tables of holdfast 0.1 have a column of strings, all as wide as the longest.
                 sources = _strings(table) if "sources" in table else _mapped_sources(table)
                 digests = table.mapped("digests", np.uint8, None, DIGEST_BYTES) if "digests" in table else None
+                believed = table.array("believed", np.int64, None) if "believed" in table else None
                 ids, labels = (table.array(name, np.int64, None) for name in ("ids", "labels"))
-                return cls(ids, labels, sources, table.array("flags", np.uint8, None), digests)
+                return cls(ids, labels, sources, table.array("flags", np.uint8, None), digests, believed)
         except UNREADABLE as error:
             raise BundleError(f"{path} is not an exemplars' table: {error}; run holdfast index again") from None
 

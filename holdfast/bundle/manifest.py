@@ -102,13 +102,22 @@ class VoteAgreement(Record):
     images: int = Field(ge=1)
 
 
+class DoubtedLabels(Record):
+    """Whose labels the exemplars have, how many of the given ones were doubted, and what was done about these."""
+
+    labels: Literal["given", "audited", "adapted"]
+    doubted: int = Field(ge=0)
+    done: Literal["flagged", "relabelled", "left out"]
+
+
 class IndexRecord(Record):
     """What holdfast index built, why, and what it measured of it.
 
     `kind` is one of holdfast.model.retrieval.table.RETRIEVERS, and `parameters` are what an index of that kind is opened with.
     `data` is what the exemplars are of; without it, the set of the training record. `renamed` gives the bundle's name of each
     class that the set calls otherwise; several may have become one. `next_id` is the id of the next exemplar that is added: one
-    more than the largest that there ever was, of exemplars that are gone as well. Bundles of before do not say it.
+    more than the largest that there ever was, of exemplars that are gone as well. Bundles of before do not say it. `labels`
+    says what became of labels that were doubted, where somebody looked.
     """
 
     kind: str = Field(default=FLAT, min_length=1)
@@ -122,6 +131,7 @@ class IndexRecord(Record):
     data: IndexedSet | None = None
     renamed: dict[str, str] = Field(default_factory=dict)
     next_id: int | None = Field(default=None, ge=0)
+    labels: DoubtedLabels | None = None
 
 
 class Accuracy(Record):

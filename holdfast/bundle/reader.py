@@ -252,6 +252,9 @@ class Bundle:
             raise ContractMismatchError(f"the index holds {index.size} exemplars, their table {len(exemplars)}; {again}")
         if len(exemplars) == 0 or not 0 <= exemplars.labels.min() <= exemplars.labels.max() < len(manifest.class_names):
             raise ContractMismatchError(f"exemplars' labels go beyond the {len(manifest.class_names)} classes; {again}")
+        believed = exemplars.believed
+        if believed is not None and not -1 <= believed.min() <= believed.max() < len(manifest.class_names):
+            raise ContractMismatchError(f"exemplars are believed to be of classes that there are not; {again}")
         if (
             len(np.unique(exemplars.ids)) != len(exemplars)
             or not 0 <= exemplars.ids.min() <= exemplars.ids.max() < 1 << ID_BITS

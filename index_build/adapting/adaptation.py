@@ -145,13 +145,15 @@ class Adaptation:
             train: the set, embedded.
 
         """
-        ids, labels = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        ids, labels, believed = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], None
         sources, flags, next_id = [Sources.of(())], [np.zeros(0, np.uint8)], 0
         digests = [np.zeros((0, DIGEST_BYTES), np.uint8)]
         if self.keeps:
             table = self.bundle.exemplars
             ids, labels, sources, flags = [table.ids], [self.old_labels[table.labels]], [table.sources], [table.flags]
             digests, next_id = [table.known_digests()], self.bundle.next_id
+            if table.believed is not None:
+                believed = np.where(table.believed < 0, -1, self.old_labels[table.believed.clip(0)])
         if train is not None:
             ids.append(np.arange(next_id, next_id + len(train.labels)))
             next_id += len(train.labels)
@@ -159,6 +161,8 @@ class Adaptation:
             sources.append(train.sources)
             flags.append(np.zeros(len(train.labels), np.uint8))
             digests.append(train.digests)
+            if believed is not None:
+                believed = np.append(believed, np.full(len(train.labels), -1))
         known = np.concatenate(flags) & ~np.uint8(Flag.DISAGREES)
         return IndexRows(
             embeddings,
@@ -168,6 +172,7 @@ class Adaptation:
             flags=known,
             digests=_joined(digests),
             next_id=next_id,
+            believed=believed,
         )
 
     def known(self, embeddings: Embeddings) -> KnownImages | None:

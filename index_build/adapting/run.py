@@ -15,7 +15,8 @@ from holdfast.data.streamed import StreamedSplits, open_labelled
 from holdfast.index_build.adapting.adaptation import Adaptation, IndexChanges, NewSet
 from holdfast.index_build.build import ROWS_FILE, index_files, job_of, open_for
 from holdfast.index_build.canary import add_canary, keep_canary
-from holdfast.index_build.finish import FinishedIndex, finish, finish_set
+from holdfast.index_build.finish import FinishedIndex, IndexRows, finish, finish_set
+from holdfast.index_build.labels.checking import checked_labels, leave_list
 from holdfast.index_build.options import IndexBuildError, IndexOptions
 from holdfast.index_build.streaming.embedding_file import BLOCK, EmbeddingFile
 from holdfast.index_build.streaming.gather import EmbeddedSet, describe_faults, gather, refuse_unreadable
@@ -158,10 +159,12 @@ def publish(beside: BundleBeside, adaptation: Adaptation, parts: Parts, options:
     embedded = gather(parts, file, adaptation.known(file)) if parts else None
     if embedded is not None and not options.quiet:
         _say_what_is_left_out(embedded)
-    finished = _finished(adaptation, file, embedded, options)
+    rows, manifest = _checked_rows(adaptation, file, embedded, options)
+    finished = _finished(adaptation, rows, manifest, embedded, options)
     record = finished.record.model_copy(update=adaptation.recorded(embedded))
     with discarded_on_failure(finished.index):
         directory = _write(beside, bundle, finished, record)
+        leave_list(directory, rows)
         _give_canary(directory, adaptation, options.canary, finished.index)
         refuse_taken(beside.out)
     beside.publish()
@@ -208,12 +211,19 @@ def _give_canary(directory: Path, adaptation: Adaptation, count: int, index: Ret
         keep_canary(directory, before, adaptation.old_labels[before.labels], index=index)
 
 
-def _finished(
+def _checked_rows(
     adaptation: Adaptation, file: EmbeddingFile, embedded: EmbeddedSet | None, options: IndexOptions
-) -> FinishedIndex:
+) -> tuple[IndexRows, Manifest]:
+    """The exemplars with the labels that are wanted, and the manifest with their classes and vote."""
     rows = adaptation.rows(file, embedded)
-    held_out = adaptation.held_out(None if embedded is None else embedded.held_out)
     manifest = adaptation.manifest(adaptation.k_for(np.bincount(rows.labels, minlength=len(adaptation.class_names))))
+    return checked_labels(rows, manifest, options), manifest
+
+
+def _finished(
+    adaptation: Adaptation, rows: IndexRows, manifest: Manifest, embedded: EmbeddedSet | None, options: IndexOptions
+) -> FinishedIndex:
+    held_out = adaptation.held_out(None if embedded is None else embedded.held_out)
     if adaptation.new is None or embedded is None or not (options.hardening or options.choose_vote):
         finished = finish(manifest, rows, held_out, options)
         if adaptation.new is None and manifest.vote.k == adaptation.bundle.manifest.vote.k:

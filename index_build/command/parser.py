@@ -10,6 +10,7 @@ from holdfast.data.sets import NAMES
 from holdfast.exit_status import explain_statuses
 from holdfast.flags import number_in, share_or_count, whole_number
 from holdfast.index_build.canary import IMAGES
+from holdfast.index_build.options import LabelChoice, Treatment
 from holdfast.model.credibility import COVERAGE
 from holdfast.model.device_choice import DeviceChoice
 from holdfast.model.preprocess import MAX_PIXELS
@@ -36,6 +37,7 @@ examples:
   holdfast index runs/digits
   holdfast index runs/cifar10 --data-dir /data/cifar10 --threads 4 --half
   holdfast index runs/cifar10 --harden 0.25 --harden-within linf:8/255 --choose-vote
+  holdfast index runs/cifar10 --labels audited                        labels that their neighbours contradict, changed
   holdfast index runs/cifar10 --data photos/                          a new bundle runs/cifar10-photos
   holdfast index runs/cifar10 --data photos/ --merge --out runs/both  its own classes and those of photos/
   holdfast index runs/cifar10 --rename cat=pet --rename dog=pet --out runs/pets
@@ -69,6 +71,7 @@ def index_parser() -> argparse.ArgumentParser:
     _add_classes(parser)
     _add_index(parser)
     _add_correction(parser)
+    _add_labels(parser)
     return parser
 
 
@@ -82,6 +85,7 @@ def merge_parser() -> argparse.ArgumentParser:
     _add_classes(parser)
     _add_index(parser)
     _add_correction(parser)
+    _add_labels(parser)
     return parser
 
 
@@ -260,4 +264,22 @@ def _add_correction(parser: argparse.ArgumentParser) -> None:
         metavar="GAMMA",
         help="divide each vote by the frequency of its class among the exemplars to this power, 0 to 1: rare classes are"
         " answered more often, common ones less (docs/tried.md; default: as the bundle's vote has it, 0 of a new one)",
+    )
+
+
+def _add_labels(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--labels",
+        choices=get_args(LabelChoice),
+        default="given",
+        help="whose labels exemplars have: given, as the set has them; audited, where the plurality of the k neighbours doubts"
+        " one; adapted, where the training does, by the targets.npz of a self-adaptive one. doubted.csv lists these"
+        " (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--doubted",
+        choices=get_args(Treatment),
+        default="relabel",
+        help="what becomes of doubted labels, audited or adapted: changed to what is believed, or dropped with their images"
+        " (default: %(default)s)",
     )

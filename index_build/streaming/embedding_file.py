@@ -71,6 +71,15 @@ class EmbeddingFile:
                 file.seek(first * width)
                 file.write(new[start:stop].data)
 
+    def keep(self, rows: Ints) -> None:
+        """Drop all rows but these, int64 [n] and ascending, in place."""
+        for start in range(0, len(rows), BLOCK):
+            part = rows[start : start + BLOCK]
+            self[start : start + len(part)] = self[part]  # a row moves forward only
+        with self._path.open("r+b") as file:
+            file.truncate(len(rows) * 4 * self._dim)
+        self._rows = len(rows)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """All rows, in memory."""
         if copy is False:

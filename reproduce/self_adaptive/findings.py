@@ -30,7 +30,7 @@ def counted(right: Bits, among: Bits | None = None) -> Counted:
 
 
 @dataclass(frozen=True)
-class Audit:
+class LabelAudit:
     """What an audit flagged among exemplars with planted noise.
 
     Attributes:
@@ -55,15 +55,15 @@ class Audit:
         return counted(self.flagged, self.wrong)
 
 
-def audits_of(rate: float, figures: Mapping[str, Figures]) -> list[Audit]:
+def audits_of(rate: float, figures: Mapping[str, Figures]) -> list[LabelAudit]:
     """Both audits at a rate of noise, by each encoder, as far as they were made."""
     found, plain, adapted, untouched = [], plain_name(rate), adapted_name(rate), f"untouched-{100 * rate:.0f}"
     for name, title in ((plain, "cross-entropy"), (adapted, "self-adaptive"), (untouched, "true labels")):
         if name in figures and (rate_known := figures.get(plain) or figures.get(adapted)):
             wrong = ~read(rate_known["given"])
-            found.append(Audit(f"neighbours, encoder of {title}", read(figures[name]["disagrees"]), wrong))
+            found.append(LabelAudit(f"neighbours, encoder of {title}", read(figures[name]["disagrees"]), wrong))
     if adapted in figures:
-        found.append(Audit("adapted targets", read(figures[adapted]["doubted"]), ~read(figures[adapted]["given"])))
+        found.append(LabelAudit("adapted targets", read(figures[adapted]["doubted"]), ~read(figures[adapted]["given"])))
     return found
 
 
@@ -120,6 +120,11 @@ def _of_noise(rate: float, plain: Figures, adapted: Figures, scale: AdaptiveScal
         f"likeliest class and given label, {len(adapted['given']):,} training images",
         difference(believed, given),
     )
+    yield from _of_audits(rate, adapted)
+
+
+def _of_audits(rate: float, adapted: Figures) -> Iterator[Finding]:
+    at = f"at {100 * rate:.0f} % noise"
     doubted, neighbours = audits_of(rate, {adapted_name(rate): adapted})[::-1]
     yield Finding(
         f"{at}, targets find more of the wrong labels than neighbours do (our question)",

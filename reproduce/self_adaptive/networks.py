@@ -21,7 +21,7 @@ AT_ONCE = 512
 
 
 @dataclass(frozen=True)
-class Network:
+class TrainedNetwork:
     """An encoder and what its training put on it.
 
     Attributes:
@@ -68,7 +68,7 @@ def batches(images: NDArray[np.uint8]) -> Iterator[Tensor]:
         yield torch.from_numpy(np.ascontiguousarray(images[start : start + AT_ONCE])).permute(0, 3, 1, 2).float() / 255
 
 
-def network_of(config: TrainConfig, classes: int, file: Path = FILE) -> Network:
+def network_of(config: TrainConfig, classes: int, file: Path = FILE) -> TrainedNetwork:
     """What a run's checkpoint or snapshot holds.
 
     Raises:
@@ -80,8 +80,8 @@ def network_of(config: TrainConfig, classes: int, file: Path = FILE) -> Network:
     parts = found.part("objective.")
     if "prototypes" in parts:
         temperature = found.config["stages"][found.position.stage]["objective"]["temperature"]
-        return Network(encoder, parts["prototypes"], torch.zeros(classes), classes, temperature)
+        return TrainedNetwork(encoder, parts["prototypes"], torch.zeros(classes), classes, temperature)
     weight, bias = parts["classifier.weight"], parts["classifier.bias"]
     if "abstainer.weight" in parts:
         weight, bias = torch.cat([weight, parts["abstainer.weight"]]), torch.cat([bias, parts["abstainer.bias"]])
-    return Network(encoder, weight, bias, classes)
+    return TrainedNetwork(encoder, weight, bias, classes)

@@ -18,7 +18,7 @@ from holdfast.trainer.state.checkpoint import snapshot_file
 from reproduce.arms import Arm
 from reproduce.embeddings import neighbours_answers
 from reproduce.kept_results import Figures, written
-from reproduce.self_adaptive.networks import Network, network_of
+from reproduce.self_adaptive.networks import TrainedNetwork, network_of
 from reproduce.self_adaptive.scales import LOOKS, AdaptiveScale
 from reproduce.self_adaptive.trainings import STAGE
 
@@ -68,7 +68,7 @@ def _believed(beliefs: Beliefs, bank: Floats, queries: Floats, splits: Splits, s
     }
 
 
-def untouched_figures(network: Network, splits: Splits, scale: AdaptiveScale) -> Figures:
+def untouched_figures(network: TrainedNetwork, splits: Splits, scale: AdaptiveScale) -> Figures:
     """Votes on noisy labels by an encoder that was trained on true ones: what noise does to the exemplars alone."""
     bank, _ = network.look(splits.train.images)
     queries, _ = network.look(splits.test.images)

@@ -15,14 +15,14 @@ from reproduce.command import Invocation, run_reproduction
 from reproduce.embeddings import embed, linear_right, neighbours_right
 from reproduce.kept_results import Figures, KeptResults, written
 from reproduce.self_adaptive.findings import findings_of, untried
-from reproduce.self_adaptive.networks import Network, network_of
+from reproduce.self_adaptive.networks import TrainedNetwork, network_of
 from reproduce.self_adaptive.noise import noisy_figures, untouched_figures
 from reproduce.self_adaptive.picture import draw
 from reproduce.self_adaptive.robust import robust_right
 from reproduce.self_adaptive.scales import SCALES, AdaptiveScale
 from reproduce.self_adaptive.selective import selective_figures
 from reproduce.self_adaptive.tables import tables
-from reproduce.self_adaptive.trainings import Trainings
+from reproduce.self_adaptive.trainings import AdaptiveTrainings
 from reproduce.verdicts import findings_markdown, findings_table
 
 ABOUT = (
@@ -46,7 +46,7 @@ def run(call: Invocation[AdaptiveScale]) -> None:
         TimeUpError: the minutes are over.
 
     """
-    reproduction = Reproduction(call)
+    reproduction = AdaptiveReproduction(call)
     try:
         reproduction.measure()
     except TimeUpError:
@@ -56,14 +56,14 @@ def run(call: Invocation[AdaptiveScale]) -> None:
 
 
 @dataclass
-class Reproduction:
+class AdaptiveReproduction:
     """One call, and the figures that it and earlier ones have measured."""
 
     call: Invocation[AdaptiveScale]
 
     def __post_init__(self) -> None:
         call, scale = self.call, self.call.scale
-        self.trainings = Trainings(scale, call.out, call.data_dir)
+        self.trainings = AdaptiveTrainings(scale, call.out, call.data_dir)
         self.figures: dict[str, Figures] = {}
         self.splits = lru_cache(maxsize=1)(self._splits)
         identity = {"scale": repr(replace(scale, about="", minutes=0.0)), "data": self.splits(0.0).sha256}
@@ -172,5 +172,5 @@ class Reproduction:
             "knn": written(neighbours_right(encoder, splits.train, splits.test, vote)),
         }
 
-    def _network(self, arm: Arm) -> Network:
+    def _network(self, arm: Arm) -> TrainedNetwork:
         return network_of(arm.config, len(self.splits(0.0).class_names))

@@ -17,14 +17,14 @@ from holdfast.attacks.pgd import pgd
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.data import LabelledImages
 from holdfast.intervals.paired import Bits
-from reproduce.self_adaptive.networks import Network, batches
+from reproduce.self_adaptive.networks import TrainedNetwork, batches
 
 STEPS, RESTARTS, TARGETS = 20, 2, 3
 
 Loss = Callable[[Tensor], Tensor]
 
 
-def robust_right(network: Network, images: LabelledImages, threat: ThreatModel) -> Bits:
+def robust_right(network: TrainedNetwork, images: LabelledImages, threat: ThreatModel) -> Bits:
     """Which images the classifier answers rightly, clean and under every attack: bool [N]."""
     parts, start = [], 0
     for number, pixels in enumerate(batches(images.images)):
@@ -34,7 +34,7 @@ def robust_right(network: Network, images: LabelledImages, threat: ThreatModel) 
     return np.concatenate(parts)
 
 
-def _standing(network: Network, pixels: Tensor, truth: Tensor, threat: ThreatModel, generator: torch.Generator) -> Bits:
+def _standing(network: TrainedNetwork, pixels: Tensor, truth: Tensor, threat: ThreatModel, generator: torch.Generator) -> Bits:
     with torch.no_grad():
         ranked = _wrong_logits(network.logits(pixels), truth).argsort(dim=1, descending=True)
         standing = network.logits(pixels).argmax(1) == truth
@@ -52,14 +52,14 @@ def _standing(network: Network, pixels: Tensor, truth: Tensor, threat: ThreatMod
     return found
 
 
-def _losses(network: Network, truth: Tensor, ranked: Tensor) -> Iterator[Loss]:
+def _losses(network: TrainedNetwork, truth: Tensor, ranked: Tensor) -> Iterator[Loss]:
     yield lambda pixels: F.cross_entropy(network.logits(pixels), truth, reduction="none")
     yield partial(_margin, network, truth, None)
     for place in range(TARGETS):
         yield partial(_margin, network, truth, ranked[:, place : place + 1])
 
 
-def _margin(network: Network, truth: Tensor, target: Tensor | None, pixels: Tensor) -> Tensor:
+def _margin(network: TrainedNetwork, truth: Tensor, target: Tensor | None, pixels: Tensor) -> Tensor:
     logits = network.logits(pixels)
     other = _wrong_logits(logits, truth).amax(1) if target is None else logits.gather(1, target).squeeze(1)
     return other - logits.gather(1, truth[:, None]).squeeze(1)

@@ -25,7 +25,7 @@ from holdfast.model.retrieval.base import Bank, nearest
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.vote import VoteParameters, vote
 from reproduce.kept_results import Figures, read, written
-from reproduce.self_adaptive.networks import Network, batches
+from reproduce.self_adaptive.networks import TrainedNetwork, batches
 
 COVERAGES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 SOFTMAX, ABSTAIN, CREDIBILITY = "softmax response", "abstain logit", "credibility"
@@ -57,7 +57,7 @@ def running_errors(wrong: Bits, scores: Scores) -> NDArray[np.float64]:
     return errors
 
 
-def selective_figures(network: Network, splits: Splits, k: int, threat: ThreatModel, attacked: int) -> Figures:
+def selective_figures(network: TrainedNetwork, splits: Splits, k: int, threat: ThreatModel, attacked: int) -> Figures:
     """Of each score: which test images are answered wrongly and how much each answer is trusted, clean and attacked."""
     scores = _Scores(network, splits, k)
     rows = np.linspace(0, len(splits.test) - 1, min(attacked, len(splits.test))).astype(np.int64)
@@ -83,7 +83,7 @@ def read_scores(figures: Figures, name: str, *, attacked: bool = False) -> tuple
 class _Scores:
     """The scores of one network, each as a function of images and, for who attacks it, as a loss."""
 
-    def __init__(self, network: Network, splits: Splits, k: int) -> None:
+    def __init__(self, network: TrainedNetwork, splits: Splits, k: int) -> None:
         self.network, self._vote, self._classes = network, VoteParameters(k=k), network.classes
         bank, _ = network.look(splits.train.images)
         self._bank, self._labels = torch.from_numpy(bank), torch.from_numpy(splits.train.labels)

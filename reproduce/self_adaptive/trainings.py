@@ -34,7 +34,7 @@ def adapted_name(rate: float) -> str:
 
 
 @dataclass(frozen=True)
-class Trainings:
+class AdaptiveTrainings:
     """The trainings of a scale.
 
     Args:

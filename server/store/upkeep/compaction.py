@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,6 +73,7 @@ class FoldedBase:
         bank = Bank(bank.embeddings[order], bank.ids[order], bank.labels[order])
         flags = np.zeros(len(bank.ids), dtype=np.uint8)
         sources: list[str] = []
+        believed = None if base.table.believed is None else np.full(len(bank.ids), -1)
         digests, known_digests = np.zeros((len(bank.ids), DIGEST_BYTES), dtype=np.uint8), base.table.known_digests()
         for place, exemplar_id in enumerate(bank.ids.tolist()):
             known, row = rows.get(exemplar_id), base.row_of(exemplar_id)
@@ -81,7 +83,10 @@ class FoldedBase:
                 sources.append(base.table.sources[row])
                 digests[place] = known_digests[row]
                 flags[place] = base.table.flags[row] if known is None else 0  # a changed one was not audited
-        table = Exemplars(bank.ids, bank.labels, sources, flags, digests)  # type: ignore[arg-type]  # any sequence of names
+                if believed is not None and base.table.believed is not None and known is None:
+                    believed[place] = base.table.believed[row]
+        names: Any = sources  # any sequence of names is taken
+        table = Exemplars(bank.ids, bank.labels, names, flags, digests, believed)
         below = served.index.base
         half = isinstance(below, Rounding) and below.half
         return cls(source, bank, table, served.class_names, served.sequence, half, next_id)

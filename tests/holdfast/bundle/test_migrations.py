@@ -58,6 +58,7 @@ def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], re
             "data": None,
             "renamed": {},
             "next_id": None,
+            "labels": None,
         }
         | written["index"],
         "vote": {"prior_correction": 0, "class_weights": []} | written["vote"],

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from holdfast.index_build.audit import disagreement_flags, recall_at_k
 from holdfast.index_build.cells import disagreement_flags_by_cells
+from holdfast.index_build.streaming import embedding_file
 from holdfast.index_build.streaming.embedding_file import EmbeddingFile
 from holdfast.model.retrieval.base import Bank
 from holdfast.model.retrieval.embeddings import StoredBank
@@ -70,3 +71,16 @@ def test_an_audit_comes_to_the_same_of_a_file_and_of_an_array(tmp_path):
         results.append((recall_at_k(index, bank, 9), [each.tolist() for each in flags]))
     assert results[0] == results[1]
     assert results[0][0] == 1
+
+
+@given(st.integers(1, 20), st.data())
+def test_only_the_rows_that_are_kept_stay(rows, data):
+    kept = np.array(sorted(data.draw(st.sets(st.integers(0, rows - 1)))), dtype=np.int64)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedding_file, "BLOCK", 3)
+        file, drawn = written(folder, rows)
+        file.keep(kept)
+        assert file.shape == (len(kept), DIM)
+        np.testing.assert_array_equal(np.asarray(file), drawn[kept])
+        file.append(drawn[:1])
+        np.testing.assert_array_equal(np.asarray(file), np.concatenate([drawn[kept], drawn[:1]]))

@@ -1,0 +1,1 @@
+"""Labels that somebody doubts, before they become exemplars."""
