@@ -5,6 +5,8 @@ import sys
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
+from holdfast.model.speech.recordings import MOST_BYTES, MOST_SECONDS
+
 
 class DecodeSettings(BaseSettings):
     """The part of the settings that is about decoding images."""
@@ -24,6 +26,14 @@ class DecodeSettings(BaseSettings):
         description="Expected seconds up to which an image is decoded in passing, by the process that takes the calls; 0: all"
         " encoded images are decoded in the processes for it, out of reach of callers' credentials and of the model.",
     )
+    audio_seconds: float = Field(
+        MOST_SECONDS,
+        gt=0,
+        le=3600,
+        description="Seconds of one recording, for a model that listens; a longer one is refused with INVALID_ARGUMENT. Each"
+        " second or so is a window, which counts as an image of the caller.",
+    )
+    audio_bytes: int = Field(MOST_BYTES, ge=44, description="Bytes of one recording's file.")
     decode_limit: float = Field(
         1.0,
         gt=0,

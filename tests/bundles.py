@@ -237,7 +237,12 @@ def write_bundle(
             held = CalibrationSet(embed(held_out[0]), held_out[1], tuple(f"held-out/{i}" for i in range(len(held_out[1]))))
             writer.add("calibration.npz", held.save)
             measured["calibration"] = calibrate_retriever(
-                index, written.vote, held.embeddings, held.labels, classes=len(class_names)
+                index,
+                written.vote,
+                held.embeddings,
+                held.labels,
+                classes=len(class_names),
+                open_set=written.input.kind == "speech",
             )
         written = written.model_copy(update=measured)
     writer.commit(written)

@@ -26,6 +26,7 @@ Ask a running holdfast server.
 examples:
   holdfast classify cat.png dog.png --neighbours 4       a table: answer, credibility, the nearest exemplars
   holdfast classify *.png --json                         the same for a program
+  holdfast classify voice.wav                            who speaks, where the server listens to recordings
   python -m holdfast.client info                         what is served: classes, threat model, measured accuracy
   python -m holdfast.client health                       status 0 if the server takes calls, else 1
   holdfast classify cat.png --address host:50051 --ca ca.pem --token-file mine.token      encrypted, with a token
@@ -117,7 +118,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
 
 def _add_classify_options(images: argparse.ArgumentParser) -> None:
     """What is classified, and what is asked for beside labels."""
-    images.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a PNG, JPEG or WebP file")
+    images.add_argument(
+        "images", nargs="+", type=Path, metavar="IMAGE", help="a PNG, JPEG or WebP file; a WAV file for a model that listens"
+    )
     images.add_argument("--neighbours", type=whole_number(0), default=0, metavar="K", help="also show the K nearest exemplars")
     images.add_argument(
         "--certificates",
@@ -143,7 +146,7 @@ def _check_files(paths: Sequence[Path]) -> None:
     """Raises HoldfastError before anything is sent, where a path is no file."""
     missing = [str(p) for p in paths if not p.is_file()]
     if missing:
-        raise HoldfastError(f"not a file: {', '.join(missing)}; give the paths of PNG, JPEG or WebP files")
+        raise HoldfastError(f"not a file: {', '.join(missing)}; give the paths of PNG, JPEG, WebP or WAV files")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from holdfast.client.results import Accuracy, Answer, Certificates, ModelInfo, N
 from holdfast.protos.holdfast.v1 import answer_pb2, holdfast_pb2, image_pb2, model_pb2
 
 ImageLike = bytes | Path | NDArray[np.uint8]
-"""An image: the bytes of a PNG, JPEG or WebP file, the path of one, or pixels uint8 [H, W] or [H, W, 1 or 3]."""
+"""An image: the bytes of a PNG, JPEG or WebP file, the path of one, or pixels uint8 [H, W] or [H, W, 1 or 3]. For
+a model that listens, a recording: the bytes of a WAV file, or the path of one."""
 
 Outcome = Answer | ClientError
 """What became of one image among many: the answer, or the error that a call for it alone would have raised."""
@@ -68,15 +69,20 @@ PACKED_FROM = 12
 
 def to_image(image: ImageLike) -> image_pb2.Image:
     """Wraps one image. Raises OSError for an unreadable path and TypeError for pixels that are not uint8."""
-    if isinstance(image, bytes):
-        return image_pb2.Image(encoded=image)
     if isinstance(image, Path):
-        return image_pb2.Image(encoded=image.read_bytes())
+        image = image.read_bytes()
+    if isinstance(image, bytes):
+        return image_pb2.Image(audio=image) if is_recording(image) else image_pb2.Image(encoded=image)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
         raw = image_pb2.RawImage(data=image.tobytes(), shape=image.shape, dtype=image_pb2.DATA_TYPE_UINT8)
         return image_pb2.Image(raw=raw)
     given = f"an array of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
-    raise TypeError(f"{given} is no image: give encoded bytes, a Path, or a uint8 array [H, W] or [H, W, 3]")
+    raise TypeError(f"{given} is no image: give bytes of a file, a Path, or a uint8 array [H, W] or [H, W, 3]")
+
+
+def is_recording(encoded: bytes) -> bool:
+    """Whether bytes begin as a WAV file does, of whatever kind; a WebP image begins otherwise."""
+    return encoded[:4] in {b"RIFF", b"RIFX", b"RF64"} and encoded[8:12] == b"WAVE"
 
 
 def number_of_neighbours(neighbours: int) -> int:
@@ -223,6 +229,9 @@ def to_model_info(message: holdfast_pb2.GetModelInfoResponse) -> ModelInfo:
         calibration_stale=message.calibration_stale,
         changed_share=message.changed_share,
         certify_passes=limits.certify_passes,
+        input_kind="speech" if message.input_kind == model_pb2.INPUT_KIND_SPEECH else "image",
+        seconds_per_recording=limits.seconds_per_recording,
+        bytes_per_recording=limits.bytes_per_recording,
     )
 
 

@@ -120,7 +120,8 @@ class ModelInfo:
 
     `exemplars_revision` grows with each change of the exemplars. `calibration_stale` says that more of them have changed since
     credibility was calibrated than the operator allows, `changed_share` how many, for each that it was calibrated with.
-    `certify_passes` are the most forward passes of one call that certifies; 0 where the server does not.
+    `certify_passes` are the most forward passes of one call that certifies; 0 where the server does not. `input_kind` is
+    "image" or "speech"; `seconds_per_recording` and `bytes_per_recording` are limits of a recording, 0 where images are taken.
     """
 
     name: str
@@ -144,3 +145,6 @@ class ModelInfo:
     calibration_stale: bool = False
     changed_share: float = 0.0
     certify_passes: int = 0
+    input_kind: str = "image"
+    seconds_per_recording: float = 0.0
+    bytes_per_recording: int = 0

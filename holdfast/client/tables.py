@@ -62,18 +62,27 @@ def model_table(info: ModelInfo) -> Table:
     rows = {
         "model": f"{info.name}, made {info.created}",
         "encoder": f"sha256 {info.encoder_sha256[:16]}, {height}x{width}x{channels} -> {info.embedding_dim}",
+        "takes": "recordings" if info.input_kind == "speech" else "images",
         "classes": ", ".join(info.class_names),
         "exemplars": f"{info.exemplars:,}",
         "vote": f"k = {info.k}, {weighting}",
         "abstains below": f"credibility {info.abstain_below:.3f}",
         "hardened against": f"{info.norm} {_levels(info.epsilon)}",
         "accuracy": measured,
-        "one call": f"{info.images_per_call} images, {info.message_bytes:,} bytes, {info.pixels_per_image:,} pixels an image",
+        "one call": f"{info.images_per_call} {_limits(info)}",
     }
     table = property_table()
     for name, value in rows.items():
         table.add_row(Text(name, style="bold"), Text(value))
     return table
+
+
+def _limits(info: ModelInfo) -> str:
+    """What one call and each thing in it may have."""
+    if info.input_kind == "speech":
+        each = f"{info.seconds_per_recording:g} s and {info.bytes_per_recording:,} bytes a recording"
+        return f"recordings, {info.message_bytes:,} bytes, {each}"
+    return f"images, {info.message_bytes:,} bytes, {info.pixels_per_image:,} pixels an image"
 
 
 def answer_as_json(path: Path, outcome: Outcome) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from holdfast.model.answers import Floats, Ints
-from holdfast.model.judgement.distance import calibration_distances, kth_distance
+from holdfast.model.judgement.distance import calibration_distances, is_unknown, kth_distance
 from holdfast.model.judgement.open_set import unknown_threshold
 from holdfast.model.retrieval.base import Retriever, nearest
 from holdfast.model.vote import VoteParameters, vote
@@ -173,9 +173,12 @@ def calibrate_retriever(
         outcome = vote(found.similarities, found.labels, classes, parameters)
         shares[rows], answered[rows], distances[rows] = outcome.shares, outcome.labels, kth_distance(found)
     calibration = calibrate(shares, answered, labels, coverage)
-    point = unknown_threshold(retriever, embeddings, labels, parameters.k) if open_set else None
-    unknown_above = None if point is None else point.threshold
-    return calibration.model_copy(update={"kth_distances": calibration_distances(distances), "unknown_above": unknown_above})
+    changes: dict[str, object] = {"kth_distances": calibration_distances(distances)}
+    if open_set and (point := unknown_threshold(retriever, embeddings, labels, parameters.k)) is not None:
+        own, _ = credibility(shares, answered, calibration)
+        kept = (own >= calibration.abstain_below) & ~is_unknown(distances, point.threshold)
+        changes |= {"unknown_above": point.threshold, "coverage": float(kept.mean())}
+    return calibration.model_copy(update=changes)
 
 
 def p_values(shares: NDArray[np.float64], calibration: Calibration) -> NDArray[np.float64]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from holdfast.bundle.manifest import Accuracy
 from holdfast.protos.holdfast.v1 import answer_pb2, holdfast_pb2, image_pb2, model_pb2
 from holdfast.server.core.description import ModelDescription
-from holdfast.server.core.request import RawImage, Source
+from holdfast.server.core.request import RawImage, Recording, Source
 from holdfast.server.settings import Settings
 
 _NORMS = {"linf": model_pb2.NORM_LINF, "l2": model_pb2.NORM_L2}
@@ -39,6 +39,7 @@ def sources_of(images: Iterable[image_pb2.Image]) -> list[Source]:
 def model_info(model: ModelDescription, settings: Settings) -> holdfast_pb2.GetModelInfoResponse:
     """What is served, and what one call may carry."""
     contract, vote, threat = model.contract, model.vote, model.threat_model
+    listens = contract.kind == "speech"
     return holdfast_pb2.GetModelInfoResponse(
         name=model.name,
         created=model.created,
@@ -57,8 +58,11 @@ def model_info(model: ModelDescription, settings: Settings) -> holdfast_pb2.GetM
             images_per_call=settings.max_images,
             message_bytes=settings.max_message_bytes,
             pixels_per_image=settings.max_pixels,
-            certify_passes=settings.certify_passes,
+            certify_passes=0 if listens else settings.certify_passes,
+            seconds_per_recording=settings.audio_seconds if listens else 0.0,
+            bytes_per_recording=settings.audio_bytes if listens else 0,
         ),
+        input_kind=model_pb2.INPUT_KIND_SPEECH if listens else model_pb2.INPUT_KIND_IMAGE,
         accuracy=_accuracy(model.accuracy) if model.accuracy is not None else None,
     )
 
@@ -80,7 +84,7 @@ def printable(name: str | None) -> str:
 
 
 def source_of(image: image_pb2.Image) -> Source:
-    """One image as the core takes it."""
+    """One image or recording as the core takes it."""
     match image.WhichOneof("source"):
         case "encoded":
             return image.encoded
@@ -88,5 +92,7 @@ def source_of(image: image_pb2.Image) -> Source:
             raw = image.raw
             known = raw.dtype == image_pb2.DATA_TYPE_UINT8
             return RawImage(raw.data, tuple(raw.shape), "uint8" if known else f"data type {raw.dtype}")
+        case "audio":
+            return Recording(image.audio)
         case _:
             return None

@@ -18,8 +18,10 @@ from holdfast.model.images.fitting import fit
 from holdfast.model.images.pixels import MOST_SIDE, Header, Pixels
 from holdfast.model.images.price import BASE, fit_price, machine_factor, price
 from holdfast.model.preprocess import InputContract
+from holdfast.model.speech import recordings
 from holdfast.server.core.errors import QueueFullError, RequestError
-from holdfast.server.core.request import RawImage, Source
+from holdfast.server.core.request import RawImage, Recording, Source
+from holdfast.server.core.speech.recordings import WRONG_KIND, decode_recording, read_recording
 from holdfast.server.decode_settings import DecodeSettings
 from holdfast.server.decoding.budget import BudgetLimits, DecodeBudget, NoRoomError
 from holdfast.server.decoding.pool import DecoderPool, DecoderUnavailableError
@@ -54,6 +56,7 @@ class DecodePlan(NamedTuple):
         seconds: what it will cost, as engine seconds are counted: expected seconds of this machine.
         header: of an encoded image.
         error: what is wrong with it, as far as its header tells; then it costs as good as nothing.
+        windows: of a recording, each of which the model looks at.
 
     """
 
@@ -61,6 +64,7 @@ class DecodePlan(NamedTuple):
     seconds: float
     header: Header | None = None
     error: ImageError | None = None
+    windows: int = 1
 
 
 class Decoder:
@@ -87,6 +91,7 @@ class Decoder:
         factor: float | None = None,
     ) -> None:
         self._settings, self._size, self._max_pixels, self._metrics = settings, contract.size, max_pixels, metrics
+        self._kind = contract.kind
         self._factor, self._turns = factor or machine_factor(), turns or LoopTurns()
         limits = BudgetLimits(settings.decode_caller_queue, settings.decode_queue, settings.decode_queue_bytes)
         self._budget = DecodeBudget(limits, metrics)
@@ -110,12 +115,17 @@ class Decoder:
         Raises nothing: what is wrong with an image comes out where it is decoded.
         """
         try:
+            if source is not None and isinstance(source, Recording) != (self._kind == "speech"):
+                raise WRONG_KIND[self._kind]
+            if isinstance(source, Recording):
+                wav = read_recording(source.data, self._settings)
+                return DecodePlan(source, self._factor * recordings.price(wav), windows=recordings.windows(wav))
             if isinstance(source, bytes):
                 header = pixels.read_header(source)
                 pixels.check_size(header, self._max_pixels)
                 return DecodePlan(source, self._factor * price(source, header, self._size), header)
             if source is None:
-                raise ImageError("source", "is not set; send encoded bytes or raw pixels")  # noqa: TRY301
+                raise ImageError("source", "is not set; send encoded bytes, raw pixels or audio")  # noqa: TRY301
             height, width = raw_pixels(source, self._max_pixels).shape[:2]
             return DecodePlan(source, self._factor * (BASE / 8 + fit_price(width, height, self._size)))
         except ImageError as error:
@@ -145,10 +155,10 @@ class Decoder:
         return planned
 
     async def decode(self, source: Source, caller: str = "") -> Pixels:
-        """uint8 [H, W, 3] as the encoder takes it.
+        """uint8 [H, W, 3] as the encoder takes it; of a recording [windows, H, W, 3].
 
         Raises:
-            ImageError: `field` is "source", "encoded", "raw.shape", "raw.dtype" or "raw.data".
+            ImageError: `field` is "source", "encoded", "raw.shape", "raw.dtype", "raw.data" or "audio".
             QueueFullError, RequestError: as `decode_all`.
 
         """
@@ -158,7 +168,7 @@ class Decoder:
         return outcome
 
     async def decode_all(self, plans: Sequence[DecodePlan], caller: str) -> Outcomes:
-        """The images of one call in their order: uint8 [H, W, 3] as the encoder takes it, or what is wrong with it.
+        """The images of one call in their order, as `decode` gives them, or what is wrong with each.
 
         Cancelling it ends the decoding.
 
@@ -194,6 +204,8 @@ class Decoder:
         try:
             if plan.error is not None:
                 return plan.error
+            if isinstance(plan.source, Recording):
+                return decode_recording(plan.source.data)
             if isinstance(plan.source, bytes) and plan.header is not None:
                 return fit(pixels.decode(plan.source, plan.header, self._size, self._max_pixels), self._size)
             assert isinstance(plan.source, RawImage)  # noqa: S101 - all else has an error
@@ -209,7 +221,7 @@ class Decoder:
     def _refuse(self, plan: DecodePlan) -> ImageError:
         self._metrics.refused("image", 1)
         limit = self._settings.decode_limit
-        return ImageError("encoded", f"is expected to take {plan.seconds:.1f} s to decode; the limit is {limit:g} s")
+        return ImageError(_task(plan).field, f"is expected to take {plan.seconds:.1f} s to decode; the limit is {limit:g} s")
 
     def _check_call(self, seconds: float, images: int) -> None:
         most = self._settings.decode_call_limit
@@ -255,11 +267,12 @@ def _jobs(plans: Sequence[DecodePlan]) -> Iterator[list[DecodePlan]]:
 
 
 def _bytes_of(source: Source) -> bytes:
-    return source.data if isinstance(source, RawImage) else source or b""
+    return source.data if isinstance(source, RawImage | Recording) else source or b""
 
 
 def _task(plan: DecodePlan) -> DecodeTask:
-    return DecodeTask(_bytes_of(plan.source), plan.source.shape if isinstance(plan.source, RawImage) else ())
+    shape = plan.source.shape if isinstance(plan.source, RawImage) else ()
+    return DecodeTask(_bytes_of(plan.source), shape, isinstance(plan.source, Recording))
 
 
 def raw_pixels(raw: RawImage, max_pixels: int) -> Pixels:

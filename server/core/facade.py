@@ -1,25 +1,29 @@
 """What an API gets of the server: it sends requests here, and knows neither queue nor model nor process."""
 
 import time
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from holdfast.errors import ImageError
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.certifying.smoothing import Certifier
-from holdfast.server.core.decoding import Decoder
+from holdfast.server.core.decoding import DecodePlan, Decoder
 from holdfast.server.core.description import ModelDescription
 from holdfast.server.core.drain import Drain
-from holdfast.server.core.errors import DeadlineError, RequestError, image_error_at
+from holdfast.server.core.errors import DeadlineError, RequestError, UnavailableFeatureError, image_error_at
 from holdfast.server.core.request import NO_DEADLINE, InferenceBackend, NoiseDraws, Request
-from holdfast.server.core.result import Result
+from holdfast.server.core.result import Answer, Result
 from holdfast.server.core.scheduling.admission import Demand, Permit
 from holdfast.server.core.scheduling.messages import MessageLimits, MessageReading
+from holdfast.server.core.speech.recordings import voted_together
 from holdfast.server.decoding.turns import LoopTurns
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.metrics.statistics import CallStatistics
 from holdfast.server.settings import Settings
-from holdfast.server.telemetry.calls import stages_of_call
+from holdfast.server.telemetry.calls import Stages, stages_of_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +87,8 @@ class Core:
     def check_certify(self, images: int, wanted: NoiseDraws) -> None:
         """Refuse certificates that nobody may ask for. Raises as Certifier.check."""
         try:
+            if self.description.contract.kind == "speech":
+                raise UnavailableFeatureError("noise of pixels certifies nothing of recordings")  # noqa: TRY301
             self._certifier.check(images, wanted)
         except Exception:
             self.statistics.failed(self.description, 0.0)
@@ -117,10 +123,23 @@ class Core:
         self._decoder.close()
 
     async def _answer(self, request: Request, permit: Permit) -> Result:
+        """Admit what a call turns out to have beside what it was admitted for: the further windows of recordings."""
         stages = stages_of_call(permit.admitted)
-        decoded = await self._decode(request, permit)
+        plans = await self._decoder.plans(request.images, request.caller)
+        permit.charge(sum([plan.seconds for plan in plans]))
+        further = sum([plan.windows for plan in plans]) - len(plans)
+        if not further:
+            return await self._answer_planned(request, permit, plans, stages)
+        if (windows := further + len(plans)) > (most := self.settings.queue_images):
+            raise RequestError("images", f"have {windows} windows of recordings; this server takes {most} at once: send fewer")
+        with self._backend.admit(Demand(further, request.deadline, request.caller)) as admitted:
+            admitted.decoded()  # their decoding counts with the first windows
+            return await self._answer_planned(request, permit, plans, stages)
+
+    async def _answer_planned(self, request: Request, permit: Permit, plans: Sequence[DecodePlan], stages: Stages) -> Result:
+        decoded = await self._decode(request, plans)
         stages.end("decode")
-        good = [image for image in decoded if not isinstance(image, ImageError)]
+        good = [window for image in decoded if not isinstance(image, ImageError) for window in _windows(image)]
         permit.decoded()
         decoded_at = time.monotonic()
         slices = await self._backend.submit(good, request.deadline, request.want, request.caller)
@@ -130,21 +149,19 @@ class Core:
         self.statistics.succeeded(model, permit.admitted, decoded_at, slices)
         answers = chain.from_iterable([part.batch.between(part.start, part.stop) for part in slices])
         smoothed = await self._certifier.certify(good, request.certify, request, model.version) if request.certify else ()
-        if len(good) == len(decoded):
+        if all(isinstance(image, np.ndarray) and image.ndim == 3 for image in decoded):
             return Result(model, list(answers), smoothed)
-        return Result(model, [image if isinstance(image, ImageError) else next(answers) for image in decoded], smoothed)
+        outcomes = [image if isinstance(image, ImageError) else _answer_to(model, image, answers) for image in decoded]
+        return Result(model, outcomes, smoothed)
 
-    async def _decode(self, request: Request, permit: Permit) -> list[Pixels | ImageError]:
+    async def _decode(self, request: Request, plans: Sequence[DecodePlan]) -> list[Pixels | ImageError]:
         """The images of one call; each may be refused, and the others are not.
 
         Raises:
-            NotInTimeError: by what their headers say it will be too late.
             DeadlineError: it is too late by now.
             QueueFullError, RequestError: as the decoder does.
 
         """
-        plans = await self._decoder.plans(request.images, request.caller)
-        permit.charge(sum([plan.seconds for plan in plans]))
         decoded = await self._decoder.decode_all(plans, request.caller)
         if request.deadline <= time.monotonic():
             raise DeadlineError
@@ -153,3 +170,13 @@ class Core:
                 self._metrics.image_rejected(outcome.field)
                 decoded[position] = image_error_at(position, outcome)
         return decoded
+
+
+def _windows(image: Pixels) -> Sequence[Pixels] | Pixels:
+    """What the model looks at: an image uint8 [H, W, 3], or the windows of a recording [W, H, W, 3]."""
+    return (image,) if image.ndim == 3 else image
+
+
+def _answer_to(model: ModelDescription, image: Pixels, answers: Iterator[Answer]) -> Answer:
+    """The next answer, or what the next ones come to together, as many as the recording has windows."""
+    return next(answers) if image.ndim == 3 else voted_together(model, list(islice(answers, len(image))))

@@ -26,8 +26,14 @@ class RawImage(NamedTuple):
     dtype: str
 
 
-Source = bytes | RawImage | None
-"""An image as it was sent: an encoded file's bytes, raw pixels, or None where the caller set neither."""
+class Recording(NamedTuple):
+    """A WAV file's bytes as a caller sent them, nothing checked yet."""
+
+    data: bytes
+
+
+Source = bytes | RawImage | Recording | None
+"""What was sent: an encoded image's bytes, raw pixels, a recording, or None where the caller set none."""
 
 
 class CallKind(IntEnum):

@@ -17,7 +17,8 @@ from PIL import JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401 -
 from holdfast.errors import ImageError
 from holdfast.model.images import pixels
 from holdfast.model.images.fitting import fit
-from holdfast.server.decoding.wire import PIXELS, READY, REFUSED, REPLY, REQUEST, shape_of
+from holdfast.model.speech.recordings import decode_recording
+from holdfast.server.decoding.wire import PIXELS, READY, REFUSED, REPLY, REQUEST, DecodeTask, shape_of
 
 NICENESS = 19
 """Behind the server's own threads, which answer all other callers: at 10, costly pictures made those wait half longer."""
@@ -31,9 +32,9 @@ def main() -> int:
     try:
         end.sendall(REPLY.pack(READY, 0.0, 0))
         while request := _receive(end, REQUEST.size):
-            limit, length, *sides = REQUEST.unpack(request)
-            data = _receive(end, length)
-            kind, seconds, body = _answer(bytes(data), shape_of(*sides), (height, width), max_pixels, limit)
+            limit, length, *sides, recorded = REQUEST.unpack(request)
+            task = DecodeTask(bytes(_receive(end, length)), shape_of(*sides), recorded)
+            kind, seconds, body = _answer(task, (height, width), max_pixels, limit)
             end.sendall(REPLY.pack(kind, seconds, len(body)))
             end.sendall(body)
     except (BrokenPipeError, ConnectionResetError):
@@ -68,25 +69,29 @@ def _receive(end: socket.socket, length: int) -> bytearray:
     return data
 
 
-def _answer(
-    data: bytes, shape: tuple[int, ...], size: tuple[int, int], max_pixels: int, limit: float
-) -> tuple[int, float, bytes]:
+def _answer(task: DecodeTask, size: tuple[int, int], max_pixels: int, limit: float) -> tuple[int, float, bytes]:
     """Kind, CPU seconds and body of the reply. Does not return where it takes more than `limit` of them."""
     began = time.process_time()
     signal.setitimer(signal.ITIMER_PROF, limit)
     try:
-        if shape:
-            image = np.frombuffer(data, dtype=np.uint8).reshape(shape)
-        else:
-            image = pixels.decode(data, pixels.read_header(data), size, max_pixels)
-        fitted = fit(image, size).tobytes()
+        fitted = _decoded(task, size, max_pixels).tobytes()
     except ImageError as error:
         return REFUSED, time.process_time() - began, f"{error.field}\n{error.reason}".encode(errors="replace")
     except MemoryError:
-        return REFUSED, time.process_time() - began, b"encoded\ntakes more memory to decode than there is"
+        refusal = f"{task.field}\ntakes more memory to decode than there is"
+        return REFUSED, time.process_time() - began, refusal.encode()
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
     return PIXELS, time.process_time() - began, fitted
+
+
+def _decoded(task: DecodeTask, size: tuple[int, int], max_pixels: int) -> pixels.Pixels:
+    """uint8 [H, W, 3]; [windows, H, W, 3] of a recording, which was held against all limits before it came here."""
+    if task.recorded:
+        return decode_recording(task.data, max_seconds=np.inf, max_bytes=len(task.data))
+    if task.shape:
+        return fit(np.frombuffer(task.data, dtype=np.uint8).reshape(task.shape), size)
+    return fit(pixels.decode(task.data, pixels.read_header(task.data), size, max_pixels), size)
 
 
 if __name__ == "__main__":

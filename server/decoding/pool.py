@@ -188,12 +188,12 @@ class DecoderPool:
             self._metrics.replaced("limit")
             self._metrics.decoded(self._limit)
             self._waiting.charge(job.caller, self._limit)
-            job.outcomes.append(ImageError("encoded", f"takes more than {self._limit:g} s to decode"))
+            job.outcomes.append(ImageError(job.tasks[len(job.outcomes)].field, f"takes more than {self._limit:g} s to decode"))
         else:
             self._metrics.replaced("crash")
-            size = len(job.tasks[len(job.outcomes)].data)
-            log.warning("a decoder process ended over an image of %d bytes: %s", size, describe_end(status))
-            job.outcomes.append(ImageError("encoded", "cannot be decoded: the decoder failed on it"))
+            task = job.tasks[len(job.outcomes)]
+            log.warning("a decoder process ended over an image of %d bytes: %s", len(task.data), describe_end(status))
+            job.outcomes.append(ImageError(task.field, "cannot be decoded: the decoder failed on it"))
 
     async def _start(self, slot: _Slot) -> DecoderProcess | None:
         if (pause := slot.rested()) > 0:

@@ -68,10 +68,11 @@ class DecoderProcess:
         try:
             if not self.ready:
                 self.ready = REPLY.unpack(await reader.readexactly(REPLY.size))[0] == READY
-            for _ in tasks:
+            for task in tasks:
                 kind, seconds, length = REPLY.unpack(await reader.readexactly(REPLY.size))
                 body = await reader.readexactly(length)
-                yield (np.frombuffer(body, np.uint8).reshape(*self._size, 3) if kind == PIXELS else _refusal(body)), seconds
+                shape = (-1, *self._size, 3) if task.recorded else (*self._size, 3)
+                yield (np.frombuffer(body, np.uint8).reshape(shape) if kind == PIXELS else _refusal(body)), seconds
         finally:
             sending.cancel()
             await asyncio.wait({sending})

@@ -16,7 +16,7 @@ from holdfast.client.messages import CallLimits
 from holdfast.console import Console, Progress, counted
 from holdfast.exit_status import DONE, REFUSED
 
-ENTRY = re.compile(r"exemplars\[(\d+)\](?:\.image\.(?:encoded|source))?")
+ENTRY = re.compile(r"exemplars\[(\d+)\](?:\.image\.(?:encoded|audio|source))?")
 """How the server names an image of a call."""
 
 SHOWN = 10

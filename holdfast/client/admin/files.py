@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,9 @@ from holdfast.client.messages import CallLimits
 from holdfast.data.labelled import DataError
 from holdfast.data.listing import TABLES, list_images, printable
 from holdfast.data.listing.parts import Part
+from holdfast.errors import ImageError
+from holdfast.model.speech.recordings import pieces
+from holdfast.model.speech.wav import cut_wav, read_header
 
 CALL_BYTES_BESIDE, FILE_BYTES_BESIDE = 80, 24
 """Bytes, at most, of a call beside its files, and of one file beside its bytes and names."""
@@ -19,11 +22,17 @@ CALL_BYTES_BESIDE, FILE_BYTES_BESIDE = 80, 24
 
 @dataclass(frozen=True, slots=True)
 class LabelledFile:
-    """An image file, the name of its class, and what it is called on the server."""
+    """An image file, the name of its class, and what it is called on the server; or the frames [start, stop) of a recording."""
 
     path: Path
     label: str
     source: str
+    frames: tuple[int, int] | None = None
+
+    def read(self) -> bytes:
+        """Its bytes, or those of a file of its frames alone."""
+        encoded = self.path.read_bytes()
+        return encoded if self.frames is None else cut_wav(encoded, read_header(encoded), *self.frames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +53,25 @@ class FileBatch:
 
 
 def files_of(paths: Sequence[Path], label: str | None) -> FileSet:
-    """The images of a folder or a table, by its own labels; or of files and folders, all of one class, where `label` names it.
+    """The images of a folder or a table, or the recordings of a folder SPEAKER/*.wav, by its own labels.
+
+    Or files and folders, all of one class, where `label` names it.
 
     Raises:
         DataError: they are laid out in no way that is known.
 
     """
     if label is not None:
-        return FileSet([LabelledFile(file, label, name) for path in paths for file, name in _below(path)], [])
+        found = (LabelledFile(file, label, name) for path in paths for file, name in _below(path))
+        return FileSet([piece for file in found for piece in _pieces(file)], [])
     files: list[LabelledFile] = []
     notes: list[str] = []
     for path in paths:
         if path.is_file() and path.suffix.lower() not in TABLES:
             raise DataError(f"which class {printable(str(path))} is of has to be said: add --label NAME, or name a folder")
+        if recordings := _recordings(path):
+            files += recordings
+            continue
         listing = list_images(path, skip_unusable=True, least_classes=1)
         root = os.fsencode(listing.root)
         train = np.flatnonzero(listing.parts == Part.TRAIN).tolist()
@@ -76,7 +91,7 @@ def batches_of(files: Iterable[LabelledFile], limits: CallLimits, salt: str = ""
     held: list[tuple[LabelledFile, bytes]] = []
     size = CALL_BYTES_BESIDE
     for file in files:
-        image = file.path.read_bytes()
+        image = file.read()
         weight = len(image) + len(file.label.encode()) + len(file.source.encode("utf-8", "surrogateescape")) + FILE_BYTES_BESIDE
         if held and (len(held) == limits.images or size + weight > limits.bytes):
             yield _batch(held, salt)
@@ -93,6 +108,29 @@ def _batch(held: Sequence[tuple[LabelledFile, bytes]], salt: str) -> FileBatch:
         for part in (file.label.encode(), file.source.encode("utf-8", "surrogateescape"), image):
             digest.update(hashlib.sha256(part).digest())
     return FileBatch([file for file, _ in held], [image for _, image in held], f"add-{digest.hexdigest()[:40]}")
+
+
+def _recordings(path: Path) -> list[LabelledFile]:
+    """The recordings of a folder SPEAKER/*.wav, by speaker; none where there are none."""
+    if not path.is_dir():
+        return []
+    named = ((file, name, file.relative_to(path).parts) for file, name in _below(path) if file.suffix.lower() == ".wav")
+    found = (LabelledFile(file, printable(parts[0]), name) for file, name, parts in named if len(parts) > 1)
+    return [piece for file in found for piece in _pieces(file)]
+
+
+def _pieces(file: LabelledFile) -> list[LabelledFile]:
+    """A recording in parts of one window each; any other file as it is, and a recording that cannot be read, too."""
+    if file.path.suffix.lower() != ".wav":
+        return [file]
+    try:
+        header = read_header(file.path.read_bytes())
+    except ImageError:
+        return [file]  # the server says what is wrong with it
+    parts = pieces(header)
+    if len(parts) == 1:
+        return [file]
+    return [replace(file, source=f"{file.source}#{start / header.rate:.2f}", frames=(start, stop)) for start, stop in parts]
 
 
 def _below(path: Path) -> Iterator[tuple[Path, str]]:

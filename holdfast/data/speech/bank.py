@@ -1,14 +1,12 @@
 """Sessions: recordings of a voice joined, as if recorded in one go, and pictures of them under many augmentations, made once.
 
-    python -m holdfast.data.speech.bank VOICES sessions.npz      a folder of SPEAKER/*.wav
+    python -m holdfast.data.speech VOICES sessions.npz      a folder of SPEAKER/*.wav
 
 A session is 8 recordings of a voice, one after the other, in one simulated channel, which both of its segments share as the
 halves of a real recording would. Under each of 16 profiles, of which the first changes nothing, both segments are drawn: the
 picture at [session, profile, segment]. Sessions and not pictures are divided among train, calibration and test.
 """
 
-import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +16,11 @@ import numpy as np
 from holdfast.console import Console, Progress
 from holdfast.data.labelled import DataError, LabelledImages, Splits
 from holdfast.data.listing.listing import Rows
+from holdfast.data.listing.parts import Part
 from holdfast.data.speech.channels import Channel, Profile
-from holdfast.data.speech.listing import RecordingListing, list_digits, list_voices
+from holdfast.data.speech.listing import RecordingListing
 from holdfast.data.speech.loading import refuse_size, samples_of
 from holdfast.errors import ImageError
-from holdfast.exit_status import exit_status
 from holdfast.files import replace_atomically
 from holdfast.model.images.pixels import Pixels
 from holdfast.model.npz import UNREADABLE, open_npz
@@ -71,7 +69,7 @@ class SessionBank:
                 pictured = held.array("pictures", np.uint8, None, None, SEGMENTS, 64, 64)
                 return cls(pictured, held.array("labels", np.int64, len(pictured)), tuple(names))
         except FileNotFoundError:
-            raise DataError(f"there is no {path}: make it with python -m holdfast.data.speech.bank VOICES {path}") from None
+            raise DataError(f"there is no {path}: make it with python -m holdfast.data.speech VOICES {path}") from None
         except UNREADABLE as error:
             raise DataError(f"{path} is no bank of sessions: {error}") from None
 
@@ -86,12 +84,19 @@ class SessionBank:
 
 
 def make_bank(
-    listing: RecordingListing, *, sessions: int, profiles: int = PROFILES, seed: int = 0, quiet: bool = False
+    listing: RecordingListing,
+    *,
+    sessions: int,
+    profiles: int = PROFILES,
+    seed: int = 0,
+    rows: Rows | None = None,
+    quiet: bool = False,
 ) -> SessionBank:
     """Join the training recordings of each voice to sessions, and draw pictures of them.
 
     Args:
         listing: of recordings.
+        rows: which of them, int64 [n]; by default all of the training part.
         sessions: of each voice; a recording may be in several.
         profiles: augmentations of each session, of which the first changes nothing.
         seed: of everything that is drawn.
@@ -103,8 +108,8 @@ def make_bank(
     """
     if min(sessions, profiles) < 1:
         raise DataError(f"a bank has at least one session of each voice and one profile, not {sessions} and {profiles}")
-    spoken = [_trimmed(listing, row) for row in np.flatnonzero(listing.parts == 0).tolist()]
-    labels = listing.labels[listing.parts == 0]
+    rows = np.flatnonzero(listing.parts == Part.TRAIN) if rows is None else rows
+    spoken, labels = [_trimmed(listing, row) for row in rows.tolist()], listing.labels[rows]
     clean: list[tuple[int, Samples]] = []
     for label in range(len(listing.class_names)):
         own = [each for each, of in zip(spoken, labels.tolist(), strict=True) if of == label]
@@ -163,7 +168,7 @@ def read_sessions(directory: Path | None, size: int, *, seed: int, calibration: 
     del skip_unreadable  # there are no files of others in it
     refuse_size(size)
     if directory is None:
-        raise DataError("the data set 'sessions' needs --data-dir with a file of python -m holdfast.data.speech.bank")
+        raise DataError("the data set 'sessions' needs --data-dir with a file of python -m holdfast.data.speech")
     bank = SessionBank.load(directory)
     random = np.random.default_rng(seed)
     order = random.permutation(len(bank))
@@ -176,31 +181,3 @@ def read_sessions(directory: Path | None, size: int, *, seed: int, calibration: 
     train, calibrating, testing = (bank.flat(rows, name) for name, rows in named)
     note = f"{directory}: {len(bank.class_names)} voices, {len(bank)} sessions, {bank.pictures.shape[1]} profiles"
     return Splits(train, calibrating, testing, drawn=held, notes=(note,))
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m holdfast.data.speech.bank",
-        description="Make a training set of sessions of a folder SPEAKER/*.wav, or of free spoken digits.",
-        epilog="holdfast train fsdd --data sessions --data-dir OUT --encoder.image-size 64 trains on it.",
-    )
-    parser.add_argument("voices", type=Path, help="folder of SPEAKER/*.wav, or of {digit}_{speaker}_{number}.wav")
-    parser.add_argument("out", type=Path, help="file to write, .npz")
-    parser.add_argument("--sessions", type=int, default=7, help="of each voice (default: %(default)s)")
-    parser.add_argument("--profiles", type=int, default=PROFILES, help="augmentations of each session (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
-    options = parser.parse_args(arguments)
-
-    def run() -> None:
-        digits = next(options.voices.glob("[0-9]_*_*.wav"), None) is not None
-        listing = list_digits(options.voices) if digits else list_voices(options.voices)
-        bank = make_bank(listing, sessions=options.sessions, profiles=options.profiles, seed=options.seed)
-        bank.save(options.out)
-        print(f"{options.out}: {len(bank)} sessions of {len(bank.class_names)} voices")
-
-    return exit_status("python -m holdfast.data.speech.bank", run)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

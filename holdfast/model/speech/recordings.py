@@ -2,7 +2,7 @@
 
 from holdfast.errors import ImageError
 from holdfast.model.images.pixels import Pixels
-from holdfast.model.speech.pictures import HOP, RATE, pictures, resample, windows_of
+from holdfast.model.speech.pictures import HOP, RATE, WINDOW, pictures, resample, windows_of
 from holdfast.model.speech.wav import FIELD, WavHeader, read_header, read_samples
 
 MOST_SECONDS = 30.0
@@ -56,3 +56,12 @@ def decode_recording(wav: bytes, *, max_seconds: float = MOST_SECONDS, max_bytes
     header = read_header(wav)
     check_length(wav, header, max_seconds=max_seconds, max_bytes=max_bytes)
     return pictures(resample(read_samples(wav, header), header.rate))
+
+
+def pieces(header: WavHeader) -> list[tuple[int, int]]:
+    """Parts of a recording that are one picture each, as frames [start, stop): one after the other, the last up to the end."""
+    longest = WINDOW * header.rate // RATE
+    if header.frames <= longest:
+        return [(0, header.frames)]
+    starts = [min(start, header.frames - longest) for start in range(0, header.frames, longest)]
+    return [(start, start + longest) for start in dict.fromkeys(starts)]

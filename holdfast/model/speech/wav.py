@@ -113,7 +113,18 @@ def read_samples(wav: bytes, header: WavHeader) -> NDArray[np.float32]:
 
 def write_wav(samples: NDArray[np.float32], rate: int) -> bytes:
     """A mono file of 16 bits of samples in [-1, 1]; louder ones are clipped."""
-    data = np.clip(np.rint(np.asarray(samples, np.float64) * 32768), -32768, 32767).astype("<i2").tobytes()
-    coding = _FORMAT.pack(_PCM, 1, rate, 2 * rate, 2, 16)
-    chunks = b"fmt " + struct.pack("<I", len(coding)) + coding + b"data" + struct.pack("<I", len(data)) + data
+    return _file(rate, 1, 16, np.clip(np.rint(np.asarray(samples, np.float64) * 32768), -32768, 32767).astype("<i2").tobytes())
+
+
+def _file(rate: int, channels: int, bits: int, data: bytes) -> bytes:
+    block = channels * bits // 8
+    coding = _FORMAT.pack(_PCM, channels, rate, block * rate, block, bits)
+    padding = b"\0" * (len(data) % 2)
+    chunks = b"fmt " + struct.pack("<I", len(coding)) + coding + b"data" + struct.pack("<I", len(data)) + data + padding
     return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+
+
+def cut_wav(wav: bytes, header: WavHeader, start: int, stop: int) -> bytes:
+    """A file of the frames [start, stop) alone, in the same coding."""
+    block = header.channels * header.bits // 8
+    return _file(header.rate, header.channels, header.bits, wav[header.start + start * block : header.start + stop * block])

@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17holdfast/v1/image.proto\x12\x0bholdfast.v1\"M\n\x08RawImage\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\r\n\x05shape\x18\x02 \x03(\x05\x12$\n\x05\x64type\x18\x03 \x01(\x0e\x32\x15.holdfast.v1.DataType\"J\n\x05Image\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12$\n\x03raw\x18\x02 \x01(\x0b\x32\x15.holdfast.v1.RawImageH\x00\x42\x08\n\x06source*:\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17holdfast/v1/image.proto\x12\x0bholdfast.v1\"M\n\x08RawImage\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\r\n\x05shape\x18\x02 \x03(\x05\x12$\n\x05\x64type\x18\x03 \x01(\x0e\x32\x15.holdfast.v1.DataType\"[\n\x05Image\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12$\n\x03raw\x18\x02 \x01(\x0b\x32\x15.holdfast.v1.RawImageH\x00\x12\x0f\n\x05\x61udio\x18\x03 \x01(\x0cH\x00\x42\x08\n\x06source*:\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'holdfast.v1.image_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DATATYPE']._serialized_start=195
-  _globals['_DATATYPE']._serialized_end=253
+  _globals['_DATATYPE']._serialized_start=212
+  _globals['_DATATYPE']._serialized_end=270
   _globals['_RAWIMAGE']._serialized_start=40
   _globals['_RAWIMAGE']._serialized_end=117
   _globals['_IMAGE']._serialized_start=119
-  _globals['_IMAGE']._serialized_end=193
+  _globals['_IMAGE']._serialized_end=210
 # @@protoc_insertion_point(module_scope)

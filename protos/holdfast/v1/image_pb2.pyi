@@ -25,9 +25,11 @@ class RawImage(_message.Message):
     def __init__(self, data: _Optional[bytes] = ..., shape: _Optional[_Iterable[int]] = ..., dtype: _Optional[_Union[DataType, str]] = ...) -> None: ...
 
 class Image(_message.Message):
-    __slots__ = ("encoded", "raw")
+    __slots__ = ("encoded", "raw", "audio")
     ENCODED_FIELD_NUMBER: _ClassVar[int]
     RAW_FIELD_NUMBER: _ClassVar[int]
+    AUDIO_FIELD_NUMBER: _ClassVar[int]
     encoded: bytes
     raw: RawImage
-    def __init__(self, encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawImage, _Mapping[str, object]]] = ...) -> None: ...
+    audio: bytes
+    def __init__(self, encoded: _Optional[bytes] = ..., raw: _Optional[_Union[RawImage, _Mapping[str, object]]] = ..., audio: _Optional[bytes] = ...) -> None: ...

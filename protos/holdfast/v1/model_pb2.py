@@ -24,17 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17holdfast/v1/model.proto\x12\x0bholdfast.v1\"=\n\nImageShape\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x03 \x01(\x05\"?\n\x0bThreatModel\x12\x1f\n\x04norm\x18\x01 \x01(\x0e\x32\x11.holdfast.v1.Norm\x12\x0f\n\x07\x65psilon\x18\x02 \x01(\x01\"U\n\x04Vote\x12\t\n\x01k\x18\x01 \x01(\x05\x12-\n\tweighting\x18\x02 \x01(\x0e\x32\x1a.holdfast.v1.VoteWeighting\x12\x13\n\x0btemperature\x18\x03 \x01(\x01\"{\n\x08\x41\x63\x63uracy\x12\r\n\x05\x63lean\x18\x01 \x01(\x01\x12\x0e\n\x06robust\x18\x02 \x01(\x01\x12\x1f\n\x04norm\x18\x03 \x01(\x0e\x32\x11.holdfast.v1.Norm\x12\x0f\n\x07\x65psilon\x18\x04 \x01(\x01\x12\x0e\n\x06\x61ttack\x18\x05 \x01(\t\x12\x0e\n\x06images\x18\x06 \x01(\x05\"j\n\x06Limits\x12\x17\n\x0fimages_per_call\x18\x01 \x01(\x05\x12\x15\n\rmessage_bytes\x18\x02 \x01(\x03\x12\x18\n\x10pixels_per_image\x18\x03 \x01(\x03\x12\x16\n\x0e\x63\x65rtify_passes\x18\x04 \x01(\x05*8\n\x04Norm\x12\x14\n\x10NORM_UNSPECIFIED\x10\x00\x12\r\n\tNORM_LINF\x10\x01\x12\x0b\n\x07NORM_L2\x10\x02*k\n\rVoteWeighting\x12\x1e\n\x1aVOTE_WEIGHTING_UNSPECIFIED\x10\x00\x12\x1a\n\x16VOTE_WEIGHTING_UNIFORM\x10\x01\x12\x1e\n\x1aVOTE_WEIGHTING_EXPONENTIAL\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17holdfast/v1/model.proto\x12\x0bholdfast.v1\"=\n\nImageShape\x12\x0e\n\x06height\x18\x01 \x01(\x05\x12\r\n\x05width\x18\x02 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x03 \x01(\x05\"?\n\x0bThreatModel\x12\x1f\n\x04norm\x18\x01 \x01(\x0e\x32\x11.holdfast.v1.Norm\x12\x0f\n\x07\x65psilon\x18\x02 \x01(\x01\"U\n\x04Vote\x12\t\n\x01k\x18\x01 \x01(\x05\x12-\n\tweighting\x18\x02 \x01(\x0e\x32\x1a.holdfast.v1.VoteWeighting\x12\x13\n\x0btemperature\x18\x03 \x01(\x01\"{\n\x08\x41\x63\x63uracy\x12\r\n\x05\x63lean\x18\x01 \x01(\x01\x12\x0e\n\x06robust\x18\x02 \x01(\x01\x12\x1f\n\x04norm\x18\x03 \x01(\x0e\x32\x11.holdfast.v1.Norm\x12\x0f\n\x07\x65psilon\x18\x04 \x01(\x01\x12\x0e\n\x06\x61ttack\x18\x05 \x01(\t\x12\x0e\n\x06images\x18\x06 \x01(\x05\"\xa6\x01\n\x06Limits\x12\x17\n\x0fimages_per_call\x18\x01 \x01(\x05\x12\x15\n\rmessage_bytes\x18\x02 \x01(\x03\x12\x18\n\x10pixels_per_image\x18\x03 \x01(\x03\x12\x16\n\x0e\x63\x65rtify_passes\x18\x04 \x01(\x05\x12\x1d\n\x15seconds_per_recording\x18\x05 \x01(\x01\x12\x1b\n\x13\x62ytes_per_recording\x18\x06 \x01(\x03*8\n\x04Norm\x12\x14\n\x10NORM_UNSPECIFIED\x10\x00\x12\r\n\tNORM_LINF\x10\x01\x12\x0b\n\x07NORM_L2\x10\x02*k\n\rVoteWeighting\x12\x1e\n\x1aVOTE_WEIGHTING_UNSPECIFIED\x10\x00\x12\x1a\n\x16VOTE_WEIGHTING_UNIFORM\x10\x01\x12\x1e\n\x1aVOTE_WEIGHTING_EXPONENTIAL\x10\x02*T\n\tInputKind\x12\x1a\n\x16INPUT_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10INPUT_KIND_IMAGE\x10\x01\x12\x15\n\x11INPUT_KIND_SPEECH\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'holdfast.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NORM']._serialized_start=488
-  _globals['_NORM']._serialized_end=544
-  _globals['_VOTEWEIGHTING']._serialized_start=546
-  _globals['_VOTEWEIGHTING']._serialized_end=653
+  _globals['_NORM']._serialized_start=549
+  _globals['_NORM']._serialized_end=605
+  _globals['_VOTEWEIGHTING']._serialized_start=607
+  _globals['_VOTEWEIGHTING']._serialized_end=714
+  _globals['_INPUTKIND']._serialized_start=716
+  _globals['_INPUTKIND']._serialized_end=800
   _globals['_IMAGESHAPE']._serialized_start=40
   _globals['_IMAGESHAPE']._serialized_end=101
   _globals['_THREATMODEL']._serialized_start=103
@@ -43,6 +45,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VOTE']._serialized_end=253
   _globals['_ACCURACY']._serialized_start=255
   _globals['_ACCURACY']._serialized_end=378
-  _globals['_LIMITS']._serialized_start=380
-  _globals['_LIMITS']._serialized_end=486
+  _globals['_LIMITS']._serialized_start=381
+  _globals['_LIMITS']._serialized_end=547
 # @@protoc_insertion_point(module_scope)

@@ -16,12 +16,21 @@ class VoteWeighting(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VOTE_WEIGHTING_UNSPECIFIED: _ClassVar[VoteWeighting]
     VOTE_WEIGHTING_UNIFORM: _ClassVar[VoteWeighting]
     VOTE_WEIGHTING_EXPONENTIAL: _ClassVar[VoteWeighting]
+
+class InputKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    INPUT_KIND_UNSPECIFIED: _ClassVar[InputKind]
+    INPUT_KIND_IMAGE: _ClassVar[InputKind]
+    INPUT_KIND_SPEECH: _ClassVar[InputKind]
 NORM_UNSPECIFIED: Norm
 NORM_LINF: Norm
 NORM_L2: Norm
 VOTE_WEIGHTING_UNSPECIFIED: VoteWeighting
 VOTE_WEIGHTING_UNIFORM: VoteWeighting
 VOTE_WEIGHTING_EXPONENTIAL: VoteWeighting
+INPUT_KIND_UNSPECIFIED: InputKind
+INPUT_KIND_IMAGE: InputKind
+INPUT_KIND_SPEECH: InputKind
 
 class ImageShape(_message.Message):
     __slots__ = ("height", "width", "channels")
@@ -68,13 +77,17 @@ class Accuracy(_message.Message):
     def __init__(self, clean: _Optional[float] = ..., robust: _Optional[float] = ..., norm: _Optional[_Union[Norm, str]] = ..., epsilon: _Optional[float] = ..., attack: _Optional[str] = ..., images: _Optional[int] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("images_per_call", "message_bytes", "pixels_per_image", "certify_passes")
+    __slots__ = ("images_per_call", "message_bytes", "pixels_per_image", "certify_passes", "seconds_per_recording", "bytes_per_recording")
     IMAGES_PER_CALL_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     PIXELS_PER_IMAGE_FIELD_NUMBER: _ClassVar[int]
     CERTIFY_PASSES_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_PER_RECORDING_FIELD_NUMBER: _ClassVar[int]
+    BYTES_PER_RECORDING_FIELD_NUMBER: _ClassVar[int]
     images_per_call: int
     message_bytes: int
     pixels_per_image: int
     certify_passes: int
-    def __init__(self, images_per_call: _Optional[int] = ..., message_bytes: _Optional[int] = ..., pixels_per_image: _Optional[int] = ..., certify_passes: _Optional[int] = ...) -> None: ...
+    seconds_per_recording: float
+    bytes_per_recording: int
+    def __init__(self, images_per_call: _Optional[int] = ..., message_bytes: _Optional[int] = ..., pixels_per_image: _Optional[int] = ..., certify_passes: _Optional[int] = ..., seconds_per_recording: _Optional[float] = ..., bytes_per_recording: _Optional[int] = ...) -> None: ...

@@ -15,6 +15,7 @@ from holdfast.server.api.status import to_status
 from holdfast.server.core.decoding import Decoder
 from holdfast.server.core.errors import InvalidRequestError, UnavailableFeatureError
 from holdfast.server.core.holder import ModelHolder
+from holdfast.server.core.speech.recordings import one_window
 from holdfast.server.metrics.metrics import Metrics
 from holdfast.server.settings import Settings
 from holdfast.server.store.checks import fault_of_name, fault_of_source
@@ -97,7 +98,7 @@ class AdminService(AdminServiceServicer):
         if bad and request.on_bad_image != exemplar_pb2.ON_BAD_IMAGE_KEEP_REST:
             raise InvalidRequestError([(error.field, error.reason) for error in bad])
         good = [
-            NewExemplar(image, each.label, each.source, each.image.encoded or None)
+            NewExemplar(image, each.label, each.source, each.image.encoded or each.image.audio or None)
             for image, each in zip(decoded, request.exemplars, strict=True)
             if not isinstance(image, ImageError)
         ]
@@ -255,7 +256,7 @@ class AdminService(AdminServiceServicer):
 
     async def _decode(self, place: int, image: Any) -> Any:
         try:
-            return await self._decoder.decode(source_of(image), principal().name)
+            return one_window(await self._decoder.decode(source_of(image), principal().name))
         except ImageError as error:
             self._metrics.image_rejected(error.field)
             return ImageError(f"exemplars[{place}].image.{error.field}", error.reason)

@@ -7,7 +7,8 @@ import pytest
 
 from holdfast import data
 from holdfast.data import DataError
-from holdfast.data.speech.bank import SessionBank, main, make_bank
+from holdfast.data.speech.__main__ import main
+from holdfast.data.speech.bank import SessionBank, make_bank
 from holdfast.data.speech.channels import Channel, Profile, RoomResponse, equalised, noise, with_noise
 from holdfast.data.speech.listing import list_voices
 from tests.holdfast.data.speech.voices import put_voices

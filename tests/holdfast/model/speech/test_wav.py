@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from holdfast.errors import ImageError
 from holdfast.model.speech import wav
-from holdfast.model.speech.recordings import decode_recording
+from holdfast.model.speech.recordings import decode_recording, pieces, windows
 from tests.holdfast.model.speech.sounds import as_wav, voice
 
 
@@ -112,3 +112,18 @@ def test_no_damage_leads_to_anything_but_an_answer_or_a_refusal(data: st.DataObj
 def test_bytes_of_any_kind_are_refused(encoded: bytes) -> None:
     with pytest.raises(ImageError):
         decode_recording(b"RIFF\0\0\0\0WAVE" + encoded)
+
+
+@given(st.integers(800, 40_000), st.sampled_from([8_000, 16_000, 44_100]), st.sampled_from([8, 24]), st.sampled_from([1, 2]))
+def test_pieces_are_of_one_window_each_and_together_the_whole(frames: int, rate: int, bits: int, channels: int) -> None:
+    samples = np.random.default_rng(0).uniform(-1, 1, frames).astype(np.float32)
+    encoded = as_wav(samples, rate, bits=bits, channels=channels)
+    header = wav.read_header(encoded)
+    parts = pieces(header)
+    assert sorted({frame for start, stop in parts for frame in range(start, stop)}) == list(range(frames))
+    for start, stop in parts:
+        piece = wav.cut_wav(encoded, header, start, stop)
+        assert windows(wav.read_header(piece)) == 1
+        np.testing.assert_array_equal(
+            wav.read_samples(piece, wav.read_header(piece)), wav.read_samples(encoded, header)[start:stop]
+        )

@@ -1,0 +1,1 @@
+"""What callers send as recordings: windows, and answers that they come to together."""
