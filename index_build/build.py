@@ -13,7 +13,7 @@ from holdfast.data import Splits, load_recorded
 from holdfast.data.sources import StreamedArrays
 from holdfast.data.streamed import StreamedSplits
 from holdfast.index_build.canary import add_canary
-from holdfast.index_build.finish import FinishedIndex, IndexRows, finish_set, refuse_unvotable
+from holdfast.index_build.finish import FinishedIndex, IndexRows, finish_set, refuse_attacks_on_sound, refuse_unvotable
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.labels.checking import beliefs_about, checked_labels, leave_list
 from holdfast.index_build.options import IndexBuildError, IndexOptions, LabelChoice, Treatment
@@ -157,6 +157,7 @@ def _rows(bundle: Bundle, file: EmbeddingFile, embedded: EmbeddedSet) -> IndexRo
 def open_for(directory: Path, options: IndexOptions) -> Bundle:
     """The bundle, opened to embed as the options say; what is wrong with it is said now, not after hours."""
     bundle = Bundle.open_encoder(directory, threads=options.threads, device=options.device, max_batch=options.batch_size)
+    refuse_attacks_on_sound(bundle.manifest, options)
     if options.choose_vote or options.hardening:
         _ = bundle.gradient
     if options.device != "cpu" and not options.quiet:

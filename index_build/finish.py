@@ -182,6 +182,15 @@ def finish(
     return FinishedIndex(manifest.model_copy(update=changes), files, index)
 
 
+def refuse_attacks_on_sound(manifest: Manifest, options: IndexOptions) -> None:
+    """Raises IndexBuildError where images are to be attacked and the encoder listens."""
+    if manifest.input.kind == "speech" and (options.hardening is not None or options.choose_vote):
+        raise IndexBuildError(
+            "hardening and choosing a vote change pixels of pictures, which no attacker of sound could: leave them out for an"
+            " encoder that listens"
+        )
+
+
 def refuse_unvotable(labels: Ints, k: int) -> None:
     """Raises IndexBuildError where k of these exemplars cannot vote, or there is nothing to vote on."""
     if len(labels) < k:

@@ -13,7 +13,7 @@ from holdfast.data.labelled import DataError, Splits
 from holdfast.data.listing import list_images
 from holdfast.data.sets import NATIVE_SIZES, input_kind, load, print_notes
 from holdfast.data.sources import LabelledSource, ReadFault, ReadImages, StreamedArrays, StreamedFiles
-from holdfast.data.speech.loading import read_voices
+from holdfast.data.speech.loading import count_recordings, read_voices
 from holdfast.model.preprocess import MAX_PIXELS, InputContract
 
 __all__ = [
@@ -39,6 +39,18 @@ class StreamedSplits:
     test: LabelledSource
     notes: tuple[str, ...] = ()
     """How the set was read and what was left out, a line each."""
+    recordings: tuple[int, int] | None = None
+    """Of the training and the calibration part, where a recording may be several images; None where each is one."""
+
+    @property
+    def drawn_calibration(self) -> int:
+        """What `calibration` has to be to draw the same parts again."""
+        return len(self.calibration) if self.recordings is None else self.recordings[1]
+
+    @property
+    def drawn_from(self) -> int:
+        """What calibration images, or recordings, are drawn from: those of both parts."""
+        return len(self.train) + len(self.calibration) if self.recordings is None else sum(self.recordings)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -103,4 +115,7 @@ def open_labelled(
 
 def _in_memory(splits: Splits, contract: InputContract) -> StreamedSplits:
     arrays = [StreamedArrays(part, contract) for part in (splits.train, splits.calibration, splits.test)]
-    return StreamedSplits(arrays[0], arrays[1], arrays[2], splits.notes)
+    recordings = None
+    if contract.kind == "speech":
+        recordings = count_recordings(splits.train.sources), count_recordings(splits.calibration.sources)
+    return StreamedSplits(arrays[0], arrays[1], arrays[2], splits.notes, recordings)

@@ -15,7 +15,7 @@ from holdfast.data.streamed import StreamedSplits, open_labelled
 from holdfast.index_build.adapting.adaptation import Adaptation, IndexChanges, NewSet
 from holdfast.index_build.build import ROWS_FILE, index_files, job_of, open_for
 from holdfast.index_build.canary import add_canary, keep_canary
-from holdfast.index_build.finish import FinishedIndex, IndexRows, finish, finish_set
+from holdfast.index_build.finish import FinishedIndex, IndexRows, finish, finish_set, refuse_attacks_on_sound
 from holdfast.index_build.labels.checking import checked_labels, leave_list
 from holdfast.index_build.options import IndexBuildError, IndexOptions
 from holdfast.index_build.streaming.embedding_file import BLOCK, EmbeddingFile
@@ -73,15 +73,14 @@ class SetOptions:
             raise IndexBuildError(f"--calibration takes a share below 1 or a number of images, not {held:g}")
         splits = self._opened(contract, None if held is None or 0 < held < 1 else int(held), quiet=quiet)
         if held is not None and 0 < held < 1:
-            spare = len(splits.train) + len(splits.calibration)
-            splits = self._opened(contract, round(held * spare), quiet=True)
+            splits = self._opened(contract, round(held * splits.drawn_from), quiet=True)
         record = IndexedSet(
             data=self.path,
             directory=None if self.directory is None else str(self.directory.resolve()),
             sha256="",
             test_sha256="",
             test_images=len(splits.test),
-            calibration=len(splits.calibration),
+            calibration=splits.drawn_calibration,
             seed=self.seed,
             max_pixels=self.max_pixels,
         )
@@ -238,6 +237,7 @@ def open_bundle(directory: Path, options: IndexOptions, *, keeps: bool) -> Bundl
     if not keeps:
         return open_for(directory, options)
     bundle = Bundle.open(directory, threads=options.threads, device=options.device, max_batch=options.batch_size)
+    refuse_attacks_on_sound(bundle.manifest, options)
     if CALIBRATION not in bundle.manifest.files and not options.quiet:
         Console(stderr=True).print(
             f"{directory} keeps no held-out images: credibility rests on those of the new set alone, or on none; for its own as"

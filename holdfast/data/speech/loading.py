@@ -1,5 +1,7 @@
 """Recordings as arrays: of samples, and of labelled pictures."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,9 @@ MOST_SECONDS = 600.0
 
 MOST_BYTES = 2**28
 NAMED_AT_MOST = 10
+WINDOW_NAME = re.compile(r"#[0-9]+\.[0-9]{2}\Z")
+"""At the end of a source that is one of several windows: at which second it begins."""
+
 SHOWN_FROM = 1_000  # files: below that a progress bar only flickers
 
 
@@ -123,3 +128,8 @@ def labelled(listing: RecordingListing, rows: Rows, unreadable: list[str], progr
 def window_name(name: str, window: int) -> str:
     """A window of a recording as a source: the file's name, and at which second it begins."""
     return f"{printable(name)}#{window * FRAMES * HOP / RATE:.2f}"
+
+
+def count_recordings(sources: Sequence[str]) -> int:
+    """How many recordings windows are of, by their sources."""
+    return len({WINDOW_NAME.sub("", source) for source in sources})

@@ -80,6 +80,11 @@ def run(config: EvaluateConfig, console: Console, command: str, begun: float, lo
 
     """
     manifest = read_manifest(config.bundle)
+    if manifest.input.kind == "speech":
+        raise HoldfastError(
+            f"{config.bundle} listens, and attacks change pixels of pictures, which no attacker of sound could:"
+            f" python -m holdfast.evaluation.speech {config.bundle} --data-dir DIR measures it"
+        )
     reported = read_report(config.bundle).balls if config.credibility else ()
     plan = full_plan_of(config, manifest) if config.full else quick_plan_of(config, manifest, reported)
     splits = recorded_splits(manifest, config.data_dir)

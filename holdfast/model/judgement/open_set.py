@@ -18,6 +18,9 @@ from holdfast.model.retrieval.base import Exportable, Retriever, nearest
 AT_ONCE = 2**22
 """Neighbours looked at together."""
 
+MOST_SOUGHT = 2**18
+"""Neighbours of one image: k, and as many more as there may be of its own class."""
+
 
 class OperatingPoint(NamedTuple):
     """Where two kinds of error are as near to each other as the trials allow.
@@ -53,12 +56,14 @@ def unknown_threshold(retriever: Retriever, embeddings: Floats, labels: Ints, k:
         k: neighbours that vote.
 
     Returns:
-        None where there is no image, or the index does not hand out its exemplars.
+        None where there is no image, or the index does not hand out its exemplars and has more than MOST_SOUGHT.
 
     """
-    if not isinstance(retriever, Exportable) or not len(labels):
+    wide = retriever.size
+    if isinstance(retriever, Exportable):
+        wide = min(wide, k + int(np.bincount(retriever.export().labels).max(initial=0)))
+    if wide > MOST_SOUGHT or not len(labels):
         return None
-    wide = min(retriever.size, k + int(np.bincount(retriever.export().labels).max(initial=0)))
     known, unknown = [], []
     for start in range(0, len(labels), block := max(1, AT_ONCE // wide)):
         found = nearest(retriever, embeddings[start : start + block], wide)

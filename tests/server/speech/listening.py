@@ -1,6 +1,7 @@
 """A tiny bundle that listens, and voices to send."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,8 +29,8 @@ def _of_all(each: int, seed: int) -> tuple[Pixels, Labels]:
     return np.concatenate(drawn), np.repeat(np.arange(len(SPEAKERS)), each)
 
 
-def write_listening_bundle(directory: Path) -> Path:
+def write_listening_bundle(directory: Path, **changes: Any) -> Path:
     contract = InputContract(kind="speech", height=64, width=64)
     encoder = Linear.random(64, 32, grey=0.5)
-    options = {"exemplars": _of_all(20, 0), "held_out": _of_all(10, 500), "input": contract, "gradient": True}
+    options = {"exemplars": _of_all(20, 0), "held_out": _of_all(10, 500), "input": contract, "gradient": True} | changes
     return write_bundle(directory, encoder, tuple(SPEAKERS), **options)

@@ -79,8 +79,15 @@ class AugmentationAdversarial(Objective):
         return (Player("discriminator", (self.discriminator,), weight_decay=0.0),)
 
     def prepare(self, encoder: ImageEncoder, train_set: ImageBatch, step: int) -> None:
-        """Keep hold of the training set, which other augmentations of a session are taken from."""
-        del encoder, step
+        """Keep hold of the training set, which other augmentations of a session are taken from.
+
+        Raises:
+            HoldfastError: the views cannot be drawn from it.
+
+        """
+        del encoder
+        if step == 1:
+            self.config.views.check(train_set)
         self._train_set = _Held(train_set.images)
 
     def terms(self, encoder: ImageEncoder, batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:

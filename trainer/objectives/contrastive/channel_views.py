@@ -65,6 +65,9 @@ class CameraViews:
         taken = one.take(first, generator), one.take(second, generator), other.take(second, generator)
         return ChannelViews(*taken, batch.rows)
 
+    def check(self, train_set: ImageBatch) -> None:
+        """Any training set will do."""
+
     def min_images(self) -> int:
         """The least number of training images."""
         return 2
@@ -133,16 +136,8 @@ class SpeechViews:
             train_set: uint8 [M, H, W, 3], a bank.
             generator: draws B.
 
-        Raises:
-            HoldfastError: the training set is no bank of so many profiles.
-
         """
         each = SEGMENTS * self.profiles
-        if len(train_set) % each:
-            raise HoldfastError(
-                f"the training set has {len(train_set)} pictures, which are no sessions of {self.profiles} profiles: train with"
-                " --data sessions, and --stages.0.objective.views.profiles of that bank"
-            )
         session, picture = batch.rows // each, batch.rows % each
         first, segment = picture // SEGMENTS, picture % SEGMENTS
         if self.augmented:
@@ -157,6 +152,16 @@ class SpeechViews:
 
         following = SEGMENTS - 1 - segment
         return ChannelViews(at(first, segment), at(first, following), at(second, following), session)
+
+    def check(self, train_set: ImageBatch) -> None:
+        """Raise HoldfastError where the training set is no bank of so many profiles."""
+        each = SEGMENTS * self.profiles
+        labels = train_set.labels[: len(train_set) // each * each].reshape(-1, each)
+        if len(train_set) % each or bool((labels != labels[:, :1]).any()):
+            raise HoldfastError(
+                f"the training set's {len(train_set)} pictures are no sessions of {self.profiles} profiles: train with --data"
+                " sessions, all of its labels, and --stages.0.objective.views.profiles of that bank"
+            )
 
     def min_images(self) -> int:
         """The least number of training images: two sessions."""

@@ -119,8 +119,14 @@ def test_views_of_speech_are_two_segments_under_one_profile_and_one_of_them_unde
 
 
 def test_a_set_that_is_no_bank_is_refused() -> None:
-    with pytest.raises(HoldfastError, match="--data sessions"):
-        SpeechViews(16).draw(batch(), batch().images, seeded())
+    encoder = build_encoder(ENCODER)
+    objective = build_objective(AugmentationAdversarialConfig(hidden=8, views=SpeechViews(3)), encoder, 2)
+    objective.prepare(encoder, bank(), 1)
+    short, mixed = bank(), bank()
+    mixed.labels[3] = 1 - mixed.labels[3]
+    for other in (batch(16), short.at(torch.arange(len(short) - 1)), mixed):
+        with pytest.raises(HoldfastError, match=r"(?s)--data\s+sessions"):
+            objective.prepare(encoder, other, 1)
     assert SpeechViews(16).min_images() == 64
 
 
