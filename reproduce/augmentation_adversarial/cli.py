@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from holdfast import data
@@ -10,20 +11,28 @@ from holdfast.data.labelled import DataError
 from holdfast.data.speech.bank import make_bank
 from holdfast.data.speech.listing import list_voices
 from holdfast.files import sha256_file, write_atomically
-from reproduce.arms import Arm, check_deadline, train_arm
+from reproduce.arms import Arm, TrainedArm, check_deadline, train_arm
 from reproduce.augmentation_adversarial.arms import TITLES, arm_name, speech_arms
 from reproduce.augmentation_adversarial.claims import Arms, findings
 from reproduce.augmentation_adversarial.measuring import SpeechArmFigures, UnseenSpeakers, measure
+from reproduce.augmentation_adversarial.photographs import (
+    chosen,
+    measure_flips,
+    photograph_arms,
+    photograph_findings,
+    photographs_markdown,
+)
 from reproduce.augmentation_adversarial.scales import SCALES, SpeechScale
 from reproduce.augmentation_adversarial.tables import arms_markdown, arms_table, draw
 from reproduce.augmentation_adversarial.voices import make_voices
 from reproduce.command import Invocation, run_reproduction
-from reproduce.kept_results import KeptResults
+from reproduce.kept_results import Figures, KeptResults
 from reproduce.verdicts import findings_markdown, findings_table
 
 ABOUT = """Train encoders of speech with and without augmentation and the adversary of augmentation (arXiv 2007.12085), on
 voices of espeak-ng or of DATA_DIR/voices/SPEAKER/*.wav, in simulated channels. Measure them on the speakers of free spoken
-digits (DATA_DIR/fsdd, or DATA_DIR itself), which none has heard. Results so far are shown after each arm."""
+digits (DATA_DIR/fsdd, or DATA_DIR itself), which none has heard. Then the same objective on photographs, where
+DATA_DIR/cifar-10-batches-bin is. Results so far are shown after each arm."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,12 +61,32 @@ def run(call: Invocation[SpeechScale]) -> None:
         trained = train_arm(arm, splits, call.console, deadline=call.deadline)
         if arm.name not in kept:
             check_deadline(call.deadline, f"measuring {arm.title}")
-
-        def figures(encoder=trained.encoder, seconds=trained.seconds) -> dict[str, object]:  # type: ignore[no-untyped-def]  # noqa: ANN001
-            return measure(encoder, unseen, splits, call.scale, seconds).to_json()
-
-        measured[arm.name] = SpeechArmFigures.from_json(kept.of(arm.name, figures))
+        figures = kept.of(arm.name, partial(_figures, trained, unseen, splits, call.scale))
+        measured[arm.name] = SpeechArmFigures.from_json(figures)
         show(call, arms, measured, unseen.speakers)
+    if (call.data_dir / "cifar-10-batches-bin").is_dir():
+        run_photographs(call, kept)
+    else:
+        call.console.print(f"no photographs: {call.data_dir} holds no cifar-10-batches-bin/", markup=False, highlight=False)
+
+
+def run_photographs(call: Invocation[SpeechScale], kept: KeptResults) -> None:
+    """Both arms on CIFAR-10, and how often their answers change with the camera."""
+    splits = data.load("cifar10", directory=call.data_dir, size=32)
+    test = chosen(splits.test, call.scale.test_images)
+    measured: dict[str, Figures] = {}
+    for arm in photograph_arms(call.scale, call.out, call.data_dir):
+        call.console.rule(arm.title, align="left")
+        encoder = train_arm(arm, splits, call.console, deadline=call.deadline).encoder
+        measured[arm.name] = kept.of(arm.name, partial(measure_flips, encoder, splits.train, test))
+    judged = photograph_findings(measured)
+    text = photographs_markdown(measured) + "\n" + findings_markdown(judged)
+    call.console.print(findings_table(judged))
+    write_atomically(call.out / "photographs.md", text.encode())
+
+
+def _figures(trained: TrainedArm, unseen: UnseenSpeakers, splits: Splits, scale: SpeechScale) -> Figures:
+    return measure(trained.encoder, unseen, splits, scale, trained.seconds).to_json()
 
 
 def bank_of_sessions(call: Invocation[SpeechScale]) -> tuple[Path, Splits]:

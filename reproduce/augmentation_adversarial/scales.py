@@ -22,6 +22,8 @@ class SpeechScale:
         encoder: that is trained.
         trials: that errors are measured on.
         probe_steps: of the probe that is trained afterwards.
+        photographs: of a batch of CIFAR-10.
+        test_images: of CIFAR-10 that are asked about.
 
     """
 
@@ -37,6 +39,8 @@ class SpeechScale:
     encoder: ResNetConfig
     trials: TrialSize
     probe_steps: int
+    photographs: int
+    test_images: int
 
 
 CI = SpeechScale(
@@ -52,6 +56,8 @@ CI = SpeechScale(
     encoder=ResNetConfig(width=8, dim=32, image_size=64, activation="silu"),
     trials=TrialSize(items=4, channels=3, pairs=200),
     probe_steps=60,
+    photographs=16,
+    test_images=100,
 )
 SMALL = SpeechScale(
     name="small",
@@ -66,6 +72,8 @@ SMALL = SpeechScale(
     encoder=ResNetConfig(width=24, dim=128, image_size=64, activation="silu"),
     trials=TrialSize(),
     probe_steps=1_000,
+    photographs=128,
+    test_images=2_000,
 )
 PAPER = SpeechScale(
     name="paper",
@@ -80,5 +88,7 @@ PAPER = SpeechScale(
     encoder=ResNetConfig(width=64, blocks=2, dim=512, image_size=64, activation="silu"),
     trials=TrialSize(items=200, channels=50, pairs=30_000),
     probe_steps=5_000,
+    photographs=256,
+    test_images=10_000,
 )
 SCALES = {scale.name: scale for scale in (CI, SMALL, PAPER)}

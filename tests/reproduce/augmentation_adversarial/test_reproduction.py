@@ -9,14 +9,23 @@ import numpy as np
 import pytest
 
 from holdfast.console import Console
-from holdfast.data import DataError
+from holdfast.data import DataError, LabelledImages
 from holdfast.evaluation.speech.conditions import CLEAN
 from holdfast.evaluation.speech.trials import TrialScores, TrialSize
 from holdfast.interrupts import TimeUpError
-from holdfast.trainer.encoders import ResNetConfig
+from holdfast.trainer.encoders import ResNetConfig, build_encoder
 from reproduce.augmentation_adversarial.claims import findings
 from reproduce.augmentation_adversarial.cli import run
 from reproduce.augmentation_adversarial.measuring import IDENTIFIED, NOISY, VERIFIED, SpeechArmFigures
+from reproduce.augmentation_adversarial.photographs import (
+    ADVERSARIAL,
+    AUGMENTED,
+    by_other_cameras,
+    chosen,
+    measure_flips,
+    photograph_findings,
+    photographs_markdown,
+)
 from reproduce.augmentation_adversarial.probe import Probed, probe
 from reproduce.augmentation_adversarial.scales import CI
 from reproduce.augmentation_adversarial.voices import make_voices
@@ -110,3 +119,22 @@ def test_without_espeak_a_person_is_told_what_to_install(tmp_path: Path, monkeyp
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(DataError, match="espeak-ng"):
         make_voices(tmp_path / "voices", 4)
+
+
+def test_photographs_are_asked_about_by_other_cameras() -> None:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+    labelled = LabelledImages(images, np.arange(40) % 2, ("a", "b"), [str(i) for i in range(40)])
+    taken = by_other_cameras(images, 1)
+    np.testing.assert_array_equal(taken, by_other_cameras(images, 1))
+    assert (taken != by_other_cameras(images, 2)).any()
+    assert taken.dtype == np.uint8
+    encoder = build_encoder(ResNetConfig(width=4, dim=8)).eval()
+    asked = chosen(labelled, 10)
+    found = measure_flips(encoder, labelled, asked)
+    assert (len(found["right"]), len(found["flips"])) == (10, 30)
+    steady = found | {"flips": "0" * 30}
+    (finding,) = photograph_findings({AUGMENTED: found | {"flips": "1" * 30}, ADVERSARIAL: steady})
+    assert finding.word is Word.HOLDS
+    assert photograph_findings({ADVERSARIAL: steady}) == []
+    assert "0.0 [0.0, 11.4]" in photographs_markdown({ADVERSARIAL: steady})

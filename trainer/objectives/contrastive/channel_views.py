@@ -98,6 +98,11 @@ class _Camera:
         return (seen + grain * self.noise[:, None, None, None]).clamp(0, 1)
 
 
+def photographed(views: CameraViews, pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image as a camera of its own would have taken it: float [N, 3, H, W] in [0, 1] -> the same."""
+    return _Camera.drawn(views, pixels, generator).take(pixels, generator)
+
+
 def blurred(pixels: Tensor, deviation: Tensor) -> Tensor:
     """Each image blurred by a Gaussian of its own deviation, float [N] in pixels: [N, 3, H, W] -> the same."""
     reach = int(3 * MOST_BLUR)
