@@ -10,7 +10,12 @@ from holdfast.trainer import presets
 from holdfast.trainer.cli import parse
 from holdfast.trainer.cost.encoder_cost import encoder_cost
 from holdfast.trainer.encoders import build_encoder
-from holdfast.trainer.objectives import AmdimObjectiveConfig, ClustersConfig, SimclrConfig
+from holdfast.trainer.objectives import (
+    AmdimObjectiveConfig,
+    AugmentationAdversarialConfig,
+    ClustersConfig,
+    SimclrConfig,
+)
 from holdfast.trainer.presets import PRESETS
 
 FAMILIES = [
@@ -59,7 +64,7 @@ def test_the_flagship_is_as_large_as_a_bundle_that_travels() -> None:
 
 
 def test_presets_that_say_they_take_no_labels_take_none() -> None:
-    label_free = {AmdimObjectiveConfig, ClustersConfig, SimclrConfig}
+    label_free = {AmdimObjectiveConfig, AugmentationAdversarialConfig, ClustersConfig, SimclrConfig}
     for name, (summary, config) in PRESETS.items():
         if name.endswith(("label-free", "self-supervised")):
             assert {type(stage.objective) for stage in config.stages} <= label_free, name
