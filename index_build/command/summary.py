@@ -39,7 +39,8 @@ def print_summary(directory: Path, manifest: Manifest) -> None:
     table.add_row("vote", f"the {vote.k} nearest, {how}")
     table.add_row(f"recall@{manifest.vote.k} against brute force", f"{record.recall_at_k:.4f}")
     if checked := record.labels:
-        table.add_row("labels", f"{checked.labels}; {checked.doubted:,} were doubted, and are {checked.done} (doubted.csv)")
+        doubted = f"{checked.doubted:,} were doubted, and are {checked.done} (doubted.csv)"
+        table.add_row("labels", f"{checked.labels}; {doubted if checked.doubted else 'none is doubted'}")
     led_away = ""
     if (attacked := exemplars.flags & Flag.ATTACKED > 0).any():
         table.add_row("hardened", f"{attacked.sum():,} of the exemplars are attacked images")

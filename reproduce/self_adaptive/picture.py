@@ -52,7 +52,7 @@ def _coverage(axes: Axes, figures: Mapping[str, Figures]) -> None:
     colors = {"softmax response": BLUE, "abstain logit": RED, "credibility": GREEN}
     for name, title, style in ((plain_name(0), "cross-entropy", ":"), (ABSTAINING, "with abstain logit", "-")):
         measured = figures.get(f"scores-{name}", {})
-        for score in measured:
+        for score in measured.get("scores", ()):
             errors = running_errors(*read_scores(measured, score))
             coverage = 100 * np.arange(1, len(errors) + 1) / len(errors)
             shown = coverage >= 50
@@ -71,5 +71,5 @@ def _dress(axes: Axes, title: str, across: str, up: str) -> None:
     axes.set_xlabel(across, color=QUIET)
     axes.set_ylabel(up, color=QUIET)
     axes.grid(visible=True, color=FAINT, linewidth=0.5)
-    if axes.lines:
+    if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8)

@@ -71,13 +71,13 @@ def selective_figures(network: TrainedNetwork, splits: Splits, k: int, threat: T
             "attacked_wrong": written(worst[1] != splits.test.labels[rows]),
             "attacked_scores": np.round(worst[0], 6).tolist(),
         }
-    return figures
+    return {"scores": figures}
 
 
 def read_scores(figures: Figures, name: str, *, attacked: bool = False) -> tuple[Bits, Scores]:
     """Wrong bool [N] and scores float64 [N], as `selective_figures` keeps them."""
-    before = "attacked_" if attacked else ""
-    return read(figures[name][f"{before}wrong"]), np.array(figures[name][f"{before}scores"])
+    before, found = "attacked_" if attacked else "", figures["scores"][name]
+    return read(found[f"{before}wrong"]), np.array(found[f"{before}scores"])
 
 
 class _Scores:

@@ -75,10 +75,10 @@ def selective_table(figures: Mapping[str, Figures]) -> str:
     """Errors among the answers that are given, by who decides which are; clean, and under an attack aimed at the score."""
     rows = []
     for name, title in ((plain_name(0), "cross-entropy"), (ABSTAINING, "with abstain logit")):
-        measured = figures.get(f"scores-{name}")
-        for score in measured or ():
+        measured = figures.get(f"scores-{name}", {})
+        for score in measured.get("scores", ()):
             for attacked in (False, True):
-                wrong, trusted = read_scores(measured or {}, score, attacked=attacked)
+                wrong, trusted = read_scores(measured, score, attacked=attacked)
                 errors = running_errors(wrong, trusted)
                 places = [max(0, round(coverage * len(wrong)) - 1) for coverage in COVERAGES]
                 cells = [f"{100 * errors[place]:.2f}" for place in places]
