@@ -8,8 +8,8 @@
         label-free, 20 epochs of the same network, about 15 minutes of a core. Not yet measured either.
 
 Measured as the presets of digits. Then `holdfast index RUN --labels adapted` gives exemplars the class that the training
-believes in. `--label-noise 0.4` plants wrong labels, to see what becomes of them (docs/self-adaptive.md). None of these is trained
-under attack.
+believes in. `--label-noise 0.4` plants wrong labels, to see what becomes of them (docs/self-adaptive.md). None of these is
+trained under attack.
 """
 
 from dataclasses import replace
