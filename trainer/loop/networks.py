@@ -4,7 +4,9 @@ import torch
 from torch import nn
 
 from holdfast.data import LabelledImages
-from holdfast.trainer.config import TrainConfig
+from holdfast.data.labelled import UNKNOWN
+from holdfast.errors import HoldfastError
+from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.encoders import ImageEncoder, build_encoder
 from holdfast.trainer.objectives import Objective, build_objective
 
@@ -12,18 +14,44 @@ from holdfast.trainer.objectives import Objective, build_objective
 def build_networks(
     config: TrainConfig, images: LabelledImages, device: torch.device, unlabelled: int = 0
 ) -> tuple[ImageEncoder, list[Objective]]:
-    """The encoder and the objective of every stage, initialised by the seed alone. `unlabelled` images follow the others."""
+    """The encoder and the objective of every stage, initialised by the seed alone. `unlabelled` images follow the others.
+
+    Raises:
+        HoldfastError: an objective reads labels that are not known.
+
+    """
     torch.manual_seed(config.seed)
     encoder = build_encoder(config.encoder)
     encoder.normalise.fit(torch.from_numpy(images.images))
     objectives = [build_objective(stage.objective, encoder, len(images.class_names)) for stage in config.stages]
     for stage, objective in zip(config.stages, objectives, strict=True):
         objective.size(len(images) + unlabelled, stage.steps)
+        refuse_unknown(stage, objective, int((images.labels != UNKNOWN).sum()), len(images) + unlabelled)
     for module in (encoder, *objectives):
         module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent in its stubs
         if config.compile:
             compile_encoders(module)
     return encoder, objectives
+
+
+def refuse_unknown(stage: Stage, objective: Objective, known: int, images: int) -> None:
+    """Refuse a stage that reads labels which are not known.
+
+    Args:
+        stage: whose objective it is.
+        objective: says which labels it reads.
+        known: images whose label is known.
+        images: of the training set.
+
+    Raises:
+        HoldfastError: not all labels are known, and it reads all; or none is, and it reads some.
+
+    """
+    if (objective.labels == "all" and known < images) or (objective.labels == "some" and not known):
+        raise HoldfastError(
+            f"stage {stage.name!r} reads labels, and only {known:,} of {images:,} training images have one: leave the rest out,"
+            " or take an objective that learns from images without a label (ugan, trades after it, or one that reads none)"
+        )
 
 
 def compile_encoders(module: nn.Module) -> None:

@@ -18,6 +18,7 @@ from holdfast.trainer.objectives.ssat import SsatConfig
 from holdfast.trainer.objectives.supervised import SupervisedConfig
 from holdfast.trainer.objectives.supervised_adversarial import SupervisedAdversarialConfig
 from holdfast.trainer.objectives.trades import TradesConfig
+from holdfast.trainer.objectives.ugan import UganConfig
 
 ObjectiveConfig = (
     AdversarialDistillationConfig
@@ -33,6 +34,7 @@ ObjectiveConfig = (
     | SupervisedConfig
     | SupervisedAdversarialConfig
     | TradesConfig
+    | UganConfig
 )
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "SupervisedAdversarialConfig",
     "SupervisedConfig",
     "TradesConfig",
+    "UganConfig",
     "build_objective",
 ]
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ class ImageBatch:
     """uint8 [N, H, W, 3]."""
 
     labels: Tensor
-    """int64 [N]; label-free objectives do not read them."""
+    """int64 [N], UNKNOWN (-1) of an image whose class is not known; label-free objectives do not read them."""
 
     rows: Tensor
     """int64 [N]: the place of each image in the whole training set; what is remembered of images is found by it."""
@@ -58,6 +59,9 @@ class Objective(nn.Module, ABC):
 
     names: tuple[str, ...]
     """The terms of the loss that `terms` may return: columns of the log."""
+
+    labels: ClassVar[Literal["none", "some", "all"]] = "none"
+    """Of how many training images labels are read: of none, of those that have one, or of all, so that each must have one."""
 
     stage_steps: int = 1
     """Steps of the stage, once `size` has been called."""

@@ -78,6 +78,7 @@ class GuidedSsat(Objective):
     """NCE between an image and its PGD-kNN adversarial example, where that one fools the vote."""
 
     names = ("1to5", "1to7", "5to5")
+    labels = "all"
 
     def __init__(self, config: SsatConfig, encoder: ImageEncoder) -> None:
         super().__init__()

@@ -27,6 +27,7 @@ class Supervised(Objective):
     """Cross-entropy of a linear classifier on one augmented view."""
 
     names = ("cross_entropy",)
+    labels = "all"
 
     def __init__(self, config: SupervisedConfig, encoder: ImageEncoder, classes: int) -> None:
         super().__init__()

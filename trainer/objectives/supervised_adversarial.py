@@ -28,6 +28,7 @@ class SupervisedAdversarial(Objective):
     """Minimise the cross-entropy that the attacker has maximised."""
 
     names = ("cross_entropy",)
+    labels = "all"
 
     def __init__(self, config: SupervisedAdversarialConfig, encoder: ImageEncoder, classes: int) -> None:
         super().__init__()

@@ -14,6 +14,7 @@ from holdfast.trainer.objectives import (
     SupervisedAdversarialConfig,
     SupervisedConfig,
     TradesConfig,
+    UganConfig,
     build_objective,
 )
 from tests.trainer.objectives.batches import batch
@@ -28,6 +29,7 @@ ALL = [
     SupervisedConfig(),
     SupervisedAdversarialConfig(norm="l2", epsilon=1.0, step_size=0.5),
     TradesConfig(steps=2),
+    UganConfig(fake_from=0.0),
 ]
 
 
