@@ -12,7 +12,7 @@ from holdfast.data.streams import StreamConfig
 from holdfast.data.streams.screening import OUTLIER_P
 from holdfast.model.preprocess import MAX_PIXELS
 from holdfast.trainer.encoders import EncoderConfig
-from holdfast.trainer.objectives import ObjectiveConfig
+from holdfast.trainer.objectives import ObjectiveConfig, PseudoLabelledConfig, UganConfig
 from holdfast.tyro_flags import Epsilon
 
 SMALLEST_PART = 4096
@@ -204,6 +204,11 @@ class TrainConfig:
         names = [stage.name for stage in self.stages]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"a run needs stages with different names, not {names}")
+        for before, stage in zip((None, *self.stages), self.stages, strict=False):
+            if isinstance(stage.objective, PseudoLabelledConfig) and not (before and isinstance(before.objective, UganConfig)):
+                raise ValueError(
+                    f"stage {stage.name!r} takes labels from the classifier of the stage before, which must be ugan"
+                )
         if self.threads < 1:
             raise ValueError(f"a run needs at least 1 thread, not {self.threads}")
         small = [stage.name for stage in self.stages if stage.batch_size < 2 * self.threads]

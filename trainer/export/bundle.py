@@ -18,7 +18,7 @@ from holdfast.trainer.export import rounding, whitening
 from holdfast.trainer.export.graphs import export
 from holdfast.trainer.export.parity import Parity
 from holdfast.trainer.loop.device import device_of, to_device
-from holdfast.trainer.objectives import SsatConfig
+from holdfast.trainer.objectives import PseudoLabelledConfig, SsatConfig, UganConfig
 from holdfast.trainer.objectives.attack import AttackConfig
 from holdfast.trainer.train import Trained
 
@@ -106,6 +106,10 @@ def describe_stage(stage: Stage) -> str:
             how = f" ({arm}, {threat})"
         case AttackConfig(threat=threat):
             how = f" ({threat})"
+        case UganConfig(arm=arm):
+            how = f" ({arm})"
+        case PseudoLabelledConfig(objective=AttackConfig(threat=threat), threshold=threshold):
+            how = f" (on labels guessed above {threshold:g}, {threat})"
         case _:
             how = ""
     return f"{stage.name}{how}, {stage.steps} steps of {stage.batch_size}"

@@ -28,7 +28,10 @@ def precision_of(config: TrainConfig, device: torch.device) -> torch.autocast:
         fast = bool(able.get("avx512_bf16") or able.get("amx_bf16"))
     else:
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16" and fast)
+    # Autocast's cache of rounded weights is one for all threads, and the first thread to end a step empties it: gradients of
+    # weights that are used twice would then differ from run to run. Without, they are also added up in float32.
+    enabled = config.precision == "bfloat16" and fast
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 def compute_dtype(precision: torch.autocast) -> torch.dtype:

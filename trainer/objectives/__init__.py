@@ -13,6 +13,7 @@ from holdfast.trainer.objectives.distillation.clusters import ClustersConfig
 from holdfast.trainer.objectives.distillation.deacl import DeaclConfig
 from holdfast.trainer.objectives.memory import ImageMemory, SharedBuffers
 from holdfast.trainer.objectives.player import Player
+from holdfast.trainer.objectives.pseudo_labelled import PseudoLabelledConfig
 from holdfast.trainer.objectives.sequential import LabelFreeConfig, SequentialConfig
 from holdfast.trainer.objectives.ssat import SsatConfig
 from holdfast.trainer.objectives.supervised import SupervisedConfig
@@ -26,9 +27,10 @@ ObjectiveConfig = (
     | AugmentationAdversarialConfig
     | ClustersConfig
     | DeaclConfig
-    | SequentialConfig
+    | PseudoLabelledConfig
     | SelfAdaptiveConfig
     | SelfDistilledConfig
+    | SequentialConfig
     | SimclrConfig
     | SsatConfig
     | SupervisedConfig
@@ -49,6 +51,7 @@ __all__ = [
     "Objective",
     "ObjectiveConfig",
     "Player",
+    "PseudoLabelledConfig",
     "SelfAdaptation",
     "SelfAdaptiveConfig",
     "SelfDistilledConfig",

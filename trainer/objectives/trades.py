@@ -6,6 +6,8 @@ classifier distinguishes lies in the angles, which are what the kNN compares.
     x'  <- argmax over the ball of  KL(p(x) || p(x'))
     loss = -log p_y(x) + w KL(p(x) || p(x'))
 
+An image without a label has the second term alone.
+
 TRADES is Zhang et al. 2019, arXiv 1901.08573; the cosine classifier stands in the place of their linear one.
 
 With `self_adaptive` the clean term alone is self-adaptive training's (arXiv 2002.10319): targets follow what the classifier
@@ -20,6 +22,7 @@ import tyro
 from torch import Tensor, nn
 
 from holdfast.attacks.pgd import frozen
+from holdfast.data.labelled import UNKNOWN
 from holdfast.trainer.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.adaptive.targets import AdaptiveTargets, SelfAdaptation
@@ -29,7 +32,7 @@ from holdfast.trainer.objectives.base import ImageBatch, Objective
 
 @dataclass(frozen=True)
 class TradesConfig(AttackConfig):
-    """Classify, and answer alike when attacked. Reads labels."""
+    """Classify, and answer alike when attacked. Reads the labels that there are."""
 
     robust_weight: float = 6.0
     """Weight w of answering alike: more of it, more robust and less accurate."""
@@ -60,6 +63,7 @@ class Trades(Objective):
     """Be right on clean images, and alike on attacked ones."""
 
     names = ("clean", "robust")
+    labels = "some"
 
     def __init__(self, config: TradesConfig, encoder: ImageEncoder, classes: int) -> None:
         super().__init__()
@@ -92,7 +96,7 @@ class Trades(Objective):
 
     def _clean_loss(self, batch: ImageBatch, log_probabilities: Tensor) -> Tensor:
         if self.adaptive is None or not self.adaptive.adapting:
-            return F.nll_loss(log_probabilities, batch.labels)
+            return nll_of_known(log_probabilities, batch.labels)
         return self.adaptive.cross_entropy(self.adaptive.adapt(batch, log_probabilities.exp()), log_probabilities)
 
     def beliefs(self, encoder: ImageEncoder, train_set: ImageBatch) -> Tensor | None:
@@ -107,3 +111,9 @@ class Trades(Objective):
         with torch.autocast(embeddings.device.type, enabled=False):
             similarities = F.normalize(embeddings.float(), dim=1) @ F.normalize(self.prototypes, dim=1).T
             return F.log_softmax(similarities / self.config.temperature, dim=1)
+
+
+def nll_of_known(log_probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Mean negative log-likelihood over the images whose label is known: [N, C], int64 [N] -> a scalar, 0 where none is."""
+    mean = F.nll_loss(log_probabilities, labels, ignore_index=UNKNOWN)
+    return torch.where((labels != UNKNOWN).any(), mean, torch.zeros_like(mean))

@@ -50,6 +50,7 @@ class SelfAdaptive(Objective):
     """Cross-entropy of a linear classifier on one view, to targets that adapt."""
 
     names = ("cross_entropy",)
+    labels = "all"
 
     def __init__(self, config: SelfAdaptiveConfig, encoder: ImageEncoder, classes: int) -> None:
         super().__init__()

@@ -43,6 +43,7 @@ from holdfast.trainer.objectives.ugan.players import (
     one_hot,
 )
 
+CHUNK = 512
 NO_VIEWS = replace(WEAK, flip=0.0, translate=0)
 """The images themselves."""
 
@@ -136,8 +137,8 @@ class Ugan(Objective):
     def __init__(self, config: UganConfig, encoder: ImageEncoder, classes: int) -> None:
         super().__init__()
         self.config, self.classes = config, classes
-        self.head = nn.Linear(encoder.dim, classes)
-        self.mean_head = nn.Linear(encoder.dim, classes).requires_grad_(requires_grad=False)
+        self.classifier = nn.Linear(encoder.dim, classes)
+        self.mean_classifier = nn.Linear(encoder.dim, classes).requires_grad_(requires_grad=False)
         size, width = encoder.image_size, config.width
         self.good: Generator | None = None
         self.discriminator: Discriminator | None = None
@@ -161,7 +162,7 @@ class Ugan(Objective):
             self.labelled = train_set.at(train_set.labels.ge(0).nonzero()[:, 0])
         self.step = step
         with torch.no_grad():
-            for mean, weight in zip(self.mean_head.parameters(), self.head.parameters(), strict=True):
+            for mean, weight in zip(self.mean_classifier.parameters(), self.classifier.parameters(), strict=True):
                 mean.copy_(weight if step == 1 else mean.lerp(weight, 1 - self.config.average))
 
     def terms(self, encoder: ImageEncoder, batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:
@@ -173,7 +174,8 @@ class Ugan(Objective):
             return {"labelled": F.cross_entropy(self._logits(encoder, known), y)}
         seen = self._view(batch, generator)
         # Labelled and other images as one batch, so BatchNorm cannot tell them apart.
-        own, logits = self._logits(encoder, torch.cat([known, seen])).split([len(known), len(seen)])
+        both = self._logits(encoder, torch.cat([known, seen]))
+        own, logits = both[: len(known)], both[len(known) :]
         terms = {
             "labelled": F.cross_entropy(own, y),
             "entropy": config.entropy * losses.entropy(logits),
@@ -187,7 +189,12 @@ class Ugan(Objective):
 
     def probabilities(self, encoder: ImageEncoder, pixels: Tensor) -> Tensor:
         """Of the classes, by the mean of the linear map's weights: float [N, 3, H, W] in [0, 1] -> float32 [N, K]."""
-        return F.softmax(self.mean_head(encoder(pixels).float()), dim=1)
+        return F.softmax(self.mean_classifier(encoder(pixels).float()), dim=1)
+
+    def beliefs(self, encoder: ImageEncoder, train_set: ImageBatch) -> Tensor:
+        """What the classifier says of each image: float32 [M, K] probabilities."""
+        with frozen(encoder, self), torch.no_grad():
+            return torch.cat([self.probabilities(encoder, chunk.pixels()) for chunk in train_set.chunks(CHUNK)])
 
     def _good_terms(
         self, encoder: ImageEncoder, known: tuple[Tensor, Tensor], seen: Tensor, logits: Tensor, generator: torch.Generator
@@ -203,7 +210,8 @@ class Ugan(Objective):
         first, half = max(1, n // 5), n // 2
         pixels = torch.cat([known[0][:first], seen, made.detach()])
         pairs = torch.cat([one_hot(known[1][:first], self.classes), guessed, asked])
-        yes, unsure, no = self.discriminator(pixels, pairs, generator).split([first + half, n - half, n])
+        found = self.discriminator(pixels, pairs, generator)
+        yes, unsure, no = found[: first + half], found[first + half : first + n], found[first + n :]
         terms = {
             "discriminator": losses.believed(yes) + 0.5 * losses.doubted(no) + 0.5 * losses.doubted(unsure),
             "good": 0.5 * losses.believed(_judged(self.discriminator, made, asked, generator)),
@@ -243,7 +251,7 @@ class Ugan(Objective):
         return {name: term for name, term in terms.items() if OWNERS[name] == turn}
 
     def _logits(self, encoder: ImageEncoder, pixels: Tensor) -> Tensor:
-        logits: Tensor = self.head(encoder(pixels))
+        logits: Tensor = self.classifier(encoder(pixels))
         return logits.float()
 
     def _draw_labelled(self, n: int, generator: torch.Generator) -> ImageBatch:

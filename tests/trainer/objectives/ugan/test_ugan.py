@@ -98,7 +98,7 @@ def test_the_losses_of_the_discriminator_and_the_good_generator_are_their_formul
     twin, again = playing(UganConfig(fake_weight=0.5, fooling=0.2))
     order = torch.cat([torch.randperm(6, generator=generator) for _ in range(2)])
     known, seen = images().at(order), images()
-    own, logits = again.head(twin(torch.cat([known.pixels(), seen.pixels()]))).chunk(2)
+    own, logits = again.classifier(twin(torch.cat([known.pixels(), seen.pixels()]))).chunk(2)
     assert terms["labelled"].item() == pytest.approx(F.cross_entropy(own, known.labels).item(), rel=1e-4)
     guessed = F.one_hot(logits.argmax(1), 3).float()
     y = torch.randint(3, (12,), generator=generator)
@@ -117,7 +117,7 @@ def test_the_losses_of_the_discriminator_and_the_good_generator_are_their_formul
     judged = again.discriminator(made, asked, generator)
     assert terms["good"].item() == pytest.approx(0.5 * loss(judged, ones).item(), rel=1e-4)
     twin.eval()
-    assert terms["made"].item() == pytest.approx(0.5 * F.cross_entropy(again.head(twin(made)), y).item(), rel=1e-3)
+    assert terms["made"].item() == pytest.approx(0.5 * F.cross_entropy(again.classifier(twin(made)), y).item(), rel=1e-3)
 
 
 def test_generated_images_are_classified_only_late_in_the_stage() -> None:
@@ -165,13 +165,15 @@ def test_probabilities_are_those_of_the_mean_of_the_heads_weights() -> None:
     weights = []
     for step in (1, 2, 3):
         with torch.no_grad():
-            objective.head.weight.fill_(float(step))
+            objective.classifier.weight.fill_(float(step))
         objective.prepare(encoder, images(), step)
-        weights.append(objective.mean_head.weight[0, 0].item())
+        weights.append(objective.mean_classifier.weight[0, 0].item())
     assert weights == pytest.approx([1, 1.5, 2.25])
     encoder.eval()
     found = objective.probabilities(encoder, images().pixels())
-    expected = F.softmax(encoder(images().pixels()) @ objective.mean_head.weight.T + objective.mean_head.bias, dim=1)
+    expected = F.softmax(
+        encoder(images().pixels()) @ objective.mean_classifier.weight.T + objective.mean_classifier.bias, dim=1
+    )
     assert torch.allclose(found, expected, atol=1e-5)
 
 
