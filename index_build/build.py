@@ -1,9 +1,11 @@
 """Completing a bundle: embed the labelled set that its encoder was trained with, build the index, audit, calibrate, commit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from holdfast.bundle.exemplars import Flag
 from holdfast.bundle.manifest import IndexRecord, Manifest
 from holdfast.bundle.migrations import FLAT
 from holdfast.bundle.reader import CALIBRATION, CANARY, Bundle, read_manifest
@@ -16,6 +18,7 @@ from holdfast.index_build.canary import add_canary
 from holdfast.index_build.finish import FinishedIndex, IndexRows, finish_set, refuse_attacks_on_sound, refuse_unvotable
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.labels.checking import beliefs_about, checked_labels, leave_list
+from holdfast.index_build.labels.pseudo import agreed_rows, with_candidates
 from holdfast.index_build.options import IndexBuildError, IndexOptions, LabelChoice, Treatment
 from holdfast.index_build.plan import IndexPlan
 from holdfast.index_build.streaming.embedding import EmbeddingJob
@@ -47,12 +50,13 @@ def build_index(
     canary: int = 0,
     labels: LabelChoice = "given",
     doubted: Treatment = "relabel",
+    pseudo: float | None = None,
     command: str = "index_build.build_index",
     quiet: bool = False,
 ) -> IndexRecord:
     """Write index and exemplars' table into a bundle, calibrate it, and record what was measured in its manifest.
 
-    Exemplars are the training part of the set that the manifest names; nothing of the bundle changes before everything
+    Exemplars are the labelled training part of the set that the manifest names; nothing of the bundle changes before everything
     has been measured. A run that was cut short continues where it was.
 
     Args:
@@ -71,6 +75,7 @@ def build_index(
         canary: likewise.
         labels: likewise.
         doubted: likewise.
+        pseudo: likewise.
         command: likewise.
         quiet: likewise.
 
@@ -93,6 +98,7 @@ def build_index(
         canary=canary,
         labels=labels,
         doubted=doubted,
+        pseudo=pseudo,
         command=command,
         quiet=quiet,
     )
@@ -117,19 +123,28 @@ def complete_bundle(
     if not options.quiet:
         plan = _plan(bundle.manifest, splits, options)
         Console(stderr=True).print(plan.table(f"{directory}: what its index will be of"))
-    contract = bundle.manifest.input
+    contract, known, content = bundle.manifest.input, len(splits.train), splits.sha256
+    beliefs = beliefs_about(directory, splits, quiet=options.quiet)
+    if options.pseudo is not None:
+        splits, content = with_candidates(directory, splits, options.pseudo)
     streamed = StreamedSplits(
         StreamedArrays(splits.train, contract),
         StreamedArrays(splits.calibration, contract),
         StreamedArrays(splits.test.take([]), contract),  # the set's own hash covers the test images
     )
-    folder = PartsFolder.begin(directory / FOLDER, header_of(bundle, streamed, half=options.half, content=splits.sha256))
+    folder = PartsFolder.begin(directory / FOLDER, header_of(bundle, streamed, half=options.half, content=content))
     pieces = pieces_in(streamed)
     embed_missing(folder, job_of(bundle, streamed, options), pieces, options.launcher, quiet=options.quiet)
     file = EmbeddingFile(folder.path / ROWS_FILE, bundle.encoder.dim)
     embedded = gather([(folder, pieces)], file)
-    beliefs = beliefs_about(directory, splits, quiet=options.quiet)
-    rows = checked_labels(_rows(bundle, file, embedded), bundle.manifest, options, beliefs)
+    rows = _rows(bundle, file, embedded)
+    if options.pseudo is not None:
+        kept = agreed_rows(file[:], rows.labels, known, len(bundle.class_names), bundle.manifest.vote)
+        rows, streamed = rows.at(kept), replace(streamed, train=streamed.train.select(kept))
+        rows.flags[known:] |= np.uint8(Flag.PSEUDO)
+    if beliefs is not None:  # those about images without a label are what these are labelled by
+        beliefs = np.concatenate([beliefs, np.full(len(rows.labels) - known, -1)])
+    rows = checked_labels(rows, bundle.manifest, options, beliefs)
     finished = finish_set(bundle, bundle.manifest, streamed, rows, embedded.held_out, options=options)
     with discarded_on_failure(finished.index):
         record = _commit(directory, finished)

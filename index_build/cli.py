@@ -96,6 +96,7 @@ def _index_options(options: argparse.Namespace, command: str, bundle: Path | Non
         canary=options.canary,
         labels=options.labels,
         doubted=options.doubted,
+        pseudo=getattr(options, "pseudo", None),
         command=command,
     )
 

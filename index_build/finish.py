@@ -1,8 +1,9 @@
 """From embeddings to an index that can be served: build, audit, choose the vote, calibrate."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,19 @@ class IndexRows:
     next_id: int
     believed: Ints | None = None
     check: LabelCheck | None = None
+
+    def at(self, rows: Ints) -> Self:
+        """The exemplars at int64 [n] rows, numbered from 0 as in an index that is built anew; their embeddings in memory."""
+        return replace(
+            self,
+            embeddings=self.embeddings[rows],
+            ids=np.arange(len(rows)),
+            labels=self.labels[rows],
+            sources=self.sources.take(rows),
+            flags=self.flags[rows],
+            digests=self.digests[rows],
+            believed=None if self.believed is None else self.believed[rows],
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,6 +43,8 @@ class IndexOptions:
             training does, by the targets that it left; see `index_build.labels`.
         doubted: what becomes of labels that are doubted, unless they are taken as given: changed to what is believed, or left
             out with their images.
+        pseudo: make exemplars of images without a label as well, under the class that the classifier trained with the encoder
+            gives a probability above this, where the neighbours among the labelled exemplars say the same; None makes none.
         processes: that embed images side by side.
         ray: whether these are actors of Ray, on whatever machines its cluster has.
         command: what the user typed, for the manifest.
@@ -62,6 +64,7 @@ class IndexOptions:
     canary: int = 0
     labels: LabelChoice = "given"
     doubted: Treatment = "relabel"
+    pseudo: float | None = None
     processes: int = 1
     ray: bool = False
     command: str = "index_build.build_index"
@@ -77,6 +80,10 @@ class IndexOptions:
             raise IndexBuildError(f"--prior-correction must be in [0, 1], not {self.prior_correction}")
         if self.canary < 0:
             raise IndexBuildError(f"--canary is a number of images, at least 0, not {self.canary}")
+        if self.pseudo is not None and not 0 <= self.pseudo < 1:
+            raise IndexBuildError(f"--pseudo is a probability in [0, 1), not {self.pseudo}")
+        if self.pseudo is not None and self.labels != "given":
+            raise IndexBuildError(f"--pseudo and --labels {self.labels} do not go together: take the labels as given")
         if self.processes < 1 or self.threads < 1:
             raise IndexBuildError(f"--processes and --threads must be at least 1, not {self.processes} and {self.threads}")
         if self.doubted == "drop" and self.labels == "given":

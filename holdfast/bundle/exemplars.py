@@ -22,6 +22,7 @@ class Flag(IntFlag):
     DISAGREES = 1  # the plurality of its own nearest neighbours has another label (Peri et al. 2019)
     ATTACKED = 2  # an adversarial copy of a labelled image, put in on purpose
     DOUBTED = 4  # its label as given is doubted, by neighbours or by the training: see `Exemplars.believed`
+    PSEUDO = 8  # an image without a label, under the class that a classifier and its neighbours say
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,9 @@ def refuse_idle(options: argparse.Namespace, parser: argparse.ArgumentParser) ->
         new = any(name in given for name in ("out", "rename", "order", "k"))
         idle = [name for name in given if name in ONLY_OF_A_SET or (name == "data_dir" and new)]
         why = "without --data SET"
+        if new and "pseudo" in given:
+            idle, why = ["pseudo"], "for a new bundle of the exemplars that are there"
     else:
-        return
+        idle, why = [name for name in given if name == "pseudo"], "with --data: the classifier knows the encoder's own set"
     if idle:
         raise IndexBuildError(f"--{idle[0].replace('_', '-')} does nothing {why}")

@@ -38,6 +38,7 @@ examples:
   holdfast index runs/cifar10 --data-dir /data/cifar10 --threads 4 --half
   holdfast index runs/cifar10 --harden 0.25 --harden-within linf:8/255 --choose-vote
   holdfast index runs/cifar10 --labels audited                        labels that their neighbours contradict, changed
+  holdfast index runs/few --pseudo .95                                also of images without a label
   holdfast index runs/cifar10 --data photos/                          a new bundle runs/cifar10-photos
   holdfast index runs/cifar10 --data photos/ --merge --out runs/both  its own classes and those of photos/
   holdfast index runs/cifar10 --rename cat=pet --rename dog=pet --out runs/pets
@@ -65,6 +66,13 @@ def index_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="only calibrate credibility again, by the index that is there: on the images of calibration.npz, or where the"
         " bundle has none yet, on the calibration part of its labelled set",
+    )
+    parser.add_argument(
+        "--pseudo",
+        type=number_in(0, 1),
+        metavar="P",
+        help="make exemplars of training images without a label, too: of those that the classifier of the training gives a"
+        " probability above P, for instance .95, and whose labelled neighbours say the same; they are marked (default: none)",
     )
     _add_computing(parser)
     _add_set(parser)

@@ -34,6 +34,8 @@ def print_summary(directory: Path, manifest: Manifest) -> None:
     if agreed := record.vote_agreement:
         table.add_row("answers as an exact search does", str(Rate(agreed.alike, agreed.images)))
     table.add_row("exemplars", f"{record.exemplars:,} of {len(manifest.class_names)} classes")
+    if guessed := int((exemplars.flags & Flag.PSEUDO > 0).sum()):
+        table.add_row("of them", f"{guessed:,} under a label that nobody gave (marked)")
     vote = manifest.vote
     how = vote.weighting if vote.weighting == "uniform" else f"{vote.weighting}, temperature {vote.temperature:g}"
     table.add_row("vote", f"the {vote.k} nearest, {how}")

@@ -1,1 +1,1 @@
-"""Labels that somebody doubts, before they become exemplars."""
+"""Labels that somebody doubts, or nobody gave, before they become exemplars."""
