@@ -1,11 +1,9 @@
 """Completing a bundle: embed the labelled set that its encoder was trained with, build the index, audit, calibrate, commit."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from holdfast.bundle.exemplars import Flag
 from holdfast.bundle.manifest import IndexRecord, Manifest
 from holdfast.bundle.migrations import FLAT
 from holdfast.bundle.reader import CALIBRATION, CANARY, Bundle, read_manifest
@@ -18,7 +16,7 @@ from holdfast.index_build.canary import add_canary
 from holdfast.index_build.finish import FinishedIndex, IndexRows, finish_set, refuse_attacks_on_sound, refuse_unvotable
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.labels.checking import beliefs_about, checked_labels, leave_list
-from holdfast.index_build.labels.pseudo import agreed_rows, with_candidates
+from holdfast.index_build.labels.pseudo import confirmed, with_candidates
 from holdfast.index_build.options import IndexBuildError, IndexOptions, LabelChoice, Treatment
 from holdfast.index_build.plan import IndexPlan
 from holdfast.index_build.streaming.embedding import EmbeddingJob
@@ -139,11 +137,7 @@ def complete_bundle(
     embedded = gather([(folder, pieces)], file)
     rows = _rows(bundle, file, embedded)
     if options.pseudo is not None:
-        kept = agreed_rows(file[:], rows.labels, known, len(bundle.class_names), bundle.manifest.vote)
-        rows, streamed = rows.at(kept), replace(streamed, train=streamed.train.select(kept))
-        rows.flags[known:] |= np.uint8(Flag.PSEUDO)
-    if beliefs is not None:  # those about images without a label are what these are labelled by
-        beliefs = np.concatenate([beliefs, np.full(len(rows.labels) - known, -1)])
+        rows, streamed = confirmed(rows, streamed, known, bundle.manifest)
     rows = checked_labels(rows, bundle.manifest, options, beliefs)
     finished = finish_set(bundle, bundle.manifest, streamed, rows, embedded.held_out, options=options)
     with discarded_on_failure(finished.index):

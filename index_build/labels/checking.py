@@ -42,7 +42,8 @@ def checked_labels(rows: IndexRows, manifest: Manifest, options: IndexOptions, b
         rows: with the labels that were given; embeddings in a file are changed in place where some are left out.
         manifest: of the index to be, with its classes and its vote.
         options: whose labels, and what becomes of the doubted.
-        beliefs: int64 [M], the class that the training believes in where it doubts the label, else -1; None where it left none.
+        beliefs: int64 [n], the class that the training believes in where it doubts the label of one of the first n rows, else
+            -1; None where it left none. The others have their label from what it believes.
 
     Raises:
         IndexBuildError: the training's beliefs are asked for and there are none; or what is left cannot vote.
@@ -54,6 +55,8 @@ def checked_labels(rows: IndexRows, manifest: Manifest, options: IndexOptions, b
             " train with targets that adapt (holdfast train digits-self-adaptive, or --help of another preset), or say"
             " --labels audited"
         )
+    if beliefs is not None:
+        beliefs = np.pad(beliefs, (0, len(rows.labels) - len(beliefs)), constant_values=-1)
     believed = _by_neighbours(rows, manifest, options) if options.labels == "audited" else beliefs
     if believed is None:
         return rows

@@ -7,8 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from holdfast.bundle.beliefs import Beliefs
+from holdfast.bundle.exemplars import Flag
+from holdfast.bundle.manifest import Manifest
 from holdfast.data import Splits
 from holdfast.data.labelled import joined
+from holdfast.data.streamed import StreamedSplits
+from holdfast.index_build.finish import IndexRows
 from holdfast.index_build.options import IndexBuildError
 from holdfast.model.answers import Floats, Ints
 from holdfast.model.retrieval.base import Bank, nearest
@@ -49,6 +53,23 @@ def with_candidates(directory: Path, splits: Splits, threshold: float) -> tuple[
     taken = replace(taken, labels=beliefs.believed()[count:][sure])
     digest = hashlib.sha256(f"{splits.sha256} {threshold}".encode() + taken.labels.astype("<i8").tobytes()).hexdigest()
     return replace(splits, train=joined([splits.train, taken])), digest
+
+
+def confirmed(rows: IndexRows, splits: StreamedSplits, known: int, manifest: Manifest) -> tuple[IndexRows, StreamedSplits]:
+    """The exemplars and their set without the candidates that the neighbours contradict; the others are marked.
+
+    Args:
+        rows: labelled images first, then candidates.
+        splits: its training part has the same images.
+        known: how many are labelled.
+        manifest: has the classes and the vote.
+
+    """
+    embeddings = rows.embeddings[np.arange(len(rows.labels))]
+    kept = agreed_rows(embeddings, rows.labels, known, len(manifest.class_names), manifest.vote)
+    rows = rows.at(kept)
+    rows.flags[known:] |= np.uint8(Flag.PSEUDO)
+    return rows, replace(splits, train=splits.train.select(kept))
 
 
 def agreed_rows(embeddings: Floats, labels: Ints, known: int, classes: int, parameters: VoteParameters) -> Ints:

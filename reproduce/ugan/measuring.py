@@ -83,7 +83,7 @@ def figures_of(config: TrainConfig, splits: Splits, truth: dict[str, int], made:
     write_bundle(config, splits, Trained(players.encoder, steps, seconds), f"reproduce.ugan, {config.out.name}")
     logits = players.logits(test.images)
     build_index(config.out, splits, canary=0, quiet=True)
-    alone = Served.of(config.out, test.images)
+    alone = ServedAnswers.of(config.out, test.images)
     found: Figures = {
         "seconds": seconds,
         "head": written(logits.argmax(1) == test.labels),
@@ -92,14 +92,14 @@ def figures_of(config: TrainConfig, splits: Splits, truth: dict[str, int], made:
     }
     strange = players.made(made, good=False)
     if len(strange):
-        found["bad"] = _told_apart(alone, Served.of(config.out, strange), logits, players.logits(strange))
+        found["bad"] = _told_apart(alone, ServedAnswers.of(config.out, strange), logits, players.logits(strange))
     build_index(config.out, splits, canary=0, pseudo=PSEUDO, quiet=True)
-    found["knn_pseudo"] = written(Served.of(config.out, test.images).labels == test.labels)
+    found["knn_pseudo"] = written(ServedAnswers.of(config.out, test.images).labels == test.labels)
     return found | _guessed(config.out, truth)
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedAnswers:
     """What a bundle answers to N images, as far as it is looked at here; see `Answers`."""
 
     labels: Ints
@@ -108,7 +108,7 @@ class Served:
     kth_distance_p_value: NDArray[np.float64]
 
     @classmethod
-    def of(cls, directory: Path, images: Pixels) -> "Served":
+    def of(cls, directory: Path, images: Pixels) -> "ServedAnswers":
         """The answers of the bundle in a directory."""
         classifier = Bundle.open(directory).classifier()
         parts = [classifier.classify(images[i : i + SERVED_BATCH]) for i in range(0, len(images), SERVED_BATCH)]
@@ -124,7 +124,7 @@ def _guessed(directory: Path, truth: dict[str, int]) -> Figures:
     return {"guessed": len(rows), "guessed_right": int(right)}
 
 
-def _told_apart(test: Served, strange: Served, logits: Floats, strange_logits: Floats) -> Figures:
+def _told_apart(test: ServedAnswers, strange: ServedAnswers, logits: Floats, strange_logits: Floats) -> Figures:
     """Whether generated images are told from test images, by the distance to the k-th neighbour and by LSE."""
 
     def area(ordinary: NDArray[np.floating], others: NDArray[np.floating]) -> float:
