@@ -26,12 +26,22 @@ if TYPE_CHECKING:
 BOUND = 0.95
 
 
-def measure(servers: tuple[Server, Server, Server], callers: int, seconds: float, rounds: int) -> dict[str, list[Spread]]:
-    """Ratios to the first server of the two others: calls a second, and the 99th percentile of latency."""
+def measure(
+    servers: tuple[Server, Server, Server], callers: int, seconds: tuple[float, float, float], rounds: int
+) -> dict[str, list[Spread]]:
+    """Ratios to the first server of the two others: calls a second, and the 99th percentile of latency.
+
+    Args:
+        servers: of which the last one probes.
+        callers: at a time.
+        seconds: of one turn of each server.
+        rounds: in each of which all have a turn.
+
+    """
     loads: list[list[Load]] = [[], [], []]
     for i in track(range(rounds + 1), description=f"{callers} callers"):
         for which in range(3) if i % 2 else reversed(range(3)):
-            (load,) = run_callers(servers[which], "--callers", callers, "--seconds", seconds).loads
+            (load,) = run_callers(servers[which], "--callers", callers, "--seconds", seconds[which]).loads
             if load.failed:
                 raise HoldfastError(f"{load.failed} of {load.calls} calls failed")
             loads[which].append(load)
@@ -53,15 +63,21 @@ def main() -> int:
     parser.add_argument("--rate", type=positive, default=0.01, help="share of answers that is probed (default: %(default)s)")
     parser.add_argument("--callers", type=whole_number(1), nargs="+", default=[1, 16], help="at a time (default: 1 16)")
     parser.add_argument("--seconds", type=positive, default=4.0, help="of each turn (default: %(default)s)")
+    parser.add_argument(
+        "--probing-seconds",
+        type=positive,
+        help="of a turn of the server that probes: longer ones, more probes (default: the same)",
+    )
     parser.add_argument("--rounds", type=whole_number(2), default=7, help="turns of each (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
+    seconds = (options.seconds, options.seconds, options.probing_seconds or options.seconds)
     rows, values = [], dict[str, float]()
     with ExitStack() as stack:
         flags: list[list[str]] = [[], [], ["--probe-rate", str(options.rate)]]
         first, second, probing = (stack.enter_context(running_server(options.bundle, *each)) for each in flags)
         for callers in options.callers:
-            for name, (rate, tail) in measure((first, second, probing), callers, options.seconds, options.rounds).items():
+            for name, (rate, tail) in measure((first, second, probing), callers, seconds, options.rounds).items():
                 rows.append([str(callers), name, str(rate), str(tail)])
                 values |= {f"{name}, {callers}: calls": rate.median, f"{name}, {callers}: p99": tail.median}
         counted = probing.totals()
