@@ -1,6 +1,6 @@
 """Attackers who ask a running server over gRPC, by other people's libraries and by one of our own that knows the detectors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,10 @@ Ask = Callable[[Pixels], Scores]
 
 EPSILON = 8 / 255
 """Of attacks within a ball: what is usual for images of this size."""
+
+
+DIRECTIONS = 40
+"""That a walk along the edge tries from one point."""
 
 
 class SpentError(Exception):
@@ -58,6 +62,7 @@ def attackers(bundle: Bundle, others: Pixels, like: Pixels) -> tuple[Attacker, .
     square, hop = _of_art("square_attack.SquareAttack", **SQUARE), _of_art("hop_skip_jump.HopSkipJump", starts=like, **HOP)
     return (
         Attacker("Square", square),
+        Attacker("Square, L2", _of_art("square_attack.SquareAttack", **SQUARE_L2)),
         Attacker("HopSkipJump", hop),
         Attacker("boundary", _of_art("boundary.BoundaryAttack", starts=like, **BOUNDARY)),
         Attacker("transfer", _transfer(bundle, like)),
@@ -73,6 +78,7 @@ def attackers(bundle: Bundle, others: Pixels, like: Pixels) -> tuple[Attacker, .
 
 
 SQUARE: dict[str, Any] = {"norm": np.inf, "eps": EPSILON, "max_iter": 5000, "nb_restarts": 1, "batch_size": 1}
+SQUARE_L2: dict[str, Any] = SQUARE | {"norm": 2, "eps": 0.5}
 HOP: dict[str, Any] = {"norm": 2, "max_iter": 50, "batch_size": 64}
 BOUNDARY: dict[str, Any] = {"targeted": False, "max_iter": 5000, "batch_size": 64}
 
@@ -151,15 +157,38 @@ def wide_steps(size: float, grain: int) -> Callable[[Ask, Pixels, int, np.random
     """
 
     def run(ask: Ask, image: Pixels, label: int, rng: np.random.Generator) -> None:
-        clean, start = image.astype(np.float32), _another_class(ask, image.shape, label, rng)
-        while True:
-            edge = _on_the_edge(ask, clean, start, label)
-            directions = np.stack([_direction(image.shape, grain, rng) for _ in range(40)])
-            wrong = ask(_to_images(edge + size * directions)).argmax(axis=1) != label
-            step = np.tensordot(wrong - wrong.mean(), directions, axes=1)
-            start = (edge + 2 * size * step / max(1e-6, float(np.sqrt(np.mean(step**2))))).astype(np.float32)
+        for _ in walk_along_the_edge(ask, image, label, rng, grain=grain, size=lambda: size):
+            pass
 
     return run
+
+
+def walk_along_the_edge(
+    ask: Ask, image: Pixels, label: int, rng: np.random.Generator, *, grain: int, size: Callable[[], float]
+) -> Iterator[float]:
+    """From a random image of another class towards `image`, for ever.
+
+    Args:
+        ask: the server.
+        image: that is attacked, uint8 [H, W, 3].
+        label: that it is answered with.
+        rng: draws all directions.
+        grain: of these.
+        size: of the next steps, grey levels.
+
+    Yields:
+        The root of the mean square distance of each point on the edge from the image, grey levels.
+
+    """
+    clean, start = image.astype(np.float32), _another_class(ask, image.shape, label, rng)
+    while True:
+        edge = _on_the_edge(ask, clean, start, label)
+        yield float(np.sqrt(np.mean((edge - clean) ** 2)))
+        width = size()
+        directions = np.stack([_direction(image.shape, grain, rng) for _ in range(DIRECTIONS)])
+        wrong = ask(_to_images(edge + width * directions)).argmax(axis=1) != label
+        step = np.tensordot(wrong - wrong.mean(), directions, axes=1)
+        start = (edge + 2 * width * step / max(1e-6, float(np.sqrt(np.mean(step**2))))).astype(np.float32)
 
 
 def _another_class(ask: Ask, shape: Sequence[int], label: int, rng: np.random.Generator) -> NDArray[np.float32]:

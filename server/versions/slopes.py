@@ -5,11 +5,11 @@ probes report that nothing is wrong. Three questions are asked of it:
 
 - is there a gradient at all;
 - does a step along its signs raise what it should raise: of a gradient that is turned around it falls, of another encoder's it
-does
-  either;
+  does either;
 - where it is zero, does the embedding stand still when these pixels change a little: or else that part was masked.
 
-A mask of less than FEWEST_ZEROS of the pixels is not looked for, nor one that only makes slopes smaller.
+A mask of less than FEWEST_ZEROS of the values is not looked for, nor one that only makes slopes smaller, nor one that hides
+among ten times as many values that the encoder does not look at.
 """
 
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ from holdfast.model.preprocess import Pixels
 STEP, LEAST_RISEN = 2, 0.75
 """Grey levels of a step along the signs, and the share of steps that have to raise what they should."""
 
-FEWEST_ZEROS, NEGLIGIBLE = 0.05, 1e-7
+FEWEST_ZEROS, NEGLIGIBLE = 0.005, 1e-7
 """Share of an image's values from which on zeros are looked at, and what counts as zero, as a part of the largest slope."""
 
 STANDS_STILL = 0.1
-"""Times the move by other pixels, each for each, up to which pixels of no slope may move the embedding."""
+"""Times the squared move by as many other values, up to which values of no slope may move the embedding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class SlopeFindings:
         images: how many.
         flat: those for which it is zero everywhere, or no number.
         risen: share of steps along its signs that raised what they should, of the other images; NaN of none.
-        masked: images in which pixels of no slope move the embedding as others do.
-        zeros: the mean share of these pixels' values, in [0, 1]; 0 of none.
+        masked: images in which values of no slope move the embedding as others do.
+        zeros: the mean share of these values, in [0, 1]; 0 of none.
 
     """
 
@@ -58,7 +58,7 @@ class SlopeFindings:
         if self.risen < LEAST_RISEN:
             return f"points the wrong way: a step along it raises what it should in {self.risen:.0%} of the images"
         if self.masked > self.images / 2:
-            return f"is zero for {self.zeros:.0%} of the pixels, which move the embedding all the same"
+            return f"is zero for {self.zeros:.1%} of the values, which move the embedding all the same"
         return ""
 
 
@@ -99,14 +99,27 @@ def try_slopes(encoder: Encoder, gradient: PixelGradient, images: Pixels) -> Slo
 def _moves_all_the_same(
     encoder: Encoder, images: Pixels, zero: NDArray[np.bool_], embeddings: Floats, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Of which images the pixels of no slope move the embedding as others do: bool [n]."""
-    signs = rng.choice(np.array([-1, 1]), images.shape)
+    """Of which images the values of no slope move the embedding as others do: bool [n].
+
+    As many others, since a few values move it by little, and rounding by no less.
+    """
+    signs = STEP * rng.choice(np.array([-1, 1]), images.shape)
+    others = _as_many(~zero, zero, rng)
     by_zeros, by_others = (
-        ((encoder.embed(_moved(images, signs * part)) - embeddings) ** 2).sum(axis=1) for part in (zero, ~zero)
+        ((encoder.embed(_moved(images, signs * part)) - embeddings) ** 2).sum(axis=1) for part in (zero, others)
     )
-    zeros = zero.reshape(len(zero), -1).mean(axis=1)
-    masked: NDArray[np.bool_] = (zeros >= FEWEST_ZEROS) & (by_zeros * (1 - zeros) > STANDS_STILL * by_others * zeros)
+    zeros, compared = (part.reshape(len(part), -1).mean(axis=1) for part in (zero, others))
+    masked: NDArray[np.bool_] = (zeros >= FEWEST_ZEROS) & (by_zeros * compared > STANDS_STILL * by_others * zeros)
     return masked
+
+
+def _as_many(among: NDArray[np.bool_], like: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Of each image as many of the values `among` as `like` has, drawn at random; all where there are fewer: bool [n, ...]."""
+    chosen = np.zeros_like(among)
+    for each, own, others in zip(chosen, among, like, strict=True):
+        rows = rng.permutation(np.flatnonzero(own))[: int(others.sum())]
+        each.reshape(-1)[rows] = True
+    return chosen
 
 
 def _moved(images: Pixels, levels: NDArray[np.number]) -> Pixels:

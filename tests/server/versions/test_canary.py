@@ -108,7 +108,10 @@ def masks() -> dict[str, np.ndarray]:
     half[:, :, SIDE // 2 :] = 0
     channel[..., 1] = 0
     some[np.random.default_rng(0).random(some.shape) < 0.1] = 0
-    return {"half": half, "a colour": channel, "one value in ten": some}
+    few, fewer = ones.copy(), ones.copy()
+    few[:, 2:4, 2:4] = 0
+    fewer[:, 5, 4:6] = 0
+    return {"half": half, "a colour": channel, "one value in ten": some, "four pixels": few, "two pixels": fewer}
 
 
 @pytest.mark.parametrize(
