@@ -114,23 +114,26 @@ def _start(ask: Ask, starts: Pixels, label: int, rng: np.random.Generator) -> ND
 
 def _transfer(bundle: Bundle, images: Pixels) -> Callable[[Ask, Pixels, int, np.random.Generator], None]:
     """One adversarial image of each of many: of the served bundle itself, the best source that there is."""
-    classifier = bundle.classifier()
 
     def run(ask: Ask, image: Pixels, label: int, rng: np.random.Generator) -> None:  # noqa: ARG001 - the protocol's
         for _ in range(0, len(images), 16):
-            part = images[rng.permutation(len(images))[:16]]
-            answers = classifier.classify(part)
-            assert classifier.surrogate is not None  # noqa: S101 - of the shipped bundle
-            slopes = margin_slopes(classifier.surrogate, bundle.gradient, answers.labels)
-            search = numpy_pgd(part, slopes, ThreatModel("linf", EPSILON), steps=10, step_size=EPSILON / 4)
-            candidates = next(search)
-            try:
-                while True:
-                    candidates = search.send(classifier.embed(candidates))
-            except StopIteration:
-                ask(candidates)
+            ask(adversarial_images(bundle, images[rng.permutation(len(images))[:16]]))
 
     return run
+
+
+def adversarial_images(bundle: Bundle, images: Pixels) -> Pixels:
+    """The last step of PGD-10 from each image, through the bundle's own gradient, within EPSILON: uint8 [n, H, W, 3]."""
+    classifier = bundle.classifier()
+    assert classifier.surrogate is not None  # noqa: S101 - of the shipped bundle
+    slopes = margin_slopes(classifier.surrogate, bundle.gradient, classifier.classify(images).labels)
+    search = numpy_pgd(images, slopes, ThreatModel("linf", EPSILON), steps=10, step_size=EPSILON / 4)
+    candidates = next(search)
+    try:
+        while True:
+            candidates = search.send(classifier.embed(candidates))
+    except StopIteration:
+        return candidates
 
 
 def _asking(images: Pixels) -> Callable[[Ask, Pixels, int, np.random.Generator], None]:
