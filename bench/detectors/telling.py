@@ -98,7 +98,8 @@ def callers_of(bundle: Bundle, images: Pixels, labels: NDArray[np.int64]) -> dic
     """What each caller has to ask about: different images of the test part; the first is honest and asks any."""
     rng = np.random.default_rng(0)
     noisy = images[6000:8000] + rng.normal(0, 5, images[6000:8000].shape)
-    parts = [adversarial_images(bundle, images[start : start + 16]) for start in track(range(9000, 9000 + ADVERSARIAL, 16))]
+    starts = track(range(9000, 9000 + ADVERSARIAL, 16), description="adversarial images")
+    parts = [adversarial_images(bundle, images[start : start + 16]) for start in starts]
     return {
         "honest": images[:4000],
         "honest, one class": images[:6000][labels[:6000] == 3],
