@@ -37,7 +37,7 @@ def test_an_account_that_gets_slower_than_the_other_twice_in_a_row_seems_refused
     assert not account([9.0] * (AT_ONCE - 1), [0.01] * (AT_ONCE - 1)).seems_refused()
 
 
-def test_a_walk_comes_nearer_and_takes_steps_as_wide_as_it_is_told() -> None:
+def test_a_walk_keeps_to_the_edge_and_takes_steps_as_wide_as_it_is_told() -> None:
     asked: list[Pixels] = []
     widths = iter([4.0, 4.0, 12.0, 12.0])
 
@@ -47,7 +47,7 @@ def test_a_walk_comes_nearer_and_takes_steps_as_wide_as_it_is_told() -> None:
 
     image, rng = np.full((32, 32, 3), 90, np.uint8), np.random.default_rng(0)
     reached = list(islice(walk_along_the_edge(ask, image, 0, rng, grain=1, size=lambda: next(widths)), 5))
-    assert reached[-1] < reached[0]
+    assert min(reached) >= 20  # as far as the edge is in brightness
     spread = [float(part.astype(float).std(axis=0).mean()) for part in asked if len(part) > 1]
     assert spread[0] < 6 < spread[-1]
 
