@@ -21,7 +21,7 @@ COMPARED, SAMPLED, LITTLE = 64, 8, 2.0
 TAKEN_BACK = (-0.9, -0.25)
 """Cosines of a step with the one before that are those of a search. At -1 something goes to and fro, as a slider does."""
 
-OTHERWISE = 0.25
+OTHERWISE = 0.15
 """By how much evidence falls with a variant that is none: of a search most are, of a film that is in doubt for long a few."""
 
 LOCAL_WEIGHT = 0.5
@@ -183,7 +183,7 @@ class Cluster:
 
         The answer moves where the images go along the edge of a class, or the margin falls and falls. The noise of a camera
         that sees a doubtful scene takes the answer over the edge, too. Light aside, its frames are as far from the first one as
-        from each other.
+        from each other; and where a margin falls as something goes by, the steps are of no square within a small ball.
         """
         if distance(query.detail, self.best.detail) <= CENTRED * step.square**0.5:
             return True
@@ -196,7 +196,7 @@ class Cluster:
         if change.rms > CAMERA_NOISE and (on_edge or query.label != self.first.label):
             return True
         falls = self.level < self.highest - normal.decline
-        return falls and change.rms > WIDE and step.spread > EVERYWHERE
+        return falls and (step.is_weak_and_local or (change.rms > WIDE and step.spread > EVERYWHERE))
 
     def _turn(self, step: ImageStep) -> None:
         is_first, self._step = self._step is None, step

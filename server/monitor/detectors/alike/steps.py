@@ -20,6 +20,9 @@ LOCAL, STRONG = 0.45, 40.0
 """Share of the cells that a step is spread over, and largest change of a value in grey levels: below and above it, something
 goes by before a scene that stands still, or a clock counts. The squares of an attack within a ball are weaker."""
 
+WEAK, PARTIAL = 34.0, 0.5
+"""Largest change and share of the cells of squares within a ball of 16/255 or less."""
+
 EVERYWHERE = 0.85
 """Share of the cells over which noise is spread, and no picture that moves is."""
 
@@ -60,9 +63,19 @@ class ImageStep(NamedTuple):
         return float(whole * whole / (cells.size * np.vdot(cells, cells))) if whole else 1.0
 
     @property
+    def largest(self) -> float:
+        """The largest change of a value, grey levels."""
+        return float(np.abs(self.change).max())
+
+    @property
     def is_local(self) -> bool:
         """Whether a small part of the image changed much."""
-        return float(np.abs(self.change).max()) > STRONG and self.spread < LOCAL
+        return self.largest > STRONG and self.spread < LOCAL
+
+    @property
+    def is_weak_and_local(self) -> bool:
+        """Whether a part of the image changed, and no more than an attack within a small ball may."""
+        return self.largest <= WEAK and self.spread <= PARTIAL
 
 
 def distance(one: Pixels, other: Pixels) -> float:
