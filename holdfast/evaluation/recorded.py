@@ -94,7 +94,7 @@ def _said(evaluation: Evaluation, report: Report, command: str) -> SaidUnderAtta
     """By this evaluation; and what attacks of the report found beyond it."""
     same_images = report.attacked_images == len(evaluation.rows) and report.provenance.seed == evaluation.plan.seed
     known, balls = evaluation.credibility, ", ".join(str(each.plain.case.threat) for each in evaluation.aimed)
-    others = ", detectors and rankings" if evaluation.detectors else ""
+    others = ", detectors, rankings" if evaluation.detectors else ""
     return SaidUnderAttack(
         aimed=evaluation.aimed_beside(report.threats, same_images=same_images),
         selective=() if known is None else known.selective,
@@ -102,7 +102,7 @@ def _said(evaluation: Evaluation, report: Report, command: str) -> SaidUnderAtta
         detectors=tuple(each.result for each in evaluation.detectors),
         rankings=evaluation.rankings,
         remeasured=(
-            f"What is said of credibility, abstention, prediction sets, attacked exemplars{others} within {balls} is of"
+            f"What is said of credibility, abstention, prediction sets{others} within {balls}, and of attacked exemplars, is of"
             f" another run than the table of attacks: of {datetime.now(UTC):%Y-%m-%d}, by {command}. It began with"
             f" {evaluation.attack}, which ignores them, on {len(evaluation.labels)} images, and went on with attacks that aim"
             " at them."
