@@ -58,9 +58,9 @@ def with_credibility(report: Report, evaluation: Evaluation, manifest: Manifest,
 
     """
     known, subject = evaluation.credibility, report.subject
-    files = (manifest.files[ENCODER], manifest.index_sha256)
-    if known is None or (subject.encoder_sha256, subject.index_sha256) != files:
-        raise HoldfastError("the report is of another encoder or index than the bundle: measure it by holdfast evaluate --full")
+    if known is None:
+        raise HoldfastError("this evaluation did not measure credibility")
+    _refuse_another(report, manifest)
     said = _said(evaluation, report, command)
     if known.selective[:1] == report.selective[:1] and subject.abstain_below == manifest.abstain_below:
         said = _beside(report, said)
@@ -68,7 +68,6 @@ def with_credibility(report: Report, evaluation: Evaluation, manifest: Manifest,
         update={
             "subject": subject.model_copy(update={"abstain_below": manifest.abstain_below}),
             "clean": known.clean,
-            "hardened": evaluation.hardened,
             "reliability": known.reliability,
             "validity": known.validity,
             "classes": known.classes,
@@ -76,6 +75,31 @@ def with_credibility(report: Report, evaluation: Evaluation, manifest: Manifest,
         }
         | vars(said)
     )
+
+
+def with_hardening(report: Report, evaluation: Evaluation, manifest: Manifest, command: str) -> Report:
+    """A report in which stands what attacked exemplars are worth, as measured by an evaluation of that alone.
+
+    Args:
+        report: the whole report, of the same encoder, index and vote.
+        evaluation: that measured it.
+        manifest: of the bundle.
+        command: what was typed.
+
+    Raises:
+        HoldfastError: the report is of another encoder or index; or no exemplar is an attacked image.
+
+    """
+    _refuse_another(report, manifest)
+    if evaluation.hardened is None:
+        raise HoldfastError("no exemplar of this index is an attacked image: put some there by holdfast index --harden")
+    return report.model_copy(update={"hardened": evaluation.hardened.model_copy(update={"command": command})})
+
+
+def _refuse_another(report: Report, manifest: Manifest) -> None:
+    files = (manifest.files[ENCODER], manifest.index_sha256)
+    if (report.subject.encoder_sha256, report.subject.index_sha256) != files:
+        raise HoldfastError("the report is of another encoder or index than the bundle: measure it by holdfast evaluate --full")
 
 
 @dataclass(frozen=True)
@@ -102,7 +126,7 @@ def _said(evaluation: Evaluation, report: Report, command: str) -> SaidUnderAtta
         detectors=tuple(each.result for each in evaluation.detectors),
         rankings=evaluation.rankings,
         remeasured=(
-            f"What is said of credibility, abstention, prediction sets{others} within {balls}, and of attacked exemplars, is of"
+            f"What is said of credibility, abstention, prediction sets{others} within {balls} is of"
             f" another run than the table of attacks: of {datetime.now(UTC):%Y-%m-%d}, by {command}. It began with"
             f" {evaluation.attack}, which ignores them, on {len(evaluation.labels)} images, and went on with attacks that aim"
             " at them."

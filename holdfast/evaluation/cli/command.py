@@ -13,14 +13,24 @@ import torch
 import tyro
 from rich.progress import BarColumn, TimeElapsedColumn
 
+from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.reader import read_manifest
 from holdfast.console import Console, Progress, TextColumn
 from holdfast.errors import HoldfastError, install_command
 from holdfast.evaluation.cli.console import answer_tables, print_report, quick_table
-from holdfast.evaluation.cli.options import DESCRIPTION, PROGRAM, EvaluateConfig, check, full_plan_of, quick_plan_of
+from holdfast.evaluation.cli.options import (
+    DESCRIPTION,
+    PROGRAM,
+    EvaluateConfig,
+    check,
+    full_plan_of,
+    hardening_plan_of,
+    quick_plan_of,
+)
 from holdfast.evaluation.gradients import EncoderLoader
 from holdfast.evaluation.pipeline import check_libraries, run_plan
-from holdfast.evaluation.recorded import record, recorded_splits, with_credibility
+from holdfast.evaluation.plan import EvaluationPlan
+from holdfast.evaluation.recorded import record, recorded_splits, with_credibility, with_hardening
 from holdfast.evaluation.report import read_report, write_report
 from holdfast.evaluation.report.writing import PAGE
 from holdfast.evaluation.result import Evaluation
@@ -52,7 +62,7 @@ def main(arguments: Sequence[str] | None = None, *, load_encoder: EncoderLoader 
         evaluation = run(config, console, command, begun, load_encoder)
         return show_report(config, evaluation, console) if config.full else show_table(config, evaluation, console, command)
 
-    return exit_status(PROGRAM, measure, again=GOES_ON if config.full or config.credibility else "")
+    return exit_status(PROGRAM, measure, again=GOES_ON if _in_slices(config) else "")
 
 
 def _attack_server(words: Sequence[str]) -> int:
@@ -85,8 +95,7 @@ def run(config: EvaluateConfig, console: Console, command: str, begun: float, lo
             f"{config.bundle} listens, and attacks change pixels of pictures, which no attacker of sound could:"
             f" python -m holdfast.evaluation.speech {config.bundle} --data-dir DIR measures it"
         )
-    reported = read_report(config.bundle).balls if config.credibility else ()
-    plan = full_plan_of(config, manifest) if config.full else quick_plan_of(config, manifest, reported)
+    plan = _plan_of(config, manifest)
     splits = recorded_splits(manifest, config.data_dir)
     if config.full:
         check_libraries()
@@ -99,7 +108,7 @@ def run(config: EvaluateConfig, console: Console, command: str, begun: float, lo
             plan,
             encoder=encoder,
             gradients=config.source.description,
-            cache=cache_of(config) if config.full or config.credibility else None,
+            cache=cache_of(config) if _in_slices(config) else None,
             transfer_from=config.options.transfer_from,
             command=command,
             progress=progress,
@@ -107,12 +116,24 @@ def run(config: EvaluateConfig, console: Console, command: str, begun: float, lo
         )
 
 
+def _plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
+    if config.full:
+        return full_plan_of(config, manifest)
+    if config.hardening:
+        return hardening_plan_of(config, read_report(config.bundle).balls)
+    if config.credibility:
+        read_report(config.bundle)  # that there is none to write into is said before minutes of attack
+    return quick_plan_of(config, manifest)
+
+
 def show_table(config: EvaluateConfig, evaluation: Evaluation, console: Console, command: str) -> int:
     """Print the quick table and, if asked, record it and its credibility; returns the exit status."""
     manifest = read_manifest(config.bundle)
-    console.print(quick_table(manifest.name, evaluation))
-    if config.credibility:
-        report = with_credibility(read_report(config.bundle), evaluation, manifest, command)
+    if not config.hardening:
+        console.print(quick_table(manifest.name, evaluation))
+    if config.credibility or config.hardening:
+        joined = with_credibility if config.credibility else with_hardening
+        report = joined(read_report(config.bundle), evaluation, manifest, command)
         write_report(config.bundle, report)
         for table in answer_tables(report):
             console.print(table)
@@ -136,6 +157,12 @@ def show_report(config: EvaluateConfig, evaluation: Evaluation, console: Console
     return DONE if report.passed else CHECKS_FAILED
 
 
+def _in_slices(config: EvaluateConfig) -> bool:
+    """Whether it takes so long that what is done is kept."""
+    return config.full or config.credibility or config.hardening
+
+
 def cache_of(config: EvaluateConfig) -> Path:
     """Where an evaluation that can be interrupted keeps what it has done."""
-    return config.options.cache or Path(f"{config.bundle.resolve()}.{'evaluation' if config.full else 'credibility'}")
+    measured = "evaluation" if config.full else "hardening" if config.hardening else "credibility"
+    return config.options.cache or Path(f"{config.bundle.resolve()}.{measured}")

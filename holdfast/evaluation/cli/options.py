@@ -9,6 +9,7 @@ import tyro
 
 from holdfast.attacks.adaptive import LOSSES, AdaptiveAttack
 from holdfast.attacks.losses import AttackLoss, CrossEntropy, Margin, Targeted
+from holdfast.attacks.noise import NoiseAttack
 from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.threat_model import Norm, ThreatModel, ball
 from holdfast.errors import HoldfastError
@@ -21,17 +22,21 @@ from holdfast.tyro_flags import Epsilon
 
 PROGRAM = "holdfast evaluate"
 
+ATTACK_OF_ONE_BALL = ("norm", "epsilon", "steps", "restarts")
+"""Of `EvaluateConfig`, what says how one attack within one ball is made."""
+
 FIRST_LOSSES: tuple[AttackLoss, ...] = (Margin(0.05), Targeted(0.05, 2), CrossEntropy(0.05))
 """Of the attack that ignores credibility, before those that aim at it: of the whole suite these find nearly all."""
 
-WITH_CREDIBILITY = ("balls", "curve_images", "minutes", "cache")
-"""Of `FullOptions`, what --credibility takes."""
+PARTLY = ("balls", "curve_images", "minutes", "cache")
+"""Of `FullOptions`, what --credibility and --hardening take."""
 
 DESCRIPTION = f"""Measure the clean and robust accuracy of a bundle by attacks that know how it answers; its vote decides.
 
   holdfast evaluate runs/digits                       a table, by nine white-box attacks in one ball
   holdfast evaluate runs/digits --epsilon 8/255       the same in another ball than the bundle's own
   holdfast evaluate runs/digits --credibility         what the report that is there says of credibility and detectors, again
+  holdfast evaluate runs/digits --hardening           what it says of attacked exemplars, again
   holdfast evaluate runs/digits --full                everything, and runs/digits/report/index.html
   holdfast evaluate runs/digits --full --balls linf:8/255 l2:0.5 --transfer-from runs/other
   holdfast evaluate runs/digits --full --minutes 9    a slice of it; repeated, the next one
@@ -61,7 +66,7 @@ is repeated.
 
 @dataclass(frozen=True)
 class FullOptions:
-    """Only with --full; some of them with --credibility, too."""
+    """Only with --full; some of them with --credibility and --hardening, too."""
 
     balls: tuple[str, ...] = ()
     """Balls to attack within, as NORM:RADIUS with pixels in [0, 1]; by default linf:2/255 linf:4/255 linf:8/255 l2:0.5 and
@@ -136,10 +141,15 @@ class EvaluateConfig:
     """What a GPU's encoder computes these answers in, as holdfast serve --precision does."""
 
     credibility: bool = False
-    """Measure what credibility, detectors and attacked exemplars are worth, on the whole test set and against attacks that aim
-    at each of them, and write it into the report that the bundle has already: after holdfast index --recalibrate. The rest of
-    it stays, and so do figures of balls that --balls (by default the bundle's own) does not name, if credibility is the same.
-    --curve-images (so many are attacked for all but credibility), --minutes and --cache count as with --full."""
+    """Measure what credibility and detectors are worth, on the whole test set and against attacks that aim at each of them, and
+    write it into the report that the bundle has already: after holdfast index --recalibrate. The rest of it stays, and so do
+    figures of balls that --balls (by default the bundle's own) does not name, if credibility is the same. --curve-images (so
+    many are attacked for all but credibility), --minutes and --cache count as with --full."""
+
+    hardening: bool = False
+    """Measure what attacked exemplars are worth (holdfast index --harden), and write it into the report that the bundle has
+    already: accuracy with them and without them, clean and, of --curve-images of the --images, under a quick attack within
+    --balls, by default those of the report. --minutes and --cache count as with --full."""
 
     record: bool = False
     """Write the accuracy within the bundle's own ball (without --full: within the one attacked) into its manifest."""
@@ -148,13 +158,31 @@ class EvaluateConfig:
     options: Annotated[FullOptions, tyro.conf.arg(name="")] = FullOptions()
 
 
-def quick_plan_of(config: EvaluateConfig, manifest: Manifest, reported: Iterable[ThreatModel] = ()) -> EvaluationPlan:
-    """One ball: the bundle's own, but for what the command line says; several with --credibility.
+def hardening_plan_of(config: EvaluateConfig, reported: Iterable[ThreatModel]) -> EvaluationPlan:
+    """What attacked exemplars are worth; within the balls that a report is of, but for what the command line says.
 
-    Args:
-        config: the command line.
-        manifest: of the bundle.
-        reported: the balls that its report is of: within all of them attacked exemplars are measured, with --credibility.
+    Raises:
+        HoldfastError: the command line names something that is no ball.
+
+    """
+    plan = quick_plan(
+        attack=NoiseAttack(),  # there has to be one that the index is not compared by, and none is cheaper
+        images=config.images or None,
+        seed=config.seed,
+        threads=config.threads,
+        serve_on=config.serve_on,
+        serve_in=config.serve_in,
+    )
+    return replace(
+        plan,
+        sections=frozenset({Section.HARDENING}),
+        hardening_balls=in_order(map(ball, config.options.balls) if config.options.balls else reported),
+        curve_images=config.options.curve_images,
+    )
+
+
+def quick_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
+    """One ball: the bundle's own, but for what the command line says; several with --credibility.
 
     Raises:
         HoldfastError: it is no ball.
@@ -183,8 +211,7 @@ def quick_plan_of(config: EvaluateConfig, manifest: Manifest, reported: Iterable
     return replace(
         plan,
         balls=balls,
-        hardening_balls=in_order([*balls, *reported]),
-        sections=plan.sections | {Section.CREDIBILITY, Section.SETS, Section.HARDENING} | detectors,
+        sections=plan.sections | {Section.CREDIBILITY, Section.SETS} | detectors,
         curve_images=options.curve_images,
     )
 
@@ -234,15 +261,19 @@ def check(config: EvaluateConfig) -> None:
             raise HoldfastError(f"{flag} must be at least {smallest}, not {value}")
     if not options.minutes >= 0:
         raise HoldfastError(f"--minutes must be at least 0, not {options.minutes}")
-    if config.full and config.credibility:
-        raise HoldfastError("--full measures credibility in any case: leave --credibility away")
+    if config.full and (config.credibility or config.hardening):
+        raise HoldfastError("--full measures all there is: leave --credibility and --hardening away")
+    if config.hardening and config.credibility:
+        raise HoldfastError("--hardening and --credibility are two measurements: take one after the other")
+    if config.hardening and (config.record or any(getattr(config, name) is not None for name in ATTACK_OF_ONE_BALL)):
+        raise HoldfastError("--hardening has an attack of its own and records nothing: name balls by --balls")
     if config.full and (config.norm is not None or config.epsilon is not None):
         raise HoldfastError("--full takes its balls by --balls, for instance --balls linf:8/255; --norm and --epsilon name one")
     if config.credibility and config.record:
         raise HoldfastError("the attack that --credibility begins with is too weak to be recorded: leave --record away")
     if config.credibility and options.balls and (config.norm is not None or config.epsilon is not None):
         raise HoldfastError("name balls by --balls or one by --norm and --epsilon, not both")
-    usable = WITH_CREDIBILITY if config.credibility else ()
+    usable = PARTLY if config.credibility or config.hardening else ()
     changed = [name for name, value in vars(options).items() if value != getattr(FullOptions(), name) and name not in usable]
     if not config.full and changed:
         raise HoldfastError(f"--{changed[0].replace('_', '-')} needs --full: the quick table has no use for it")

@@ -8,6 +8,7 @@ import pytest
 
 from holdfast.attacks.detectors import NAMES
 from holdfast.bundle.reader import Bundle, read_manifest
+from holdfast.bundle.threat_model import ThreatModel
 from holdfast.bundle.writer import BundleWriter
 from holdfast.evaluation import sections
 from holdfast.evaluation.cli import main
@@ -15,7 +16,9 @@ from holdfast.evaluation.recorded import recorded_splits
 from holdfast.evaluation.report import read_report, write_report
 from holdfast.evaluation.sanity import checks
 from holdfast.evaluation.stages import curves
+from holdfast.index_build import build_index
 from holdfast.index_build.calibrate import recalibrate
+from holdfast.index_build.harden import Hardening
 from holdfast.intervals import Rate
 from tests.holdfast.evaluation.report.made_up import full_report, threat
 
@@ -127,6 +130,31 @@ def test_a_run_without_suites_claims_no_less_than_the_suites_found(bundle):
     assert aimed.stopped <= 12 - aimed.beyond
 
 
+def test_attacked_exemplars_are_measured_by_themselves_and_the_rest_of_the_report_stands(bundle, capsys):
+    splits = recorded_splits(read_manifest(bundle))
+    words = [str(bundle), "--hardening", "--images", "12", "--curve-images", "5", "--balls", "linf:32/255"]
+
+    def with_report():
+        manifest = read_manifest(bundle)
+        theirs = {"encoder_sha256": manifest.files["encoder.onnx"], "index_sha256": manifest.index_sha256}
+        report = full_report()
+        write_report(bundle, report.model_copy(update={"subject": report.subject.model_copy(update=theirs)}))
+        return read_report(bundle)
+
+    with_report()
+    assert main([*words, "--cache", str(bundle.with_name("plain"))]) == 2
+    assert "holdfast index --harden" in complained(capsys)
+    build_index(bundle, splits, hardening=Hardening(0.5, ThreatModel("linf", 32 / 255)), quiet=True)
+    before = with_report()
+    assert main(words) == 0
+    report = read_report(bundle)
+    assert report.model_copy(update={"hardened": before.hardened}) == before
+    assert [one.condition for one in report.hardened.accuracies] == ["clean", "L-inf 32/255"]
+    assert [one.plain.trials for one in report.hardened.accuracies] == [len(splits.test), 5]
+    assert report.hardened.command == shlex.join(["holdfast", "evaluate", *words])
+    assert "attacked exemplars" in printed(capsys)
+
+
 def test_what_is_no_bundle_is_refused(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
     assert "not a bundle" in complained(capsys)
@@ -205,10 +233,14 @@ def test_sigterm_ends_it_as_ctrl_c_does(bundle, short, recorder, capsys):
         (["--full", "--queries", "0"], "--queries must be at least 1"),
         (["--epsilon", "8"], "did you mean 8/255"),
         (["--balls", "linf:8/255"], "--balls needs --full"),
-        (["--full", "--credibility"], "leave --credibility away"),
+        (["--full", "--credibility"], "leave --credibility and --hardening away"),
         (["--credibility", "--queries", "9"], "--queries needs --full"),
         (["--credibility", "--balls", "linf:0.1", "--epsilon", "0.1"], "not both"),
         (["--credibility", "--record"], "leave --record away"),
+        (["--full", "--hardening"], "leave --credibility and --hardening away"),
+        (["--credibility", "--hardening"], "one after the other"),
+        (["--hardening", "--steps", "3"], "--balls"),
+        (["--hardening", "--plants", "3"], "--plants needs --full"),
         (["--minutes", "9"], "--minutes needs --full"),
         (["--full", "--minutes", "-1"], "--minutes must be at least 0"),
         (["--full", "--epsilon", "0.1"], "--balls"),

@@ -35,4 +35,5 @@ class HardenedIndex(ReportPart):
     attacked: int = Field(description="exemplars that are attacked images")
     instead: Literal["the same images, not attacked", "nothing"] = Field(description="what took their place in the other index")
     attack: str = Field(description="that was aimed at each of the two indices by itself, within every ball")
+    command: str = Field(default="", description="that measured it by itself; empty where the whole evaluation did")
     accuracies: tuple[PairedAccuracy, ...] = Field(description="clean, then within each ball")
