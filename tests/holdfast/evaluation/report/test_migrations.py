@@ -6,6 +6,7 @@ import pytest
 from holdfast.evaluation.report import read_report, render, write_report
 from holdfast.evaluation.report.migrations import migrated
 from holdfast.evaluation.report.results import Report
+from holdfast.evaluation.report.words import ball
 from holdfast.files import sha256_file
 from tests.holdfast.bundle.tiny import write_bundle
 from tests.holdfast.evaluation.report.made_up import Page, measured, threat
@@ -80,8 +81,12 @@ def test_the_shipped_report_has_its_page():
     report = read_report(SHIPPED)
     assert len(report.sanity_checks) == 12
     assert report.passed
-    assert [one.attacker for one in report.selective] == ["nobody", "aims at it", "aims at it"]
-    assert [one.wrong.trials for one in report.aimed] == [report.attacked_images] * 2
+    assert [one.attacker for one in report.selective] == ["nobody", *["aims at it"] * 3]
+    suites = {ball(one.norm, one.epsilon): one.robust.trials - one.robust.successes for one in report.threats[:4]}
+    for one in report.aimed:  # of as many images no less than the suites found
+        assert one.wrong.successes >= suites[one.threat] or one.wrong.trials < report.attacked_images
+    assert [one.condition for one in report.hardened.accuracies] == ["clean", *map(str, report.balls)]
+    assert report.hardened.accuracies[0].hardened == report.clean
     assert all(detector.roc for detector in report.detectors)
     assert report.provenance.served_on == "cpu"  # of before there was a choice
     page = Page(render(report))
