@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.data.streams.screening import NearDuplicates, outliers
+from holdfast.errors import HoldfastError
 from holdfast.server.core.observers import BackgroundObserver, ObservedBatch, ObserverContext
 from holdfast.server.metrics.answers.spool import SpoolMetrics
 from holdfast.server.monitor.probes.priority import lower_thread_priority
@@ -56,8 +57,17 @@ class ImageSpool(BackgroundObserver):
 
     @classmethod
     def make(cls, context: ObserverContext) -> "ImageSpool | None":
-        """The spool, where a share of the images is to be kept."""
-        return cls(context) if context.settings.keep_share else None
+        """The spool, where a share of the images is to be kept.
+
+        Raises:
+            HoldfastError: the model listens.
+
+        """
+        if not context.settings.keep_share:
+            return None
+        if context.holder.current.description.contract.kind == "speech":
+            raise HoldfastError("--keep-share keeps images, and this model listens to recordings: leave it out")
+        return cls(context)
 
     def select(self, batch: ObservedBatch) -> NDArray[np.intp]:
         """A random share of the images that were answered without abstaining."""

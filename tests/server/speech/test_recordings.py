@@ -12,6 +12,7 @@ from holdfast.bundle.reader import Bundle
 from holdfast.client import Client
 from holdfast.client.__main__ import main as client_main
 from holdfast.client.errors import ImageRefusedError
+from holdfast.errors import HoldfastError
 from holdfast.model.speech.recordings import decode_recording
 from holdfast.protos.holdfast.admin.v1 import admin_pb2 as pb
 from holdfast.protos.holdfast.admin.v1 import exemplar_pb2 as ex
@@ -159,3 +160,8 @@ def test_somebody_new_is_enrolled_by_recordings(listen: Listen, tmp_path: Path, 
     assert '"label": "new"' in capsys.readouterr().out
     with Client(server.app.address) as client:
         assert not client.classify(tmp_path / "voice.wav").abstain
+
+
+def test_what_keeps_images_is_not_for_a_model_that_listens(listen: Listen, tmp_path: Path) -> None:
+    with pytest.raises(HoldfastError, match="listens to recordings"):
+        listen(keep_share=0.5, spool=tmp_path / "spool")
