@@ -18,15 +18,8 @@ from holdfast.bundle.reader import read_manifest
 from holdfast.console import Console, Progress, TextColumn
 from holdfast.errors import HoldfastError, install_command
 from holdfast.evaluation.cli.console import answer_tables, print_report, quick_table
-from holdfast.evaluation.cli.options import (
-    DESCRIPTION,
-    PROGRAM,
-    EvaluateConfig,
-    check,
-    full_plan_of,
-    hardening_plan_of,
-    quick_plan_of,
-)
+from holdfast.evaluation.cli.options import DESCRIPTION, PROGRAM, EvaluateConfig, check
+from holdfast.evaluation.cli.plans import full_plan_of, hardening_plan_of, quick_plan_of
 from holdfast.evaluation.gradients import EncoderLoader
 from holdfast.evaluation.pipeline import check_libraries, run_plan
 from holdfast.evaluation.plan import EvaluationPlan

@@ -1,21 +1,14 @@
 """The command line of an evaluation: one documented field per flag."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from holdfast.attacks.adaptive import LOSSES, AdaptiveAttack
-from holdfast.attacks.losses import AttackLoss, CrossEntropy, Margin, Targeted
-from holdfast.attacks.noise import NoiseAttack
-from holdfast.bundle.manifest import Manifest
-from holdfast.bundle.threat_model import Norm, ThreatModel, ball
+from holdfast.bundle.threat_model import Norm
 from holdfast.errors import HoldfastError
 from holdfast.evaluation.gradients import GradientOptions
-from holdfast.evaluation.plan import STANDARD_BALLS, EvaluationPlan, Section, in_order, quick_plan
-from holdfast.evaluation.suites import Effort
 from holdfast.exit_status import explain_statuses
 from holdfast.model.device_choice import DeviceChoice, Precision
 from holdfast.tyro_flags import Epsilon
@@ -24,9 +17,6 @@ PROGRAM = "holdfast evaluate"
 
 ATTACK_OF_ONE_BALL = ("norm", "epsilon", "steps", "restarts")
 """Of `EvaluateConfig`, what says how one attack within one ball is made."""
-
-FIRST_LOSSES: tuple[AttackLoss, ...] = (Margin(0.05), Targeted(0.05, 2), CrossEntropy(0.05))
-"""Of the attack that ignores credibility, before those that aim at it: of the whole suite these find nearly all."""
 
 PARTLY = ("balls", "curve_images", "minutes", "cache")
 """Of `FullOptions`, what --credibility and --hardening take."""
@@ -46,6 +36,8 @@ Without --full: about a minute for the 400 test images of the digits on one core
 
 With --credibility: about half an hour of a core for 1,000 images of cifar10-small in the bundle's own ball, and 20 minutes in
 every other one; computed from 3.6 ms for a gradient of an image.
+
+With --hardening: eleven minutes of a core for --curve-images 200 in four balls, by the same count.
 
 With --full: some hundred attacks in every ball (own and library white-box attacks, transfer, black box, noise), with the
 bank known and unknown, accuracy against epsilon, attacks that aim at credibility and detectors, and the sanity checks that tell
@@ -156,96 +148,6 @@ class EvaluateConfig:
 
     source: Annotated[GradientOptions, tyro.conf.arg(name="")] = field(default_factory=GradientOptions)
     options: Annotated[FullOptions, tyro.conf.arg(name="")] = FullOptions()
-
-
-def hardening_plan_of(config: EvaluateConfig, reported: Iterable[ThreatModel]) -> EvaluationPlan:
-    """What attacked exemplars are worth; within the balls that a report is of, but for what the command line says.
-
-    Raises:
-        HoldfastError: the command line names something that is no ball.
-
-    """
-    plan = quick_plan(
-        attack=NoiseAttack(),  # there has to be one that the index is not compared by, and none is cheaper
-        images=config.images or None,
-        seed=config.seed,
-        threads=config.threads,
-        serve_on=config.serve_on,
-        serve_in=config.serve_in,
-    )
-    return replace(
-        plan,
-        sections=frozenset({Section.HARDENING}),
-        hardening_balls=in_order(map(ball, config.options.balls) if config.options.balls else reported),
-        curve_images=config.options.curve_images,
-    )
-
-
-def quick_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
-    """One ball: the bundle's own, but for what the command line says; several with --credibility.
-
-    Raises:
-        HoldfastError: it is no ball.
-
-    """
-    own, options = manifest.threat_model, config.options
-    try:
-        threat = ThreatModel(config.norm or own.norm, own.epsilon if config.epsilon is None else config.epsilon)
-    except ValueError as error:
-        raise HoldfastError(f"--epsilon: {error}") from None
-    losses = FIRST_LOSSES if config.credibility else LOSSES
-    plan = quick_plan(
-        threat,
-        AdaptiveAttack(losses, config.steps or 40, config.restarts or 1, config.batch_size),
-        images=config.images or None,
-        seed=config.seed,
-        threads=config.threads,
-        serve_on=config.serve_on,
-        serve_in=config.serve_in,
-    )
-    if not config.credibility:
-        return plan
-    balls = in_order(map(ball, options.balls)) if options.balls else plan.balls
-    # Detectors are of the bundle's own ball: what a report says of them stands where that is not attacked again.
-    detectors = {Section.DETECTORS} if own.model() in balls else set[Section]()
-    return replace(
-        plan,
-        balls=balls,
-        sections=plan.sections | {Section.CREDIBILITY, Section.SETS} | detectors,
-        curve_images=options.curve_images,
-    )
-
-
-def full_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
-    """Everything, in the balls that the command line names.
-
-    Raises:
-        HoldfastError: what is to be recorded would not be measured.
-
-    """
-    options, own = config.options, manifest.threat_model.model()
-    wanted = [ball(text) for text in options.balls or STANDARD_BALLS]
-    balls = in_order([*wanted, *([] if options.balls else [own])])
-    if config.record and own not in balls:
-        raise HoldfastError(f"--record is of the bundle's own ball: add {own.norm}:{own.epsilon} to --balls")
-    effort = Effort(
-        steps=config.steps or 100,
-        restarts=config.restarts or 5,
-        queries=options.queries,
-        targets=options.targets,
-        batch_size=config.batch_size,
-    )
-    return EvaluationPlan(
-        balls=balls,
-        images=config.images or None,
-        curve_images=options.curve_images,
-        plants=options.plants,
-        effort=effort,
-        seed=config.seed,
-        threads=config.threads,
-        serve_on=config.serve_on,
-        serve_in=config.serve_in,
-    )
 
 
 def check(config: EvaluateConfig) -> None:
