@@ -88,7 +88,7 @@ class TrainConfig:
     """The labelled set. Labels are read by guided, supervised and evaluating code only."""
 
     data_dir: Path | None = None
-    """Where the set lies: cifar10 (else downloaded), mnist, fashion-mnist, folder, fsdd, voices, sessions."""
+    """Where the set lies: cifar10 (else downloaded), mnist, fashion-mnist, domains, folder, fsdd, voices, sessions."""
 
     labels: int | None = None
     """Labels of training images that are known, as many of each class, drawn by the seed; by default all. The encoder may learn

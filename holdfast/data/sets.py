@@ -15,12 +15,13 @@ from holdfast.data.mnist import FASHION_MNIST, MNIST
 from holdfast.data.noise import with_label_noise
 from holdfast.data.speech.bank import read_sessions
 from holdfast.data.speech.loading import read_fsdd, read_voices
+from holdfast.data.streams import joined
 from holdfast.model.preprocess import MAX_PIXELS
 from holdfast.model.speech.pictures import MELS
 
-DataName = Literal["digits", "cifar10", "mnist", "fashion-mnist", "folder", "fsdd", "voices", "sessions"]
+DataName = Literal["digits", "cifar10", "mnist", "fashion-mnist", "domains", "folder", "fsdd", "voices", "sessions"]
 NAMES: tuple[str, ...] = get_args(DataName)
-NATIVE_SIZES = {"digits": 8, "cifar10": 32, "mnist": 28, "fashion-mnist": 28, "fsdd": MELS}
+NATIVE_SIZES = {"digits": 8, "cifar10": 32, "mnist": 28, "fashion-mnist": 28, "domains": 32, "fsdd": MELS}
 """Height and width of the built-in sets as published, in pixels; of recordings, those of their pictures."""
 
 SPEECH = frozenset({"fsdd", "voices", "sessions"})
@@ -87,6 +88,8 @@ def _read(
             train, test = MNIST.read(directory, size)
         case "fashion-mnist":
             train, test = FASHION_MNIST.read(directory, size)
+        case "domains":
+            train, test = joined.read(directory, size)
         case "folder":
             return folder.read(
                 directory,
