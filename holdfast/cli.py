@@ -77,6 +77,13 @@ COMMANDS = {
         ("torch", "tyro", "onnxruntime", "faiss", "jinja2"),
         options=(("load_encoder", load_torch_encoder),),
     ),
+    "hand-on": Command(
+        "compare a bundle with the one that it is to replace, and hand it to the server if it has kept what that one knew",
+        "holdfast hand-on runs/digits runs/digits-2 --to /models/digits",
+        "holdfast.evaluation.handover",
+        "train",
+        ("torch", "onnxruntime", "faiss"),
+    ),
     "serve": Command(
         "serve a bundle over gRPC until SIGTERM",
         "holdfast serve runs/digits",

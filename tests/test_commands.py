@@ -17,11 +17,14 @@ from holdfast.exit_status import STATUSES, exit_status, explain_statuses
 from holdfast.interrupts import Terminated, TimeUpError
 
 ROOT = Path(__file__).parents[1]
-PROGRAMS = ("train", "index", "quantise", "evaluate", "serve", "classify", "exemplars", "versions", "token", "bundle")
+PROGRAMS = (
+    *("train", "index", "quantise", "evaluate", "hand-on", "serve", "classify", "exemplars", "versions", "token", "bundle"),
+)
 REFUSED_ARGUMENTS = {
     "train": ["digits", "--resume", "--out", "{absent}"],
     "index": ["{absent}"],
     "evaluate": ["{absent}"],
+    "hand-on": ["{absent}", "{absent}-2"],
     "serve": ["--bundle", "{absent}"],
     "bundle": ["check", "{absent}"],
     "classify": ["{absent}"],

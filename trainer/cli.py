@@ -5,15 +5,26 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import tyro
 
 from holdfast.console import Console
-from holdfast.data import load
+from holdfast.data import Splits, load
 from holdfast.data.sets import NAMES
+from holdfast.data.streams.screening import OUTLIER_P
+from holdfast.errors import HoldfastError
 from holdfast.exit_status import exit_status, explain_statuses
 from holdfast.trainer.config import TrainConfig
+from holdfast.trainer.continuing import (
+    asked_again,
+    begin_continuation,
+    default_out,
+    describe_screening,
+    parent_config,
+    resume_continuation,
+)
 from holdfast.trainer.cost.dry_run_record import cached_dry_run
 from holdfast.trainer.cost.tables import describe_cost, describe_run, describe_throughput
 from holdfast.trainer.export.bundle import write_bundle
@@ -21,6 +32,9 @@ from holdfast.trainer.loop.recorder import PausedError
 from holdfast.trainer.presets import DEFAULT, FOLDER, PRESETS
 from holdfast.trainer.presets.folder import config_of
 from holdfast.trainer.train import starting_point, train_from
+
+CONTINUE = ("--continue-with", "--continue_with")
+CONTINUED = "continued"
 
 DESCRIPTION = f"""Train an encoder and write its bundle, which holdfast index then completes.
 
@@ -32,6 +46,7 @@ examples:
   holdfast train digits --resume                     go on after an interruption
   holdfast train digits --resume-if-any --minutes 9  a slice of it; repeated, the next one
   holdfast train cifar10-resnet18 --data-dir DIR     the largest one, for a GPU
+  holdfast train runs/digits --continue-with SPOOL   a new run that goes on from a finished one, with images without labels
   holdfast train PRESET --help                       every flag, with its value in that preset
 
 {explain_statuses(0, 1, 2, 75, 130, 143)}
@@ -45,7 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
 
     def train() -> None:
-        run(parse(arguments), shlex.join(["python", "-m", "trainer", *arguments]), console, begun)
+        command = shlex.join(["python", "-m", "trainer", *arguments])
+        if any(word.partition("=")[0] in CONTINUE for word in arguments):
+            config, splits = parse_continuation(arguments, console)
+        else:
+            config = parse(arguments)
+            splits = load_splits(config)
+        run(config, splits, command, console, begun)
 
     return exit_status("holdfast train", train, again="the same command with --resume goes on from the last checkpoint")
 
@@ -67,6 +88,58 @@ def parse(arguments: list[str]) -> TrainConfig:
     return tyro.extras.overridable_config_cli(presets, prog="holdfast train", description=DESCRIPTION, args=arguments)
 
 
+def parse_continuation(arguments: list[str], console: Console) -> tuple[TrainConfig, Splits]:
+    """The run that goes on from a finished one, with its flags overridden, and its labelled set; see `trainer.continuing`.
+
+    What it learns from has been read, and copied into its folder; or lies there already, where it is to be resumed.
+
+    Raises:
+        HoldfastError: see `begin_continuation` and `parent_config`; or its folder is that of the finished run.
+
+    """
+    flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    flags.add_argument(*CONTINUE, type=Path)
+    flags.add_argument("--out", type=Path)
+    flags.add_argument("--data-dir", "--data_dir", type=Path)
+    flags.add_argument("--outlier-p", "--outlier_p", type=float, default=OUTLIER_P)
+    for name in ("resume", "resume-if-any", "skip-unreadable"):
+        flags.add_argument(f"--{name}", f"--{name.replace('-', '_')}", action="store_true")
+    if not arguments or arguments[0].startswith("-"):
+        raise HoldfastError("--continue-with goes on from a finished run: holdfast train RUN --continue-with DIR")
+    parent, (typed, others) = Path(arguments[0]), flags.parse_known_args(arguments[1:])
+    asked = asked_again(parent_config(parent), typed.continue_with, typed.out or default_out(parent), typed.outlier_p)
+    if typed.data_dir is not None:
+        asked = replace(asked, data_dir=typed.data_dir)
+    if asked.out.resolve() == parent.resolve():
+        raise HoldfastError(f"{asked.out} is the run itself, which stays as it is: name another directory by --out")
+    splits = load_splits(asked)
+    resumed = resume_continuation(asked, parent, splits) if typed.resume or typed.resume_if_any else None
+    made = resumed or begin_continuation(asked, parent, splits, skip_unreadable=typed.skip_unreadable)
+    again = [f"--{name}" for name in ("resume", "resume-if-any") if getattr(typed, name.replace("-", "_"))]
+    about = {CONTINUED: (f"{parent}, and what came in since", made.config)}
+    config = tyro.extras.overridable_config_cli(about, prog="holdfast train", args=[CONTINUED, *others, *again])
+    config = replace(config, start_from=None) if config.resume else config
+    if resumed is None:
+        replace(made, config=config).keep()
+    console.print(f"goes on from {parent} with {made.record.images:,} images; {describe_screening(made.record)}")
+    return config, splits
+
+
+def load_splits(config: TrainConfig) -> Splits:
+    """The set that a run learns from."""
+    return load(
+        config.data,
+        directory=config.data_dir,
+        size=config.encoder.image_size,
+        calibration=config.calibration,
+        seed=config.seed,
+        skip_unreadable=config.skip_unreadable,
+        max_pixels=config.max_pixels,
+        labels=config.labels,
+        label_noise=config.label_noise,
+    )
+
+
 def with_folder(arguments: list[str]) -> tuple[list[str], Path | None]:
     """The arguments with `--data DIR` written as `--data folder --data-dir DIR`, and the folder if they name one."""
     flags = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -81,19 +154,8 @@ def with_folder(arguments: list[str]) -> tuple[list[str], Path | None]:
     return [*others, "--data", FOLDER, "--data-dir", str(directory)], directory
 
 
-def run(config: TrainConfig, command: str, console: Console, begun: float) -> None:
-    """Load the data, print what will be done and what it may cost, train, export; `begun` is when this invocation began."""
-    splits = load(
-        config.data,
-        directory=config.data_dir,
-        size=config.encoder.image_size,
-        calibration=config.calibration,
-        seed=config.seed,
-        skip_unreadable=config.skip_unreadable,
-        max_pixels=config.max_pixels,
-        labels=config.labels,
-        label_noise=config.label_noise,
-    )
+def run(config: TrainConfig, splits: Splits, command: str, console: Console, begun: float) -> None:
+    """Print what will be done and what it may cost, train, export; `begun` is when this invocation began."""
     console.print(describe_run(config, splits))
     # Refuse what cannot be trained before the dry run.
     start, dry_run = starting_point(config, splits), None

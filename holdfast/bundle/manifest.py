@@ -61,6 +61,26 @@ class DataRecord(Record):
     label_noise: float = Field(default=0.0, ge=0, le=1)
 
 
+class ContinuedRecord(Record):
+    """What an encoder went on from, and what came in for it to learn from: holdfast train RUN --continue-with DIR.
+
+    `parent` is the name of the bundle and `parent_sha256` the hash of its encoder. `images` of those that came in were learned
+    from, which are the chunk of this number, from 0, of all that the encoder has learned from; `sha256` is the hash of these
+    images and of those that came in before. Left out were as many as are `held_out` (nearly the same as an image that
+    credibility is calibrated on, or that is kept to test), `repeated` (as an earlier one) and `outliers` (unlike what the
+    parent knew).
+    """
+
+    parent: str = Field(min_length=1)
+    parent_sha256: str
+    images: int = Field(ge=2)
+    chunk: int = Field(ge=1)
+    sha256: str
+    held_out: int = Field(ge=0)
+    repeated: int = Field(ge=0)
+    outliers: int = Field(ge=0)
+
+
 class TrainingRecord(Record):
     """Where the encoder came from."""
 
@@ -72,6 +92,7 @@ class TrainingRecord(Record):
     steps: int = Field(ge=0)
     seconds: float = Field(ge=0)
     data: DataRecord
+    continued: ContinuedRecord | None = None
 
 
 class IndexedSet(Record):

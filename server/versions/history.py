@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from holdfast.bundle.versions import natural
 from holdfast.server.versions.loading import LoadedVersion
 from holdfast.server.versions.records import VersionRecord, VersionState
-from holdfast.server.versions.source import Fingerprint, VersionPlace, natural
+from holdfast.server.versions.source import Fingerprint, VersionPlace
 
 
 @dataclass(frozen=True, eq=False)

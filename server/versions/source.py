@@ -1,18 +1,15 @@
 """Where versions lie: a directory of them, or the one bundle whose directory is read again."""
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from holdfast.bundle.reader import MANIFEST
+from holdfast.bundle.versions import is_version_name, natural
 from holdfast.errors import BundleError
 from holdfast.server.settings import Settings
-
-UNFINISHED = (".tmp", ".temp", ".part", ".partial", ".incomplete", ".new", "~")
-"""Ends of the names of directories that somebody is still copying into."""
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 """Name, size, time of change in ns and inode of everything that lies in a directory: another one means that it was changed."""
@@ -42,7 +39,7 @@ class VersionsDirectory:
     """A directory whose child directories are versions, each a bundle; the newest is the last by name in natural order.
 
     A version appears whole, by the rename of a directory that was filled under another name. Names that begin with a dot or an
-    underscore, or end as UNFINISHED has it, are no versions.
+    underscore, or end as that of an unfinished copy (`holdfast.bundle.versions`), are no versions.
     """
 
     directory: Path
@@ -85,17 +82,6 @@ def source_of(settings: Settings) -> VersionSource:
         return VersionsDirectory(settings.bundle_versions)
     assert settings.bundle is not None  # noqa: S101 - settings have one of the two
     return OneBundle(settings.bundle)
-
-
-def is_version_name(name: str) -> bool:
-    """Whether a directory of this name is meant to be served."""
-    return not name.startswith((".", "_")) and not name.endswith(UNFINISHED) and name != "lost+found"
-
-
-def natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """The order of names in which v9 comes before v10. Names that differ only in leading zeros go by their text."""
-    parts = re.split(r"([0-9]+)", name)
-    return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)], name
 
 
 def _entries(directory: Path) -> Iterator[tuple[str, int, int, int]]:

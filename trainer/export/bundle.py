@@ -14,6 +14,7 @@ from holdfast.model.preprocess import InputContract
 from holdfast.model.vote import VoteParameters
 from holdfast.revision import commit
 from holdfast.trainer.config import Stage, TrainConfig
+from holdfast.trainer.continuing import continued_record
 from holdfast.trainer.export import rounding, whitening
 from holdfast.trainer.export.graphs import export
 from holdfast.trainer.export.parity import Parity
@@ -90,6 +91,7 @@ def _training(config: TrainConfig, splits: Splits, trained: Trained, command: st
             labels=config.labels,
             label_noise=config.label_noise,
         ),
+        continued=continued_record(config),
     )
 
 

@@ -64,6 +64,12 @@ class NearDuplicates:
             self._remember(sketches[found[start : start + AT_ONCE]])
         return found
 
+    def alike(self, images: Pixels) -> Flags:
+        """Which images, uint8 [N, H, W, C], are like one that is remembered: bool [N]. None of them is remembered."""
+        parts = [images[start : start + AT_ONCE] for start in range(0, len(images), AT_ONCE)]
+        near = [self._nearest(self._sketcher.sketches(part)) <= RADIUS * RADIUS * CELLS * CELLS for part in parts]
+        return np.concatenate(near) if near else np.empty(0, np.bool_)
+
     def _nearest(self, sketches: Sketches) -> NDArray[np.float32]:
         """Square of the distance to the nearest that is kept: float32 [n]; infinite where there is none."""
         kept = self._kept[: self._seen]
@@ -88,26 +94,32 @@ class Screened:
 
     Attributes:
         kept: bool [M].
-        repeated: how many are nearly the same as an earlier one.
-        outliers: how many of the others are unlike what the bundle knows.
+        held_out: how many are nearly the same as an image that credibility is calibrated on, or that is kept to test.
+        repeated: how many of the others are nearly the same as an earlier one.
+        outliers: how many of the rest are unlike what the bundle knows.
 
     """
 
     kept: Flags
+    held_out: int
     repeated: int
     outliers: int
 
 
-def screen(images: Pixels, outlier: Flags) -> Screened:
-    """Leave out near duplicates and outliers.
+def screen(images: Pixels, outlier: Flags, held_out: Pixels) -> Screened:
+    """Leave out what must stay unseen, near duplicates, and outliers.
 
     Args:
-        images: uint8 [M, H, W, C], in the order in which they came.
+        images: uint8 [M, H, W, C], in the order in which they came; M at least 1.
         outlier: bool [M], see `outliers`.
+        held_out: uint8 [N, H, W, C], calibration and test images: an encoder that has learned from one cannot be judged by it.
 
     """
-    if not len(images):
-        return Screened(np.empty(0, np.bool_), 0, 0)
     height, width, channels = images.shape[1:]
-    new = NearDuplicates((height, width, channels)).new(images)
-    return Screened(new & ~outlier, int((~new).sum()), int((new & outlier).sum()))
+    unseen = NearDuplicates((height, width, channels))
+    unseen.new(held_out)
+    known = unseen.alike(images)
+    new = np.zeros(len(images), np.bool_)
+    new[~known] = NearDuplicates((height, width, channels)).new(images[~known])
+    kept = new & ~outlier
+    return Screened(kept, int(known.sum()), int((~known & ~new).sum()), int((new & outlier).sum()))

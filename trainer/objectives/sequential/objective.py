@@ -96,9 +96,12 @@ class Sequential(Objective):
         return self.inner.players()
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As any module; and into the inner objective where the state is of one that was not wrapped."""
-        if not strict and not any(name.startswith(INNER) for name in state_dict):
-            state_dict = {INNER + name: value for name, value in state_dict.items()}
+        """As any module; without `strict` also of an objective that was not wrapped, and as far as shapes are the same."""
+        if not strict:
+            wrapped = any(name.startswith(INNER) for name in state_dict)
+            own = self.state_dict()
+            named = {name if wrapped else INNER + name: value for name, value in state_dict.items()}
+            state_dict = {name: value for name, value in named.items() if name in own and value.shape == own[name].shape}
         return super().load_state_dict(state_dict, strict, assign)
 
     def begin(self, encoder: ImageEncoder, train_set: ImageBatch, before: Tensor) -> None:
