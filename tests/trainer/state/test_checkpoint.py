@@ -1,15 +1,17 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from holdfast.trainer.config import TrainConfig
+from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.encoders import build_encoder
-from holdfast.trainer.objectives import build_objective
+from holdfast.trainer.objectives import DeaclConfig, SequentialConfig, build_objective
 from holdfast.trainer.presets import DIGITS, PRESETS
 from holdfast.trainer.state import checkpoint
 from holdfast.trainer.state.checkpoint import CheckpointError, Position
+from holdfast.trainer.state.record import config_from, plain
 from holdfast.trainer.tensors import tensor_file
 
 
@@ -117,3 +119,16 @@ def test_the_flagships_state_is_at_most_64_mib(name: str) -> None:
             states["mean"] = encoder.state_dict()
         real = {part: {k: torch.zeros(v.shape, dtype=v.dtype) for k, v in state.items()} for part, state in states.items()}
         assert tensor_file.size_of(checkpoint.named(real, run.checkpoint_precision).values()) < 60 * 2**20
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_what_a_run_was_asked_is_read_back_from_its_record(name) -> None:
+    _, preset = PRESETS[name]
+    sequential = Stage("more", SequentialConfig(DeaclConfig(steps=9), anchor=2.0), 3, chunk=1)
+    for config in (preset, replace(preset, data_dir=Path("a/b"), stages=(*preset.stages, sequential))):
+        record = json.loads(json.dumps(plain(config)))
+        assert config_from(record) == config
+        del record["stages"][-1]["chunk"], record["stream"]
+        assert config_from(record).stages[-1].chunk is None
+        with pytest.raises((KeyError, TypeError)):
+            config_from({**record, "unheard of": 1})

@@ -22,6 +22,7 @@ import tyro
 from torch import Tensor
 
 from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.objectives.adaptive.self_distilled import SelfDistilledConfig
 from holdfast.trainer.objectives.base import ImageBatch, Objective
 from holdfast.trainer.objectives.contrastive.amdim import AmdimObjectiveConfig
 from holdfast.trainer.objectives.contrastive.simclr import SimclrConfig
@@ -33,7 +34,7 @@ from holdfast.trainer.objectives.sequential.importance import WeightAnchor, impo
 from holdfast.trainer.objectives.sequential.statistics import estimate_batchnorm
 from holdfast.trainer.objectives.ssat import SsatConfig
 
-LabelFreeConfig = AmdimObjectiveConfig | ClustersConfig | DeaclConfig | SimclrConfig | SsatConfig
+LabelFreeConfig = AmdimObjectiveConfig | ClustersConfig | DeaclConfig | SelfDistilledConfig | SimclrConfig | SsatConfig
 """The objectives that read no label; of SSAT the label-free arm."""
 
 INNER = "inner."
