@@ -38,7 +38,8 @@ def draw(path: Path, orders: Sequence[OrderScores], curves: Curves) -> None:
 
 
 def _bars(panel: Axes, orders: Sequence[OrderScores]) -> None:
-    width, lowest = 0.8 / len(ARMS), 100.0
+    bars = [arm for arm in ARMS if any(arm in measured.arms for measured in orders)]
+    width, lowest = 0.8 / len(bars), 100.0
     for place, measured in enumerate(orders):
         present = [arm for arm in (*ARMS, SUPERVISED) if arm in measured.arms]
         for number, arm in enumerate(present):

@@ -6,10 +6,10 @@ from typing import Literal
 from holdfast.data import DataName
 from holdfast.data.streams import Order
 from holdfast.model.vote import VoteParameters
-from holdfast.trainer.augment import WEAK, AugmentConfig
+from holdfast.trainer.augment import WEAK
 from holdfast.trainer.encoders import ResNetConfig
 from holdfast.trainer.objectives import SimclrConfig, SupervisedConfig
-from holdfast.trainer.presets import DIGITS_VIEWS
+from holdfast.trainer.presets import CROPPED_DIGITS, DIGITS_VIEWS
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,12 @@ class StreamScale:
 ALL_METHODS = ("replay", "anchor", "both")
 # The monitor of Madaan et al. (ICLR 2022, arXiv 2110.06976), who compare methods on the same kind of streams.
 MONITOR = VoteParameters(k=200, weighting="exponential", temperature=0.1)
-_DIGITS = AugmentConfig(
-    flip=0.0, translate=3, rotate=15.0, zoom=0.15, crop=0.5, brightness=0.3, contrast=0.3, saturation=0.0, hue=0.0, grey=0.0
-)
-
 CI = StreamScale(
     name="ci",
     about="digits, five chunks of two classes, 60 steps each, plain and replay; two minutes of a CPU core",
     data="digits",
     encoder=ResNetConfig(width=16, dim=32),
-    simclr=SimclrConfig(hidden=64, projection=32, augment=_DIGITS),
+    simclr=SimclrConfig(hidden=64, projection=32, augment=CROPPED_DIGITS),
     supervised=SupervisedConfig(DIGITS_VIEWS),
     orders=("distant-class",),
     steps=60,

@@ -15,8 +15,9 @@ from holdfast.trainer.presets.digits import (
 from holdfast.trainer.presets.folder import EXAMPLE, FOLDER
 from holdfast.trainer.presets.self_adaptive import CIFAR10_SELF_ADAPTIVE, CIFAR10_SELF_DISTILLED, DIGITS_SELF_ADAPTIVE
 from holdfast.trainer.presets.speech import SPEECH, SPEECH_LABEL_FREE
+from holdfast.trainer.presets.streams import CIFAR10_STREAM, CROPPED_DIGITS, DIGITS_STREAM
 
-__all__ = ["CIFAR10_PAPER", "DEFAULT", "DIGITS", "DIGITS_VIEWS", "FOLDER", "PRESETS"]
+__all__ = ["CIFAR10_PAPER", "CROPPED_DIGITS", "DEFAULT", "DIGITS", "DIGITS_VIEWS", "FOLDER", "PRESETS"]
 
 DEFAULT = "digits"
 
@@ -40,6 +41,13 @@ PRESETS: dict[str, tuple[str, TrainConfig]] = {
     "digits-self-adaptive": (
         "Targets that follow the model, for wrong labels. 52 CPU seconds. Clean 99.0 %, robust 0 % at L-inf 16/255.",
         DIGITS_SELF_ADAPTIVE,
+    ),
+    "digits-stream": (
+        (
+            "SimCLR on five chunks of two classes, one after the other, with replay. 24 CPU seconds. 88.0 % by a kNN, 96.2 %"
+            " where all are seen at once."
+        ),
+        DIGITS_STREAM,
     ),
     FOLDER: (
         (
@@ -76,6 +84,10 @@ PRESETS: dict[str, tuple[str, TrainConfig]] = {
             " 73.0 %, robust 40.4 % at L-inf 4/255."
         ),
         CIFAR10_LABEL_FREE,
+    ),
+    "cifar10-stream": (
+        "SimCLR on five chunks of two classes, one after the other, with replay. Half an hour of a CPU core; not yet measured.",
+        CIFAR10_STREAM,
     ),
     "cifar10-resnet18": (
         (
