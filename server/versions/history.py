@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from holdfast.bundle.versions import natural
 from holdfast.server.versions.loading import LoadedVersion
 from holdfast.server.versions.records import VersionRecord, VersionState
 from holdfast.server.versions.source import Fingerprint, VersionPlace
+from holdfast.versions import natural
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,6 @@ from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
 
-from holdfast.bundle.versions import natural
 from holdfast.errors import BundleError, HoldfastError
 from holdfast.server.core.holder import ModelHolder
 from holdfast.server.core.snapshot import ModelSnapshot
@@ -26,6 +25,7 @@ from holdfast.server.versions.records import (
 from holdfast.server.versions.shadow import Shadow
 from holdfast.server.versions.source import Fingerprint, OneBundle, VersionPlace, source_of
 from holdfast.server.versions.swap import BundleFollower, ModelSwap
+from holdfast.versions import natural
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from holdfast.bundle.reader import MANIFEST
-from holdfast.bundle.versions import is_version_name, natural
 from holdfast.errors import BundleError
 from holdfast.server.settings import Settings
+from holdfast.versions import is_version_name, natural
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 """Name, size, time of change in ns and inode of everything that lies in a directory: another one means that it was changed."""
@@ -39,7 +39,7 @@ class VersionsDirectory:
     """A directory whose child directories are versions, each a bundle; the newest is the last by name in natural order.
 
     A version appears whole, by the rename of a directory that was filled under another name. Names that begin with a dot or an
-    underscore, or end as that of an unfinished copy (`holdfast.bundle.versions`), are no versions.
+    underscore, or end as that of an unfinished copy (`holdfast.versions`), are no versions.
     """
 
     directory: Path

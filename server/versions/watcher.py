@@ -4,10 +4,10 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from holdfast.bundle.versions import natural
 from holdfast.errors import BundleError, HoldfastError
 from holdfast.server.versions.manager import VersionManager
 from holdfast.server.versions.source import Fingerprint, VersionPlace
+from holdfast.versions import natural
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from holdfast.bundle.__main__ import copy
 from holdfast.bundle.reader import Bundle
-from holdfast.bundle.versions import counted_up, is_version_name, natural
 from holdfast.console import Console, Progress, property_table
 from holdfast.errors import HoldfastError
 from holdfast.evaluation.handover.measuring import HandoverGate, HandoverResult, measure_handover, refuse_unlike
@@ -15,6 +14,7 @@ from holdfast.evaluation.recorded import recorded_splits
 from holdfast.exit_status import exit_status, explain_statuses
 from holdfast.files import make_directory, sync
 from holdfast.flags import number_in, whole_number
+from holdfast.versions import counted_up, is_version_name, natural
 
 PROGRAM = "holdfast hand-on"
 ABOUT = """\

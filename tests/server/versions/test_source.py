@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.bundle.versions import is_version_name, natural
 from holdfast.errors import BundleError
 from holdfast.server.versions.source import OneBundle, VersionsDirectory
+from holdfast.versions import is_version_name, natural
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=12)
 

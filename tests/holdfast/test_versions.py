@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.bundle.versions import counted_up, is_version_name, natural
+from holdfast.versions import counted_up, is_version_name, natural
 
 
 @given(st.text("ab09.-", min_size=1, max_size=8).map("v{}1".format) | st.text("ab-", min_size=1, max_size=8).map("v{}".format))
