@@ -28,6 +28,7 @@ from holdfast.trainer.objectives import (
     ClustersConfig,
     LabelFreeConfig,
     ObjectiveConfig,
+    PseudoLabelledConfig,
     SequentialConfig,
     SimclrConfig,
     SsatConfig,
@@ -197,6 +198,8 @@ def inner_of(objective: ObjectiveConfig) -> LabelFreeConfig:
     """
     if isinstance(objective, SequentialConfig):
         return objective.inner
+    if isinstance(objective, PseudoLabelledConfig):
+        return inner_of(objective.objective)
     if isinstance(objective, SsatConfig):
         return replace(objective, arm="label_free")
     if isinstance(objective, get_args(LabelFreeConfig)):

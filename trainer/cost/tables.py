@@ -26,7 +26,8 @@ def describe_run(config: TrainConfig, splits: Splits) -> Table:
     table.add_row("encoder", f"{config.encoder}\n{encoder_cost(build_encoder(config.encoder))}")
     for number, stage in enumerate(config.stages):
         epochs = stage.steps * stage.batch_size / len(splits.learned_from)
-        described = f"{describe_stage(stage)} ({epochs:.1f} epochs), learning rate {stage.learning_rate:g}"
+        passes = f" ({epochs:.1f} epochs)" if stage.chunk is None else ""
+        described = f"{describe_stage(stage)}{passes}, learning rate {stage.learning_rate:g}"
         table.add_row(f"stage {number}", described)
     if after := describe_postprocessing(config):
         table.add_row("after it", ", ".join(after))

@@ -19,7 +19,7 @@ from holdfast.trainer.export import rounding, whitening
 from holdfast.trainer.export.graphs import export
 from holdfast.trainer.export.parity import Parity
 from holdfast.trainer.loop.device import device_of, to_device
-from holdfast.trainer.objectives import PseudoLabelledConfig, SsatConfig, UganConfig
+from holdfast.trainer.objectives import ObjectiveConfig, PseudoLabelledConfig, SequentialConfig, SsatConfig, UganConfig
 from holdfast.trainer.objectives.attack import AttackConfig
 from holdfast.trainer.train import Trained
 
@@ -103,15 +103,24 @@ def describe_postprocessing(config: TrainConfig) -> list[str]:
 
 def describe_stage(stage: Stage) -> str:
     """A stage in a few words: "ssat (label_free, L-inf 8/255), 300 steps of 256"."""
-    match stage.objective:
+    words = _words_of(stage.objective)
+    how = f" ({', '.join(words)})" if words else ""
+    chunk = "" if stage.chunk is None else f" on chunk {stage.chunk}"
+    return f"{stage.name}{how}, {stage.steps} steps of {stage.batch_size}{chunk}"
+
+
+def _words_of(objective: ObjectiveConfig) -> list[str]:
+    match objective:
         case SsatConfig(arm=arm, threat=threat):
-            how = f" ({arm}, {threat})"
+            return [arm, str(threat)]
         case AttackConfig(threat=threat):
-            how = f" ({threat})"
+            return [str(threat)]
         case UganConfig(arm=arm):
-            how = f" ({arm})"
+            return [arm]
         case PseudoLabelledConfig(objective=AttackConfig(threat=threat), threshold=threshold):
-            how = f" (on labels guessed above {threshold:g}, {threat})"
+            return [f"on labels guessed above {threshold:g}", str(threat)]
+        case SequentialConfig(inner=inner, replay=replay, anchor=anchor):
+            held = [f"replay {replay:g}"] * (replay > 0) + [f"anchor {anchor:g}"] * (anchor > 0)
+            return [type(inner).__name__.removesuffix("Config"), *_words_of(inner), *held]
         case _:
-            how = ""
-    return f"{stage.name}{how}, {stage.steps} steps of {stage.batch_size}"
+            return []

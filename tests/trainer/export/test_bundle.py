@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from holdfast.trainer.export import bundle as write_bundle
-from holdfast.trainer.objectives import AmdimObjectiveConfig
+from holdfast.trainer.objectives import AmdimObjectiveConfig, SequentialConfig
 from holdfast.trainer.presets import DIGITS
 
 
@@ -12,6 +12,9 @@ def test_a_stage_is_described_by_its_name_its_threat_and_its_steps() -> None:
     assert isinstance(amdim.objective, AmdimObjectiveConfig)
     assert write_bundle.describe_stage(amdim) == f"amdim, {amdim.steps} steps of 128"
     assert write_bundle.describe_stage(ssat).startswith("ssat (label_free, L-inf 24/255), ")
+    chunk = replace(amdim, name="chunk1", objective=SequentialConfig(ssat.objective, anchor=2.0), chunk=1)
+    expected = f"chunk1 (Ssat, label_free, L-inf 24/255, replay 0.1, anchor 2), {amdim.steps} steps of 128 on chunk 1"
+    assert write_bundle.describe_stage(chunk) == expected
 
 
 def test_what_is_done_after_the_training_is_described() -> None:
