@@ -30,6 +30,9 @@ from holdfast.trainer.presets import PRESETS
 from tests.server.running import LoopThread, start, wait_for
 from tests.server.tiny import raw
 
+LONG = 120.0
+"""Seconds to wait for a server at most."""
+
 QUICK = ("--no-estimate-cost", "--encoder.width", "8", "--encoder.dim", "32")
 
 
@@ -68,7 +71,7 @@ def test_serve_keep_go_on_index_swap_serve(finished: Path, tmp_path: Path) -> No
             before = served.stub.Classify(request)
             assert len(before.results) == 40
             sampled = 40 - served.metric("holdfast_abstain_total")
-            wait_for(lambda: served.metric("holdfast_spool_images_total") == sampled)
+            wait_for(lambda: served.metric("holdfast_spool_images_total") == sampled, LONG)
             kept = served.metric("holdfast_spool_images_total", outcome="kept")
             assert kept == len(list(spool.iterdir())) >= 10
 
@@ -79,7 +82,7 @@ def test_serve_keep_go_on_index_swap_serve(finished: Path, tmp_path: Path) -> No
             handed = ["--to", str(versions), "--as", "v2", "--least-agreement", "0", "--most-loss", "1"]
             assert hand_on([*compared, *handed]) == 0
             model = holdfast_pb2.GetModelInfoRequest()
-            wait_for(lambda: served.stub.GetModelInfo(model).encoder_sha256 == sha256_of(after), 30)
+            wait_for(lambda: served.stub.GetModelInfo(model).encoder_sha256 == sha256_of(after), LONG)
             assert len(served.stub.Classify(request).results) == 40
     finally:
         loop.close()

@@ -14,7 +14,13 @@ from holdfast.trainer.objectives import Objective, build_objective
 def build_networks(
     config: TrainConfig, images: LabelledImages, device: torch.device, unlabelled: int = 0
 ) -> tuple[ImageEncoder, list[Objective]]:
-    """The encoder and the objective of every stage, initialised by the seed alone. `unlabelled` images follow the others.
+    """The encoder and the objective of every stage, initialised by the seed alone.
+
+    Args:
+        config: the run.
+        images: the labelled set, with what it has of images without labels.
+        device: where the networks are to be.
+        unlabelled: images that came in and follow these; no objective that reads labels is shown any of them.
 
     Raises:
         HoldfastError: an objective reads labels that are not known.
@@ -26,7 +32,7 @@ def build_networks(
     objectives = [build_objective(stage.objective, encoder, len(images.class_names)) for stage in config.stages]
     for stage, objective in zip(config.stages, objectives, strict=True):
         objective.size(len(images) + unlabelled, stage.steps)
-        refuse_unknown(stage, objective, int((images.labels != UNKNOWN).sum()), len(images) + unlabelled)
+        refuse_unknown(stage, objective, int((images.labels != UNKNOWN).sum()), len(images))
     for module in (encoder, *objectives):
         module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent in its stubs
         if config.compile:
