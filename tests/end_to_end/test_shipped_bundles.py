@@ -88,3 +88,34 @@ def test_it_answers_as_it_did_when_it_was_shipped(small, shared_data) -> None:
     assert len(answered) == len(then) == 10_000
     assert (answered != then).sum() <= 5
     assert abs((answered == labels).sum() - read_report(SMALL).clean.successes) <= 5
+
+
+SPEAKERS = BUNDLES / "fsdd-speakers"
+
+
+@pytest.fixture(scope="module")
+def speakers() -> Bundle:
+    return Bundle.open(SPEAKERS)
+
+
+def test_the_bundle_of_speakers_is_small_and_travels_with_its_licence_and_without_audio(speakers) -> None:
+    files = [path for path in SPEAKERS.rglob("*") if path.is_file()]
+    assert {path.name for path in files} == {*speakers.manifest.files, "manifest.json"}
+    assert sum(path.stat().st_size for path in files) < 2e6
+    assert "CC BY-SA 4.0" in (SPEAKERS / "LICENSE.txt").read_text()
+    assert not any(path.read_bytes().startswith(b"RIFF") for path in files)
+    manifest = speakers.manifest
+    assert (manifest.input.kind, len(manifest.class_names)) == ("speech", 6)
+    assert len(manifest.training.commit) == 40
+    for data in (manifest.training.data, manifest.index.data):
+        assert not Path(data.directory or "").is_absolute()
+    assert manifest.calibration.unknown_above is not None
+
+
+def test_the_bundle_of_speakers_answers_as_when_it_was_built(speakers) -> None:
+    canary = speakers.canary_set
+    answers = speakers.classifier().classify(canary.images)
+    np.testing.assert_allclose(answers.embeddings, canary.embeddings, atol=1e-3)
+    recorded = np.array([canary.class_names[label] for label in canary.answers])
+    found = np.array([speakers.class_names[label] for label in answers.labels])
+    assert (found == recorded).mean() > 0.97
