@@ -60,7 +60,7 @@ def model_info(model: ModelDescription, settings: Settings) -> holdfast_pb2.GetM
             pixels_per_image=settings.max_pixels,
             certify_passes=0 if listens else settings.certify_passes,
             seconds_per_recording=settings.audio_seconds if listens else 0.0,
-            bytes_per_recording=settings.audio_bytes if listens else 0,
+            bytes_per_recording=min(settings.audio_bytes, settings.max_message_bytes) if listens else 0,
         ),
         input_kind=model_pb2.INPUT_KIND_SPEECH if listens else model_pb2.INPUT_KIND_IMAGE,
         accuracy=_accuracy(model.accuracy) if model.accuracy is not None else None,

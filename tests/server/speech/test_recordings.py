@@ -134,6 +134,7 @@ def test_noise_of_pixels_certifies_nothing_and_nobody_is_probed(listen: Listen) 
     assert code is not grpc.StatusCode.INTERNAL
     info = server.stub.GetModelInfo(holdfast_pb2.GetModelInfoRequest())
     assert (info.input_kind, info.limits.certify_passes) == (model_pb2.INPUT_KIND_SPEECH, 0)
+    assert info.limits.bytes_per_recording <= info.limits.message_bytes
 
 
 def test_more_windows_than_there_is_room_for_are_refused_for_good(listen: Listen) -> None:
