@@ -105,9 +105,8 @@ def label_free_table(figures: Mapping[str, Figures]) -> str:
             TITLES[name],
             percent(rate_of(figures[name]["linear"])),
             percent(rate_of(figures[name]["knn"])),
-            f"{figures[name]['seconds'] / 60:.0f}",
         ]
         for name in (SIMCLR, ONE_VIEW, TWO_VIEWS)
         if name in figures
     ]
-    return grid(["training", "linear", "kNN", "minutes"], rows) if rows else ""
+    return grid(["training", "linear", "kNN"], rows) if rows else ""

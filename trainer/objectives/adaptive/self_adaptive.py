@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from holdfast.attacks.pgd import frozen
+from holdfast.data.labelled import UNKNOWN
 from holdfast.trainer.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.adaptive.targets import AdaptiveTargets, SelfAdaptation
@@ -73,15 +74,19 @@ class SelfAdaptive(Objective):
         config = self.config
         embeddings = encoder(view(shared_flip(batch.pixels(), config.augment, generator), config.augment, generator))
         log_probabilities = self.log_probabilities(embeddings)
+        # Images without a label teach nothing until targets adapt; from then on the model's own belief is their target.
+        known = batch.labels != UNKNOWN
+        labelled, labels = known.sum().clamp(min=1), batch.labels.clamp(min=0)[:, None]
         if not self.adaptive.adapting:
-            return {"cross_entropy": F.nll_loss(log_probabilities, batch.labels)}
+            given = log_probabilities.gather(1, labels).squeeze(1)
+            return {"cross_entropy": -(given * known).sum() / labelled}
         targets = self.adaptive.adapt(batch, log_probabilities.exp())
         if self.abstainer is None:
             return {"cross_entropy": self.adaptive.cross_entropy(targets, log_probabilities, config.reverse)}
-        kept = targets.gather(1, batch.labels[:, None]).squeeze(1)
+        kept = targets.gather(1, labels).squeeze(1)
         selective = F.log_softmax(self.logits(embeddings), dim=1)
-        given = selective.gather(1, batch.labels[:, None]).squeeze(1)
-        return {"cross_entropy": -(kept * given + (1 - kept) * selective[:, -1]).mean()}
+        given = selective.gather(1, labels).squeeze(1)
+        return {"cross_entropy": -((kept * given + (1 - kept) * selective[:, -1]) * known).sum() / labelled}
 
     def logits(self, embeddings: Tensor) -> Tensor:
         """Float32 [N, C] of float [N, D] embeddings, with the abstain logit as the last of [N, C + 1] where there is one."""
