@@ -21,7 +21,7 @@ from pathlib import Path
 from bench.detectors.held_out.answers import AnswersFolder
 from bench.detectors.held_out.serving import ServedTraffic, serve_traffic
 from bench.detectors.held_out.sources import read_sources
-from bench.detectors.held_out.traffic import held_out_traffic, mixture
+from bench.detectors.held_out.traffic import NAMES, held_out_traffic, mixture
 from bench.detectors.replay import FalseAlarms, false_alarms
 from bench.harness.environment import restart_with_one_thread
 from bench.harness.report import run_benchmark, show, write_json
@@ -82,7 +82,7 @@ def main() -> int:
     parser.add_argument("--pictures", type=Path, required=True, help="folder of other pictures")
     parser.add_argument("--draw", type=whole_number(1), default=1, help="number of the draw (default: %(default)s)")
     parser.add_argument("--scale", type=positive, default=1.0, help="of the number of images (default: %(default)s)")
-    parser.add_argument("--kinds", nargs="+", help="of traffic, by name (default: all)")
+    parser.add_argument("--kinds", nargs="+", choices=NAMES, default=NAMES, help="of traffic (default: all)")
     parser.add_argument(
         "--served", type=whole_number(0), default=20_000, help="images over gRPC; 0: none (default: %(default)s)"
     )
@@ -93,12 +93,10 @@ def main() -> int:
     sources = read_sources(load("cifar10", directory=options.data_dir).test.images, options.pictures, options.draw)
     snapshot, settings = ModelSnapshot.of(Bundle.open(options.bundle), 1, "bench"), Settings(bundle=options.bundle)
     answers, kinds = AnswersFolder(snapshot, options.answers), list[FalseAlarms]()
-    for traffic in held_out_traffic(sources, options.scale, options.draw):
-        if not options.kinds or traffic.name in options.kinds:
-            kinds.append(false_alarms(snapshot, settings, traffic, least=1, answer=answers))
-            print(f"{traffic.name}: {traffic.text}: {kinds[-1].alarmed}", file=sys.stderr)
-    if kinds:
-        show_kinds(kinds)
+    for traffic in held_out_traffic(sources, options.scale, options.draw, options.kinds):
+        kinds.append(false_alarms(snapshot, settings, traffic, least=1, answer=answers))
+        print(f"{traffic.name}: {traffic.text}: {kinds[-1].alarmed}", file=sys.stderr)
+    show_kinds(kinds)
     values: dict[str, object] = {"draw": options.draw, "kinds": [asdict(kind) for kind in kinds]}
     if options.served:
         served = serve_traffic(options.bundle, mixture(sources, options.scale, options.draw, 4), options.served)

@@ -4,7 +4,7 @@ It is drawn by a number. Rules and thresholds are not to be chosen by what it ra
 what is said of false alarms is to be measured on another one.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -181,32 +181,52 @@ def _other_tasks(draw: HeldOutDraw) -> BenignTraffic:
     )
 
 
-KINDS: tuple[MakeTraffic, ...] = (
-    _ordinary, _daily, _thumbnails, _uploads, _retries, _editor, _views, _pans, _hand_held, _passing, _time_lapse, _slides,
-    _screens, _hands, _other_tasks,
-)  # fmt: skip
+KINDS: dict[str, MakeTraffic] = {
+    "ordinary": _ordinary,
+    "daily batch": _daily,
+    "thumbnails": _thumbnails,
+    "re-uploads": _uploads,
+    "retries": _retries,
+    "editor": _editor,
+    "views": _views,
+    "pans": _pans,
+    "hand-held": _hand_held,
+    "passing": _passing,
+    "time lapse": _time_lapse,
+    "slide show": _slides,
+    "screens": _screens,
+    "hands": _hands,
+    "other tasks": _other_tasks,
+}
+MIXTURE, BALANCER = "mixture", "load balancer"
+NAMES = (*KINDS, MIXTURE, BALANCER)
 
 
-def held_out_traffic(sources: HeldOutSources, scale: float, draw: int) -> Iterator[BenignTraffic]:
+def held_out_traffic(
+    sources: HeldOutSources, scale: float, draw: int, names: Collection[str] = NAMES
+) -> Iterator[BenignTraffic]:
     """Every kind by itself; then a part of each at a time, beside ordinary images, of all its callers and of one address."""
-    for number, make in enumerate(KINDS):
-        yield make(HeldOutDraw(sources, scale, np.random.default_rng([draw, 1, number])))
-    yield mixture(sources, scale, draw, 2)
-    mixed = mixture(sources, scale / 2, draw, 3)
-    text = "another such mixture, under one address"
-    yield BenignTraffic("load balancer", text, mixed.images, ("balancer",) * len(mixed.images))
+    for number, (name, make) in enumerate(KINDS.items()):
+        if name in names:
+            yield make(HeldOutDraw(sources, scale, np.random.default_rng([draw, 1, number])))
+    if MIXTURE in names:
+        yield mixture(sources, scale, draw, 2)
+    if BALANCER in names:
+        mixed = mixture(sources, scale / 2, draw, 3)
+        text = "another such mixture, under one address"
+        yield BenignTraffic(BALANCER, text, mixed.images, ("balancer",) * len(mixed.images))
 
 
 def mixture(sources: HeldOutSources, scale: float, draw: int, which: int) -> BenignTraffic:
     """A twentieth of all kinds at a time, each caller in its own order, with ordinary images beside them."""
     seeds = ([draw, which, number] for number in range(len(KINDS) + 2))
-    kinds = [make(HeldOutDraw(sources, scale / 20, np.random.default_rng(next(seeds)))) for make in KINDS]
+    kinds = [make(HeldOutDraw(sources, scale / 20, np.random.default_rng(next(seeds)))) for make in KINDS.values()]
     kinds.append(_ordinary(HeldOutDraw(sources, scale, np.random.default_rng(next(seeds)))))
     names = [name for kind in kinds for name in kind.callers]
     order = _interleaved(names, np.random.default_rng(next(seeds)))
     images = np.concatenate([kind.images for kind in kinds])[order]
     text = "a twentieth of each kind, all at a time, beside ordinary images"
-    return BenignTraffic("mixture", text, images, tuple(names[row] for row in order))
+    return BenignTraffic(MIXTURE, text, images, tuple(names[row] for row in order))
 
 
 def _interleaved(names: Sequence[str], rng: np.random.Generator) -> list[int]:
