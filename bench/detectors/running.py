@@ -18,7 +18,7 @@ from holdfast.client import Client
 from holdfast.errors import HoldfastError
 from holdfast.model.preprocess import Pixels
 
-MOST_SECONDS_BEHIND = 20.0
+MOST_SECONDS_BEHIND = 120.0
 """That the detectors, who have the lowest priority, are waited for."""
 
 LOOKED_AFTER = 10

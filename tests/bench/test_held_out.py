@@ -44,6 +44,8 @@ def test_a_draw_is_the_same_each_time_and_another_draw_is_other_traffic(folder: 
     monkeypatch.setattr(traffic, "FRAMES", 6)
     one, again, other = (list(traffic.held_out_traffic(sources_of(folder, draw), 0.002, draw)) for draw in (1, 1, 2))
     assert len({kind.name for kind in one}) == len(one) == len(other)
+    (alone,) = traffic.held_out_traffic(sources_of(folder, 1), 0.002, 1, ["retries"])
+    np.testing.assert_array_equal(alone.images, next(kind.images for kind in one if kind.name == "retries"))
     for kind, same, differs in zip(one, again, other, strict=True):
         assert kind.images.dtype == np.uint8
         assert kind.images.shape[1:] == (32, 32, 3)
