@@ -32,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--data-dir", type=Path, required=True, help="where the set lies: free spoken digits, or SPEAKER/*.wav")
     parser.add_argument("--pairs", type=whole_number(1), default=TrialSize().pairs, help="trials of each kind (%(default)s)")
+    parser.add_argument(
+        "--items", type=whole_number(2), default=TrialSize().items, help="items of each speaker in trials (%(default)s)"
+    )
     parser.add_argument("--threads", type=whole_number(1), default=1, help="of ONNX Runtime (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(arguments)
@@ -47,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             list_digits(nested if nested.is_dir() else options.data_dir) if name == "fsdd" else list_voices(options.data_dir)
         )
         _, _, test = listing.split(calibration=calibration, seed=seed)
-        measured = measure_speakers(bundle, listing, test, trials=TrialSize(pairs=options.pairs))
+        measured = measure_speakers(bundle, listing, test, trials=TrialSize(items=options.items, pairs=options.pairs))
         if options.json:
             print(json.dumps(as_json(measured), indent=1))
         else:

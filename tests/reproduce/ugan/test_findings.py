@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -56,6 +56,7 @@ def test_of_one_seed_the_worst_is_not_known() -> None:
     assert words(found, 1) == [Word.HOLDS]
 
 
+@settings(max_examples=20)
 @given(st.sets(st.sampled_from([run.name for run in runs_of(SMALL)])))
 def test_whatever_is_trained_so_far_is_shown_and_the_rest_is_said_to_be_missing(there) -> None:
     some = {name: value for name, value in figures().items() if name in there}

@@ -42,7 +42,7 @@ def raw_of(shape: tuple[int, ...], length: int, dtype: Any = image_pb2.DATA_TYPE
 
 WHOLE = png(coloured(0, 1, seed=0)[0])
 BAD = {
-    "nothing": (image_pb2.Image(), "source", "send encoded bytes or raw pixels"),
+    "nothing": (image_pb2.Image(), "source", "send encoded bytes"),
     "empty": (image_pb2.Image(encoded=b""), "encoded", "empty"),
     "text": (image_pb2.Image(encoded=b"hello there, I am not an image"), "encoded", "not a PNG, JPEG or WebP"),
     "gif": (image_pb2.Image(encoded=gif()), "encoded", "not a PNG, JPEG or WebP"),

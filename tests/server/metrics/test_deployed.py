@@ -49,9 +49,10 @@ def expressions() -> Iterator[tuple[str, str]]:
 def shown(
     served: Served, tiny_bundle: Path, loop_thread: LoopThread, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, set[str]]:
-    """The labels of each sample that servers show after an answer, a refusal and a bad image; by workers, with a store, too."""
+    """The labels of each sample that servers show after an answer, a refusal, a bad image; by workers, or with all there is."""
     folder = tmp_path_factory.mktemp("operated")
     operated = {"page_port": 0, "admin_port": 0, "admin_token_file": token_file(folder / "tokens"), "store": folder / "store"}
+    operated |= {"keep_share": 1.0, "spool": folder / "spool", "shadow": tiny_bundle}
     image = image_pb2.Image(encoded=png(coloured(0, 1, seed=900)[0]))
     served.stub.Classify(pb.ClassifyRequest(images=[image, image_pb2.Image()]))
     refusal(lambda: served.stub.Classify(pb.ClassifyRequest()))

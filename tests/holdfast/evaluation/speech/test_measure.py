@@ -32,7 +32,7 @@ def test_speakers_are_identified_verified_and_strangers_turned_away(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put(tmp_path / "voices")
-    arguments = [str(bundle), "--data-dir", str(tmp_path / "voices"), "--pairs", "40"]
+    arguments = [str(bundle), "--data-dir", str(tmp_path / "voices"), "--pairs", "40", "--items", "2"]
     assert main([*arguments, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found["identified"]) == set(found["answered"]) == set(CONDITIONS)
