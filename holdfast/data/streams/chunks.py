@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.data.labelled import DataError, LabelledImages
+from holdfast.data.labelled import UNKNOWN, DataError, LabelledImages
 from holdfast.data.streams.styles import STYLES, styled
 
 Order = Literal["instance", "random-class", "distant-class", "domain", "domains"]
@@ -140,6 +140,12 @@ def _known_pairs(class_names: tuple[str, ...]) -> Groups | None:
 
 
 def _of_classes(images: LabelledImages, groups: Groups) -> tuple[Rows, ...]:
+    if (unknown := int((images.labels == UNKNOWN).sum())) and len(groups) > 1:
+        raise DataError(
+            f"{unknown:,} of {len(images):,} images have no label, so they are in no chunk of classes: use the order instance"
+        )
+    if len(groups) == 1:
+        return (np.arange(len(images)),)
     return tuple(np.flatnonzero(np.isin(images.labels, group)) for group in groups)
 
 

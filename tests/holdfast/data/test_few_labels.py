@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from holdfast import data
 from holdfast.data import DataError, LabelledImages, Splits
 from holdfast.data.few_labels import draw_known, with_labels
+from holdfast.data.streams.chunks import StreamConfig, chunks_of
 from tests.holdfast.data.folders import classes, put
 
 
@@ -75,3 +76,11 @@ def test_labels_are_where_they_are_read_and_nowhere_else():
         Splits(some(0), some(1), some(1), unlabelled=some(1))
     with pytest.raises(DataError, match="run from -2"):
         some(-2)
+
+
+def test_a_stream_of_classes_has_no_place_for_images_without_a_label():
+    few = data.load("digits", size=8, labels=50).learned_from
+    with pytest.raises(DataError, match="1,147 of 1,197 images have no label"):
+        chunks_of(few, StreamConfig(order="random-class", chunks=5))
+    for stream in (StreamConfig(order="instance", chunks=5), StreamConfig(order="random-class", chunks=1)):
+        assert sum(map(len, chunks_of(few, stream))) == len(few)
