@@ -47,6 +47,30 @@ def test_a_run_fits_its_set(train, data):
     assert seen <= 2_000_000 * 1.01
 
 
+@given(st.integers(2, 2_000), st.integers(1, 100_000), st.data())
+def test_a_set_with_images_without_labels_learns_from_them(train, unlabelled, data):
+    smallest = data.draw(st.integers(1, train // 2))
+    config = folder_config(SetSize(train, smallest, 0, unlabelled), None, "runs/x")
+    assert [stage.name for stage in config.stages] == ["ugan", "trades"]
+    assert all(2 * config.threads <= stage.batch_size <= train + unlabelled for stage in config.stages)
+    assert config.k <= train
+
+
+@pytest.mark.slow
+def test_a_folder_with_few_labels_is_trained_and_indexed_with_guessed_ones(tmp_path, capsys):
+    directory = folder_of(tmp_path / "few", [6, 6])
+    folder_of(tmp_path / "more", [8, 8])
+    (directory / "unlabelled").mkdir()
+    for label in (0, 1):
+        for path in (tmp_path / "more" / f"class [{label}]").iterdir():
+            content = path.read_bytes() + b"\0"  # another file than the labelled one
+            (directory / "unlabelled" / f"{label}-{path.name}").write_bytes(content)
+    out = str(tmp_path / "out")
+    assert cli.main(["--data", str(directory), "--out", out, *TINY, "--k", "1"]) == 0
+    assert index_cli.main([out, "--pseudo", "0.1", "--threads", "1"]) == 0
+    assert "without a label" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("counts", [[3, 3, 3], [60, 60, 6], [1, 2], [18] * 10, [200, 2]])
 def test_the_size_is_that_of_the_split(tmp_path, counts):
     listing = list_images(folder_of(tmp_path / "set", counts, size=(2, 2)))

@@ -4,6 +4,8 @@
 
 TRADES with labels, after a tenth of the steps without attacks. Width, batch, steps, k and the share held out for calibration
 follow the number of images and the smallest class; --help with the same --data shows them, and every flag overrides them.
+With images in DIR/unlabelled/, UGAN learns from these and from the few labels first, and TRADES then from the labels that it
+guesses; not yet measured on photographs.
 Images are 32 x 32. Nothing is mirrored, as letters and signs would become others: for photographs of things,
 --stages.0.objective.augment.flip .5 and the same for stage 1 is worth a try.
 
@@ -12,7 +14,7 @@ Images are 32 x 32. Nothing is mirrored, as letters and signs would become other
 273 s; 97.2 % [85.8, 99.5] and 91.7 % [78.2, 97.1] on 36.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ from holdfast.data.listing.parts import Part
 from holdfast.trainer.augment import AugmentConfig
 from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.encoders import ResNetConfig
-from holdfast.trainer.objectives import SupervisedConfig, TradesConfig
+from holdfast.trainer.objectives import PseudoLabelledConfig, SupervisedConfig, TradesConfig, UganConfig
 
 FOLDER = "folder"
 
@@ -46,12 +48,14 @@ class SetSize:
         train: images to learn from, which become the exemplars.
         smallest: of them, those of the smallest class.
         calibration: images to be held out; None where the set has a part for that.
+        unlabelled: images without a label.
 
     """
 
     train: int
     smallest: int
     calibration: int | None
+    unlabelled: int = 0
 
     @classmethod
     def of(cls, listing: ImageListing, seed: int = 0) -> "SetSize":
@@ -63,7 +67,7 @@ class SetSize:
             calibration = max(0, min(1_000, max(len(train) // 10, min(LEAST_CALIBRATION, len(train) // 4)), spare))
         train, _, _ = listing.split(calibration=calibration, seed=seed)
         counts = np.bincount(listing.labels[train], minlength=len(listing.class_names))
-        return cls(len(train), int(counts.min()), calibration)
+        return cls(len(train), int(counts.min()), calibration, len(listing.unlabelled))
 
 
 def folder_config(size: SetSize, directory: Path | None, out: Path) -> TrainConfig:
@@ -75,23 +79,13 @@ def folder_config(size: SetSize, directory: Path | None, out: Path) -> TrainConf
         out: where the bundle goes.
 
     """
-    threads = 2 if size.train >= 8 else 1
-    batch = int(min(128, max(2 * threads, 2 ** np.floor(np.log2(max(size.train / 2, 1))))))
-    steps = round(min(max(EPOCHS * size.train, IMAGES_SEEN[0]), IMAGES_SEEN[1]) / max(batch, 32))
-    plain = steps // 10
-    small = size.train < SMALL
+    threads, images = 2 if size.train >= 8 else 1, size.train + size.unlabelled
+    batch = int(min(128, max(2 * threads, 2 ** np.floor(np.log2(max(images / 2, 1))))))
+    steps = round(min(max(EPOCHS * images, IMAGES_SEEN[0]), IMAGES_SEEN[1]) / max(batch, 32))
+    small = images < SMALL
     return TrainConfig(
         encoder=ResNetConfig(width=32 if small else 60, blocks=1, dim=64 if small else 128, activation="silu"),
-        stages=(
-            Stage("supervised", SupervisedConfig(_VIEWS), steps=plain, batch_size=batch),
-            Stage(
-                "trades",
-                TradesConfig(epsilon=8 / 255, steps=2, step_size=5 / 255, robust_weight=4.0, augment=_VIEWS),
-                steps=steps - plain,
-                batch_size=batch,
-                average=0.99,
-            ),
-        ),
+        stages=_stages(steps, batch, few=size.unlabelled > 0),
         out=out,
         data="folder",
         data_dir=directory,
@@ -101,6 +95,28 @@ def folder_config(size: SetSize, directory: Path | None, out: Path) -> TrainConf
         k=min(MOST_K, 2 * size.smallest - 1),
         threads=threads,
     )
+
+
+def _stages(steps: int, batch: int, *, few: bool) -> tuple[Stage, Stage]:
+    """A tenth of the steps without attacks, the others with; of a set with `few` labels, half of them."""
+    trades = TradesConfig(epsilon=8 / 255, steps=2, step_size=5 / 255, robust_weight=4.0, augment=_VIEWS)
+    plain = steps // 2 if few else steps // 10
+    robust = Stage("trades", trades, steps=steps - plain, batch_size=batch, average=0.99)
+    if not few:
+        return Stage("supervised", SupervisedConfig(_VIEWS), steps=plain, batch_size=batch), robust
+    players = UganConfig(networks="convolutional", rate=1.0, average=0.98, augment=_VIEWS)
+    ugan = Stage(
+        "ugan",
+        players,
+        steps=plain,
+        batch_size=batch,
+        learning_rate=1e-3,
+        schedule="constant",
+        betas=(0.5, 0.999),
+        weight_decay=0.0,
+        average=0.98,
+    )
+    return ugan, replace(robust, objective=PseudoLabelledConfig(trades))
 
 
 def config_of(path: Path) -> TrainConfig:

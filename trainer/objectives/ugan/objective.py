@@ -32,6 +32,7 @@ from holdfast.trainer.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.base import ImageBatch, Objective
 from holdfast.trainer.objectives.player import Player
+from holdfast.trainer.objectives.sequential.statistics import estimate_batchnorm
 from holdfast.trainer.objectives.ugan import losses
 from holdfast.trainer.objectives.ugan.losses import PullAway
 from holdfast.trainer.objectives.ugan.players import (
@@ -186,6 +187,10 @@ class Ugan(Objective):
         if self.bad is not None:
             terms |= self._bad_terms(encoder, seen, logits, generator)
         return self._of_this_turn(terms)
+
+    def finish(self, encoder: ImageEncoder, learned: ImageBatch, seed: int) -> None:
+        """Let BatchNorm know the images of the set: the mean weights are not those that its running statistics are of."""
+        estimate_batchnorm(encoder, learned, seed)
 
     def probabilities(self, encoder: ImageEncoder, pixels: Tensor) -> Tensor:
         """Of the classes, by the mean of the linear map's weights: float [N, 3, H, W] in [0, 1] -> float32 [N, K]."""

@@ -177,6 +177,19 @@ def test_probabilities_are_those_of_the_mean_of_the_heads_weights() -> None:
     assert torch.allclose(found, expected, atol=1e-5)
 
 
+def test_batchnorm_is_left_as_the_images_of_the_set_have_it() -> None:
+    encoder, objective = playing(UganConfig())
+    last = encoder.to1[4]
+    with torch.no_grad():
+        last.running_var.fill_(100.0)
+    objective.finish(encoder, images(), 0)
+    encoder.eval()
+    with torch.no_grad():
+        embeddings = encoder(images().pixels())
+    assert embeddings.mean(0).abs().max().item() < 0.3
+    assert embeddings.var(0).mean().item() == pytest.approx(1, abs=0.4)
+
+
 def test_labels_that_are_missing_are_refused_where_they_are_read(tmp_path) -> None:
     few = splits()
     unknown = replace(few.train, labels=few.train.labels * 0 - 1)
