@@ -77,11 +77,14 @@ PRESETS: dict[str, tuple[str, TrainConfig]] = {
         SPEECH_LABEL_FREE,
     ),
     "digits-few-labels": (
-        "UGAN from 50 labels. About 2 minutes of one CPU core. Clean 94.2 %.",
+        "UGAN from 50 labels. About 2 minutes of one CPU core. Clean 94.2 %, robust 0 % at L-inf 16/255.",
         DIGITS_FEW_LABELS,
     ),
     "digits-few-labels-robust": (
-        "UGAN from 50 labels, then TRADES on the labels that it guesses. About 3 minutes of one CPU core; not yet measured.",
+        (
+            "UGAN from 50 labels, then TRADES on the labels that it guesses. About 3 minutes of one CPU core. Clean 94.2 %,"
+            " robust 85.8 % at L-inf 16/255."
+        ),
         DIGITS_FEW_LABELS_ROBUST,
     ),
     "mnist-few-labels": (

@@ -1,16 +1,17 @@
 """From few labels: UGAN on the grey sets, and TRADES after it on the labels that it guesses.
 
     python -m trainer digits-few-labels                     50 labels of 1,197; nothing is downloaded
-        About 2 minutes of one CPU core. Clean 94.2 %, on 400 test images.
+        About 2 minutes of one CPU core. Clean 94.2 %, robust 0 % at L-inf 16/255.
     python -m trainer digits-few-labels-robust              the same, then TRADES on the labels that it guesses
-        About 3 minutes of one CPU core; not yet measured.
+        About 3 minutes of one CPU core. Clean 94.2 %, robust 85.8 % at L-inf 16/255.
     python -m trainer mnist-few-labels --data-dir DIR       100 labels of 59,000; DIR holds MNIST's four files
         About two hours of one core, estimated by a few steps; not yet measured.
     python -m trainer mnist-few-labels-robust --data-dir DIR
         About three hours, likewise; not yet measured.
 
 After each `holdfast index RUN --pseudo .95`, which makes exemplars of images without a label, too. Calibration images keep
-their labels. Times are on an AMD EPYC with AVX512-BF16, estimated by the CPU time of a few steps.
+their labels. Times are on an AMD EPYC with AVX512-BF16, estimated by the CPU time of a few steps. Accuracies are of
+`holdfast evaluate RUN --images 0 --epsilon 16/255`: all 400 test images, the ladder of white-box attacks on the served vote.
 """
 
 from dataclasses import replace
