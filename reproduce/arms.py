@@ -13,6 +13,9 @@ from holdfast.trainer.state import checkpoint
 from holdfast.trainer.state.checkpoint import CheckpointError
 from holdfast.trainer.train import train
 
+SOON = 1e-3
+"""Seconds that a training which has begun is given at least."""
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -83,7 +86,8 @@ def train_arm(arm: Arm, splits: Splits, console: Console, *, deadline: float = m
     if not finished:
         check_deadline(deadline, arm.title)
         begun = (config.out / checkpoint.FILE).is_file()
-        minutes = 0.0 if deadline == math.inf else (deadline - clock()) / 60
+        # At 0 a run would not stop, and a run that begins takes a step at least.
+        minutes = 0.0 if deadline == math.inf else max(deadline - clock(), SOON) / 60
         start = None if begun else config.start_from
         train(replace(config, resume=begun, start_from=start, minutes=minutes), splits, console=console)
     return TrainedArm(checkpoint.load_encoder(config.out), checkpoint.load(config.out).position.seconds)
