@@ -1,13 +1,11 @@
 """From the command line to tables, verdicts and a picture, of what is trained so far."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.data import Splits, load
-from holdfast.files import write_atomically
 from holdfast.interrupts import TimeUpError
 from holdfast.model.vote import VoteParameters
 from reproduce.arms import Arm, check_deadline, train_arm
@@ -23,7 +21,7 @@ from reproduce.self_adaptive.scales import SCALES, AdaptiveScale
 from reproduce.self_adaptive.selective import selective_figures
 from reproduce.self_adaptive.tables import tables
 from reproduce.self_adaptive.trainings import AdaptiveTrainings
-from reproduce.verdicts import findings_markdown, findings_table
+from reproduce.showing import show_results
 
 ABOUT = (
     "Train networks on labels of which some are wrong, by cross-entropy and self-adaptively (arXiv 2002.10319), and see who"
@@ -91,18 +89,7 @@ class AdaptiveReproduction:
         call, console, figures = self.call, self.call.console, self.figures
         findings, missing = findings_of(call.scale, figures), untried(call.scale, figures)
         shown = tables(call.scale, figures, len(self.splits(0.0).class_names))
-        text = [f"**{title}**\n\n{table}" for title, table in shown]
-        if findings:
-            text.append(f"**Claims**\n\n{findings_markdown(findings)}")
-        if missing:
-            text.append(f"Not tried yet: {'; '.join(missing)}.\n")
-        for part in text:
-            console.print(part, markup=False, highlight=False, soft_wrap=True)
-        if findings:
-            console.print(findings_table(findings))
-        write_atomically(call.out / "table.md", "\n".join(text).encode())
-        results = {"command": call.command, "scale": call.scale.name, "claims": [each.described() for each in findings]}
-        write_atomically(call.out / "results.json", (json.dumps(results | {"not tried": missing}, indent=1) + "\n").encode())
+        show_results(call, shown, findings, missing, word="tried", separator="; ")
         draw(call.out / "picture.png", call.scale, figures)
         console.print(f"written: {call.out}/table.md, results.json, picture.png", markup=False, highlight=False)
 

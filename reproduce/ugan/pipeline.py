@@ -1,22 +1,20 @@
 """From the command line to tables, verdicts and pictures, of what is trained so far."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 from holdfast.data import Splits, load
-from holdfast.files import write_atomically
 from reproduce.arms import check_deadline, train_arm
 from reproduce.command import Invocation, run_reproduction
 from reproduce.kept_results import Figures, KeptResults
+from reproduce.showing import show_results
 from reproduce.ugan.findings import findings_of, untried
 from reproduce.ugan.measuring import TrainedPlayers, figures_of
 from reproduce.ugan.picture import draw_curve, draw_sheet
 from reproduce.ugan.scales import SCALES, FewLabelsScale
 from reproduce.ugan.tables import tables
 from reproduce.ugan.trainings import FewLabelsRun, runs_of, training_of
-from reproduce.verdicts import findings_markdown, findings_table
 
 ABOUT = (
     "Train a classifier from few labels in four ways (arXiv 1910.08540): on labelled images alone, beside a good generator,"
@@ -89,18 +87,7 @@ class Reproduction:
         if not figures:
             return
         console, findings, missing = call.console, findings_of(call.scale, figures), untried(call.scale, figures)
-        text = [f"**{title}**\n\n{table}" for title, table in tables(call.scale, figures)]
-        if findings:
-            text.append(f"**Claims**\n\n{findings_markdown(findings)}")
-        if missing:
-            text.append(f"Not trained yet: {', '.join(missing)}.\n")
-        for part in text:
-            console.print(part, markup=False, highlight=False, soft_wrap=True)
-        if findings:
-            console.print(findings_table(findings))
-        write_atomically(call.out / "table.md", "\n".join(text).encode())
-        results = {"command": call.command, "scale": call.scale.name, "claims": [each.described() for each in findings]}
-        write_atomically(call.out / "results.json", (json.dumps(results | {"not trained": missing}, indent=1) + "\n").encode())
+        show_results(call, tables(call.scale, figures), findings, missing, word="trained", separator=", ")
         draw_curve(call.out / "curve.png", call.scale, figures)
         first = FewLabelsRun("ugan", call.scale.labels, call.scale.seeds[0])
         if first.name in figures:
