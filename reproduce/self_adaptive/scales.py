@@ -1,6 +1,6 @@
 """How large self-adaptive training is reproduced: the same arms, by networks of different cost."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from holdfast.data import DataName
@@ -125,28 +125,15 @@ SMALL = AdaptiveScale(
     attacked=1000,
     minutes=25.0,
 )
-PAPER = AdaptiveScale(
+PAPER = replace(
+    SMALL,
     name="paper",
     about="CIFAR-10, ResNet-18 (the authors' has 34 layers), 200 epochs: for a GPU",
-    data="cifar10",
     encoder=ResNetConfig(width=64, blocks=2, dim=512, stages=4),
-    views=WEAK,
-    strong=STRONG,
     steps=38_190,
-    batch_size=256,
-    optimiser="sgd",
-    learning_rate=0.1,
-    weight_decay=5e-4,
-    rates=(0.4, 0.1, 0.2, 0.6, 0.8),
-    adaptation=SelfAdaptation(momentum=0.9, start=0.3),
-    abstain_start=0.5,
     trades=TradesConfig(epsilon=8 / 255, steps=10, step_size=2 / 255, robust_weight=6.0),
     trades_steps=38_200,
-    trades_adaptation=SelfAdaptation(momentum=0.9, start=0.7),
     label_free_steps=38_200,
-    k=200,
-    ks=(1, 5, 15, 200),
-    attacked=1000,
     minutes=60.0,
 )
 

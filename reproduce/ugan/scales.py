@@ -1,6 +1,6 @@
 """How large UGAN is reproduced: the same arms, on sets of different size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from holdfast.data import DataName
@@ -82,18 +82,13 @@ SMALL = FewLabelsScale(
     curve=(20, 50, 200),
     seeds=(0, 1, 2),
 )
-PAPER = FewLabelsScale(
+PAPER = replace(
+    SMALL,
     name="paper",
     about="MNIST, 100 labels, 1,000 epochs, ten seeds, a network of 12 MMAC: for a GPU. Never run here",
-    data="mnist",
     encoder=ResNetConfig(width=32, blocks=1, dim=128, activation="silu"),
     steps=600_000,
-    batch_size=100,
-    learning_rate=3e-4,
-    rate=3.0,
     average=0.9999,
-    labels=100,
-    curve=(20, 50, 200),
     seeds=tuple(range(10)),
     device="auto",
 )
