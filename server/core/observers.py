@@ -65,16 +65,6 @@ class ObservedBatch:
         none = Neighbours(near.ids[:, :0], near.labels[:, :0], near.similarities[:, :0])
         return replace(self, answers=replace(self.answers, neighbours=none))
 
-    @classmethod
-    def joined(cls, batches: "Sequence[ObservedBatch]") -> "ObservedBatch":
-        """One batch of several, at least one, which one snapshot has answered."""
-        return cls(
-            batches[0].snapshot,
-            np.concatenate([batch.images for batch in batches]),
-            _joined([batch.answers for batch in batches]),
-            [caller for batch in batches for caller in batch.callers],
-        )
-
 
 class Observer:
     """Looks at batches.
@@ -279,15 +269,6 @@ class Observers:
 def _classified(pieces: Sequence[Piece]) -> NDArray[np.intp]:
     """The numbers of the images of calls that classify."""
     return np.flatnonzero(np.repeat([p.call.want.kind is CallKind.CLASSIFY for p in pieces], [p.count for p in pieces]))
-
-
-def _joined(parts: Sequence[Columns]) -> Columns:
-    """The rows of several dataclasses of arrays, whose columns may be dataclasses of arrays themselves."""
-    columns: dict[str, Any] = {}
-    for field in fields(parts[0]):
-        of_parts = [getattr(part, field.name) for part in parts]
-        columns[field.name] = np.concatenate(of_parts) if isinstance(of_parts[0], np.ndarray) else _joined(of_parts)
-    return type(parts[0])(**columns)
 
 
 def _rows_of(columns: Columns, rows: NDArray[np.intp]) -> Columns:

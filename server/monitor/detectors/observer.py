@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +55,7 @@ class TrafficDetectors(BackgroundObserver):
         self._made: MadeDetectors
         self._detectors: list[TrafficDetector] = []
         self._gathered: list[ObservedBatch] = []
+        self._images = 0  # of those
 
     @classmethod
     def make(cls, context: ObserverContext) -> "TrafficDetectors | None":
@@ -77,32 +77,35 @@ class TrafficDetectors(BackgroundObserver):
         lower_thread_priority()
 
     def copy(self, batch: ObservedBatch, rows: NDArray[np.intp]) -> ObservedBatch:
-        """Without neighbours, which no detector looks at. Answers are made for each batch, and nobody changes them."""
-        light = batch.without_neighbours()
-        return light.take(rows) if len(rows) < len(batch) else replace(light, images=batch.images.copy())
+        """Answers are made for each batch, and nobody changes them: only images are copied."""
+        if len(rows) < len(batch):
+            return batch.take(rows)
+        return ObservedBatch(batch.snapshot, batch.images.copy(), batch.answers, batch.callers)
 
     def work(self, batch: ObservedBatch) -> None:
         """Gather batches until there are enough images: looking at one costs several times as much as at one of many."""
         if self._gathered and self._gathered[0].snapshot is not batch.snapshot:
             self.rest()
         self._gathered.append(batch)
-        if sum(map(len, self._gathered)) >= AT_ONCE:
+        self._images += len(batch)
+        if self._images >= AT_ONCE:
             self.rest()
 
     def rest(self) -> None:
         """Look at what was gathered."""
-        gathered, self._gathered = self._gathered, []
+        gathered, self._gathered, self._images = self._gathered, [], 0
         if gathered:
-            self._look_at(gathered[0] if len(gathered) == 1 else ObservedBatch.joined(gathered))
+            self._look_at(gathered)
 
-    def _look_at(self, batch: ObservedBatch) -> None:
+    def _look_at(self, batches: list[ObservedBatch]) -> None:
         begun = time.thread_time()
-        self._follow(batch.snapshot)
+        self._follow(batches[0].snapshot)
         forgotten = self._numbers.forgotten
-        callers, taken_over = self._numbers.numbers(batch.callers)
+        callers, taken_over = self._numbers.numbers([caller for batch in batches for caller in batch.callers])
         for caller in taken_over:
             self._made.near.forget(caller)
-        traffic = ObservedTraffic(time.monotonic(), batch.images, batch.answers, callers)
+        images, answers = [batch.images for batch in batches], [batch.answers for batch in batches]
+        traffic = ObservedTraffic.of(time.monotonic(), images, answers, callers)
         for detector in tuple(self._detectors):
             try:
                 for caller in taken_over:
@@ -114,7 +117,7 @@ class TrafficDetectors(BackgroundObserver):
                 self._actions.metrics.switched_off(detector.name)
         metrics = self._actions.metrics
         metrics.forgot(self._numbers.forgotten - forgotten)
-        metrics.worked(len(batch), time.thread_time() - begun)
+        metrics.worked(len(traffic), time.thread_time() - begun)
 
     def _follow(self, model: ModelSnapshot) -> None:
         """Make all detectors, unless they are for the bundle of this model already."""

@@ -61,7 +61,7 @@ class BenchDetectors:
             yield WatchedStep(step, dict(self._noticed))
 
     def _look(self, images: Pixels, answers: Answers) -> None:
-        traffic = ObservedTraffic(time.monotonic(), images, answers, np.zeros(1, np.intp))
+        traffic = ObservedTraffic.of(time.monotonic(), [images], [answers], np.zeros(1, np.intp))
         for name, detector in tuple(self._detectors.items()):
             try:
                 detector.look(traffic)

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -166,7 +167,7 @@ def test_a_background_observer_rests_once_nothing_has_come_for_a_while(snapshot:
         def __init__(self) -> None:
             super().__init__(100, Metrics())
             self.gathered: list[ObservedBatch] = []
-            self.looked_at: list[ObservedBatch] = []
+            self.looked_at: list[list[ObservedBatch]] = []
 
         def copy(self, batch: ObservedBatch, rows: np.ndarray) -> ObservedBatch:
             return batch.without_neighbours().take(rows)
@@ -177,19 +178,19 @@ def test_a_background_observer_rests_once_nothing_has_come_for_a_while(snapshot:
         def rest(self) -> None:
             gathered, self.gathered = self.gathered, []
             if gathered:
-                self.looked_at.append(ObservedBatch.joined(gathered))
+                self.looked_at.append(gathered)
 
     gathering, batches = Gathering(), [batch_of(snapshot, count) for count in (3, 1, 4)]
     gathering.start()
     for batch in batches:
         gathering.observe(batch)
-    wait_for(lambda: sum(map(len, gathering.looked_at)) == 8)
+    wait_for(lambda: sum(map(len, gathering.looked_at)) == 3)
     gathering.stop()
-    joined = ObservedBatch.joined(gathering.looked_at)
-    np.testing.assert_array_equal(joined.images, np.concatenate([batch.images for batch in batches]))
-    np.testing.assert_array_equal(joined.answers.labels, np.concatenate([batch.answers.labels for batch in batches]))
-    assert joined.callers == [caller for batch in batches for caller in batch.callers]
-    assert joined.answers.neighbours.ids.shape == (8, 0)
+    for batch, copied in zip(batches, chain(*gathering.looked_at), strict=True):
+        np.testing.assert_array_equal(copied.images, batch.images)
+        np.testing.assert_array_equal(copied.answers.labels, batch.answers.labels)
+        assert copied.callers == batch.callers
+        assert copied.answers.neighbours.ids.shape == (len(batch), 0)
 
 
 def test_a_background_observer_that_raises_goes_on(snapshot: ModelSnapshot, caplog: pytest.LogCaptureFixture) -> None:

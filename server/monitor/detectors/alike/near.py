@@ -11,24 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.model.answers import Floats
-from holdfast.model.images.sketches import CELLS, RADIUS, Sketcher, Sketches
+from holdfast.model.images.sketches import Sketcher
 from holdfast.server.monitor.detectors.alike.cluster import Changes, Cluster, Normal, Query
+from holdfast.server.monitor.detectors.alike.tables import ROUNDING, AlikeCandidates, ClusterTable
 from holdfast.server.monitor.detectors.callers import NOBODY
 from holdfast.server.monitor.detectors.reference import lead_of_vote
 from holdfast.server.monitor.detectors.traffic import ObservedTraffic
-
-EMPTY = 1e6
-"""Where a place has no image: a sketch that is far from all."""
-
-ROUNDING = 1e-4
-"""By how much similarities may differ that are computed one by one and all at once, and more."""
-
-NO_OTHERS = np.full((1, 1), np.inf, np.float32)
-"""Distances of one image to the others of a batch in which it is alone."""
-
-KEPT = 3
-"""Alike images after which a cluster is kept longer than others, as long as such clusters are not more than half."""
 
 
 class Variant(NamedTuple):
@@ -36,139 +24,6 @@ class Variant(NamedTuple):
 
     caller: int
     cluster: Cluster
-
-
-class _Visit(NamedTuple):
-    """Where the image of a row belongs; `variant` where it is one of an earlier image, not identical and compared with it."""
-
-    row: int
-    cluster: Cluster
-    is_new: bool
-    is_variant: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class AlikeCandidates:
-    """N images that are to be put into tables.
-
-    Attributes:
-        sketches: float32 [N, CELLS squared].
-        squares: float32 [N], of the lengths of the sketches.
-        embeddings: float32 [N, D].
-        queries: N, as they are kept.
-        changes: what is known of how each differs from others.
-
-    """
-
-    sketches: Sketches
-    squares: NDArray[np.float32]
-    embeddings: Floats
-    queries: Sequence[Query]
-    changes: Sequence[Changes]
-
-    def take(self, rows: Sequence[int]) -> "AlikeCandidates":
-        """Some of them, by their numbers."""
-        if len(rows) == len(self.queries):
-            return self
-        chosen = list(rows)
-        return AlikeCandidates(
-            self.sketches[chosen],
-            self.squares[chosen],
-            self.embeddings[chosen],
-            [self.queries[row] for row in rows],
-            [self.changes[row] for row in rows],
-        )
-
-
-class ClusterTable:
-    """A bounded number of clusters; those without a new image for long make room.
-
-    Args:
-        capacity: clusters.
-        dim: length of an embedding, where images that are alike by it alone are no new ones either: a film that has moved on.
-
-    """
-
-    def __init__(self, capacity: int, dim: int = 0) -> None:
-        self._embeddings = np.zeros((capacity, dim), np.float32) if dim else None
-        self._sketches = np.full((capacity, CELLS * CELLS), EMPTY, np.float32)
-        self._squares = np.full(capacity, EMPTY * EMPTY * CELLS * CELLS, np.float32)
-        self._used = np.zeros(capacity, np.int64)  # when it had its last image, in images of this table
-        self._kept = np.zeros(capacity, np.bool_)
-        self._clusters: list[Cluster | None] = [None] * capacity
-        self._images, self._many = 0, 0
-
-    def visit(self, images: AlikeCandidates, normal: Normal) -> Iterator[_Visit]:
-        """Put n images where they belong, in their order."""
-        # Nearly all are far from all others. That is found for all of them at once, and for those no more is done.
-        limits = RADIUS * RADIUS * CELLS * CELLS - images.squares
-        distances, between = self._distances(images)
-        may_be_near = (distances.min(axis=1) <= limits) | (between.min(axis=1) <= limits)
-        may_be_known = self._may_be_known(images, normal.alike)
-        changed: dict[int, int] = {}  # by place, the row that it has now
-        for row, query in enumerate(images.queries):
-            place = -1
-            if may_be_near[row]:
-                now = distances[row]
-                now[list(changed)] = between[row, list(changed.values())]
-                place = int(now.argmin())
-            cluster = self._clusters[place] if place >= 0 and distances[row, place] <= limits[row] else None
-            if cluster is not None and np.dot(query.embedding, cluster.latest.embedding) >= normal.alike:
-                is_variant = cluster.add(query, normal, images.changes[row])
-                if is_variant and cluster.alike == KEPT:
-                    self._kept[place], self._many = True, self._many + 1
-                yield _Visit(row, cluster, is_new=False, is_variant=is_variant)
-            else:
-                is_new = not (may_be_known[row] and self._is_known(query, normal.alike))
-                place = self._room()
-                cluster = self._clusters[place] = Cluster.begin(query)
-                self._kept[place] = False
-                yield _Visit(row, cluster, is_new=is_new, is_variant=False)
-            self._put(place, images, row)
-            changed[place] = row
-
-    def _put(self, place: int, images: AlikeCandidates, row: int) -> None:
-        self._images += 1
-        self._used[place] = self._images
-        self._sketches[place], self._squares[place] = images.sketches[row], images.squares[row]
-        if self._embeddings is not None:
-            self._embeddings[place] = images.queries[row].embedding
-
-    def _distances(self, images: AlikeCandidates) -> tuple[Sketches, Sketches]:
-        """Squared distances less an image's own square: to the sketches here, [n, capacity], and to the others, [n, n]."""
-        distances = images.sketches @ self._sketches.T
-        distances *= -2
-        distances += self._squares
-        if len(images.queries) == 1:
-            return distances, NO_OTHERS
-        between = images.sketches @ images.sketches.T
-        between *= -2
-        between += images.squares
-        np.fill_diagonal(between, np.inf)
-        return distances, between
-
-    def _may_be_known(self, images: AlikeCandidates, alike: float) -> NDArray[np.bool_]:
-        """Of which images an embedding here, or of the others, may be alike."""
-        if self._embeddings is None:
-            return np.zeros(len(images.queries), np.bool_)
-        found: NDArray[np.bool_] = (images.embeddings @ self._embeddings.T).max(axis=1) >= alike - ROUNDING
-        if len(images.queries) > 1:
-            others = images.embeddings @ images.embeddings.T
-            np.fill_diagonal(others, -1)
-            found |= others.max(axis=1) >= alike - ROUNDING
-        return found
-
-    def _is_known(self, query: Query, alike: float) -> bool:
-        return self._embeddings is not None and float((self._embeddings @ query.embedding).max()) >= alike
-
-    def _room(self) -> int:
-        """The place of the cluster that has been without a new image for longest: of the kept ones where these are too many."""
-        if not self._many:
-            return int(self._used.argmin())
-        of_kept = self._many > len(self._clusters) // 2
-        place = int(np.where(self._kept == of_kept, self._used, self._images + 1).argmin())
-        self._many -= of_kept
-        return place
 
 
 @dataclass(eq=False)
@@ -180,6 +35,14 @@ class _Seen:
     changes: list[Changes]
     variants: tuple[Variant, ...] = ()
     new: NDArray[np.bool_] | None = None
+
+
+class _CallersRows(NamedTuple):
+    """A caller's images of one batch, and the table they belong to."""
+
+    caller: int
+    table: ClusterTable
+    rows: list[int]
 
 
 class NearImages:
@@ -220,9 +83,8 @@ class NearImages:
 
     def _look_at(self, traffic: ObservedTraffic) -> _Seen:
         if self._seen is None or self._seen.traffic is not traffic:
-            answers = traffic.answers
-            numbers = answers.labels.tolist(), answers.soft_margin.tolist(), lead_of_vote(answers.probabilities).tolist()
-            parts = zip(self._sketcher.details(traffic.images), answers.embeddings, *numbers, strict=True)
+            numbers = traffic.labels.tolist(), traffic.soft_margin.tolist(), lead_of_vote(traffic.probabilities).tolist()
+            parts = zip(self._sketcher.details(traffic.images), traffic.embeddings, *numbers, strict=True)
             # Copies, or one image that is kept would keep its whole batch.
             queries = [Query(traffic.now, detail.copy(), z.copy(), *rest) for detail, z, *rest in parts]
             self._seen = _Seen(traffic, queries, [{} for _ in queries])
@@ -236,21 +98,43 @@ class NearImages:
         return seen
 
     def _compare(self, seen: _Seen, new: NDArray[np.bool_]) -> Iterator[Variant]:
-        sketches, traffic = self._sketcher.sketches(seen.traffic.images), seen.traffic
-        squares = np.einsum("nd,nd->n", sketches, sketches)
-        images = AlikeCandidates(sketches, squares, traffic.answers.embeddings, seen.queries, seen.changes)
-        for visit in self._all.visit(images, self.normal):
-            new[visit.row] &= visit.is_new
-            if visit.is_variant:
-                yield Variant(NOBODY, visit.cluster)
-        for caller, rows in rows_by_caller(traffic.callers).items():
+        traffic = seen.traffic
+        images = AlikeCandidates.of(self._sketcher.sketches(traffic.images), traffic.embeddings, seen.queries, seen.changes)
+        yield from self._visited(NOBODY, self._all, images, range(len(traffic)), new)
+        alone, several = self._by_caller(traffic.callers, images.embeddings.shape[1])
+        if alone:
+            several += self._put_new(images, alone)
+        for caller, table, rows in several:
+            yield from self._visited(caller, table, images.take(rows), rows, new)
+
+    def _visited(
+        self, caller: int, table: ClusterTable, images: AlikeCandidates, rows: Sequence[int], new: NDArray[np.bool_]
+    ) -> Iterator[Variant]:
+        for visit in table.visit(images, self.normal):
+            new[rows[visit.row]] = False
+            if visit.cluster is not None:
+                yield Variant(caller, visit.cluster)
+
+    def _by_caller(self, callers: NDArray[np.intp], dim: int) -> tuple[list[_CallersRows], list[_CallersRows]]:
+        """The images of callers who have one in the batch, and of those who have several."""
+        alone: list[_CallersRows] = []
+        several: list[_CallersRows] = []
+        for caller, rows in rows_by_caller(callers).items():
             table = self._of_callers.get(caller)
             if table is None:
-                table = self._of_callers[caller] = ClusterTable(self._caller_images, images.embeddings.shape[1])
-            for visit in table.visit(images.take(rows), self.normal):
-                new[rows[visit.row]] &= visit.is_new
-                if visit.is_variant:
-                    yield Variant(caller, visit.cluster)
+                table = self._of_callers[caller] = ClusterTable(self._caller_images, dim)
+            (alone if len(rows) == 1 else several).append(_CallersRows(caller, table, rows))
+        return alone, several
+
+    def _put_new(self, images: AlikeCandidates, alone: Sequence[_CallersRows]) -> list[_CallersRows]:
+        """Of many callers with one image each, put in those that are like none of their caller's, and return the others."""
+        some = images.take([each.rows[0] for each in alone])
+        # A variant is alike by its embedding, too: whoever is not is new, whatever its sketch.
+        similarities = np.stack([each.table.embeddings for each in alone]) @ some.embeddings[:, :, None]
+        known = similarities.max(axis=(1, 2)) >= self.normal.alike - ROUNDING
+        for row in np.flatnonzero(~known).tolist():
+            alone[row].table.put(some, range(row, row + 1))
+        return [alone[row] for row in np.flatnonzero(known).tolist()]
 
 
 def rows_by_caller(callers: NDArray[np.intp]) -> dict[int, list[int]]:

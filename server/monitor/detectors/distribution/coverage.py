@@ -49,16 +49,14 @@ class ExtractionCoverage(TrafficDetector):
         rows = np.flatnonzero(self.context.near.new(traffic) & (traffic.callers != NOBODY))
         callers = traffic.callers[rows]
         np.add.at(self._images, callers, 1)
-        cells = self._cells(traffic.answers.embeddings[rows])
-        fresh = ~self._been[callers, cells]
-        self._been[callers[fresh], cells[fresh]] = True
+        cells = self._cells(traffic.embeddings[rows])
+        self._cover(callers, cells)
         settings = self.context.settings
-        for caller in np.unique(callers).tolist():
-            if fresh.any():
-                self._covered[caller] = self._weights[self._been[caller]].sum()
-            enough = 0 < settings.coverage_images <= self._images[caller]
-            if enough and self._covered[caller] >= settings.coverage_above:
-                self.alarm(caller, self._covered[caller], settings.coverage_above)
+        if settings.coverage_images:
+            for caller in np.unique(callers).tolist():
+                enough = self._images[caller] >= settings.coverage_images
+                if enough and self._covered[caller] >= settings.coverage_above:
+                    self.alarm(caller, self._covered[caller], settings.coverage_above)
         if traffic.now - self._shown >= SHOWN_EVERY_S:
             self._shown = traffic.now
             self._show()
@@ -66,6 +64,14 @@ class ExtractionCoverage(TrafficDetector):
     def forget(self, caller: int) -> None:
         """Begin anew."""
         self._been[caller], self._images[caller], self._covered[caller] = False, 0, 0.0
+
+    def _cover(self, callers: NDArray[np.intp], cells: NDArray[np.intp]) -> None:
+        """Count the cells that a caller has not been to before."""
+        fresh = ~self._been[callers, cells]
+        if fresh.any():
+            callers, cells = np.unique(np.stack((callers[fresh], cells[fresh])), axis=1)
+            self._been[callers, cells] = True
+            np.add.at(self._covered, callers, self._weights[cells])
 
     def _cells(self, embeddings: Floats) -> NDArray[np.intp]:
         """Shape: [N, D] -> [N] in [0, 2^PLANES)."""

@@ -39,14 +39,14 @@ class Drift(TrafficDetector):
 
     def look(self, traffic: ObservedTraffic) -> None:
         """At most one reason for each batch: the largest of the three distances. Variants of an image count once."""
-        answers, new = traffic.answers, self.context.near.new(traffic)
+        new = self.context.near.new(traffic)
         streams = np.zeros(int(new.sum()), np.intp)
-        self._distances.add(streams, answers.kth_distance[new])
+        self._distances.add(streams, traffic.kth_distance[new])
         self._classes *= np.exp(-len(streams) / MEMORY)
-        self._classes += np.bincount(answers.labels[new], minlength=len(self._classes))[: len(self._classes)]
+        self._classes += np.bincount(traffic.labels[new], minlength=len(self._classes))[: len(self._classes)]
         found = [float(self._distances.distance(FIRST)[0]), self._distance_of_classes()]
         if self._margins is not None:
-            self._margins.add(streams, answers.soft_margin[new])
+            self._margins.add(streams, traffic.soft_margin[new])
             found.append(float(self._margins.distance(FIRST)[0]))
         if self._distances.size(FIRST)[0] >= LEAST and max(found) >= DISTANCE:
             self.alarm(ALL, max(found), DISTANCE)

@@ -8,7 +8,6 @@ bound and not 20 %, which leaves room for callers whose images are merely harder
 from math import log
 
 import numpy as np
-from numpy.typing import NDArray
 
 from holdfast.server.monitor.detectors.callers import NOBODY
 from holdfast.server.monitor.detectors.detector import ALL, DetectorContext, TrafficDetector
@@ -29,7 +28,7 @@ class LowMargin(TrafficDetector):
     def __init__(self, context: DetectorContext, bound: float) -> None:
         super().__init__(context)
         self._bound = bound
-        self._sums = np.zeros(context.numbers.capacity + 1)  # the last is that of all callers
+        self._sums = [0.0] * (context.numbers.capacity + 1)  # the last is that of all callers
 
     @classmethod
     def make(cls, context: DetectorContext) -> "LowMargin | None":
@@ -40,21 +39,18 @@ class LowMargin(TrafficDetector):
     def look(self, traffic: ObservedTraffic) -> None:
         """One reason for each new image while the sum is above the threshold. Variants of an image count once, as one."""
         new = self.context.near.new(traffic)
-        below, callers = traffic.answers.soft_margin[new] < self._bound, traffic.callers[new]
+        below, callers = traffic.soft_margin[new] < self._bound, traffic.callers[new]
         steps = np.where(below, log(ATTACKED / ORDINARY), log((1 - ATTACKED) / (1 - ORDINARY)))
-        self._add(ALL, steps)
-        for caller in dict.fromkeys(callers.tolist()):
+        for caller, step in zip(callers.tolist(), steps.tolist(), strict=True):
+            self._add(ALL, step)
             if caller != NOBODY:
-                self._add(caller, steps[callers == caller])
+                self._add(caller, step)
 
     def forget(self, caller: int) -> None:
         """Begin anew."""
         self._sums[caller] = 0
 
-    def _add(self, caller: int, steps: NDArray[np.float64]) -> None:
-        total = self._sums[caller]
-        for step in steps.tolist():
-            total = min(max(0.0, total + step), 2 * THRESHOLD)  # so that it falls below soon after the burst
-            if total >= THRESHOLD:
-                self.alarm(caller, total, THRESHOLD)
-        self._sums[caller] = total
+    def _add(self, caller: int, step: float) -> None:
+        total = self._sums[caller] = min(max(0.0, self._sums[caller] + step), 2 * THRESHOLD)  # so that it falls soon afterwards
+        if total >= THRESHOLD:
+            self.alarm(caller, total, THRESHOLD)

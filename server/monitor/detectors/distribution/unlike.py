@@ -41,8 +41,8 @@ class UnlikeImages(TrafficDetector):
     def look(self, traffic: ObservedTraffic) -> None:
         """At most one reason for each batch and caller. Variants of an image count once, as one."""
         rows = np.flatnonzero(self.context.near.new(traffic) & (traffic.callers != NOBODY))
-        streams, answers = traffic.callers[rows], traffic.answers
-        self._shares.add(streams, self._reference.unusual(answers.labels[rows], answers.kth_distance[rows]))
+        streams = traffic.callers[rows]
+        self._shares.add(streams, self._reference.unusual(traffic.labels[rows], traffic.kth_distance[rows]))
         callers = np.unique(streams)
         distances = self._shares.distance(callers) * (self._shares.size(callers) >= LEAST)
         for at in np.flatnonzero(distances >= DISTANCE):

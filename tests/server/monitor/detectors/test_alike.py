@@ -1,5 +1,6 @@
 """Images that are alike, whatever batches they come in, and what their steps say."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from holdfast.model.images.sketches import Sketcher
 from holdfast.model.preprocess import Pixels
 from holdfast.server.monitor.detectors.alike.cluster import Cluster, Normal, Query
-from holdfast.server.monitor.detectors.alike.near import AlikeCandidates, ClusterTable
+from holdfast.server.monitor.detectors.alike.near import NearImages
 from holdfast.server.monitor.detectors.alike.steps import ImageStep
+from holdfast.server.monitor.detectors.alike.tables import AlikeCandidates, ClusterTable, Visit
+from holdfast.server.monitor.detectors.traffic import ObservedTraffic
 from tests.server.monitor.detectors.watching import film, pictures, search
 
 NORMAL = Normal(alike=0.9, doubtful=0.3, edge=0.05, decline=0.1)
@@ -31,27 +34,83 @@ def queries_of(images: Pixels, rng: np.random.Generator) -> list[Query]:
 
 def candidates(images: Pixels, queries: list[Query]) -> AlikeCandidates:
     sketches = Sketcher((32, 32, 3)).sketches(images)
-    squares = np.einsum("nd,nd->n", sketches, sketches)
-    return AlikeCandidates(sketches, squares, np.stack([q.embedding for q in queries]), queries, [{} for _ in queries])
+    return AlikeCandidates.of(sketches, np.stack([q.embedding for q in queries]), queries, [{} for _ in queries])
 
 
-@hypothesis_settings(max_examples=8, deadline=None)
+def visited(table: ClusterTable, images: Pixels, queries: list[Query], edges: Sequence[int]) -> list[Visit]:
+    """The images that are no new ones, by their numbers, in batches from edge to edge."""
+    return [
+        Visit(start + row, cluster)
+        for start, stop in pairwise(edges)
+        for row, cluster in table.visit(candidates(images[start:stop], queries[start:stop]), NORMAL)
+    ]
+
+
+@hypothesis_settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1000), st.lists(st.integers(1, 39), max_size=6), st.integers(2, 12), st.sampled_from([0, 3]))
 def test_images_belong_where_they_do_in_whatever_batches_they_come(seed: int, cuts: list[int], capacity: int, dim: int) -> None:
     rng = np.random.default_rng(seed)
     base = pictures(4, seed)
     images = np.concatenate([search(base[number], 1, 3, seed + at) for at, number in enumerate(rng.integers(0, 4, 40))])
     queries = queries_of(images, rng)
-    whole, parts = ClusterTable(capacity, dim), ClusterTable(capacity, dim)
-    edges = sorted({0, 40, *cuts})
-    by_batch = [visit for a, b in pairwise(edges) for visit in parts.visit(candidates(images[a:b], queries[a:b]), NORMAL)]
-    one_by_one = [
-        visit for at in range(40) for visit in whole.visit(candidates(images[at : at + 1], queries[at : at + 1]), NORMAL)
+    by_batch = visited(ClusterTable(capacity, dim), images, queries, sorted({0, 40, *cuts}))
+    one_by_one = visited(ClusterTable(capacity, dim), images, queries, range(41))
+    assert [visit.row for visit in by_batch] == [visit.row for visit in one_by_one]
+    for (_, one), (_, other) in zip(by_batch, one_by_one, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            assert one.first is other.first
+            assert (one.alike, one.evidence) == (other.alike, other.evidence)
+
+
+@hypothesis_settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 12), st.lists(st.integers(1, 20), min_size=1, max_size=8))
+def test_of_images_that_are_like_none_the_latest_stay(seed: int, capacity: int, sizes: list[int]) -> None:
+    """Whichever batches they come in: the latest `capacity` are there when they are asked again, and no others."""
+    images = np.random.default_rng(seed).choice(np.uint8([0, 255]), (sum(sizes), 8, 8, 3)).repeat(4, axis=1).repeat(4, axis=2)
+    queries = queries_of(images, np.random.default_rng(seed))
+    edges = [0, *np.cumsum(sizes).tolist()]
+    table = ClusterTable(capacity)
+    assert not visited(table, images, queries, edges)
+    latest = range(max(0, len(images) - capacity), len(images))
+    for row in (*latest, *range(latest.start)[-1:]):
+        again = table.visit(candidates(images[row : row + 1], queries[row : row + 1]), NORMAL)
+        assert [tuple(visit) for visit in again] == ([(0, None)] if row in latest else [])
+
+
+def traffic_of(images: Pixels, queries: list[Query], callers: np.ndarray, batches: Sequence[int]) -> list[ObservedTraffic]:
+    """The same, as it is observed, in batches from edge to edge."""
+    return [
+        ObservedTraffic(
+            0.0,
+            images[start:stop],
+            callers[start:stop],
+            np.stack([query.embedding for query in queries[start:stop]]),
+            np.array([query.label for query in queries[start:stop]]),
+            np.array([[(1 + query.lead) / 2, (1 - query.lead) / 2] for query in queries[start:stop]], np.float32),
+            np.array([query.margin for query in queries[start:stop]], np.float32),
+            np.zeros(stop - start, np.float32),
+        )
+        for start, stop in pairwise(batches)
     ]
-    for one, other in zip(by_batch, one_by_one, strict=True):
-        assert (one.is_new, one.is_variant) == (other.is_new, other.is_variant)
-        assert one.cluster.first is other.cluster.first
-        assert (one.cluster.alike, one.cluster.evidence) == (other.cluster.alike, other.cluster.evidence)
+
+
+@hypothesis_settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.lists(st.integers(1, 59), max_size=6), st.integers(1, 30))
+def test_callers_are_told_apart_in_whatever_batches_they_come(seed: int, cuts: list[int], callers: int) -> None:
+    rng = np.random.default_rng(seed)
+    base = pictures(12, seed)
+    images = np.concatenate([search(base[number], 1, 3, seed + at) for at, number in enumerate(rng.integers(0, 12, 60))])
+    queries, asked_by = queries_of(images, rng), rng.integers(-1, callers, 60)
+    found = []
+    for edges in (range(61), sorted({0, 60, *cuts})):
+        near, new, variants = NearImages(Sketcher((32, 32, 3)), NORMAL, 40, 4), [], []
+        for traffic in traffic_of(images, queries, asked_by, edges):
+            variants += near.variants(traffic)
+            new += near.new(traffic).tolist()
+        clusters = sorted((caller, cluster.alike, round(cluster.evidence, 6)) for caller, cluster in variants)
+        found.append((new, clusters))
+    assert found[0] == found[1]
 
 
 def evidence_of(images: Pixels, margins: np.ndarray, lead: float = 0.5) -> float:
