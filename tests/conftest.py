@@ -1,7 +1,11 @@
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.threads import left_since
 
 # Hypothesis fails an example that takes longer than 200 ms. On a machine with other work any example may.
 settings.register_profile("holdfast", deadline=None)
@@ -15,3 +19,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the real data sets are not here ({folder})")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_goes_on() -> Iterator[None]:
+    """Fail where a module leaves a thread behind. Servers and the like belong to a module at most."""
+    before = threading.enumerate()
+    yield
+    assert left_since(before) == []

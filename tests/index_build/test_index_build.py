@@ -1,5 +1,4 @@
 import json
-import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from holdfast.model.retrieval.table import RETRIEVERS
 from holdfast.model.vote import VoteParameters
 from tests import bundles, kinds
 from tests.bundles import Linear
+from tests.threads import replace_here
 
 DIM, K = 16, 5
 
@@ -192,23 +192,20 @@ class PowerCutError(Exception):
 @pytest.mark.parametrize("batches", [1, 9, 10, 25])
 def test_a_run_that_is_cut_short_continues(build, bundle, digits, monkeypatch, batches):
     embed, calls, counted = OnnxEncoder.embed, [], []
-    ours = threading.get_ident()  # a server that other tests left running looks at its canary now and then
 
     def failing(self, images):
-        if threading.get_ident() == ours:
-            if len(calls) == batches:
-                raise PowerCutError
-            calls.append(len(images))
+        if len(calls) == batches:
+            raise PowerCutError
+        calls.append(len(images))
         return embed(self, images)
 
     def counting(self, images):
-        if threading.get_ident() == ours:
-            counted.append(len(images))
+        counted.append(len(images))
         return embed(self, images)
 
     before = files(bundle)
     monkeypatch.setattr(parts, "ROWS", 200)
-    monkeypatch.setattr(OnnxEncoder, "embed", failing)
+    replace_here(monkeypatch, OnnxEncoder, "embed", failing)
     with pytest.raises(PowerCutError):
         build(bundle, digits, batch_size=50)
     after = files(bundle)
@@ -216,7 +213,7 @@ def test_a_run_that_is_cut_short_continues(build, bundle, digits, monkeypatch, b
     finished = sum(name.endswith(".npz") for name in after if name.startswith(".index_build/"))
     assert finished == batches // 4
 
-    monkeypatch.setattr(OnnxEncoder, "embed", counting)
+    replace_here(monkeypatch, OnnxEncoder, "embed", counting)
     build(bundle, digits, batch_size=50)
     assert sum(counted) == len(digits.train) - 200 * finished + len(digits.calibration)
     monkeypatch.undo()
@@ -275,7 +272,7 @@ def test_an_interrupted_program_says_that_it_continues(bundle, monkeypatch, caps
     def interrupted(self, images):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(OnnxEncoder, "embed", interrupted)
+    replace_here(monkeypatch, OnnxEncoder, "embed", interrupted)
     assert main([str(bundle)]) == 130
     assert "same command" in capsys.readouterr().err
 

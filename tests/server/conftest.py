@@ -22,16 +22,11 @@ def loop_thread() -> Iterator[LoopThread]:
     thread.close()
 
 
-@pytest.fixture(scope="session")
-def _served_stack() -> Iterator[ExitStack]:
+@pytest.fixture(scope="module")
+def served(tiny_bundle: Path, loop_thread: LoopThread) -> Iterator[Served]:
+    """One server for all tests of a module that leave it as it was."""
     with ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture(scope="session")
-def served(tiny_bundle: Path, loop_thread: LoopThread, _served_stack: ExitStack) -> Served:
-    """One server for all tests that leave it as it was."""
-    return start(_served_stack, loop_thread, tiny_bundle, reflection=True)
+        yield start(stack, loop_thread, tiny_bundle, reflection=True)
 
 
 @pytest.fixture

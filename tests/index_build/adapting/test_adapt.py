@@ -25,6 +25,7 @@ from holdfast.model.vote import VoteParameters
 from tests import bundles, kinds
 from tests.bundles import COLOURS, Linear, coloured
 from tests.shared import made_once
+from tests.threads import replace_here
 
 SIDE, DIM = 8, 8
 MORE = {"cyan": (60, 200, 200), "magenta": (200, 60, 200)}
@@ -369,7 +370,7 @@ def test_a_second_run_for_the_same_bundle_is_refused(old, photos, tmp_path, monk
         statuses.append(run(old, "--data", photos, "--out", tmp_path / "new"))
         return self.embed(images)
 
-    monkeypatch.setattr(OnnxEncoder, "embed", during)
+    replace_here(monkeypatch, OnnxEncoder, "embed", during)
     assert run(old, "--data", photos, "--out", tmp_path / "new") == 0
     assert statuses == [2]
     assert "another process" in capsys.readouterr().err

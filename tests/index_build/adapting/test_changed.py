@@ -12,6 +12,7 @@ from holdfast.data import load_verified
 from holdfast.index_build.streaming import parts
 from holdfast.model.encoder.onnx import OnnxEncoder
 from tests.index_build.adapting.test_adapt import digits, old, photos, run, same_but_for_command
+from tests.threads import replace_here
 
 __all__ = ["digits", "old", "photos"]
 
@@ -53,7 +54,7 @@ def cut_short(monkeypatch, old, data, out, batches=5):
         return embed(self, images)
 
     with monkeypatch.context() as patch:
-        patch.setattr(OnnxEncoder, "embed", failing)
+        replace_here(patch, OnnxEncoder, "embed", failing)
         with pytest.raises(PowerCutError):
             run(old, "--data", data, "--out", out)
 
@@ -67,7 +68,7 @@ def embedded_by(monkeypatch, *words):
         return embed(self, images)
 
     with monkeypatch.context() as patch:
-        patch.setattr(OnnxEncoder, "embed", counting)
+        replace_here(patch, OnnxEncoder, "embed", counting)
         assert run(*words) == 0
     return sum(calls)
 

@@ -13,6 +13,7 @@ from holdfast.index_build.streaming import parts
 from tests import bundles
 from tests.bundles import Linear
 from tests.index_build.adapting.test_adapt import COLOURS, digits, files, old, photos, run, same_but_for_command, write_folder
+from tests.threads import replace_here
 
 __all__ = ["digits", "old", "photos"]
 
@@ -60,7 +61,7 @@ def test_a_finished_shard_is_not_embedded_again(old, photos, tmp_path, monkeypat
     from holdfast.model.encoder.onnx import OnnxEncoder
 
     calls, embed = [], OnnxEncoder.embed
-    monkeypatch.setattr(OnnxEncoder, "embed", embedded_again)
+    replace_here(monkeypatch, OnnxEncoder, "embed", embedded_again)
     assert run(old, "--data", photos, "--shard", "1/2", "--out", work) == 0
     assert calls == [10]
     assert {name: content for name, content in files(work).items() if name.endswith(".npz")}.keys() == {

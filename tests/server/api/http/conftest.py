@@ -7,8 +7,8 @@ import pytest
 from tests.server.running import LoopThread, Served, start
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def http(tiny_bundle: Path, loop_thread: LoopThread) -> Iterator[Served]:
-    """One server with HTTP, for all tests that leave it as it was."""
+    """One server with HTTP, for all tests of a module that leave it as it was."""
     with ExitStack() as stack:
         yield start(stack, loop_thread, tiny_bundle, http_port=0)

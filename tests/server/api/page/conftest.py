@@ -34,9 +34,9 @@ def serve_page(hostile_bundle: Path, loop_thread: LoopThread, tmp_path: Path) ->
         yield serve
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def paged(hostile_bundle: Path, loop_thread: LoopThread, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One for all tests that leave it as it was."""
+    """One for all tests of a module that leave it as it was."""
     folder = tmp_path_factory.mktemp("page")
     tokens = token_file(folder / "tokens")
     with ExitStack() as stack:

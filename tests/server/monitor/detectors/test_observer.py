@@ -81,9 +81,9 @@ def test_answers_go_on_while_detectors_fail_or_alarm(serve: Serve) -> None:
         assert result.answer.label.index == label
         wait_for(lambda: sum(alarm.count for alarm in served.app.alarms.recent() if alarm.detector == "counting") == label + 1)  # noqa: B023
     wait_for(lambda: served.metric("holdfast_detector_off", detector="failing") == 1)
+    wait_for(lambda: served.metric("holdfast_detector_images_total") == 3)
     assert served.metric("holdfast_alarms_total", detector="counting", scope="caller") == 1
     assert served.metric("holdfast_detector_cpu_seconds_total") > 0
-    assert served.metric("holdfast_detector_images_total") == 3
 
 
 @pytest.mark.parametrize("workers", [0, 1])
