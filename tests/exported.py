@@ -5,12 +5,14 @@ import torch.nn.functional as F
 from holdfast import data
 from holdfast.attacks.quantise import to_pixels
 from holdfast.bundle.manifest import DataRecord, ThreatModelRecord
+from holdfast.bundle.reader import HEAD
 from holdfast.bundle.writer import BundleWriter
 from holdfast.model.preprocess import InputContract
 from holdfast.trainer.encoders import ResNetConfig, build_encoder
 from holdfast.trainer.export import rounding
 from holdfast.trainer.export.graphs import export
 from tests.bundles import add_exemplars, manifest
+from tests.heads import head_of_means
 from tests.shared import made_once
 
 
@@ -51,6 +53,7 @@ def complete(directory, encoder, digits, *, half=False):
     with torch.no_grad():
         bank = F.normalize(encoder(to_pixels(digits.train.images)), dim=1).numpy()
     _, record = add_exemplars(writer, bank, digits.train.labels, sources=digits.train.sources)
+    writer.add(HEAD, head_of_means(bank, digits.train.labels, 10).save)
     written = manifest(
         32,
         24,

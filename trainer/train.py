@@ -39,6 +39,7 @@ from holdfast.trainer.loop.recorder import Recorder, StageState, Throughput
 from holdfast.trainer.loop.sampling import draw, seed_generators, seed_of
 from holdfast.trainer.loop.stream import StageRows, arrivals_of, learned_from, stage_rows, training_set
 from holdfast.trainer.objectives import ImageBatch, Objective
+from holdfast.trainer.objectives.head import LearnedHead
 from holdfast.trainer.state import checkpoint
 from holdfast.trainer.state.checkpoint import Checkpoint, Position
 
@@ -59,6 +60,9 @@ class Trained:
 
     throughputs: tuple[Throughput, ...] = ()
     """Of this invocation alone."""
+
+    head: LearnedHead | None = None
+    """What the last stage classified embeddings with, on the CPU; None where it classified nothing."""
 
 
 def train(config: TrainConfig, splits: Splits, *, console: Console | None = None, begun: float | None = None) -> Trained:
@@ -125,8 +129,9 @@ def train_from(
             if number > start.stage:
                 training.follow(number, encoder, objectives)
             training.run_stage(training.begin(number, encoder, objectives[number], found if number == start.stage else None))
-        encoder = as_exported(encoder, config)
-        return Trained(encoder, sum(stage.steps for stage in config.stages), log.seconds, tuple(recorder.throughputs))
+        encoder, head = as_exported(encoder, config), head_as_exported(objectives[-1], config)
+        steps = sum(stage.steps for stage in config.stages)
+        return Trained(encoder, steps, log.seconds, tuple(recorder.throughputs), head)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,3 +242,9 @@ def as_exported(encoder: ImageEncoder, config: TrainConfig) -> ImageEncoder:
     # Channels-last is for training; tracing a graph wants the usual layout.
     encoder.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return encoder.eval()
+
+
+def head_as_exported(objective: Objective, config: TrainConfig) -> LearnedHead | None:
+    """What the last stage classified with, as the last checkpoint holds it and on the CPU."""
+    objective.load_state_dict(checkpoint.as_kept(objective, config.checkpoint_precision))
+    return objective.cpu().classifier_head()

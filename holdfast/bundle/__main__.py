@@ -93,6 +93,10 @@ def table(bundle: Bundle, directory: Path) -> Table:
         robust = f"{manifest.accuracy.robust:.1%} of {manifest.accuracy.images:,} images"
         shown.add_row("robust accuracy", robust)
     shown.add_row("canary", _canary(bundle))
+    if (head := bundle.head) is not None:
+        logit = ", and an abstain logit" if head.abstains else ""
+        alike = f"on embeddings of unit length, {head.agreement:.1%} of its answers are those that it was trained to give"
+        shown.add_row("classifier", f"{head.classes} classes{logit}; {alike}")
     shown.add_row("trained by", manifest.training.command)
     for name in manifest.files:
         shown.add_row(name, f"{(bundle.directory / name).stat().st_size / 1e6:.1f} MB")

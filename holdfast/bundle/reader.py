@@ -19,6 +19,7 @@ from holdfast.model.encoder.agreement import refuse_disagreement
 from holdfast.model.encoder.bucketed import BucketedEncoder
 from holdfast.model.encoder.device import CPU, Device, Placement, place
 from holdfast.model.encoder.onnx import OnnxEncoder, OnnxGradient
+from holdfast.model.judgement.head import ClassifierHead
 from holdfast.model.retrieval.base import ID_BITS, SPARE, Retriever, Summarised
 from holdfast.model.retrieval.shared import SharedRetriever
 from holdfast.model.retrieval.table import open_retriever
@@ -32,6 +33,7 @@ WEIGHTS = "weights.bin"
 EXEMPLARS = "exemplars.npz"
 CALIBRATION = "calibration.npz"
 CANARY = "canary.npz"
+HEAD = "classifier.npz"
 TRAINING_LOG = "log.csv"
 """What training measured, a line every few steps: no file of the manifest, for bundles are copied without it."""
 
@@ -219,6 +221,20 @@ class Bundle:
         canary = CanarySet.load(self.directory / CANARY)
         canary.refuse_misfit(self.manifest.input.shape, self.directory / CANARY)
         return canary
+
+    @cached_property
+    def head(self) -> ClassifierHead | None:
+        """The classifier that the encoder was trained with; None where there is none. No answer depends on it.
+
+        Raises:
+            ContractMismatchError: it is of another encoder, or of other classes.
+
+        """
+        if HEAD not in self.manifest.files:
+            return None
+        head = ClassifierHead.load(self.directory / HEAD)
+        head.refuse_misfit(self.manifest.embedding_dim, len(self.class_names), str(self.directory / HEAD))
+        return head
 
     def classifier(self, index: Retriever | None = None) -> Classifier:
         """A new classifier over this bundle's parts, which it shares. On a bank of 50,000 making one takes seconds.

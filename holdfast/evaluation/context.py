@@ -12,7 +12,7 @@ from torch import nn
 
 from holdfast.attacks.knowledge import attackers_images, bank_unknown
 from holdfast.attacks.victim import Victim
-from holdfast.bundle.reader import ENCODER, EXEMPLARS, GRADIENT, Bundle
+from holdfast.bundle.reader import ENCODER, EXEMPLARS, GRADIENT, HEAD, Bundle
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.data import LabelledImages, Splits
 from holdfast.errors import HoldfastError
@@ -125,8 +125,9 @@ class EvaluationContext:
         """
         manifest = self.bundle.manifest
         elsewhere = {} if self.bundle.placement.device == "cpu" else {"served on": self.served_on}
+        judged_by = (HEAD,) if HEAD in manifest.files else ()
         return elsewhere | {
-            "files": {name: manifest.files.get(name) for name in (*WHAT_ANSWERS, *manifest.index_files)},
+            "files": {name: manifest.files.get(name) for name in (*WHAT_ANSWERS, *judged_by, *manifest.index_files)},
             "vote": manifest.vote.model_dump(),
             "surrogate temperature": manifest.surrogate_tau,
             "abstain below": manifest.abstain_below,

@@ -8,7 +8,7 @@ import numpy as np
 
 from holdfast.bundle.beside import BundleBeside, adopt_files, bundle_beside, refuse_taken
 from holdfast.bundle.manifest import IndexedSet, IndexRecord, Manifest
-from holdfast.bundle.reader import CALIBRATION, EXEMPLARS, Bundle, read_manifest
+from holdfast.bundle.reader import CALIBRATION, EXEMPLARS, HEAD, Bundle, read_manifest
 from holdfast.console import Console
 from holdfast.data.sets import NAMES
 from holdfast.data.streamed import StreamedSplits, open_labelled
@@ -193,6 +193,8 @@ def _write(beside: BundleBeside, bundle: Bundle, finished: FinishedIndex, record
     """The new bundle, complete but for its canary, where it is not yet seen."""
     writer = beside.writer()
     replaced = {*index_files(), EXEMPLARS, *(name for name in bundle.manifest.files if name.startswith(REPORT))}
+    if finished.manifest.class_names != bundle.class_names:
+        replaced.add(HEAD)  # which tells the classes of the training apart, in their order
     adopt_files(writer, bundle, without=replaced)
     for name, write in finished.files.items():
         writer.add(name, write)

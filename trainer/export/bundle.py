@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from torch import nn
 
 from holdfast.bundle.manifest import DataRecord, Manifest, ThreatModelRecord, TrainingRecord
+from holdfast.bundle.reader import HEAD
 from holdfast.bundle.writer import BundleWriter
 from holdfast.data import Splits
 from holdfast.data.listing import printable
@@ -17,6 +18,7 @@ from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.continuing import continued_record
 from holdfast.trainer.export import rounding, whitening
 from holdfast.trainer.export.graphs import export
+from holdfast.trainer.export.head import served_head
 from holdfast.trainer.export.parity import Parity
 from holdfast.trainer.loop.device import device_of, to_device
 from holdfast.trainer.objectives import ObjectiveConfig, PseudoLabelledConfig, SequentialConfig, SsatConfig, UganConfig
@@ -43,6 +45,8 @@ def write_bundle(config: TrainConfig, splits: Splits, trained: Trained, command:
     encoder = exported_encoder(config, splits, trained)
     writer = BundleWriter.create(config.out)
     parity = export(encoder, writer, contract, splits.train.images[:33], half=config.half)
+    if trained.head is not None:
+        writer.add(HEAD, served_head(trained.head, encoder, splits.train.images).save)
     writer.commit(
         Manifest(
             name=config.out.name,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.objectives.head import LearnedHead
 from holdfast.trainer.objectives.memory import ImageMemory
 from holdfast.trainer.objectives.player import Player
 
@@ -116,6 +117,10 @@ class Objective(nn.Module, ABC):
 
     def beliefs(self, encoder: ImageEncoder, train_set: ImageBatch) -> Tensor | None:  # noqa: ARG002 - most have none
         """What is believed of each training image when the stage is over: float32 [M, C] probabilities, or None."""
+        return None
+
+    def classifier_head(self) -> LearnedHead | None:
+        """What classifies the encoder's embeddings, where something does."""
         return None
 
     @abstractmethod

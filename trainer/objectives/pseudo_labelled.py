@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from holdfast.attacks.pgd import frozen
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.base import ImageBatch, Objective
+from holdfast.trainer.objectives.head import LearnedHead
 from holdfast.trainer.objectives.memory import ImageMemory
 from holdfast.trainer.objectives.trades import TradesConfig
 
@@ -69,3 +70,7 @@ class PseudoLabelled(Objective):
         guessed = self.guessed.at(batch.rows).long() - 1
         labels = torch.where(batch.labels >= 0, batch.labels, guessed)
         return self.inner.terms(encoder, ImageBatch(batch.images, labels, batch.rows), generator)
+
+    def classifier_head(self) -> LearnedHead | None:
+        """As the inner objective."""
+        return self.inner.classifier_head()

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from holdfast.trainer.augment import AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.base import ImageBatch, Objective
+from holdfast.trainer.objectives.head import LearnedHead
 
 
 @dataclass(frozen=True)
 class SupervisedConfig:
-    """Supervised training by cross-entropy. The classifier is dropped afterwards; kNN uses the embedding below it."""
+    """Supervised training by cross-entropy. The kNN uses the embedding below the classifier."""
 
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """How the one view of each image is drawn."""
@@ -40,3 +41,7 @@ class Supervised(Objective):
         pixels = view(shared_flip(batch.pixels(), augment, generator), augment, generator)
         logits = self.classifier(encoder(pixels))
         return {"cross_entropy": F.cross_entropy(logits.float(), batch.labels)}
+
+    def classifier_head(self) -> LearnedHead:
+        """The linear classifier."""
+        return LearnedHead.of(self.classifier)

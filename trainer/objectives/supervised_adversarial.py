@@ -10,6 +10,7 @@ from holdfast.trainer.augment import AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.attack import AttackConfig
 from holdfast.trainer.objectives.base import ImageBatch, Objective
+from holdfast.trainer.objectives.head import LearnedHead
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,7 @@ class SupervisedAdversarial(Objective):
         pixels = view(shared_flip(batch.pixels(), config.augment, generator), config.augment, generator)
         attacked = config.adversary(cross_entropy, pixels, generator, encoder, self.classifier)
         return {"cross_entropy": cross_entropy(attacked).mean()}
+
+    def classifier_head(self) -> LearnedHead:
+        """The linear classifier."""
+        return LearnedHead.of(self.classifier)

@@ -28,6 +28,7 @@ from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.adaptive.targets import AdaptiveTargets, SelfAdaptation
 from holdfast.trainer.objectives.attack import AttackConfig
 from holdfast.trainer.objectives.base import ImageBatch, Objective
+from holdfast.trainer.objectives.head import LearnedHead
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,10 @@ class Trades(Objective):
             return None
         with frozen(encoder, self):
             return self.adaptive.refreshed(lambda pixels: self._log_probabilities(encoder(pixels)).exp(), train_set)
+
+    def classifier_head(self) -> LearnedHead:
+        """The cosine classifier."""
+        return LearnedHead.of_prototypes(self.prototypes, self.config.temperature)
 
     def _log_probabilities(self, embeddings: Tensor) -> Tensor:
         # In float32 also within mixed precision: over a small temperature, bfloat16's third digit would decide.

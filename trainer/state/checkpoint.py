@@ -112,10 +112,10 @@ def states_of(
     return states | ({"mean": mean.state_dict()} if mean else {})
 
 
-def as_kept(encoder: nn.Module, precision: Literal["float32", "float16"]) -> dict[str, Tensor]:
-    """The encoder's state as it comes back from a checkpoint of such a precision."""
-    kept = restored(named({"encoder": encoder.state_dict()}, precision))
-    return {name.removeprefix("encoder."): tensor for name, tensor in kept.items()}
+def as_kept(module: nn.Module, precision: Literal["float32", "float16"]) -> dict[str, Tensor]:
+    """The state of an encoder or an objective as it comes back from a checkpoint of such a precision."""
+    kept = restored(named({"module": module.state_dict()}, precision))
+    return {name.removeprefix("module."): tensor for name, tensor in kept.items()}
 
 
 def load(directory: Path, file: Path = FILE) -> Checkpoint:

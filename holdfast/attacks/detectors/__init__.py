@@ -3,12 +3,15 @@
 What they are worth is measured by `holdfast.attacks.aimed`.
 """
 
+from holdfast.attacks.detectors.classifier import DOUBT, RESPONSE
 from holdfast.attacks.detectors.detector import Detector, Penalty, SoftNeighbours, threshold_at
 from holdfast.attacks.detectors.served import CREDIBILITY, NAMES, credibility_of, detectors_of
 
 __all__ = [
     "CREDIBILITY",
+    "DOUBT",
     "NAMES",
+    "RESPONSE",
     "Detector",
     "Penalty",
     "SoftNeighbours",

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from holdfast.attacks.detectors.classifier import DOUBT, RESPONSE, detectors_by_head
 from holdfast.attacks.detectors.detector import Detector, Penalty, SoftNeighbours, Suspicion
 from holdfast.bundle.reader import Bundle
 from holdfast.model.answers import Answers
@@ -24,6 +25,8 @@ NAMES = (
     "poison tolerance",
     "feature shift",
     "k-th distance",
+    RESPONSE,
+    DOUBT,
 )
 """All that there can be, in order."""
 
@@ -44,6 +47,8 @@ def detectors_of(
     - soft margin: the server's own soft kNN is near another answer than the vote's.
     - softmax response, poison tolerance, feature shift, where `clean` has them: the less, the more suspicious.
     - k-th distance: far from everything.
+    - classifier response, where the bundle has the classifier of its training: the less it gives the answer.
+    - abstain logit, where that one has it: the more.
 
     Args:
         bundle: a complete one.
@@ -63,6 +68,8 @@ def detectors_of(
     if (surrogate := (classifier or bundle.classifier()).surrogate) is not None:
         free.append(_soft_margin(surrogate))
     free += [*_judgements(clean, _less_share(bundle, near, exported.labels)), _kth_distance(near)]
+    if bundle.head is not None:
+        free += detectors_by_head(bundle.head, device)
     detectors = [detector.at(false_positives, clean, labels) for detector in free]
     credible = credibility_of(bundle, device)
     return tuple(detectors) if credible is None else (credible, *detectors)

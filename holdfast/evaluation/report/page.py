@@ -9,6 +9,7 @@ from typing import get_args
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
+from holdfast.attacks.detectors import RESPONSE
 from holdfast.bundle.threat_model import Norm
 from holdfast.evaluation.report import words
 from holdfast.evaluation.report.plots import charts, judged
@@ -64,6 +65,7 @@ def render(report: Report) -> str:
         served=served(report),
         thresholds=thresholds(report),
         judgements=judgements(report),
+        has_classifier=any(ranking.judgement == RESPONSE for ranking in report.rankings),
         set_rows=set_rows,
         at_or_below=dict(charts.at_or_below(report.reliability)),
         **_drawn(report),

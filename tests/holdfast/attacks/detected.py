@@ -21,6 +21,7 @@ from holdfast.model.credibility import calibrate_retriever
 from holdfast.model.retrieval.base import Bank
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.vote import VoteParameters
+from tests.heads import head_of_means
 
 __all__ = ["NAMES", "THREAT", "Detected", "K", "detectors", "plain", "scene"]
 
@@ -31,7 +32,7 @@ K = 7
 class Detected:
     """A classifier over a small random net: exemplars 0..119, images to set thresholds on 120..219, to attack 220..259."""
 
-    def __init__(self, flags=None, *, calibrated=True):
+    def __init__(self, flags=None, *, calibrated=True, headed=True):
         rng = np.random.default_rng(1)
         torch.manual_seed(0)
         net = torch.nn.Sequential(
@@ -51,6 +52,7 @@ class Detected:
             class_names=("a", "b", "c"),
             manifest=SimpleNamespace(vote=VoteParameters(k=K), surrogate_tau=0.05, calibration=None),
             classifier=self.new_classifier,
+            head=head_of_means(bank, labels[:120], 3) if headed else None,
         )
         self.clean, self.clean_labels = images[120:220], labels[120:220]
         self.images, self.labels = images[220:], labels[220:]

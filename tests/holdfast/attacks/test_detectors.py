@@ -1,10 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.attacks.detectors import SoftNeighbours, detectors_of, threshold_at
+from holdfast.attacks.detectors import DOUBT, RESPONSE, SoftNeighbours, detectors_of, threshold_at
+from holdfast.attacks.detectors.classifier import detectors_by_head
 from holdfast.model import classifier as classifier_module
 from tests.holdfast.attacks.detected import NAMES, Detected, K, detectors, plain, scene
 
@@ -16,6 +19,8 @@ def test_a_bundle_has_the_detectors_that_mean_something(detectors):
     unmarked = Detected(np.zeros(120))
     assert [detector.name for detector in unmarked.detectors()] == [name for name in NAMES if name != "marked neighbours"]
     assert tuple(detector.name for detector in Detected(calibrated=False).detectors()) == NAMES[1:]
+    unheard_of = {detector.name for detector in Detected(headed=False).detectors()}
+    assert set(NAMES) - unheard_of == {RESPONSE, DOUBT}
     uncertified = detectors_of(unmarked.bundle, unmarked.classifier.classify(unmarked.clean), unmarked.clean_labels)
     assert not {"poison tolerance", "feature shift"} & {detector.name for detector in uncertified}
 
@@ -61,6 +66,13 @@ def test_scores_are_what_they_are_called(scene, detectors):
         assert detectors["k-th distance"].score(answers)[n] == pytest.approx(1 - embeddings[nearest[-1]] @ row, abs=1e-5)
     np.testing.assert_array_equal(detectors["credibility"].score(answers), -answers.credibility)
     np.testing.assert_array_equal(detectors["soft margin"].score(answers), -answers.soft_margin.astype(float))
+    head = scene.bundle.head
+    for row, label, response, doubt in zip(
+        z, answers.labels, detectors[RESPONSE].score(answers), detectors[DOUBT].score(answers), strict=True
+    ):
+        raised = np.exp(head.weights.astype(float) @ row + head.bias)
+        assert response == pytest.approx(-raised[label] / raised[:3].sum())
+        assert doubt == pytest.approx(raised[3] / raised.sum())
 
 
 @settings(max_examples=20)
@@ -105,6 +117,19 @@ def test_the_penalty_follows_the_score_and_has_a_gradient(scene, detectors, plai
     assert np.corrcoef(penalty.detach().numpy(), detectors[name].score(answers))[0, 1] > least
     (gradient,) = torch.autograd.grad(penalty.sum(), z)
     assert bool((gradient.abs().amax(1) > 0).all())
+
+
+@pytest.mark.parametrize("whitened", [False, True])
+def test_what_is_aimed_at_a_classifier_is_what_it_computes(scene, whitened):
+    head, answers = scene.bundle.head, scene.classify(scene.images)
+    if whitened:
+        rng = np.random.default_rng(0)
+        unwhiten, centre = rng.normal(size=(16, 16)).astype(np.float32), np.full(16, 0.1, dtype=np.float32)
+        head = replace(head, unwhiten=unwhiten, centre=centre)
+    z, labels = torch.from_numpy(answers.embeddings), torch.from_numpy(answers.labels)
+    response, doubt = detectors_by_head(head)
+    np.testing.assert_allclose(np.exp(-response.penalty(z, labels).numpy()), -response.score(answers), rtol=1e-3)
+    np.testing.assert_allclose(np.exp(doubt.penalty(z, labels).numpy()), doubt.score(answers), rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)

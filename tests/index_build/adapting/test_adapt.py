@@ -13,6 +13,7 @@ from holdfast import data
 from holdfast.bundle import Bundle, read_manifest
 from holdfast.bundle.exemplars import Flag
 from holdfast.bundle.manifest import Accuracy, DataRecord
+from holdfast.bundle.reader import HEAD
 from holdfast.bundle.writer import BundleWriter
 from holdfast.data import DataError, load_verified
 from holdfast.errors import HoldfastError
@@ -20,10 +21,12 @@ from holdfast.index_build import build_index
 from holdfast.index_build.cli import main
 from holdfast.index_build.streaming import parts
 from holdfast.model.encoder.onnx import OnnxEncoder
+from holdfast.model.retrieval.base import bank_of
 from holdfast.model.retrieval.table import RETRIEVERS, RetrieverKind
 from holdfast.model.vote import VoteParameters
 from tests import bundles, kinds
 from tests.bundles import COLOURS, Linear, coloured
+from tests.heads import head_of_means
 from tests.shared import made_once
 from tests.threads import replace_here
 
@@ -63,6 +66,8 @@ def write_indexed(directory, digits):
     accuracy = Accuracy(clean=0.9, robust=0.5, norm="linf", epsilon=0.1, attack="none", images=10)
     writer = BundleWriter.open(directory)
     writer.add("report/index.html", lambda path: path.write_text("measured"))
+    embeddings = bank_of(Bundle.open(directory).index).embeddings
+    writer.add(HEAD, head_of_means(embeddings, Bundle.open(directory).exemplars.labels, 10).save)
     writer.commit(read_manifest(directory).model_copy(update={"accuracy": accuracy}))
 
 
@@ -93,6 +98,7 @@ def test_an_encoder_gets_another_set_without_training(old, photos, capsys):
     before = files(old)
     assert run(old, "--data", photos) == 0
     assert files(old) == before
+    assert Bundle.open(old.with_name("old-photos")).head is None
     new = old.with_name("old-photos")
     said = capsys.readouterr()
     assert "red" in said.err
@@ -207,6 +213,8 @@ def test_classes_are_renamed_made_one_and_ordered_without_images(old, digits, tm
     assert len(test) == len(digits.test)
     assert answered(tmp_path / "new", test.images, [new.class_names[label] for label in test.labels]) > 0.8
     # And once more: what the set calls "0" is now called "ring".
+    assert Bundle.open(old).head is not None
+    assert new.head is None  # it tells the classes of before apart
     assert run(tmp_path / "new", "--rename", "round=ring", "--out", tmp_path / "newer") == 0
     newer = read_manifest(tmp_path / "newer")
     assert load_verified(newer).test.class_names == newer.class_names == ("ring", "9", "1", "2", "3", "4", "5", "7")
@@ -225,6 +233,7 @@ def test_another_k_and_another_rounding_need_no_images(old, tmp_path):
     new, before = Bundle.open(tmp_path / "new"), Bundle.open(old)
     assert new.manifest.vote.k == 9
     assert "float16" in str(new.index)
+    assert new.head is not None  # of the same classes
     np.testing.assert_allclose(new.index.export().embeddings, before.index.export().embeddings, atol=1e-3)
     assert new.manifest.index.data is None
 

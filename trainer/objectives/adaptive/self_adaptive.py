@@ -22,6 +22,7 @@ from holdfast.trainer.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.adaptive.targets import AdaptiveTargets, SelfAdaptation
 from holdfast.trainer.objectives.base import ImageBatch, Objective
+from holdfast.trainer.objectives.head import LearnedHead
 
 
 @dataclass(frozen=True)
@@ -101,3 +102,7 @@ class SelfAdaptive(Objective):
         """The targets, refreshed."""
         with frozen(encoder, self):
             return self.adaptive.refreshed(lambda pixels: self.log_probabilities(encoder(pixels)).exp(), train_set)
+
+    def classifier_head(self) -> LearnedHead:
+        """The linear classifier, with the abstain logit where there is one."""
+        return LearnedHead.of(self.classifier, self.abstainer)

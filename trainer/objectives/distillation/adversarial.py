@@ -22,6 +22,7 @@ from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.attack import AttackConfig
 from holdfast.trainer.objectives.base import ImageBatch, Objective
 from holdfast.trainer.objectives.distillation.classifier import load_classifier
+from holdfast.trainer.objectives.head import LearnedHead
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,10 @@ class AdversarialDistillation(Objective):
             "clean": config.clean_weight * F.kl_div(own, clean_goal, reduction="batchmean"),
             "robust": config.robust_weight * F.kl_div(moved, robust_goal, reduction="batchmean"),
         }
+
+    def classifier_head(self) -> LearnedHead:
+        """The cosine classifier."""
+        return LearnedHead.of_prototypes(self.prototypes, self.config.temperature)
 
     def _log_probabilities(self, embeddings: Tensor) -> Tensor:
         with torch.autocast(embeddings.device.type, enabled=False):  # see Trades

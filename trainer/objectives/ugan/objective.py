@@ -31,6 +31,7 @@ from holdfast.errors import HoldfastError
 from holdfast.trainer.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.base import ImageBatch, Objective
+from holdfast.trainer.objectives.head import LearnedHead
 from holdfast.trainer.objectives.player import Player
 from holdfast.trainer.objectives.sequential.statistics import estimate_batchnorm
 from holdfast.trainer.objectives.ugan import losses
@@ -200,6 +201,10 @@ class Ugan(Objective):
         """What the classifier says of each image: float32 [M, K] probabilities."""
         with frozen(encoder, self), torch.no_grad():
             return torch.cat([self.probabilities(encoder, chunk.pixels()) for chunk in train_set.chunks(CHUNK)])
+
+    def classifier_head(self) -> LearnedHead:
+        """The mean of the linear map's weights."""
+        return LearnedHead.of(self.mean_classifier)
 
     def _good_terms(
         self, encoder: ImageEncoder, known: tuple[Tensor, Tensor], seen: Tensor, logits: Tensor, generator: torch.Generator

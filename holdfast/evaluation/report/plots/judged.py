@@ -87,7 +87,9 @@ def rankings(condition: str, found: Sequence[Ranking], number: int) -> Markup:
 
 
 def _line(axes: Axes, x: Sequence[float], y: Sequence[float], label: str, number: int) -> None:
-    axes.plot(x, y, label=named(label), color=SERIES[number % len(SERIES)], linestyle=DASHES[number % len(DASHES)])
+    # Where colours begin again, dashes are others.
+    dash = DASHES[(number + number // len(SERIES)) % len(DASHES)]
+    axes.plot(x, y, label=named(label), color=SERIES[number % len(SERIES)], linestyle=dash)
 
 
 def _legend(axes: Axes) -> None:
