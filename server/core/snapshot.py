@@ -15,7 +15,7 @@ from holdfast.model.encoder.onnx import OnnxGradient
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.description import ModelDescription, PlacementRecord
 from holdfast.server.core.result import AnsweredBatch
-from holdfast.server.core.sources import NoSources, SourceLookup, TableSources
+from holdfast.server.core.sources import ExemplarLookup, NoSources, TableSources
 
 
 def no_calibration() -> CalibrationSet:
@@ -39,7 +39,7 @@ class ModelSnapshot:
     description: ModelDescription
     classifier: Classifier
     load_gradient: Callable[[], OnnxGradient]
-    sources: SourceLookup = field(default_factory=NoSources)
+    sources: ExemplarLookup = field(default_factory=NoSources)
     load_calibration: Callable[[], CalibrationSet] = no_calibration
 
     @classmethod

@@ -1,10 +1,11 @@
-"""Where exemplars' images came from, looked up where a caller may know it."""
+"""What is known of exemplars beside their classes: where their images came from, and how the index builder marked them."""
 
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.bundle.exemplars import Exemplars
 from holdfast.model.answers import Ints
@@ -17,12 +18,23 @@ class SourceLookup(Protocol):
         """One name for each id of int64 [n]; "" for one that is not known."""
 
 
+class ExemplarLookup(SourceLookup, Protocol):
+    """The same, and how they are marked. It is looked up in the process that runs the model alone."""
+
+    def flags(self, ids: Ints) -> NDArray[np.uint8]:
+        """Bits of `Flag` for each id of int64 [n]: uint8 [n], 0 of one that is not known."""
+
+
 class NoSources:
     """Of a model that names none."""
 
     def of(self, ids: Ints) -> list[str]:
         """An empty name for each."""
         return [""] * len(ids)
+
+    def flags(self, ids: Ints) -> NDArray[np.uint8]:
+        """No mark for any."""
+        return np.zeros(len(ids), dtype=np.uint8)
 
 
 class TableSources:
@@ -35,6 +47,13 @@ class TableSources:
         """One name for each id of int64 [n]; "" for one that is not in the table."""
         sources: Any = self._table.sources
         return [str(sources[row]) if row >= 0 else "" for row in self._rows(ids).tolist()]
+
+    def flags(self, ids: Ints) -> NDArray[np.uint8]:
+        """Bits of `Flag` for each id of int64 [n]: uint8 [n], 0 of one that is not in the table."""
+        rows = self._rows(ids)
+        flags = np.zeros(len(ids), dtype=np.uint8)
+        flags[rows >= 0] = self._table.flags[rows[rows >= 0]]
+        return flags
 
     @cached_property
     def _table(self) -> Exemplars:

@@ -96,10 +96,24 @@ class Listing:
 
     def _record(self, row: StoredRow) -> ExemplarRecord:
         known = self._state.known
-        source, flags, place = row.source, 0, known.base.row_of(row.id)
-        if place is not None and row.in_base:
-            source, flags = str(known.base.table.sources[place]), int(known.base.table.flags[place])
+        source, flags, believed, place = row.source, 0, "", known.base.row_of(row.id)
         if row.label >= len(known.class_names):
             raise UnknownExemplarError(f"exemplar {row.id} is just being changed")
-        name = known.class_names[row.label]
-        return ExemplarRecord(row.id, name, source, row.state, flags, row.reason, row.author, row.time, row.revision)
+        if place is not None and row.in_base:
+            table = known.base.table
+            source = str(table.sources[place])
+            if row.label == table.labels[place]:  # marks are of the class that the bundle has
+                flags, taken_for = int(table.flags[place]), -1 if table.believed is None else int(table.believed[place])
+                believed = known.class_names[taken_for] if taken_for >= 0 else ""
+        return ExemplarRecord(
+            row.id,
+            known.class_names[row.label],
+            source,
+            row.state,
+            flags,
+            row.reason,
+            row.author,
+            row.time,
+            row.revision,
+            believed,
+        )

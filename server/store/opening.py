@@ -4,10 +4,13 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.bundle.exemplars import Exemplars
 from holdfast.bundle.manifest import Manifest
-from holdfast.bundle.reader import CALIBRATION, CANARY, ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, Bundle
+from holdfast.bundle.reader import CALIBRATION, CANARY, ENCODER, ENCODER_FLOAT16, GRADIENT, HEAD, WEIGHTS, Bundle
 from holdfast.model.answers import Ints
 from holdfast.model.credibility import Calibration
 from holdfast.model.live_surrogate import LiveSoftKNN
@@ -15,14 +18,14 @@ from holdfast.model.retrieval.base import Retriever
 from holdfast.model.retrieval.shared import SharedRetriever
 from holdfast.model.surrogate import SoftKNN, Surrogate
 from holdfast.model.vote import VoteParameters
-from holdfast.server.core.sources import SourceLookup, TableSources
+from holdfast.server.core.sources import ExemplarLookup, TableSources
 from holdfast.server.store.catalogue import BaseRows, Catalogue
 from holdfast.server.store.errors import JournalMismatchError
 from holdfast.server.store.journal.journal import ChangeJournal
 from holdfast.server.store.journal.schema import Standing
 from holdfast.server.store.served import ServedExemplars, StoreState, begin, replay
 
-NOT_OF_THE_INDEX = (ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, CALIBRATION, CANARY)
+NOT_OF_THE_INDEX = (ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS, CALIBRATION, CANARY, HEAD)
 """Files of a bundle that say nothing of its exemplars; so does its report."""
 
 
@@ -60,9 +63,9 @@ class Base:
 
 
 class JournalSources:
-    """Sources of exemplars of a bundle and of a journal over it."""
+    """Sources and marks of exemplars of a bundle and of a journal over it."""
 
-    def __init__(self, base: SourceLookup, known: Catalogue) -> None:
+    def __init__(self, base: ExemplarLookup, known: Catalogue) -> None:
         self._base, self._known = base, known
 
     def of(self, ids: Ints) -> list[str]:
@@ -73,6 +76,11 @@ class JournalSources:
             if row is not None and not row.in_base:
                 names[place] = row.source
         return names
+
+    def flags(self, ids: Ints) -> NDArray[np.uint8]:
+        """Bits of `Flag` for each id of int64 [n]: uint8 [n], 0 of one that was added or changed since."""
+        changed = np.array([self._known.rows.get(each) is not None for each in ids.tolist()], dtype=np.bool_)
+        return np.where(changed, 0, self._base.flags(ids)).astype(np.uint8)
 
 
 def identity_of(manifest: Manifest) -> str:

@@ -73,11 +73,12 @@ class ExemplarRecord:
         label: its class name.
         source: where it came from.
         state: whether it votes.
-        flags: bits of holdfast.bundle.exemplars.Flag, for those of the bundle; else 0.
+        flags: bits of holdfast.bundle.exemplars.Flag, for those of the bundle whose class is the bundle's; else 0.
         reason: why it is, or was, quarantined; "" where it never was.
         author: who changed it last; "" for an exemplar of the bundle that nobody has touched.
         time: when that was, seconds since 1970; 0.0 likewise.
         revision: sequence of that change; 0 likewise.
+        believed: of one that is marked as doubted the name of the class that it is taken for; else "".
 
     """
 
@@ -90,6 +91,7 @@ class ExemplarRecord:
     author: str = ""
     time: float = 0.0
     revision: int = 0
+    believed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

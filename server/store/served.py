@@ -14,7 +14,7 @@ from holdfast.model.retrieval.live import Changes, LiveIndex
 from holdfast.model.surrogate import SoftKNN
 from holdfast.model.vote import VoteParameters
 from holdfast.server.core.snapshot import ModelSnapshot
-from holdfast.server.core.sources import SourceLookup
+from holdfast.server.core.sources import ExemplarLookup
 from holdfast.server.metrics.exemplars import ExemplarMetrics
 from holdfast.server.store.catalogue import Catalogue
 from holdfast.server.store.changes import IndexChange, Planned
@@ -43,7 +43,7 @@ class ServedExemplars:
     index: LiveIndex
     soft: LiveSoftKNN | None
     class_names: tuple[str, ...]
-    sources: SourceLookup
+    sources: ExemplarLookup
     sequence: int
     changed: int
     calibrated: int

@@ -44,7 +44,21 @@ class AddOutcome:
 
 @dataclass(frozen=True, slots=True)
 class ExemplarInfo:
-    """One exemplar; `changed` is in UTC, None for what came with the bundle."""
+    """One exemplar.
+
+    Attributes:
+        id: its own.
+        label: the name of its class.
+        source: where its picture came from.
+        state: "served", "quarantined" or "deleted".
+        flags: its marks: "disagrees", "attacked", "doubted", "pseudo".
+        reason: why it is, or was, in quarantine.
+        author: who changed it last.
+        changed: when, in UTC; None for what came with the bundle.
+        revision: of that change.
+        believed: of a doubted one the name of the class that it is taken for; else "".
+
+    """
 
     id: int
     label: str
@@ -55,6 +69,7 @@ class ExemplarInfo:
     author: str
     changed: datetime | None
     revision: int
+    believed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +119,7 @@ def to_exemplar(message: exemplar_pb2.Exemplar) -> ExemplarInfo:
         author=message.author,
         changed=message.time.ToDatetime(UTC) if message.HasField("time") else None,
         revision=message.revision,
+        believed=message.believed,
     )
 
 

@@ -15,11 +15,11 @@ def exemplars_table(exemplars: Sequence[ExemplarInfo]) -> Table:
     """A row each; reasons are sentences, which `reason_lines` has."""
     table = Table()
     table.add_column("id", justify="right", no_wrap=True)
-    for name in ("class", "state", "source", "by"):
+    for name in ("class", "state", "marks", "source", "by"):
         table.add_column(name, overflow="fold")
     for each in exemplars:
         state = Text(each.state, style="yellow" if each.state == "quarantined" else "")
-        table.add_row(str(each.id), Text(each.label), state, Text(each.source), Text(each.author))
+        table.add_row(str(each.id), Text(each.label), state, Text(_marks(each)), Text(each.source), Text(each.author))
     return table
 
 
@@ -40,7 +40,7 @@ def exemplar_table(exemplar: ExemplarInfo, *, kept: bool) -> Table:
             "class": exemplar.label,
             "state": exemplar.state,
             "source": exemplar.source,
-            "marks": ", ".join(exemplar.flags) or "-",
+            "marks": _marks(exemplar) or "-",
             "reason": exemplar.reason or "-",
             "changed": f"{_moment(exemplar.changed)} by {exemplar.author}" if exemplar.changed else "came with the bundle",
             "picture": "kept" if kept else "not kept",
@@ -89,6 +89,12 @@ def exemplar_as_json(exemplar: ExemplarInfo) -> dict[str, Any]:
     """The fields, by their names."""
     fields = {name: getattr(exemplar, name) for name in exemplar.__slots__}
     return {**fields, "flags": list(exemplar.flags), "changed": exemplar.changed.isoformat() if exemplar.changed else None}
+
+
+def _marks(exemplar: ExemplarInfo) -> str:
+    """Its marks, and what a doubted one is taken for."""
+    taken_for = f" (taken for {exemplar.believed})" if exemplar.believed and exemplar.believed != exemplar.label else ""
+    return ", ".join(exemplar.flags) + taken_for
 
 
 def _properties(rows: dict[str, str]) -> Table:

@@ -21,6 +21,8 @@ _STATES = {
 _FLAGS = {
     Flag.DISAGREES: exemplar_pb2.EXEMPLAR_FLAG_DISAGREES,
     Flag.ATTACKED: exemplar_pb2.EXEMPLAR_FLAG_ATTACKED,
+    Flag.DOUBTED: exemplar_pb2.EXEMPLAR_FLAG_DOUBTED,
+    Flag.PSEUDO: exemplar_pb2.EXEMPLAR_FLAG_PSEUDO,
 }
 _VERSION_STATES = {
     VersionState.AVAILABLE: version_pb2.VERSION_STATE_AVAILABLE,
@@ -74,6 +76,7 @@ def exemplar(record: ExemplarRecord) -> exemplar_pb2.Exemplar:
         author=record.author,
         time=_moment(record.time) if record.time else None,
         revision=record.revision,
+        believed=record.believed,
     )
 
 

@@ -1,11 +1,19 @@
-"""Exemplars as the page shows them: label, similarity, and a thumbnail or where it came from."""
+"""Exemplars as the page shows them: label, marks, similarity, and a thumbnail or where it came from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from holdfast.bundle.exemplars import Flag
 from holdfast.model.answers import Answers, Floats, Ints
 from holdfast.server.core.snapshot import ModelSnapshot
 from holdfast.server.store.store import ExemplarStore
+
+MARKS = {
+    Flag.DISAGREES: "neighbours disagree",
+    Flag.ATTACKED: "attacked copy",
+    Flag.DOUBTED: "label doubted",
+    Flag.PSEUDO: "label guessed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +25,7 @@ class ShownExemplar:
         label: its class name.
         similarity: cosine similarity.
         source: where its picture came from; "" where that is not known, or not to be told.
+        marks: how the index builder marked it.
         pictured: whether there is a thumbnail of it.
 
     """
@@ -25,6 +34,7 @@ class ShownExemplar:
     label: str
     similarity: float
     source: str
+    marks: tuple[str, ...] = ()
     pictured: bool = False
 
 
@@ -44,11 +54,15 @@ def _shown(ids: Ints, labels: Ints, similarities: Floats, snapshot: ModelSnapsho
     found = int((ids >= 0).sum())
     names = snapshot.description.class_names
     told = snapshot.sources.of(ids[:found]) if sources else [""] * found
-    rows = zip(ids[:found].tolist(), labels[:found].tolist(), similarities[:found].tolist(), told, strict=True)
-    return [ShownExemplar(each, names[label], similarity, source) for each, label, similarity, source in rows]
+    flags = snapshot.sources.flags(ids[:found]).tolist()
+    rows = zip(ids[:found].tolist(), labels[:found].tolist(), similarities[:found].tolist(), told, flags, strict=True)
+    return [
+        ShownExemplar(each, names[label], similarity, source, tuple(said for flag, said in MARKS.items() if flag & marked))
+        for each, label, similarity, source, marked in rows
+    ]
 
 
 async def with_thumbnails(shown: Sequence[ShownExemplar], store: ExemplarStore | None) -> list[ShownExemplar]:
     """The same, and of which of them the store has kept a picture."""
     kept = await store.pictured([each.id for each in shown]) if store is not None else set()
-    return [ShownExemplar(each.id, each.label, each.similarity, each.source, each.id in kept) for each in shown]
+    return [replace(each, pictured=each.id in kept) for each in shown]

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from holdfast.bundle.exemplars import Flag
 from holdfast.protos.holdfast.admin.v1 import admin_pb2 as pb
 from holdfast.protos.holdfast.admin.v1 import exemplar_pb2 as ex
 from holdfast.protos.holdfast.v1 import holdfast_pb2, image_pb2
 from tests.server.api.admin import Operator, retry_after, token_file, violations
+from tests.server.marked import MARKS, with_marks
 from tests.server.running import LoopThread, Served, refusal, start
 from tests.server.tiny import SIDE, coloured, png, raw
 
@@ -196,6 +198,27 @@ def test_an_exemplar_is_shown_with_its_picture_where_it_was_kept(single: Served)
     of_bundle = operator(single).GetExemplar(pb.GetExemplarRequest(id=7))
     assert (of_bundle.exemplar.label, of_bundle.exemplar.source, of_bundle.exemplar.revision) == ("red", "tiny/7", 0)
     assert not of_bundle.thumbnail
+
+
+def test_marks_of_the_index_builder_are_shown_until_the_class_is_changed(
+    tiny_bundle: Path, loop_thread: LoopThread, tmp_path: Path
+) -> None:
+    names = {
+        Flag.DISAGREES: ex.EXEMPLAR_FLAG_DISAGREES,
+        Flag.ATTACKED: ex.EXEMPLAR_FLAG_ATTACKED,
+        Flag.DOUBTED: ex.EXEMPLAR_FLAG_DOUBTED,
+        Flag.PSEUDO: ex.EXEMPLAR_FLAG_PSEUDO,
+    }
+    assert set(names) == set(Flag)  # a mark that nobody can see is of no use
+    with ExitStack() as stack:
+        server = start_with_store(stack, with_marks(tiny_bundle, tmp_path / "marked"), loop_thread, tmp_path)
+        listed = operator(server).ListExemplars(pb.ListExemplarsRequest(page_size=6)).exemplars
+        assert [set(each.flags) for each in listed] == [{names[flag] for flag in marks} for marks in (*MARKS, Flag(0))]
+        assert [each.believed for each in listed] == ["", "", "blue", "", "blue", ""]
+        update = ex.ExemplarUpdate(id=2, label="blue")
+        operator(server).UpdateExemplars(pb.UpdateExemplarsRequest(updates=[update], request_id="relabel"))
+        changed = operator(server).GetExemplar(pb.GetExemplarRequest(id=2)).exemplar
+        assert (list(changed.flags), changed.believed) == ([], "")
 
 
 def test_a_list_comes_in_pages_and_an_export_as_one_stream(single: Served) -> None:

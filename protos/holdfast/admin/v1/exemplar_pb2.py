@@ -27,19 +27,19 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from holdfast.protos.holdfast.v1 import image_pb2 as holdfast_dot_v1_dot_image__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n holdfast/admin/v1/exemplar.proto\x12\x11holdfast.admin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x17holdfast/v1/image.proto\"O\n\x0bNewExemplar\x12!\n\x05image\x18\x01 \x01(\x0b\x32\x12.holdfast.v1.Image\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\"\\\n\rAddedExemplar\x12\n\n\x02id\x18\x01 \x01(\x03\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .holdfast.admin.v1.ExemplarState\x12\x0e\n\x06reason\x18\x03 \x01(\t\"n\n\tAddResult\x12\x31\n\x05\x61\x64\x64\x65\x64\x18\x01 \x01(\x0b\x32 .holdfast.admin.v1.AddedExemplarH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"+\n\x0e\x45xemplarUpdate\x12\n\n\x02id\x18\x01 \x01(\x03\x12\r\n\x05label\x18\x02 \x01(\t\"\xf2\x01\n\x08\x45xemplar\x12\n\n\x02id\x18\x01 \x01(\x03\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12/\n\x05state\x18\x04 \x01(\x0e\x32 .holdfast.admin.v1.ExemplarState\x12.\n\x05\x66lags\x18\x05 \x03(\x0e\x32\x1f.holdfast.admin.v1.ExemplarFlag\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x07 \x01(\t\x12(\n\x04time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\t \x01(\x03\">\n\x0cLabelSummary\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\texemplars\x18\x03 \x01(\x03*\x86\x01\n\rExemplarState\x12\x1e\n\x1a\x45XEMPLAR_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45XEMPLAR_STATE_SERVED\x10\x01\x12\x1e\n\x1a\x45XEMPLAR_STATE_QUARANTINED\x10\x02\x12\x1a\n\x16\x45XEMPLAR_STATE_DELETED\x10\x03*f\n\x0c\x45xemplarFlag\x12\x1d\n\x19\x45XEMPLAR_FLAG_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45XEMPLAR_FLAG_DISAGREES\x10\x01\x12\x1a\n\x16\x45XEMPLAR_FLAG_ATTACKED\x10\x02*c\n\nOnBadImage\x12\x1c\n\x18ON_BAD_IMAGE_UNSPECIFIED\x10\x00\x12\x1b\n\x17ON_BAD_IMAGE_REFUSE_ALL\x10\x01\x12\x1a\n\x16ON_BAD_IMAGE_KEEP_REST\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n holdfast/admin/v1/exemplar.proto\x12\x11holdfast.admin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x17holdfast/v1/image.proto\"O\n\x0bNewExemplar\x12!\n\x05image\x18\x01 \x01(\x0b\x32\x12.holdfast.v1.Image\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\"\\\n\rAddedExemplar\x12\n\n\x02id\x18\x01 \x01(\x03\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .holdfast.admin.v1.ExemplarState\x12\x0e\n\x06reason\x18\x03 \x01(\t\"n\n\tAddResult\x12\x31\n\x05\x61\x64\x64\x65\x64\x18\x01 \x01(\x0b\x32 .holdfast.admin.v1.AddedExemplarH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"+\n\x0e\x45xemplarUpdate\x12\n\n\x02id\x18\x01 \x01(\x03\x12\r\n\x05label\x18\x02 \x01(\t\"\x84\x02\n\x08\x45xemplar\x12\n\n\x02id\x18\x01 \x01(\x03\x12\r\n\x05label\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t\x12/\n\x05state\x18\x04 \x01(\x0e\x32 .holdfast.admin.v1.ExemplarState\x12.\n\x05\x66lags\x18\x05 \x03(\x0e\x32\x1f.holdfast.admin.v1.ExemplarFlag\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x07 \x01(\t\x12(\n\x04time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08revision\x18\t \x01(\x03\x12\x10\n\x08\x62\x65lieved\x18\n \x01(\t\">\n\x0cLabelSummary\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\texemplars\x18\x03 \x01(\x03*\x86\x01\n\rExemplarState\x12\x1e\n\x1a\x45XEMPLAR_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45XEMPLAR_STATE_SERVED\x10\x01\x12\x1e\n\x1a\x45XEMPLAR_STATE_QUARANTINED\x10\x02\x12\x1a\n\x16\x45XEMPLAR_STATE_DELETED\x10\x03*\x9b\x01\n\x0c\x45xemplarFlag\x12\x1d\n\x19\x45XEMPLAR_FLAG_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45XEMPLAR_FLAG_DISAGREES\x10\x01\x12\x1a\n\x16\x45XEMPLAR_FLAG_ATTACKED\x10\x02\x12\x19\n\x15\x45XEMPLAR_FLAG_DOUBTED\x10\x03\x12\x18\n\x14\x45XEMPLAR_FLAG_PSEUDO\x10\x04*c\n\nOnBadImage\x12\x1c\n\x18ON_BAD_IMAGE_UNSPECIFIED\x10\x00\x12\x1b\n\x17ON_BAD_IMAGE_REFUSE_ALL\x10\x01\x12\x1a\n\x16ON_BAD_IMAGE_KEEP_REST\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'holdfast.admin.v1.exemplar_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXEMPLARSTATE']._serialized_start=780
-  _globals['_EXEMPLARSTATE']._serialized_end=914
-  _globals['_EXEMPLARFLAG']._serialized_start=916
-  _globals['_EXEMPLARFLAG']._serialized_end=1018
-  _globals['_ONBADIMAGE']._serialized_start=1020
-  _globals['_ONBADIMAGE']._serialized_end=1119
+  _globals['_EXEMPLARSTATE']._serialized_start=798
+  _globals['_EXEMPLARSTATE']._serialized_end=932
+  _globals['_EXEMPLARFLAG']._serialized_start=935
+  _globals['_EXEMPLARFLAG']._serialized_end=1090
+  _globals['_ONBADIMAGE']._serialized_start=1092
+  _globals['_ONBADIMAGE']._serialized_end=1191
   _globals['_NEWEXEMPLAR']._serialized_start=138
   _globals['_NEWEXEMPLAR']._serialized_end=217
   _globals['_ADDEDEXEMPLAR']._serialized_start=219
@@ -49,7 +49,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXEMPLARUPDATE']._serialized_start=425
   _globals['_EXEMPLARUPDATE']._serialized_end=468
   _globals['_EXEMPLAR']._serialized_start=471
-  _globals['_EXEMPLAR']._serialized_end=713
-  _globals['_LABELSUMMARY']._serialized_start=715
-  _globals['_LABELSUMMARY']._serialized_end=777
+  _globals['_EXEMPLAR']._serialized_end=731
+  _globals['_LABELSUMMARY']._serialized_start=733
+  _globals['_LABELSUMMARY']._serialized_end=795
 # @@protoc_insertion_point(module_scope)

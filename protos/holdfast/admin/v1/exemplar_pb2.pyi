@@ -24,6 +24,8 @@ class ExemplarFlag(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EXEMPLAR_FLAG_UNSPECIFIED: _ClassVar[ExemplarFlag]
     EXEMPLAR_FLAG_DISAGREES: _ClassVar[ExemplarFlag]
     EXEMPLAR_FLAG_ATTACKED: _ClassVar[ExemplarFlag]
+    EXEMPLAR_FLAG_DOUBTED: _ClassVar[ExemplarFlag]
+    EXEMPLAR_FLAG_PSEUDO: _ClassVar[ExemplarFlag]
 
 class OnBadImage(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -37,6 +39,8 @@ EXEMPLAR_STATE_DELETED: ExemplarState
 EXEMPLAR_FLAG_UNSPECIFIED: ExemplarFlag
 EXEMPLAR_FLAG_DISAGREES: ExemplarFlag
 EXEMPLAR_FLAG_ATTACKED: ExemplarFlag
+EXEMPLAR_FLAG_DOUBTED: ExemplarFlag
+EXEMPLAR_FLAG_PSEUDO: ExemplarFlag
 ON_BAD_IMAGE_UNSPECIFIED: OnBadImage
 ON_BAD_IMAGE_REFUSE_ALL: OnBadImage
 ON_BAD_IMAGE_KEEP_REST: OnBadImage
@@ -78,7 +82,7 @@ class ExemplarUpdate(_message.Message):
     def __init__(self, id: _Optional[int] = ..., label: _Optional[str] = ...) -> None: ...
 
 class Exemplar(_message.Message):
-    __slots__ = ("id", "label", "source", "state", "flags", "reason", "author", "time", "revision")
+    __slots__ = ("id", "label", "source", "state", "flags", "reason", "author", "time", "revision", "believed")
     ID_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +92,7 @@ class Exemplar(_message.Message):
     AUTHOR_FIELD_NUMBER: _ClassVar[int]
     TIME_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    BELIEVED_FIELD_NUMBER: _ClassVar[int]
     id: int
     label: str
     source: str
@@ -97,7 +102,8 @@ class Exemplar(_message.Message):
     author: str
     time: _timestamp_pb2.Timestamp
     revision: int
-    def __init__(self, id: _Optional[int] = ..., label: _Optional[str] = ..., source: _Optional[str] = ..., state: _Optional[_Union[ExemplarState, str]] = ..., flags: _Optional[_Iterable[_Union[ExemplarFlag, str]]] = ..., reason: _Optional[str] = ..., author: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., revision: _Optional[int] = ...) -> None: ...
+    believed: str
+    def __init__(self, id: _Optional[int] = ..., label: _Optional[str] = ..., source: _Optional[str] = ..., state: _Optional[_Union[ExemplarState, str]] = ..., flags: _Optional[_Iterable[_Union[ExemplarFlag, str]]] = ..., reason: _Optional[str] = ..., author: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping[str, object]]] = ..., revision: _Optional[int] = ..., believed: _Optional[str] = ...) -> None: ...
 
 class LabelSummary(_message.Message):
     __slots__ = ("index", "name", "exemplars")

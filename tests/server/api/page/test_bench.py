@@ -6,6 +6,7 @@ import io
 import json
 import re
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 from PIL import Image
 
+from holdfast.bundle.exemplars import Flag
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.server.monitor.page.attack import BenchAttack
-from tests.server.api.admin import OPERATOR, READER
+from tests.server.api.admin import OPERATOR, READER, token_file
 from tests.server.api.page.browsing import Visit, signed_in
 from tests.server.api.page.doubtful import ServePage
-from tests.server.running import Served, snapshot_of, wait_for
+from tests.server.marked import with_marks
+from tests.server.running import LoopThread, Served, snapshot_of, start, wait_for
 from tests.server.tiny import coloured, png
 
 GREEN = coloured(1, 1, seed=9)[0]
@@ -46,6 +49,20 @@ def test_a_picture_is_answered_as_a_caller_would_be(paged: Served) -> None:
     assert np.array_equal(pictures_in(reply.text)[0], GREEN)
     part = reader.upload("/bench", png(GREEN), Accept="application/json")
     assert "<h2>green</h2>" in json.loads(part.body)["html"]
+
+
+def test_neighbours_say_how_they_are_marked(
+    hostile_bundle: Path, loop_thread: LoopThread, tmp_path: Path, paged: Served
+) -> None:
+    marks = [Flag.DOUBTED | Flag.PSEUDO] * 60
+    asked = {"page_port": 0, "admin_port": 0, "admin_token_file": token_file(tmp_path / "tokens")}
+    with ExitStack() as stack:
+        marked = start(stack, loop_thread, with_marks(hostile_bundle, tmp_path / "marked", marks), **asked)
+        for served, badges in ((marked, 2), (paged, 0)):
+            html = signed_in(served, READER).upload("/bench", png(GREEN)).text
+            (neighbours,) = re.findall(r'<ol class="neighbours.*?</ol>', html, flags=re.DOTALL)
+            assert neighbours.count("<li") > 0
+            assert neighbours.count('class="badge"') == badges * neighbours.count("<li")
 
 
 def test_the_bench_counts_as_no_traffic_and_leaves_no_file(serve_page: ServePage, tmp_path: Path) -> None:
