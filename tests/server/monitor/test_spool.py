@@ -15,6 +15,7 @@ from holdfast.server.monitor.spool.directory import SpoolDirectory
 from holdfast.server.settings import ConfigurationError, Settings
 from tests.server.running import await_metric
 from tests.server.tiny import coloured, raw
+from tests.small_disk import small_disk
 
 SPOOLED = "holdfast_spool_images_total"
 
@@ -78,6 +79,31 @@ def test_where_nothing_can_be_written_the_spool_is_off_and_answers_go_on(serve, 
     assert served.metric("holdfast_spool_on") == 0
     assert served.metric(SPOOLED, outcome="failed") == 1
     assert sum(str(spool) in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_full_disk_ends_the_keeping_and_nothing_else(serve, tmp_path, caplog) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        spool = disk.path / "spool"
+        served = serve(keep_share=1.0, spool=spool)
+        classify(served, coloured(0, 4, seed=0))
+        await_metric(served, SPOOLED, 4)
+        before = {path.name: path.read_bytes() for path in spool.iterdir()}
+        assert before
+        disk.fill()
+        with caplog.at_level(logging.ERROR):
+            for seed in range(1, 4):
+                assert len(classify(served, coloured(1, 3, seed=seed)).results) == 3
+            await_metric(served, SPOOLED, 1, outcome="failed")
+            assert len(classify(served, coloured(2, 3, seed=5)).results) == 3
+        assert (served.metric("holdfast_spool_on"), served.metric(SPOOLED, outcome="failed")) == (0, 1)
+        assert [str(spool) in record.getMessage() for record in caplog.records] == [True]
+        assert {path.name: path.read_bytes() for path in spool.iterdir()} == before  # not even the beginning of a file
+        disk.clear()
+        again = serve(keep_share=1.0, spool=spool)
+        classify(again, coloured(1, 4, seed=9))
+        await_metric(again, SPOOLED, 4)
+        assert again.metric(SPOOLED, outcome="failed") == 0
+        assert before.items() < {path.name: path.read_bytes() for path in spool.iterdir()}.items()
 
 
 def test_settings_that_make_no_spool_are_refused(serve, tmp_path, tiny_bundle) -> None:
