@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from holdfast.bundle.canary_set import CanarySet
 from holdfast.bundle.reader import CANARY, GRADIENT, Bundle
+from holdfast.bundle.threat_model import ThreatModel
 from holdfast.bundle.writer import BundleWriter
 from holdfast.data.streamed import LabelledSource
 from holdfast.index_build.attack import attack
@@ -19,6 +20,9 @@ from holdfast.model.preprocess import Pixels
 from holdfast.model.retrieval.base import Retriever
 
 IMAGES = 32
+NO_ATTACKER = ThreatModel("linf", 0.0)
+"""Of recordings, of which there are no attacked copies."""
+
 FEWEST, MOST_BYTES = 4, 2 * 2**20
 """Of large images so few are enough; and all of them together take at most so much, before they are compressed."""
 
@@ -81,7 +85,8 @@ def keep_canary(directory: Path, before: CanarySet, labels: NDArray[np.int64], *
 
 def made(bundle: Bundle, images: Pixels, labels: NDArray[np.int64], index: Retriever | None = None) -> CanarySet:
     """The canary of these images: uint8 [n, H, W, 3] and their labels int64 [n]; answered by `index`, or the bundle's own."""
-    classifier, threat = bundle.classifier(index), bundle.manifest.threat_model.model()
+    classifier, recorded = bundle.classifier(index), bundle.manifest.threat_model
+    threat = NO_ATTACKER if recorded is None else recorded.model()
     attacked: Pixels | None = None
     if classifier.surrogate is not None and GRADIENT in bundle.manifest.files and threat.epsilon > 0:
         attacked = attack(bundle, images, labels, classifier.surrogate, threat, advance=lambda _: None)

@@ -170,7 +170,7 @@ def with_chosen_vote(
         quiet: no progress bar.
 
     """
-    counts, threat = np.bincount(bank.labels, minlength=len(manifest.class_names)), manifest.threat_model.model()
+    counts, threat = np.bincount(bank.labels, minlength=len(manifest.class_names)), manifest.ball
     vote, labels = manifest.vote, held_out.labels[: len(images)]
     soft = surrogates(bank, len(counts), vote.corrected(counts).weights_of(len(counts)))
     with progress("attacking", len(images) * len(soft) * STEPS, quiet=quiet) as advance:

@@ -127,7 +127,7 @@ def _hardening(options: argparse.Namespace, bundle: Path | None) -> Hardening | 
     within = options.harden_within
     if within is None and bundle is None:
         raise IndexBuildError("--harden needs --harden-within BALL here, or --bundle BUNDLE, whose ball is taken")
-    threat = ball(within) if within else read_manifest(Path(bundle or "")).threat_model.model()
+    threat = ball(within) if within else read_manifest(Path(bundle or "")).ball
     try:
         return Hardening(options.harden, threat)
     except ValueError as error:

@@ -87,7 +87,7 @@ def measure(config: LongTailConfig) -> int:
     test = unseen_images(bundle.manifest, config.data_dir).take(np.arange(config.images))
     bank = long_tailed(bank_of(bundle.index), config.imbalance, config.seed)
     index, classes, counts = FlatIndex.build(bank), len(bundle.class_names), np.bincount(bank.labels)
-    clean, threat = embedded(bundle, test.images), bundle.manifest.threat_model.model()
+    clean, threat = embedded(bundle, test.images), bundle.manifest.ball
     columns = ("k", "corrected by", "all", "mean of classes", f"{FEW} rarest", f"{FEW} commonest", f"{threat}")
     table = Table(
         *columns, title=f"{len(bank.labels):,} exemplars, {counts.max():,} to {counts.min():,} a class", title_justify="left"

@@ -168,6 +168,8 @@ def manifest(side: int, dim: int, class_names: Sequence[str], /, **changes: Any)
         "threat_model": ThreatModelRecord(norm="linf", epsilon=8 / 255),
         "training": training,
     }
+    if "input" in changes and changes["input"].kind == "speech":
+        values["threat_model"] = None
     return Manifest(**(values | changes))
 
 

@@ -77,7 +77,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     bundle = Bundle.open(options.bundle)
-    radius = radius_in_levels(options.epsilon or bundle.manifest.threat_model.epsilon)
+    radius = radius_in_levels(options.epsilon or bundle.manifest.ball.epsilon)
     if radius < 1:
         raise HoldfastError("the bundle names no radius to attack at; give --epsilon")
     test = unseen_images(bundle.manifest, options.data_dir)

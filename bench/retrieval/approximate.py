@@ -79,7 +79,7 @@ def attack(bundle: Bundle, index: Retriever, test: LabelledImages, exact: Ints, 
     victim = Victim(OnnxEmbedding(bundle), surrogate_of(bundle), served(classifier), threads=threads)
     gap = gap_losses(index)
     suite = AttackSuite(tuple(PGDAttack(loss, steps) for loss in (*LOSSES, *gap)), batch_size=50)
-    outcome = suite(victim, test.images, test.labels, manifest.threat_model.model())
+    outcome = suite(victim, test.images, test.labels, manifest.ball)
     right = outcome.clean_labels == test.labels
     n, named = len(right), {str(loss) for loss in gap}
     return AttackedIndex(
@@ -114,7 +114,7 @@ def main() -> int:
     rows = [[each.index, str(each.clean), str(each.robust), str(each.alike), str(each.by_gap)] for each in found]
     columns = ["index", "clean", "robust", "clean answers as the exact index", "fooled by the gap alone"]
     show(
-        f"{options.images} test images, {options.steps} steps of each loss, {bundle.manifest.threat_model.model()}",
+        f"{options.images} test images, {options.steps} steps of each loss, {bundle.manifest.ball}",
         columns,
         rows,
     )

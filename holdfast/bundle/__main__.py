@@ -87,7 +87,10 @@ def table(bundle: Bundle, directory: Path) -> Table:
     shown.add_row("vote", f"the {manifest.vote.k} nearest{how}")
     if manifest.uncalibrated:
         shown.add_row("credibility", manifest.uncalibrated)
-    shown.add_row("threat model", str(manifest.threat_model.model()))
+    threat = manifest.threat_model
+    shown.add_row("threat model", str(threat.model()) if threat else "none: it listens, and no attacker of sound is modelled")
+    if manifest.training.augmentations:
+        shown.add_row("learned from", manifest.training.augmentations)
     if manifest.accuracy:
         shown.add_row("clean accuracy", f"{manifest.accuracy.clean:.1%}")
         robust = f"{manifest.accuracy.robust:.1%} of {manifest.accuracy.images:,} images"

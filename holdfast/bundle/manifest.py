@@ -8,15 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from holdfast.bundle.migrations import FLAT, migrated
 from holdfast.bundle.threat_model import Norm, ThreatModel
-from holdfast.errors import SchemaMismatchError
+from holdfast.errors import HoldfastError, SchemaMismatchError
 from holdfast.model.credibility import Calibration
 from holdfast.model.preprocess import MAX_PIXELS, InputContract
 from holdfast.model.retrieval.table import retriever_kind
 from holdfast.model.vote import VoteParameters
 
-SCHEMA_VERSION: Literal[4] = 4
+SCHEMA_VERSION: Literal[5] = 5
 """Version 2 names the kind of the index, version 3 calibrates credibility by the shares of the vote that decides, version 4
-says of what kind the input is. Older ones are read too: see holdfast.bundle.migrations."""
+says of what kind the input is, and in version 5 a bundle that listens names no ball of pixels. Older ones are read too: see
+holdfast.bundle.migrations."""
 
 
 MOST_BYTES = 32 * 2**20
@@ -82,7 +83,11 @@ class ContinuedRecord(Record):
 
 
 class TrainingRecord(Record):
-    """Where the encoder came from."""
+    """Where the encoder came from.
+
+    `augmentations` says in words how the labelled set itself was changed before it was learned from, for instance recordings
+    heard in rooms and in noise; "" where it was not.
+    """
 
     command: str
     seed: int
@@ -92,6 +97,7 @@ class TrainingRecord(Record):
     steps: int = Field(ge=0)
     seconds: float = Field(ge=0)
     data: DataRecord
+    augmentations: str = ""
     continued: ContinuedRecord | None = None
 
 
@@ -169,7 +175,7 @@ class Accuracy(Record):
 class Manifest(Record):
     """The whole manifest."""
 
-    schema_version: Literal[4] = SCHEMA_VERSION
+    schema_version: Literal[5] = SCHEMA_VERSION
     name: str = Field(min_length=1)
     created: str
     files: dict[str, str] = Field(default_factory=dict, description="relative path -> sha256, every file of the bundle")
@@ -179,7 +185,7 @@ class Manifest(Record):
     class_names: tuple[str, ...] = Field(min_length=2)
     vote: VoteParameters
     surrogate_tau: float = Field(default=0.05, gt=0)
-    threat_model: ThreatModelRecord
+    threat_model: ThreatModelRecord | None = Field(description="null where the input is speech")
     training: TrainingRecord
     index: IndexRecord | None = None
     calibration: Calibration | None = None
@@ -194,7 +200,21 @@ class Manifest(Record):
             raise ValueError("class names must be different from each other, and none empty")
         if len(self.vote.class_weights) not in {0, len(self.class_names)}:
             raise ValueError(f"the vote weighs {len(self.vote.class_weights)} classes of {len(self.class_names)}")
+        if (self.threat_model is None) != (self.input.kind == "speech"):
+            raise ValueError("a threat model is a ball of pixels: bundles that look at images have one, those that listen none")
         return self
+
+    @property
+    def ball(self) -> ThreatModel:
+        """The threat model, of a bundle that looks at images.
+
+        Raises:
+            HoldfastError: it listens.
+
+        """
+        if self.threat_model is None:
+            raise HoldfastError(f"{self.name} listens, and no attacker of sound is modelled: there is no ball of pixels for it")
+        return self.threat_model.model()
 
     @property
     def abstain_below(self) -> float | None:

@@ -50,10 +50,17 @@ def _name_the_input_kind(values: Values) -> Values:
     return values | {"input": {"kind": "image", **contract}} if isinstance(contract, dict) else values
 
 
+def _name_no_ball_of_sound(values: Values) -> Values:
+    """From 4 to 5: what a bundle that listens said of grey levels of its pictures meant nothing."""
+    contract = values.get("input")
+    return values | {"threat_model": None} if isinstance(contract, dict) and contract.get("kind") == "speech" else values
+
+
 MIGRATIONS: dict[int, Callable[[Values], Values]] = {
     1: _name_the_index_kind,
     2: _calibrate_by_shares,
     3: _name_the_input_kind,
+    4: _name_no_ball_of_sound,
 }
 """From each older version to the next one."""
 

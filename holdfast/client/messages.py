@@ -219,7 +219,7 @@ def to_model_info(message: holdfast_pb2.GetModelInfoResponse) -> ModelInfo:
         weighting=_word(model_pb2.VoteWeighting.Name(vote.weighting), "VOTE_WEIGHTING_"),
         temperature=vote.temperature,
         abstain_below=message.abstain_below,
-        norm=_norm(message.threat_model.norm),
+        norm=_norm(message.threat_model.norm) if message.HasField("threat_model") else "",
         epsilon=message.threat_model.epsilon,
         accuracy=_accuracy(message.accuracy) if message.HasField("accuracy") else None,
         images_per_call=limits.images_per_call,

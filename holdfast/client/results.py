@@ -120,6 +120,7 @@ class ModelInfo:
 
     `exemplars_revision` grows with each change of the exemplars. `calibration_stale` says that more of them have changed since
     credibility was calibrated than the operator allows, `changed_share` how many, for each that it was calibrated with.
+    `norm` and `epsilon` are the attacker that it was hardened against; "" and 0 of a model that listens, which knows of none.
     `certify_passes` are the most forward passes of one call that certifies; 0 where the server does not. `input_kind` is
     "image" or "speech"; `seconds_per_recording` and `bytes_per_recording` are limits of a recording, 0 where images are taken.
     """

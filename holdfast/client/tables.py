@@ -67,7 +67,7 @@ def model_table(info: ModelInfo) -> Table:
         "exemplars": f"{info.exemplars:,}",
         "vote": f"k = {info.k}, {weighting}",
         "abstains below": f"credibility {info.abstain_below:.3f}",
-        "hardened against": "nobody" if info.input_kind == "speech" else f"{info.norm} {_levels(info.epsilon)}",
+        "hardened against": "nobody" if not info.norm else f"{info.norm} {_levels(info.epsilon)}",
         "accuracy": measured,
         "one call": f"{info.images_per_call} {_limits(info)}",
     }

@@ -105,7 +105,7 @@ class EvaluationContext:
     @property
     def own_ball(self) -> ThreatModel:
         """The bundle's own threat model."""
-        return self.bundle.manifest.threat_model.model()
+        return self.bundle.manifest.ball
 
     @property
     def classes(self) -> int:

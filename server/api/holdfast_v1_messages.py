@@ -53,7 +53,7 @@ def model_info(model: ModelDescription, settings: Settings) -> holdfast_pb2.GetM
         changed_share=model.changed_share,
         vote=model_pb2.Vote(k=vote.k, weighting=_WEIGHTINGS[vote.weighting], temperature=vote.temperature),
         abstain_below=model.abstain_below,
-        threat_model=model_pb2.ThreatModel(norm=_NORMS[threat.norm], epsilon=threat.epsilon),
+        threat_model=None if threat is None else model_pb2.ThreatModel(norm=_NORMS[threat.norm], epsilon=threat.epsilon),
         limits=model_pb2.Limits(
             images_per_call=settings.max_images,
             message_bytes=settings.max_message_bytes,

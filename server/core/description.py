@@ -37,7 +37,7 @@ class ModelDescription(BaseModel):
         changed_share: exemplars changed since then, for each that it was calibrated with.
         vote: how neighbours become a label.
         abstain_below: the credibility below which an answer abstains, in [0, 1].
-        threat_model: the attacker that the encoder was hardened against; epsilon in pixels of [0, 1].
+        threat_model: the attacker that the encoder was hardened against; epsilon in pixels of [0, 1]. None where it listens.
         accuracy: as it was measured; None where the bundle was never evaluated.
         disagreement_ratio: share of exemplars whose own neighbours have another label, in [0, 1]; None where not measured.
         placement: where it runs.
@@ -60,7 +60,7 @@ class ModelDescription(BaseModel):
     changed_share: float = 0.0
     vote: VoteParameters
     abstain_below: float
-    threat_model: ThreatModelRecord
+    threat_model: ThreatModelRecord | None
     accuracy: Accuracy | None
     disagreement_ratio: float | None
     placement: PlacementRecord

@@ -115,15 +115,15 @@ def _answers_to(bundle: Bundle, classifier: Classifier, embeddings: Floats) -> A
 
 def check_gradient(bundle: Bundle, images: Pixels) -> str:
     """A gradient is the encoder's slope, and finds an adversary that is there, or else probes by it would find none either."""
-    threat = bundle.manifest.threat_model.model()
+    threat = bundle.manifest.threat_model
     if GRADIENT not in bundle.manifest.files:
         return ""
     gradient = OnnxGradient(bundle.directory / GRADIENT)  # and not the bundle's own, which would stay in memory
     if fault := try_slopes(bundle.encoder, gradient, images).fault():
         raise CanaryError(f"its gradient {fault}: attacks by it would find too little; export encoder and gradient again")
-    if threat.epsilon * 255 < 1:
+    if threat is None or threat.epsilon * 255 < 1:
         return ""
-    planted = search_planted(bundle.encoder, gradient, images, threat)
+    planted = search_planted(bundle.encoder, gradient, images, threat.model())
     if planted.cases >= FEWEST_CASES and planted.found < LEAST_FOUND * planted.cases:
         raise CanaryError(
             f"its gradient finds {planted.found} of {planted.cases} planted adversaries, as that of another encoder would:"

@@ -11,6 +11,7 @@ from holdfast.bundle.writer import BundleWriter
 from holdfast.data import Splits
 from holdfast.data.listing import printable
 from holdfast.data.sets import input_kind
+from holdfast.data.speech.bank import AUGMENTED
 from holdfast.model.preprocess import InputContract
 from holdfast.model.vote import VoteParameters
 from holdfast.revision import commit
@@ -42,6 +43,7 @@ def write_bundle(config: TrainConfig, splits: Splits, trained: Trained, command:
     """
     size = config.encoder.image_size
     contract = InputContract(kind=input_kind(config.data), height=size, width=size)
+    listens = contract.kind == "speech"
     encoder = exported_encoder(config, splits, trained)
     writer = BundleWriter.create(config.out)
     parity = export(encoder, writer, contract, splits.train.images[:33], half=config.half)
@@ -56,7 +58,7 @@ def write_bundle(config: TrainConfig, splits: Splits, trained: Trained, command:
             class_names=splits.train.class_names,
             vote=VoteParameters(k=config.k, weighting=config.weighting, temperature=config.temperature),
             surrogate_tau=config.surrogate_tau,
-            threat_model=ThreatModelRecord(norm=config.norm, epsilon=config.epsilon),
+            threat_model=None if listens else ThreatModelRecord(norm=config.norm, epsilon=config.epsilon),
             training=_training(config, splits, trained, command),
         )
     )
@@ -95,6 +97,7 @@ def _training(config: TrainConfig, splits: Splits, trained: Trained, command: st
             labels=config.labels,
             label_noise=config.label_noise,
         ),
+        augmentations=AUGMENTED if config.data == "sessions" else "",
         continued=continued_record(config),
     )
 

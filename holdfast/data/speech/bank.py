@@ -29,6 +29,12 @@ from holdfast.model.speech.pictures import WINDOW, Samples, pictures
 JOINED = 8
 PROFILES = 16
 SEGMENTS = 2
+AUGMENTED = (
+    "sessions of each voice in simulated channels of their own (a room, a microphone, a noise floor 20 to 35 dB down), as they"
+    " are and again in other rooms (RT60 0.1 to 0.6 s) and in noise (white, pink, hum, babble) 0 to 20 dB down"
+)
+"""What is said of a training on them; see `Channel` and `Profile`."""
+
 QUIET = 0.01
 """Of a recording's loudest 10 ms: what is quieter at its begin and end is cut off before it is joined."""
 

@@ -47,7 +47,7 @@ def quick_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
         HoldfastError: it is no ball.
 
     """
-    own, options = manifest.threat_model, config.options
+    own, options = manifest.ball, config.options
     try:
         threat = ThreatModel(config.norm or own.norm, own.epsilon if config.epsilon is None else config.epsilon)
     except ValueError as error:
@@ -66,7 +66,7 @@ def quick_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
         return plan
     balls = in_order(map(ball, options.balls)) if options.balls else plan.balls
     # Detectors are of the bundle's own ball: what a report says of them stands where that is not attacked again.
-    detectors = {Section.DETECTORS} if own.model() in balls else set[Section]()
+    detectors = {Section.DETECTORS} if own in balls else set[Section]()
     return replace(
         plan,
         balls=balls,
@@ -82,7 +82,7 @@ def full_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
         HoldfastError: what is to be recorded would not be measured.
 
     """
-    options, own = config.options, manifest.threat_model.model()
+    options, own = config.options, manifest.ball
     wanted = [ball(text) for text in options.balls or STANDARD_BALLS]
     balls = in_order([*wanted, *([] if options.balls else [own])])
     if config.record and own not in balls:

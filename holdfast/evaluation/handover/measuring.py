@@ -97,7 +97,7 @@ def measure_handover(
     refuse_unlike(old, new)
     if not len(splits.calibration):
         raise HoldfastError("the labelled set has no calibration images to compare answers on: hold some out by --calibration")
-    threat = old.manifest.threat_model.model()
+    threat = old.manifest.ball
     attack, number = AdaptiveAttack(steps=steps), min(images, len(splits.test))
     attacked = partial(evaluate, test=splits.test, threat=threat, attack=attack, limit=number, progress=progress)
     before, after = (_answered_rightly(attacked(bundle.directory)) for bundle in (old, new))

@@ -236,7 +236,7 @@ class Prober(BackgroundObserver):
         if self._settings.probe_epsilons:
             return self._settings.probe_epsilons
         threat = snapshot.description.threat_model
-        if threat.norm != "linf" or threat.epsilon == 0:
+        if threat is None or threat.norm != "linf" or threat.epsilon == 0:
             raise HoldfastError("the bundle names no L-infinity radius to probe at; set --probe-epsilons")
         return (threat.epsilon,)
 

@@ -41,7 +41,7 @@ def test_a_canary_is_left_out_where_that_is_asked_for(tiny, tmp_path):
         np.array([0, 1]),
         attacked=None,
         class_names=bundle.class_names,
-        threat=bundle.manifest.threat_model.model(),
+        threat=bundle.manifest.ball,
     )
     writer = BundleWriter.open(tiny)
     writer.add("canary.npz", canary.save)

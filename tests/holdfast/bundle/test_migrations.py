@@ -13,9 +13,10 @@ from holdfast.bundle import Bundle, BundleWriter, Manifest, read_manifest
 from holdfast.bundle.__main__ import main
 from holdfast.bundle.manifest import SCHEMA_VERSION
 from holdfast.bundle.migrations import migrated
-from holdfast.errors import SchemaMismatchError
+from holdfast.errors import HoldfastError, SchemaMismatchError
 from holdfast.model.preprocess import MAX_PIXELS
 from tests.holdfast.bundle.tiny import images_of
+from tests.server.speech.listening import write_listening_bundle
 
 # As python -m index_build wrote it before the manifest named the kind of its index.
 GOLDEN = Path(__file__).parent / "manifest_schema_1.json"
@@ -42,13 +43,13 @@ def test_the_golden_manifest_is_what_it_was() -> None:
 def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder) -> None:
     manifest = Manifest.from_json(GOLDEN.read_bytes(), "golden")
     written = json.loads(GOLDEN.read_text())
-    assert manifest.schema_version == SCHEMA_VERSION == 4
+    assert manifest.schema_version == SCHEMA_VERSION == 5
     assert (manifest.index_kind, manifest.index_files) == ("flat", ("index.faiss",))
     # All else is as it was written, but for the scale of the calibration: neighbours of other labels became their share.
     k = written["vote"]["k"]
     shares = [round(count / k, 4) for count in written["calibration"]["nonconformity"]]
     expected = written | {
-        "schema_version": 4,
+        "schema_version": 5,
         "input": {"kind": "image"} | written["input"],
         "index": {
             "kind": "flat",
@@ -65,7 +66,7 @@ def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], re
         "calibration": written["calibration"]
         | {"nonconformity": shares, "wanted": 0.95, "kth_distances": [], "unknown_above": None},
         "uncalibrated": None,
-        "training": {"continued": None}
+        "training": {"continued": None, "augmentations": ""}
         | written["training"]
         | {"data": {"max_pixels": MAX_PIXELS, "labels": None, "label_noise": 0.0} | written["training"]["data"]},
     }
@@ -83,7 +84,7 @@ def test_schema_1_without_an_index_is_read_too() -> None:
 def test_migrating_leaves_its_argument_as_it_is() -> None:
     values = json.loads(GOLDEN.read_text())
     before = json.dumps(values)
-    assert migrated(values, 4, "golden")["index"]["kind"] == "flat"
+    assert migrated(values, SCHEMA_VERSION, "golden")["index"]["kind"] == "flat"
     assert json.dumps(values) == before
 
 
@@ -99,7 +100,7 @@ def test_a_bundle_of_schema_1_opens_and_its_files_stay_as_they_are(tiny: Path, c
     assert hashes(tiny) == before
     # What is written is of today's schema.
     BundleWriter.open(tiny).commit(read_manifest(tiny))
-    assert json.loads((tiny / "manifest.json").read_text())["schema_version"] == 4
+    assert json.loads((tiny / "manifest.json").read_text())["schema_version"] == 5
     assert Bundle.open(tiny).index.kind == "flat"
 
 
@@ -111,6 +112,19 @@ def test_a_copy_is_of_todays_schema(tiny: Path, tmp_path: Path) -> None:
     copied = hashes(tmp_path / "copy")
     assert {name for name in before if copied[name] != before[name]} == {"manifest.json"}
     assert read_manifest(tmp_path / "copy") == read_manifest(tiny)
+
+
+def test_a_bundle_that_listens_named_a_ball_of_pixels_until_schema_5(tmp_path: Path) -> None:
+    directory = write_listening_bundle(tmp_path / "listening")
+    values = json.loads((directory / "manifest.json").read_text())
+    assert values["threat_model"] is None
+    named = values | {"schema_version": 4, "threat_model": {"norm": "linf", "epsilon": 8 / 255}}
+    assert Manifest.from_json(json.dumps(named).encode(), "listening").threat_model is None
+    with pytest.raises(HoldfastError, match="listens"):
+        _ = read_manifest(directory).ball
+    for wrong in (named | {"schema_version": 5}, values | {"input": values["input"] | {"kind": "image"}}):
+        with pytest.raises(SchemaMismatchError, match="ball of pixels"):
+            Manifest.from_json(json.dumps(wrong).encode(), "wrong")
 
 
 COUNTED = {"nonconformity": [0, 0, 1, 1, 1, 2, 3, 5], "abstain_below": 3 / 9, "coverage": 0.75}
@@ -172,10 +186,10 @@ def test_pictures_of_speech_are_of_one_size(tiny: Path) -> None:
 
 def test_a_newer_schema_says_what_it_needs(tiny: Path) -> None:
     shutil.copyfile(GOLDEN, tiny / "manifest.json")
-    for version in (5, 17):
+    for version in (SCHEMA_VERSION + 1, 17):
         values = json.loads(GOLDEN.read_text()) | {"schema_version": version, "anything": "else"}
         (tiny / "manifest.json").write_text(json.dumps(values))
-        with pytest.raises(SchemaMismatchError, match=rf"newer holdfast \(schema {version}\).* 4: upgrade"):
+        with pytest.raises(SchemaMismatchError, match=rf"newer holdfast \(schema {version}\).* {SCHEMA_VERSION}: upgrade"):
             read_manifest(tiny)
 
 

@@ -74,12 +74,12 @@ def test_credibility_is_measured_again_and_all_that_attacks_found_stands(bundle,
     for name in ("threats", "curves", "sanity_checks", "cloud", "training", "provenance", "attacked_images"):
         assert getattr(report, name) == getattr(before, name)
     assert [one.name for one in report.detectors] == [name for name in NAMES if name != "marked neighbours"]
-    assert [one.threat for one in report.aimed] == [str(opened.manifest.threat_model.model())]
+    assert [one.threat for one in report.aimed] == [str(opened.manifest.ball)]
     assert all(one.clean_credibility is one.attacked_credibility is None for one in report.examples)
     assert report.subject.abstain_below == opened.manifest.calibration.abstain_below
     assert [(one.name, one.attacker) for one in report.selective] == [
         ("clean", "nobody"),
-        (str(opened.manifest.threat_model.model()), "aims at it"),
+        (str(opened.manifest.ball), "aims at it"),
     ]
     assert shlex.join(["holdfast", "evaluate", *again]) in report.remeasured
     answers = opened.classifier().classify(digits.test.images)
