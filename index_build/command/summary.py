@@ -57,8 +57,7 @@ def print_summary(directory: Path, manifest: Manifest) -> None:
     Console().print(table)
     print_flagged(directory, manifest, exemplars)
     bundle = shlex.quote(str(directory))
-    measure = "python -m holdfast.evaluation.speech" if manifest.input.kind == "speech" else "holdfast evaluate"
-    Console().print(f"next: {measure} {bundle}    or: holdfast serve {bundle}")
+    Console().print(f"next: holdfast evaluate {bundle}    or: holdfast serve {bundle}")
 
 
 def print_calibration(directory: Path, manifest: Manifest) -> None:

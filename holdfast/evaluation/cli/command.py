@@ -18,6 +18,7 @@ from holdfast.bundle.reader import read_manifest
 from holdfast.console import Console, Progress, TextColumn
 from holdfast.errors import HoldfastError, install_command
 from holdfast.evaluation.cli.console import answer_tables, print_report, quick_table
+from holdfast.evaluation.cli.listening import measure_voices
 from holdfast.evaluation.cli.options import DESCRIPTION, PROGRAM, EvaluateConfig, check
 from holdfast.evaluation.cli.plans import full_plan_of, hardening_plan_of, quick_plan_of
 from holdfast.evaluation.gradients import EncoderLoader
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str] | None = None, *, load_encoder: EncoderLoader 
         check(config)
         torch.set_num_threads(config.threads)
         command = shlex.join([*PROGRAM.split(), *words])
+        if read_manifest(config.bundle).input.kind == "speech":
+            return measure_voices(config, console, command, begun)
         evaluation = run(config, console, command, begun, load_encoder)
         return show_report(config, evaluation, console) if config.full else show_table(config, evaluation, console, command)
 
@@ -83,11 +86,6 @@ def run(config: EvaluateConfig, console: Console, command: str, begun: float, lo
 
     """
     manifest = read_manifest(config.bundle)
-    if manifest.input.kind == "speech":
-        raise HoldfastError(
-            f"{config.bundle} listens, and attacks change pixels of pictures, which no attacker of sound could:"
-            f" python -m holdfast.evaluation.speech {config.bundle} --data-dir DIR measures it"
-        )
     plan = _plan_of(config, manifest)
     splits = recorded_splits(manifest, config.data_dir)
     if config.full:

@@ -47,6 +47,9 @@ and detectors; these add some 40 minutes, by the cost of single gradients. At fu
 by the same count. The bar says how much is left at most; ctrl-c, SIGTERM or --minutes stop it, and the same command goes on
 from there.
 
+A bundle that listens is not attacked: its test recordings are identified clean, in noise, in babble and in a room, and speakers
+verified across channels, in half a minute of a core for 300 recordings; with --full its report is written.
+
 The bundle is all it takes: embeddings come from its encoder.onnx, gradients from its gradient.onnx, test images from the
 data set that its manifest names. --gradients torch takes gradients from the training run instead, on a GPU
 if there is one; --serve-on cuda has the answers computed there, too; then try a larger --batch-size, which is part of what

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from holdfast.data.speech.channels import RoomResponse, noise, with_noise
+from holdfast.data.speech.channels import NoiseKind, RoomResponse, noise, with_noise
 from holdfast.model.images.pixels import Pixels
 from holdfast.model.speech.pictures import Samples, pictures
 
@@ -17,12 +17,19 @@ REVERBERANT = (0.3, 0.6)
 CLEAN, REVERB = "clean", "reverb"
 
 
-def noise_condition(decibels: float) -> str:
-    """Name of the condition in which babble is so many decibels below the voice."""
-    return f"babble {decibels:g} dB"
+NOISES: dict[str, NoiseKind] = {"noise": "white", "babble": "babble"}
+"""By the first word of a condition's name."""
 
 
-CONDITIONS = (CLEAN, *map(noise_condition, LEVELS), REVERB)
+def noise_condition(decibels: float, kind: str = "babble") -> str:
+    """Name of the condition in which noise of a kind of NOISES is so many decibels below the voice."""
+    return f"{kind} {decibels:g} dB"
+
+
+NOISY = {noise_condition(level, kind): (kind, level) for kind in NOISES for level in LEVELS}
+"""Kind and decibels of every noisy condition, by its name."""
+
+CONDITIONS = (CLEAN, *NOISY, REVERB)
 
 
 def heard_in(
@@ -45,8 +52,8 @@ def heard_in(
         elif condition == CLEAN:
             found.append(samples)
         else:
-            level = next(each for each in LEVELS if noise_condition(each) == condition)
-            found.append(with_noise(samples, noise("babble", len(samples), random, voices), level))
+            kind, level = NOISY[condition]
+            found.append(with_noise(samples, noise(NOISES[kind], len(samples), random, voices), level))
     return found
 
 

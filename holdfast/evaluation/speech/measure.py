@@ -15,7 +15,7 @@ from holdfast.bundle.reader import Bundle
 from holdfast.data.speech.listing import RecordingListing
 from holdfast.data.speech.loading import samples_of
 from holdfast.errors import HoldfastError
-from holdfast.evaluation.speech.conditions import CLEAN, CONDITIONS, LEVELS, heard_in, noise_condition
+from holdfast.evaluation.speech.conditions import CLEAN, CONDITIONS, NOISY, heard_in, noise_condition
 from holdfast.evaluation.speech.trials import TrialScores, TrialSize, draw_trials
 from holdfast.intervals import Rate
 from holdfast.model.answers import Ints
@@ -29,34 +29,58 @@ BABBLE = 5.0
 Bits = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class SpeechMeasures:
-    """What was measured.
-
-    Attributes:
-        identified: how often the label is right, abstentions counted as they are labelled, by condition.
-        answered: how often it is not abstained from, by condition.
-        flips: how often the label is another one than for the clean recording, by level of noise.
-        equal_error_rates: of trials across channels, clean and with babble.
-        let_in: how often a recording of a speaker who is not enrolled is answered; None where the bundle has no threshold.
-        trials: pairs of each kind.
-
-    """
-
-    identified: dict[str, Rate]
-    answered: dict[str, Rate]
-    flips: dict[str, Rate]
-    equal_error_rates: dict[str, float]
-    let_in: Rate | None
-    trials: int
-
-
 @dataclass(frozen=True, eq=False)
-class _Asked:
-    """Answers to recordings: int64 [n] labels, bool [n] whether each abstains."""
+class AskedRecordings:
+    """Answers to n recordings: int64 [n] labels, bool [n] whether each abstains."""
 
     labels: Ints
     abstain: Bits
+
+
+@dataclass(frozen=True, eq=False)
+class SpeechMeasures:
+    """What was measured of n recordings of the test part.
+
+    Attributes:
+        truth: int64 [n], whose voice each is, as the bundle numbers them.
+        asked: answers by condition.
+        trials: scores of trials across channels, clean and with babble.
+        strangers: bool [n], whether each is answered where its speaker is not enrolled; None where the bundle has no threshold.
+        pairs: trials of each kind.
+
+    """
+
+    truth: Ints
+    asked: dict[str, AskedRecordings]
+    trials: dict[str, TrialScores]
+    strangers: Bits | None
+    pairs: int
+
+    @property
+    def identified(self) -> dict[str, Rate]:
+        """How often the label is right, abstentions counted as they are labelled, by condition."""
+        return {name: rate_of(answers.labels == self.truth) for name, answers in self.asked.items()}
+
+    @property
+    def answered(self) -> dict[str, Rate]:
+        """How often it is not abstained from, by condition."""
+        return {name: rate_of(~answers.abstain) for name, answers in self.asked.items()}
+
+    @property
+    def flips(self) -> dict[str, Rate]:
+        """How often the label is another one than for the clean recording, by noisy condition."""
+        clean = self.asked[CLEAN].labels
+        return {name: rate_of(self.asked[name].labels != clean) for name in NOISY}
+
+    @property
+    def equal_error_rates(self) -> dict[str, float]:
+        """Of trials across channels, clean and with babble."""
+        return {name: scores.equal_error_rate for name, scores in self.trials.items()}
+
+    @property
+    def let_in(self) -> Rate | None:
+        """How often a recording of a speaker who is not enrolled is answered; None where the bundle has no threshold."""
+        return None if self.strangers is None else rate_of(self.strangers)
 
 
 def measure_speakers(
@@ -87,22 +111,18 @@ def measure_speakers(
     truth: Ints = places[listing.labels[test]]
     others = _others(recordings, truth)
     classifier = bundle.classifier()
-    asked = {each: _ask(classifier, heard_in(each, recordings, others)) for each in CONDITIONS}
-    clean = asked[CLEAN]
+    levels = {CLEAN: None, noise_condition(BABBLE): BABBLE}
     return SpeechMeasures(
-        identified={each: _rate(answers.labels == truth) for each, answers in asked.items()},
-        answered={each: _rate(~answers.abstain) for each, answers in asked.items()},
-        flips={each: _rate(asked[each].labels != clean.labels) for each in map(noise_condition, LEVELS)},
-        equal_error_rates={
-            name: _equal_error_rate(bundle, recordings, truth, size, level)
-            for name, level in ((CLEAN, None), (noise_condition(BABBLE), BABBLE))
-        },
-        let_in=_let_in(bundle, classifier, recordings, truth),
-        trials=size.pairs,
+        truth=truth,
+        asked={each: _ask(classifier, heard_in(each, recordings, others)) for each in CONDITIONS},
+        trials={name: _scores(bundle, recordings, truth, size, level) for name, level in levels.items()},
+        strangers=_strangers(bundle, classifier, recordings, truth),
+        pairs=size.pairs,
     )
 
 
-def _rate(bits: Bits) -> Rate:
+def rate_of(bits: Bits) -> Rate:
+    """How many of bool [n] are true."""
     return Rate(int(bits.sum()), len(bits))
 
 
@@ -115,7 +135,7 @@ def _others(recordings: Sequence[Samples], truth: Ints) -> list[list[Samples]]:
     return [by_speaker[label] for label in truth.tolist()]
 
 
-def _ask(classifier: Classifier, recordings: Sequence[Samples]) -> _Asked:
+def _ask(classifier: Classifier, recordings: Sequence[Samples]) -> AskedRecordings:
     """All windows of all recordings in one batch; the windows of each vote together as in the server."""
     windows = [pictures(samples) for samples in recordings]
     answers = classifier.classify(np.concatenate(windows))
@@ -123,24 +143,25 @@ def _ask(classifier: Classifier, recordings: Sequence[Samples]) -> _Asked:
     parts = [slice(end - len(each), end) for each, end in zip(windows, ends.tolist(), strict=True)]
     labels = [int(answers.probabilities[part].mean(axis=0, dtype=np.float64).argmax()) for part in parts]
     abstain = [2 * int(answers.abstain[part].sum()) >= part.stop - part.start for part in parts]
-    return _Asked(np.array(labels), np.array(abstain))
+    return AskedRecordings(np.array(labels), np.array(abstain))
 
 
-def _equal_error_rate(
-    bundle: Bundle, recordings: Sequence[Samples], truth: Ints, size: TrialSize, babble: float | None
-) -> float:
+def _scores(bundle: Bundle, recordings: Sequence[Samples], truth: Ints, size: TrialSize, babble: float | None) -> TrialScores:
     voices = [[one for one, of in zip(recordings, truth.tolist(), strict=True) if of == label] for label in np.unique(truth)]
     trials = draw_trials(voices, size, babble=babble)
-    return TrialScores.of(trials, bundle.encoder.embed(trials.pictures)).equal_error_rate
+    return TrialScores.of(trials, bundle.encoder.embed(trials.pictures))
 
 
-def _let_in(bundle: Bundle, classifier: Classifier, recordings: Sequence[Samples], truth: Ints) -> Rate | None:
-    """Each speaker in turn is nobody: their exemplars are left out, and the threshold is of the others' trials."""
+def _strangers(bundle: Bundle, classifier: Classifier, recordings: Sequence[Samples], truth: Ints) -> Bits | None:
+    """Whether each recording is answered where its speaker is not enrolled: bool [n].
+
+    Each speaker in turn is nobody: their exemplars are left out, and the threshold is of the others' trials.
+    """
     calibration = bundle.manifest.calibration
     if calibration is None or calibration.unknown_above is None:
         return None
     bank, held_out, vote = bank_of(bundle.index), bundle.calibration_set, bundle.manifest.vote
-    answered = 0
+    answered = np.zeros(len(truth), np.bool_)
     for label in np.unique(truth).tolist():
         kept, held = bank.labels != label, held_out.labels != label
         index = FlatIndex.build(Bank(bank.embeddings[kept], bank.ids[kept], bank.labels[kept]))
@@ -150,5 +171,5 @@ def _let_in(bundle: Bundle, classifier: Classifier, recordings: Sequence[Samples
             calibration.model_copy(update={"unknown_above": threshold})
         )
         own = [one for one, of in zip(recordings, truth.tolist(), strict=True) if of == label]
-        answered += int((~_ask(without, own).abstain).sum())
-    return Rate(answered, len(truth))
+        answered[truth == label] = ~_ask(without, own).abstain
+    return answered

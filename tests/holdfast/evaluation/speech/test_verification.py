@@ -69,6 +69,7 @@ def test_who_knows_speakers_alone_has_no_errors_and_who_knows_channels_alone_has
     by_speaker = TrialScores.of(trials, np.eye(3, dtype=np.float32)[trials.speakers])
     by_channel = TrialScores.of(trials, np.eye(4, dtype=np.float32)[np.arange(36) % 4])
     assert (by_speaker.equal_error_rate, by_channel.equal_error_rate) == (0, 1)
+    assert (by_speaker.interval(50), by_channel.interval(50)) == ((0, 0), (1, 1))
     assert by_speaker.rate_of(np.array([0, 0, 2])) == 0
     assert by_channel.rate_of(np.array([0, 1, 1])) == 1
     assert by_channel.rate_of(np.array([1, 1, 1])) == 0  # nobody to be taken for another
