@@ -71,6 +71,7 @@ def with_credibility(report: Report, evaluation: Evaluation, manifest: Manifest,
             "reliability": known.reliability,
             "validity": known.validity,
             "classes": known.classes,
+            "shifts": evaluation.shifts,
             "examples": tuple(_without_credibility(each) for each in report.examples),
         }
         | vars(said)

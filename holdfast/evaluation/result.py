@@ -23,6 +23,7 @@ from holdfast.evaluation.report.results import (
     Ranking,
     Report,
     SanityCheck,
+    ShiftResult,
     Subject,
     ThreatResult,
     TrainingCurve,
@@ -60,6 +61,7 @@ class Evaluation:
         aimed: what attacks that aim at credibility found in each ball.
         detectors: how they fare against an attacker who knows of them.
         rankings: how well each of them tells right answers from wrong ones.
+        shifts: answers to images that nobody attacked, and that are not as they were.
         sets: prediction sets, calibrated on clean and on attacked images.
         hardened: what attacked exemplars are worth; None where the index has none.
         examples: attacked images with their neighbours.
@@ -86,6 +88,7 @@ class Evaluation:
     aimed: tuple[AimedResult, ...] = ()
     detectors: tuple[AttackedDetector, ...] = ()
     rankings: tuple[Ranking, ...] = ()
+    shifts: tuple[ShiftResult, ...] = ()
     sets: tuple[PredictionSets, ...] = ()
     hardened: HardenedIndex | None = None
     examples: tuple[Example, ...] = ()
@@ -179,6 +182,7 @@ class Evaluation:
             selective=known.selective,
             aimed=self.aimed_beside((case.result for case in self.cases), same_images=True),
             rankings=self.rankings,
+            shifts=self.shifts,
             sets=self.sets,
             hardened=self.hardened,
             reliability=known.reliability,

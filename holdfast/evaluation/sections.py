@@ -15,6 +15,7 @@ from holdfast.evaluation.stages.answers import gallery_of, measure_credibility
 from holdfast.evaluation.stages.curves import curve_costs, measure_curves
 from holdfast.evaluation.stages.detectors import detector_costs, measure_detectors
 from holdfast.evaluation.stages.hardening import hardening_costs, measure_hardening
+from holdfast.evaluation.stages.moved import answer_shifted, measure_shifts
 from holdfast.evaluation.stages.ranking import measure_rankings
 from holdfast.evaluation.stages.sanity import sanity_checks, sanity_costs
 from holdfast.evaluation.stages.sets import measure_sets, set_costs
@@ -86,8 +87,10 @@ def _with_answers(run: EvaluationRun, evaluation: Evaluation) -> Evaluation:
     if Section.CREDIBILITY in sections:
         # The answers to the whole test set take a CPU half a minute.
         credibility = measure_credibility(context, evaluation.aimed)
-        rankings = measure_rankings(context, evaluation.detectors, credibility.answers)
-        evaluation = replace(evaluation, credibility=credibility, rankings=rankings)
+        moved = answer_shifted(context)
+        rankings = measure_rankings(context, evaluation.detectors, credibility.answers, moved)
+        shifts = measure_shifts(context, credibility.answers, moved)
+        evaluation = replace(evaluation, credibility=credibility, rankings=rankings, shifts=shifts)
     if Section.GALLERY in sections:
         examples, cloud = gallery_of(context, evaluation.shown)
         evaluation = replace(evaluation, examples=examples, cloud=cloud)

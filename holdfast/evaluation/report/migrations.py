@@ -45,6 +45,11 @@ def _from_4(report: RawReport) -> RawReport:
     return report | {"aimed": [_with_suites(one, report) for one in report.get("aimed", [])], "report_version": 5}
 
 
+def _from_5(report: RawReport) -> RawReport:
+    """Answers under shifts were not measured; nothing has another meaning."""
+    return report | {"report_version": 6}
+
+
 def _with_suites(aimed: RawReport, report: RawReport) -> RawReport:
     trials, found = aimed["wrong"]["trials"], aimed["wrong"]["successes"]
     theirs = [
@@ -63,4 +68,4 @@ def _measured(successes: int, trials: int) -> RawReport:
     return {"successes": successes, "trials": trials, "value": value, "low": low, "high": high}
 
 
-MIGRATIONS: dict[Any, Callable[[RawReport], RawReport]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
+MIGRATIONS: dict[Any, Callable[[RawReport], RawReport]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5}

@@ -27,6 +27,7 @@ from holdfast.evaluation.report.parts.judgements import (
     SetResult,
     ValidityPoint,
 )
+from holdfast.evaluation.report.parts.shifts import ShiftResult
 
 __all__ = [
     "REPORT_VERSION",
@@ -54,13 +55,14 @@ __all__ = [
     "Selective",
     "SelectivePoint",
     "SetResult",
+    "ShiftResult",
     "Subject",
     "ThreatResult",
     "TrainingCurve",
     "ValidityPoint",
 ]
 
-REPORT_VERSION: Literal[5] = 5
+REPORT_VERSION: Literal[6] = 6
 
 
 class ClassResult(ReportPart):
@@ -173,7 +175,7 @@ class Provenance(ReportPart):
 class Report(ReportPart):
     """The whole report."""
 
-    report_version: Literal[5] = REPORT_VERSION
+    report_version: Literal[6] = REPORT_VERSION
     subject: Subject
     provenance: Provenance
     clean: Measured = Field(description="accuracy on the whole test set")
@@ -185,6 +187,7 @@ class Report(ReportPart):
     selective: tuple[Selective, ...]
     aimed: tuple[AimedThreat, ...] = ()
     rankings: tuple[Ranking, ...] = ()
+    shifts: tuple[ShiftResult, ...] = Field(default=(), description="empty before version 6")
     sets: tuple[PredictionSets, ...] = ()
     hardened: HardenedIndex | None = Field(default=None, description="null where no exemplar is attacked; before version 5")
     reliability: tuple[Bin, ...]

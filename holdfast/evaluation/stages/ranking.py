@@ -9,26 +9,27 @@ from holdfast.evaluation.context import EvaluationContext
 from holdfast.evaluation.report import auroc, ranked
 from holdfast.evaluation.report.results import Ranking
 from holdfast.evaluation.stages.detectors import AttackedDetector
-from holdfast.evaluation.stages.shifts import SHIFTS, shifted
-from holdfast.evaluation.victim import answers_of, certified
+from holdfast.evaluation.stages.shifts import SHIFTS
 from holdfast.model.answers import Answers
 
 Trust = NDArray[np.float64]
 
 
-def measure_rankings(context: EvaluationContext, attacked: Sequence[AttackedDetector], clean: Answers) -> tuple[Ranking, ...]:
+def measure_rankings(
+    context: EvaluationContext, attacked: Sequence[AttackedDetector], clean: Answers, moved: Answers
+) -> tuple[Ranking, ...]:
     """For every detector three rankings.
 
     Args:
         context: who is attacked with what.
         attacked: the detectors, each with what one who aims at it found.
         clean: answers to the whole test set.
+        moved: answers to `shifted` of the images that are attacked.
 
     """
     if not attacked:
         return ()
     truth = context.splits.test.labels
-    moved = answers_of(certified(context.classifier), shifted(context.images))
     rankings = []
     for each in attacked:
         name, score, found = each.detector.name, each.detector.score, each.aimed.outcome

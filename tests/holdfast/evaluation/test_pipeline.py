@@ -13,6 +13,7 @@ from holdfast.errors import HoldfastError
 from holdfast.evaluation import evaluate, quick_plan, recorded_splits, run_plan
 from holdfast.evaluation.plan import QUICK, Section
 from holdfast.evaluation.report.results import Report
+from holdfast.evaluation.stages.shifts import CAMERAS, SHIFTS, noise
 from holdfast.index_build.calibrate import recalibrate
 from holdfast.interrupts import TimeUpError
 from tests.holdfast.evaluation.short import BALLS, TINY, evaluated, timeless
@@ -187,6 +188,14 @@ def test_abstention_and_detectors_are_measured_against_one_who_aims_at_them(bund
     conditions = [(one.judgement, one.condition) for one in report.rankings]
     assert conditions[:3] == [("credibility", name) for name in ("clean", "shifted", f"attacked, {OWN_BALL}")]
     assert len(conditions) == 3 * len(report.detectors)
+    for one in report.shifts:
+        images = len(labels) * (CAMERAS if one.name == "another camera" else 1)
+        assert {each.trials for each in (one.accuracy, one.answered, one.wrong, one.flips)} == {images}
+        assert one.wrong.successes <= one.answered.successes
+    assert len(report.shifts) == 2 + len(SHIFTS)
+    assert report.shifts[0].flips.successes == 0
+    noisy = classifier.classify(noise(evaluation.images))
+    assert report.shifts[1].accuracy.successes == (noisy.labels == labels).sum()
     assert [(one.threat, one.images, len(one.results)) for one in report.sets] == [(str(ball), 8, 36) for ball in BALLS]
     for one in report.sets[-1].results:
         if one.calibration == "attacked images" and one.condition.endswith("true label"):

@@ -185,6 +185,12 @@ def full_report(names=("cat", "dog", "owl"), checks=(True, True), **changes):
             )
             for condition in ("clean", "shifted", "attacked, L-inf 8/255")
         ),
+        "shifts": tuple(
+            results.ShiftResult(
+                name=name, accuracy=measured(30), answered=measured(35), wrong=measured(4), flips=measured(flips)
+            )
+            for name, flips in (("clean", 0), ("noise", 7), ("another camera", 5))
+        ),
         "sets": (
             results.PredictionSets(
                 threat="L-inf 8/255",
@@ -232,6 +238,7 @@ EMPTY = {
     "selective": (),
     "aimed": (),
     "rankings": (),
+    "shifts": (),
     "sets": (),
     "hardened": None,
     "reliability": (),

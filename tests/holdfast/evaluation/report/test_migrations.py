@@ -18,7 +18,7 @@ def as_version_1(report: Report) -> dict:
     plain = json.loads(report.model_dump_json())
     for old, new in (("gates", "sanity_checks"), ("alarms", "detectors"), ("circumstances", "provenance")):
         plain[old] = plain.pop(new)
-    for later in ("validity", "classes", "remeasured", "aimed", "rankings", "sets", "hardened"):
+    for later in ("validity", "classes", "remeasured", "aimed", "rankings", "sets", "hardened", "shifts"):
         del plain[later]
     for detector in plain["alarms"]:
         del detector["roc"], detector["auroc_ignoring"], detector["auroc_aiming"]
@@ -51,7 +51,7 @@ def test_a_report_of_version_1_is_read_as_it_was(report, tmp_path, capsys):
 
 def as_version_4(report: Report) -> dict:
     plain = json.loads(report.model_dump_json())
-    del plain["hardened"]
+    del plain["hardened"], plain["shifts"]
     for part in (*plain["threats"], *plain["aimed"]):
         del part["wrong_images"]
     for one in plain["aimed"]:
@@ -73,7 +73,7 @@ def test_a_report_of_version_4_says_no_less_than_its_suites_found(report, surviv
 
 
 def test_what_is_no_report_comes_back_as_it_is():
-    for other in ([], None, {}, {"report_version": 17}, {"report_version": 5}):
+    for other in ([], None, {}, {"report_version": 17}, {"report_version": 6}):
         assert migrated(other) == other
 
 

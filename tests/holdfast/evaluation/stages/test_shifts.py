@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from holdfast.evaluation.stages.shifts import SHIFTS, shifted
+from holdfast.evaluation.stages.shifts import SHIFTS, camera, shifted
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 12, 9, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("shift", SHIFTS)
+@pytest.mark.parametrize("shift", [*SHIFTS, camera])
 def test_a_shift_changes_images_the_same_way_each_time_and_leaves_the_originals(shift):
     before = IMAGES.copy()
     moved = shift(IMAGES)
@@ -26,6 +26,20 @@ def test_each_does_what_its_name_says():
     assert contrast.std() == pytest.approx(0.4 * images.std(), rel=0.05)
     assert brightness.mean() > images.mean() + 40
     assert 0 < np.abs(compression - images).mean() < 80
+
+
+def test_cameras_are_drawn_by_the_seed_and_each_image_has_its_own():
+    grey = np.full((200, 8, 8, 3), 128, dtype=np.uint8)
+    taken = camera(grey, 1).astype(float)
+    assert (camera(grey, 1) != camera(grey, 2)).any()
+    means = taken.mean(axis=(1, 2))
+    assert means.std(axis=0).min() > 3  # from image to image, in each channel
+    assert np.abs(means - 128).max() < 128 * 0.15 + 30
+    assert 0 < taken.std(axis=(1, 2)).max() < 0.06 * 255
+    edge = np.zeros((1, 16, 16, 3), dtype=np.uint8)
+    edge[:, :, 8:] = 200
+    sharpest = np.abs(np.diff(camera(np.repeat(edge, 50, 0), 0).astype(float), axis=2)).max(axis=(1, 2, 3))
+    assert sharpest.min() < 150 < sharpest.max()  # some cameras blur
 
 
 def test_all_of_them_one_after_the_other():
