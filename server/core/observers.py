@@ -114,8 +114,8 @@ class BackgroundObserver(Observer):
         metrics: counts what is shed, and failures.
 
     Attributes:
-        every: seconds between two looks at what has come, since waking a thread for each batch costs some CPU; `rest` is
-            called after each. None: it wakes at once, and never rests.
+        every: seconds between two looks at what has come, since waking a thread for each batch costs some CPU; fewer once
+            half of its room is taken. `rest` is called after each. None: it wakes at once, and never rests.
 
     """
 
@@ -128,7 +128,7 @@ class BackgroundObserver(Observer):
         self._failures = Failures(metrics)
         self._shed = metrics.observer_shed.labels(self.name)
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-        self.stopping = threading.Event()
+        self.stopping, self._due = threading.Event(), threading.Event()
 
     def select(self, batch: ObservedBatch) -> NDArray[np.intp]:
         """The numbers of the images that it wants to look at; quick, and before anything is copied. All, by default."""
@@ -154,10 +154,13 @@ class BackgroundObserver(Observer):
         with self._lock:
             taken = rows[: self._capacity - self._waiting]
             self._waiting += len(taken)
+            waiting = self._waiting
         if len(taken) < len(rows):
             self.shed(len(rows) - len(taken))
         if len(taken):
             self._queue.put(self.copy(batch, taken))
+            if 2 * waiting >= self._capacity:
+                self._due.set()
 
     def shed(self, images: int) -> None:
         """Count images that are not looked at."""
@@ -170,6 +173,7 @@ class BackgroundObserver(Observer):
     def stop(self) -> None:
         """Ask the thread to end, and wait for that a few seconds at most."""
         self.stopping.set()
+        self._due.set()
         self._queue.put(None)
         if self._thread.is_alive():
             self._thread.join(STOP_TIMEOUT_S)
@@ -184,7 +188,9 @@ class BackgroundObserver(Observer):
             batch = self._queue.get(block=self.every is None)
         except queue.Empty:
             self._do(self.rest)
-            return not self.stopping.wait(self.every)
+            self._due.wait(self.every)
+            self._due.clear()
+            return not self.stopping.is_set()
         if batch is None or self.stopping.is_set():
             return False
         with self._lock:

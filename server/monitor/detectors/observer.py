@@ -20,10 +20,10 @@ from holdfast.server.settings import ConfigurationError, Settings
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 64
+AT_ONCE = 256
 """Images."""
 
-EVERY_S = 0.2
+EVERY_S = 0.5
 """Seconds between two looks at what was answered."""
 
 

@@ -193,6 +193,19 @@ def test_a_background_observer_rests_once_nothing_has_come_for_a_while(snapshot:
         assert copied.answers.neighbours.ids.shape == (len(batch), 0)
 
 
+def test_a_background_observer_that_looks_seldom_looks_at_once_when_half_of_its_room_is_taken(snapshot: ModelSnapshot) -> None:
+    class Seldom(Slow):
+        every = 1000.0
+
+    seldom = Seldom(8, Metrics())
+    seldom.go_on.set()
+    seldom.start()
+    for count in (1, 4):
+        seldom.observe(batch_of(snapshot, count))
+    wait_for(lambda: sum(map(len, seldom.seen)) == 5)
+    seldom.stop()
+
+
 def test_a_background_observer_that_raises_goes_on(snapshot: ModelSnapshot, caplog: pytest.LogCaptureFixture) -> None:
     class Clumsy(Slow):
         def work(self, batch: ObservedBatch) -> None:

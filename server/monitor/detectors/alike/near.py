@@ -4,8 +4,9 @@ Two images are alike where their sketches differ by no more than noise or a step
 than those of different images. Neither alone would do: a model finds two pictures of one car alike, and a sketch two skies.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from holdfast.model.images.sketches import Sketcher
 from holdfast.server.monitor.detectors.alike.cluster import Changes, Cluster, Normal, Query
-from holdfast.server.monitor.detectors.alike.tables import ROUNDING, AlikeCandidates, ClusterTable
+from holdfast.server.monitor.detectors.alike.tables import AlikeCandidates, ClusterTable
 from holdfast.server.monitor.detectors.callers import NOBODY
 from holdfast.server.monitor.detectors.reference import lead_of_vote
 from holdfast.server.monitor.detectors.traffic import ObservedTraffic
@@ -35,14 +36,6 @@ class _Seen:
     changes: list[Changes]
     variants: tuple[Variant, ...] = ()
     new: NDArray[np.bool_] | None = None
-
-
-class _CallersRows(NamedTuple):
-    """A caller's images of one batch, and the table they belong to."""
-
-    caller: int
-    table: ClusterTable
-    rows: list[int]
 
 
 class NearImages:
@@ -100,47 +93,18 @@ class NearImages:
     def _compare(self, seen: _Seen, new: NDArray[np.bool_]) -> Iterator[Variant]:
         traffic = seen.traffic
         images = AlikeCandidates.of(self._sketcher.sketches(traffic.images), traffic.embeddings, seen.queries, seen.changes)
-        yield from self._visited(NOBODY, self._all, images, range(len(traffic)), new)
-        alone, several = self._by_caller(traffic.callers, images.embeddings.shape[1])
-        if alone:
-            several += self._put_new(images, alone)
-        for caller, table, rows in several:
-            yield from self._visited(caller, table, images.take(rows), rows, new)
-
-    def _visited(
-        self, caller: int, table: ClusterTable, images: AlikeCandidates, rows: Sequence[int], new: NDArray[np.bool_]
-    ) -> Iterator[Variant]:
-        for visit in table.visit(images, self.normal):
-            new[rows[visit.row]] = False
-            if visit.cluster is not None:
-                yield Variant(caller, visit.cluster)
-
-    def _by_caller(self, callers: NDArray[np.intp], dim: int) -> tuple[list[_CallersRows], list[_CallersRows]]:
-        """The images of callers who have one in the batch, and of those who have several."""
-        alone: list[_CallersRows] = []
-        several: list[_CallersRows] = []
-        for caller, rows in rows_by_caller(callers).items():
+        for row, cluster in self._all.visit(images, range(len(traffic)), self.normal):
+            new[row] = False
+            if cluster is not None:
+                yield Variant(NOBODY, cluster)
+        order = np.argsort(traffic.callers, kind="stable")
+        by_caller, edges = images.take(order), np.flatnonzero(np.diff(traffic.callers[order], prepend=NOBODY)).tolist()
+        for start, stop in pairwise((*edges, len(traffic))):
+            caller = int(traffic.callers[order[start]])
             table = self._of_callers.get(caller)
             if table is None:
-                table = self._of_callers[caller] = ClusterTable(self._caller_images, dim)
-            (alone if len(rows) == 1 else several).append(_CallersRows(caller, table, rows))
-        return alone, several
-
-    def _put_new(self, images: AlikeCandidates, alone: Sequence[_CallersRows]) -> list[_CallersRows]:
-        """Of many callers with one image each, put in those that are like none of their caller's, and return the others."""
-        some = images.take([each.rows[0] for each in alone])
-        # A variant is alike by its embedding, too: whoever is not is new, whatever its sketch.
-        similarities = np.stack([each.table.embeddings for each in alone]) @ some.embeddings[:, :, None]
-        known = similarities.max(axis=(1, 2)) >= self.normal.alike - ROUNDING
-        for row in np.flatnonzero(~known).tolist():
-            alone[row].table.put(some, range(row, row + 1))
-        return [alone[row] for row in np.flatnonzero(known).tolist()]
-
-
-def rows_by_caller(callers: NDArray[np.intp]) -> dict[int, list[int]]:
-    """The rows of each caller, in their order, without those of NOBODY."""
-    rows: dict[int, list[int]] = {}
-    for row, caller in enumerate(callers.tolist()):
-        if caller != NOBODY:
-            rows.setdefault(caller, []).append(row)
-    return rows
+                table = self._of_callers[caller] = ClusterTable(self._caller_images, images.embeddings.shape[1])
+            for row, cluster in table.visit(by_caller, range(start, stop), self.normal):
+                new[order[row]] = False
+                if cluster is not None:
+                    yield Variant(caller, cluster)

@@ -59,19 +59,10 @@ class AlikeCandidates:
         limits = np.float32(RADIUS * RADIUS * CELLS * CELLS) - squares
         return cls(np.concatenate((sketches, one), axis=1), keys, limits, embeddings, queries, changes)
 
-    def take(self, rows: Sequence[int]) -> "AlikeCandidates":
+    def take(self, rows: NDArray[np.intp]) -> "AlikeCandidates":
         """Some of them, by their numbers."""
-        if len(rows) == len(self.queries):
-            return self
-        chosen = list(rows)
-        return AlikeCandidates(
-            self.sketches[chosen],
-            self.keys[chosen],
-            self.limits[chosen],
-            self.embeddings[chosen],
-            [self.queries[row] for row in rows],
-            [self.changes[row] for row in rows],
-        )
+        queries, changes = [self.queries[row] for row in rows.tolist()], [self.changes[row] for row in rows.tolist()]
+        return AlikeCandidates(self.sketches[rows], self.keys[rows], self.limits[rows], self.embeddings[rows], queries, changes)
 
 
 class ClusterTable:
@@ -96,28 +87,31 @@ class ClusterTable:
         self._held: list[Query | Cluster | None] = [None] * capacity  # nearly all images stay alone: they make no cluster
         self._images, self._many = 0, 0
 
-    def visit(self, images: AlikeCandidates, normal: Normal) -> Iterator[Visit]:
-        """Put n images where they belong, in their order. Yields those that are no new ones."""
-        distances, between = images.sketches @ self.keys.T, images.sketches @ images.keys.T
-        np.fill_diagonal(between, np.inf)
-        near = (distances.min(axis=1) <= images.limits) | (between.min(axis=1) <= images.limits)
-        known = self._may_be_known(images, normal.alike)
-        changed: dict[int, int] = {}  # by place, the row that it has now
-        done = 0
+    def visit(self, images: AlikeCandidates, rows: range, normal: Normal) -> Iterator[Visit]:
+        """Put some images where they belong, in their order. Yields those that are no new ones."""
         # Nearly all are far from all others. That is found for all of them at once, and they are put in at once, too.
-        for row in np.flatnonzero(near | known).tolist():
+        distances = between = None
+        if self.embeddings.shape[1]:
+            suspects = rows.start + self._may_be_known(images.embeddings[rows.start : rows.stop], normal.alike)
+        else:
+            distances, between = self._distances(images, rows)
+            limits = images.limits[rows.start : rows.stop]
+            near = (distances.min(axis=1) <= limits) | (between.min(axis=1) <= limits)
+            suspects = rows.start + np.flatnonzero(near)
+        changed: dict[int, int] = {}  # by place, the row that it has now
+        done = rows.start
+        for row in suspects.tolist():
             self.put(images, range(done, row), changed)
             done = row + 1
-            place = -1
-            if near[row]:
-                now = distances[row]
-                now[list(changed)] = between[row, list(changed.values())]
-                place = int(now.argmin())
-            query, found = images.queries[row], None
-            if place >= 0 and distances[row, place] <= images.limits[row]:
+            if distances is None or between is None:
+                distances, between = self._distances(images, rows)
+            now = distances[row - rows.start]
+            now[list(changed)] = between[row - rows.start, [other - rows.start for other in changed.values()]]
+            place, query, found = int(now.argmin()), images.queries[row], None
+            if now[place] <= images.limits[row]:
                 found = self._cluster_of(place, query, normal.alike)
             if found is None:
-                is_known = known[row] and self._is_known(query, normal.alike)
+                is_known = self._is_known(query, normal.alike)
                 self.put(images, range(row, row + 1), changed)
                 if is_known:
                     yield Visit(row, None)
@@ -128,7 +122,7 @@ class ClusterTable:
             self._put_at(np.array([place]), images, range(row, row + 1))
             changed[place] = row
             yield Visit(row, found if is_variant else None)
-        self.put(images, range(done, len(images.queries)), changed)
+        self.put(images, range(done, rows.stop), changed)
 
     def put(self, images: AlikeCandidates, rows: range, changed: dict[int, int] | None = None) -> None:
         """Put images that are like none, in their order; `changed` gets the row of each place."""
@@ -174,15 +168,21 @@ class ClusterTable:
             held = self._held[place] = Cluster.begin(latest)
         return held
 
-    def _may_be_known(self, images: AlikeCandidates, alike: float) -> NDArray[np.bool_]:
-        """Of which images an embedding here, or of the others, may be alike."""
-        if not self.embeddings.shape[1]:
-            return np.zeros(len(images.queries), np.bool_)
-        others = images.embeddings @ images.embeddings.T
-        np.fill_diagonal(others, -1)
-        nearest = np.maximum((images.embeddings @ self.embeddings.T).max(axis=1), others.max(axis=1))
-        found: NDArray[np.bool_] = nearest >= alike - ROUNDING
-        return found
+    def _distances(self, images: AlikeCandidates, rows: range) -> tuple[Sketches, Sketches]:
+        """Squared distances less an image's own square: to the images here, [n, capacity], and to the others, [n, n]."""
+        some = images.sketches[rows.start : rows.stop]
+        between = some @ images.keys[rows.start : rows.stop].T
+        np.fill_diagonal(between, np.inf)
+        return some @ self.keys.T, between
+
+    def _may_be_known(self, embeddings: Floats, alike: float) -> NDArray[np.intp]:
+        """The numbers of those to which an embedding here, or of the others, may be alike; a variant is, too."""
+        similarities = (embeddings @ self.embeddings.T).max(axis=1)
+        if len(embeddings) > 1:
+            others = embeddings @ embeddings.T
+            np.fill_diagonal(others, -1)
+            np.maximum(similarities, others.max(axis=1), out=similarities)
+        return np.flatnonzero(similarities >= alike - ROUNDING)
 
     def _is_known(self, query: Query, alike: float) -> bool:
         return bool(self.embeddings.shape[1]) and float((self.embeddings @ query.embedding).max()) >= alike

@@ -42,7 +42,7 @@ def visited(table: ClusterTable, images: Pixels, queries: list[Query], edges: Se
     return [
         Visit(start + row, cluster)
         for start, stop in pairwise(edges)
-        for row, cluster in table.visit(candidates(images[start:stop], queries[start:stop]), NORMAL)
+        for row, cluster in table.visit(candidates(images[start:stop], queries[start:stop]), range(stop - start), NORMAL)
     ]
 
 
@@ -74,7 +74,7 @@ def test_of_images_that_are_like_none_the_latest_stay(seed: int, capacity: int, 
     assert not visited(table, images, queries, edges)
     latest = range(max(0, len(images) - capacity), len(images))
     for row in (*latest, *range(latest.start)[-1:]):
-        again = table.visit(candidates(images[row : row + 1], queries[row : row + 1]), NORMAL)
+        again = table.visit(candidates(images[row : row + 1], queries[row : row + 1]), range(1), NORMAL)
         assert [tuple(visit) for visit in again] == ([(0, None)] if row in latest else [])
 
 
