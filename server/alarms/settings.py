@@ -35,7 +35,7 @@ class DetectorSettings(BaseSettings):
         256,
         ge=1,
         le=65536,
-        description="Callers that detectors keep apart, each for about 70 KiB (of images of 32 x 32); those who asked little of"
+        description="Callers that detectors keep apart, each for about 90 KiB (of images of 32 x 32); those who asked little of"
         " late are forgotten first. All callers together are watched whatever their number.",
     )
     detector_images: int = Field(
