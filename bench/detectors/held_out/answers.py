@@ -1,7 +1,7 @@
 """What the model answers, kept on disk: it is most of the work, and does not change with the detectors."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -15,6 +15,10 @@ from holdfast.files import write_atomically
 from holdfast.model.answers import Answers
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.snapshot import ModelSnapshot
+
+
+PART = 2048
+"""Images whose answers are one file: what was answered is kept where a run is stopped."""
 
 
 class AnswersFolder:
@@ -35,17 +39,24 @@ class AnswersFolder:
         different, first, rows = _different(images)
         if self._folder is None:
             return _rows(answered(self._snapshot, images[first]), rows)
+        starts = range(0, len(first), PART)
+        parts = [self._part(different[at : at + PART], images[first[at : at + PART]]) for at in starts]
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return _rows(self._filled(joined), rows)
+
+    def _part(self, different: Sequence[bytes], images: Pixels) -> Mapping[str, Any]:
+        """Columns of the answers to images of these digests: read, or asked for and kept."""
+        assert self._folder is not None  # noqa: S101 - where answers are kept
         digest = blake2b(self._snapshot.description.bundle_version.encode() + b"".join(different), digest_size=16).hexdigest()
         path = self._folder / f"{digest}.npz"
         if path.exists():
             with np.load(path) as kept:
-                return _rows(self._filled(kept), rows)
-        found = answered(self._snapshot, images[first])
-        buffer = io.BytesIO()
-        np.savez(buffer, **_columns(found))
+                return {name: kept[name] for name in kept.files}
+        columns, buffer = _columns(answered(self._snapshot, images)), io.BytesIO()
+        np.savez(buffer, **columns)
         self._folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, buffer.getvalue())
-        return _rows(found, rows)
+        return columns
 
     def _filled(self, kept: Mapping[str, Any]) -> Answers:
         columns = {name: kept[name] for name in _columns(self._template)}

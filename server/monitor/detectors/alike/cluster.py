@@ -7,6 +7,7 @@ from typing import NamedTuple
 from holdfast.model.answers import Floats
 from holdfast.model.preprocess import Pixels
 from holdfast.server.monitor.detectors.alike.differences import ImageChange, change_between
+from holdfast.server.monitor.detectors.alike.scenes import moved_on
 from holdfast.server.monitor.detectors.alike.steps import EVERYWHERE, ImageStep, distance
 
 EXPLAINED = 0.6
@@ -42,7 +43,10 @@ WIDE = 8.0
 """Grey levels, root of the mean square, of noise that no camera has."""
 
 TRAVELLED = 1.4
-"""How many steps from the first image say that one is on the way, and not anywhere around it."""
+"""How many steps from the first image most of an image is that is on the way, and not anywhere around it."""
+
+SAME_PLACE = 0.75
+"""Share of a strong local step where the one before was, from which on it is a thing's that goes by, or a clock's."""
 
 CAMERA_NOISE = 6.0
 """Grey levels, root of the mean square, by which two frames of a noisy camera differ at most."""
@@ -91,6 +95,9 @@ class Normal(NamedTuple):
 
 Changes = dict[int, ImageChange]
 """How one image differs from others, by the identity of their pixels."""
+
+Steps = tuple[ImageStep, ImageStep | None]
+"""The step to an image, and the one before that."""
 
 
 @dataclass(slots=True)
@@ -151,7 +158,8 @@ class Cluster:
             return False
         before, self.latest = self.latest, query
         self.alike += 1
-        step = ImageStep.between(before.detail, query.detail, self._step)
+        last = self._step
+        step = ImageStep.between(before.detail, query.detail, last)
         self._turn(step)
         self._follow(query.margin)
         kept = 0.5 ** ((query.now - before.now) / HALF_LIFE_S)
@@ -159,17 +167,18 @@ class Cluster:
         self.doubtful = self.doubtful * kept + (other or query.margin < normal.doubtful)
         is_looked_at = self.alike <= COMPARED or self.evidence >= LITTLE or self.alike % SAMPLED == 0
         if is_looked_at:
-            found = self._evidence(query, before, step, known, normal)
+            found = self._evidence(query, before, (step, last), known, normal)
             self.evidence = min(max(0.0, self.evidence * kept + found), MOST_EVIDENCE)
         if query.margin < self.best.margin:
             self.best = query
         return True
 
-    def _evidence(self, query: Query, before: Query, step: ImageStep, known: Changes, normal: Normal) -> float:
+    def _evidence(self, query: Query, before: Query, steps: Steps, known: Changes, normal: Normal) -> float:
         """What one variant says of a search; below 0 where it speaks against one."""
+        step, _ = steps
         if not TAKEN_BACK[0] <= step.cosine <= TAKEN_BACK[1]:  # most films end here, before anything costs much
             return -OTHERWISE
-        if _change(query, before, known).explained >= EXPLAINED or not self._moved(query, step, before, known, normal):
+        if _change(query, before, known).explained >= EXPLAINED or not self._moved(query, before, steps, known, normal):
             return -OTHERWISE
         return LOCAL_WEIGHT if step.is_local else 1.0
 
@@ -178,25 +187,32 @@ class Cluster:
         self.level += (margin - self.level) / min(LEVEL, self.alike + 1)
         self.highest = self.level if self.alike < LEVEL else max(self.highest, self.level)
 
-    def _moved(self, query: Query, step: ImageStep, before: Query, known: Changes, normal: Normal) -> bool:
+    def _moved(self, query: Query, before: Query, steps: Steps, known: Changes, normal: Normal) -> bool:
         """Whether the step is around the best image so far, or the answer moves with what is asked.
 
         The answer moves where the images go along the edge of a class, or the margin falls and falls. The noise of a camera
-        that sees a doubtful scene takes the answer over the edge, too. Light aside, its frames are as far from the first one as
-        from each other; and where a margin falls as something goes by, the steps are of no square within a small ball.
+        that sees a doubtful scene takes the answer over the edge, too, and so does what goes by before it. But the scene stands
+        still: light aside, most of a frame is as far from the first one as from the frame before.
         """
+        step, last = steps
         if distance(query.detail, self.best.detail) <= CENTRED * step.square**0.5:
             return True
         change, far = _change(query, before, known), _change(query, self.first, known)
         on_edge = query.lead < normal.edge
-        if on_edge and far.left >= TRAVELLED * change.left and far.by_motion < EXPLAINED:
+        if on_edge and far.by_motion < EXPLAINED and self._travels(query, before):
             return True
         if far.explained >= EXPLAINED:
             return False
         if change.rms > CAMERA_NOISE and (on_edge or query.label != self.first.label):
-            return True
-        falls = self.level < self.highest - normal.decline
-        return falls and (step.is_weak_and_local or (change.rms > WIDE and step.spread > EVERYWHERE))
+            return last is None or not step.is_local or step.overlap(last) < SAME_PLACE
+        if self.level >= self.highest - normal.decline:
+            return False
+        if step.is_weak_and_local:
+            return self._travels(query, before)
+        return change.rms > WIDE and step.spread > EVERYWHERE
+
+    def _travels(self, query: Query, before: Query) -> bool:
+        return moved_on(query.detail, before.detail, self.first.detail) >= TRAVELLED
 
     def _turn(self, step: ImageStep) -> None:
         is_first, self._step = self._step is None, step

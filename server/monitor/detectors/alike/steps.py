@@ -56,9 +56,7 @@ class ImageStep(NamedTuple):
     @property
     def spread(self) -> float:
         """Over what share of the cells it is spread, in (0, 1]: 1 where all change alike, 1 / n where one of n does."""
-        height, width = (side // CELL * CELL for side in self.change.shape[:2])
-        squares = np.square(self.change[:height, :width]).sum(axis=2)
-        cells = squares.reshape(height // CELL, CELL, width // CELL, CELL).sum(axis=(1, 3))
+        cells = energy_of_cells(self.change)
         whole = float(cells.sum())
         return float(whole * whole / (cells.size * np.vdot(cells, cells))) if whole else 1.0
 
@@ -76,6 +74,21 @@ class ImageStep(NamedTuple):
     def is_weak_and_local(self) -> bool:
         """Whether a part of the image changed, and no more than an attack within a small ball may."""
         return self.largest <= WEAK and self.spread <= PARTIAL
+
+
+    def overlap(self, other: "ImageStep") -> float:
+        """What share of either is where the other is, in [0, 1]: 1 where both change the same cells alike."""
+        mine, others = energy_of_cells(self.change), energy_of_cells(other.change)
+        most = float(mine.sum()) * float(others.sum())
+        return float(np.minimum(mine * others.sum(), others * mine.sum()).sum()) / most if most else 0.0
+
+
+def energy_of_cells(change: Change) -> Change:
+    """Sums of the squares of each cell; the rest at the edges belongs to none. Shape: [h, w, C] -> [h // CELL, w // CELL]."""
+    height, width = (side // CELL * CELL for side in change.shape[:2])
+    squares = np.square(change[:height, :width]).sum(axis=2)
+    energy: Change = squares.reshape(height // CELL, CELL, width // CELL, CELL).sum(axis=(1, 3))
+    return energy
 
 
 def distance(one: Pixels, other: Pixels) -> float:
