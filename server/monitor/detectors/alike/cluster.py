@@ -93,6 +93,22 @@ class Normal(NamedTuple):
     decline: float = 0.2
 
 
+class ClusterCounts(NamedTuple):
+    """What a cluster had counted when one image was put into it.
+
+    Attributes:
+        alike, evidence, doubtful, turn: as of Cluster.
+        turn_spread: standard deviation of the cosine between a step and the next.
+
+    """
+
+    alike: int
+    evidence: float
+    doubtful: float
+    turn: float
+    turn_spread: float
+
+
 Changes = dict[int, ImageChange]
 """How one image differs from others, by the identity of their pixels."""
 
@@ -132,6 +148,12 @@ class Cluster:
     def begin(cls, query: Query) -> "Cluster":
         """Of one image."""
         return cls(query, query, query, query.margin, query.margin)
+
+    @property
+    def counts(self) -> ClusterCounts:
+        """As they are now."""
+        spread = max(0.0, self.turn_square - self.turn**2) ** 0.5
+        return ClusterCounts(self.alike, self.evidence, self.doubtful, self.turn, spread)
 
     def is_repeated(self, query: Query) -> bool:
         """Whether this very image was asked lately; it is remembered."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.model.images.sketches import Sketcher
-from holdfast.server.monitor.detectors.alike.cluster import Changes, Cluster, Normal, Query
+from holdfast.server.monitor.detectors.alike.cluster import Changes, ClusterCounts, Normal, Query
 from holdfast.server.monitor.detectors.alike.tables import AlikeCandidates, ClusterTable
 from holdfast.server.monitor.detectors.callers import NOBODY
 from holdfast.server.monitor.detectors.reference import lead_of_vote
@@ -21,10 +21,16 @@ from holdfast.server.monitor.detectors.traffic import ObservedTraffic
 
 
 class Variant(NamedTuple):
-    """An image that is a variant of another: the caller's number, or ALL (-1) where images of all callers were compared."""
+    """An image that is a variant of another.
+
+    Attributes:
+        caller: the caller's number, or ALL (-1) where images of all callers were compared.
+        counts: of its cluster, when it was put into it: later images of the same batch do not count yet.
+
+    """
 
     caller: int
-    cluster: Cluster
+    counts: ClusterCounts
 
 
 @dataclass(eq=False)
@@ -56,7 +62,7 @@ class NearImages:
         self._seen: _Seen | None = None
 
     def variants(self, traffic: ObservedTraffic) -> tuple[Variant, ...]:
-        """Variants of earlier images, each with its cluster as it is at the end of the batch. Computed once for each batch."""
+        """Variants of earlier images, in whatever batches they come. Computed once for each batch."""
         return self._compared(traffic).variants
 
     def new(self, traffic: ObservedTraffic) -> NDArray[np.bool_]:
@@ -96,7 +102,7 @@ class NearImages:
         for row, cluster in self._all.visit(images, range(len(traffic)), self.normal):
             new[row] = False
             if cluster is not None:
-                yield Variant(NOBODY, cluster)
+                yield Variant(NOBODY, cluster.counts)
         order = np.argsort(traffic.callers, kind="stable")
         by_caller, edges = images.take(order), np.flatnonzero(np.diff(traffic.callers[order], prepend=NOBODY)).tolist()
         for start, stop in pairwise((*edges, len(traffic))):
@@ -107,4 +113,4 @@ class NearImages:
             for row, cluster in table.visit(by_caller, range(start, stop), self.normal):
                 new[order[row]] = False
                 if cluster is not None:
-                    yield Variant(caller, cluster)
+                    yield Variant(caller, cluster.counts)

@@ -24,6 +24,6 @@ class DuplicateFlood(TrafficDetector):
 
     def look(self, traffic: ObservedTraffic) -> None:
         """One reason for each variant that is asked while there are too many."""
-        for caller, cluster in self.context.near.variants(traffic):
-            if cluster.doubtful >= THRESHOLD:
-                self.alarm(caller, cluster.doubtful, THRESHOLD)
+        for caller, counts in self.context.near.variants(traffic):
+            if counts.doubtful >= THRESHOLD:
+                self.alarm(caller, counts.doubtful, THRESHOLD)

@@ -25,6 +25,6 @@ class QuerySimilarity(TrafficDetector):
 
     def look(self, traffic: ObservedTraffic) -> None:
         """One reason for each variant that is asked while evidence is above the threshold."""
-        for caller, cluster in self.context.near.variants(traffic):
-            if cluster.evidence >= THRESHOLD:
-                self.alarm(caller, cluster.evidence, THRESHOLD)
+        for caller, counts in self.context.near.variants(traffic):
+            if counts.evidence >= THRESHOLD:
+                self.alarm(caller, counts.evidence, THRESHOLD)

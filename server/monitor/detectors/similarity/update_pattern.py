@@ -5,7 +5,7 @@ cosine of two changes in a row is near -1/2, with little spread where directions
 of such cosines, as a rule. Motion goes on the way it went: the cosine of a film is above that, and spread.
 """
 
-from holdfast.server.monitor.detectors.alike.cluster import Cluster
+from holdfast.server.monitor.detectors.alike.cluster import ClusterCounts
 from holdfast.server.monitor.detectors.detector import DetectorContext, TrafficDetector
 from holdfast.server.monitor.detectors.traffic import ObservedTraffic
 
@@ -33,12 +33,11 @@ class UpdatePattern(TrafficDetector):
 
     def look(self, traffic: ObservedTraffic) -> None:
         """One reason for each variant that is asked while the pattern holds; the score is the number of variants."""
-        for caller, cluster in self.context.near.variants(traffic):
-            if cluster.alike >= LEAST and cluster.evidence >= EVIDENCE and is_search(cluster):
-                self.alarm(caller, cluster.alike, LEAST)
+        for caller, counts in self.context.near.variants(traffic):
+            if counts.alike >= LEAST and counts.evidence >= EVIDENCE and is_search(counts):
+                self.alarm(caller, counts.alike, LEAST)
 
 
-def is_search(cluster: Cluster) -> bool:
+def is_search(counts: ClusterCounts) -> bool:
     """Whether changes take back the ones before."""
-    spread = max(0.0, cluster.turn_square - cluster.turn**2) ** 0.5
-    return MEAN[0] <= cluster.turn <= MEAN[1] and spread <= SPREAD
+    return MEAN[0] <= counts.turn <= MEAN[1] and counts.turn_spread <= SPREAD
