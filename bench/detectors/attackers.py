@@ -167,7 +167,14 @@ def wide_steps(size: float, grain: int) -> Callable[[Ask, Pixels, int, np.random
 
 
 def walk_along_the_edge(
-    ask: Ask, image: Pixels, label: int, rng: np.random.Generator, *, grain: int, size: Callable[[], float]
+    ask: Ask,
+    image: Pixels,
+    label: int,
+    rng: np.random.Generator,
+    *,
+    grain: int,
+    size: Callable[[], float],
+    part: int | None = None,
 ) -> Iterator[float]:
     """From a random image of another class towards `image`, for ever.
 
@@ -178,26 +185,39 @@ def walk_along_the_edge(
         rng: draws all directions.
         grain: of these.
         size: of the next steps, grey levels.
+        part: pixels along a side of the middle part that alone is changed; None: all is.
 
     Yields:
         The root of the mean square distance of each point on the edge from the image, grey levels.
 
     """
-    clean, start = image.astype(np.float32), _another_class(ask, image.shape, label, rng)
+    clean, changed = image.astype(np.float32), _middle(image.shape, part)
+    start = _another_class(ask, clean, changed, label, rng)
     while True:
         edge = _on_the_edge(ask, clean, start, label)
         yield float(np.sqrt(np.mean((edge - clean) ** 2)))
         width = size()
-        directions = np.stack([_direction(image.shape, grain, rng) for _ in range(DIRECTIONS)])
+        directions = np.stack([_direction(image.shape, grain, rng) * changed for _ in range(DIRECTIONS)])
         wrong = ask(_to_images(edge + width * directions)).argmax(axis=1) != label
         step = np.tensordot(wrong - wrong.mean(), directions, axes=1)
         start = (edge + 2 * width * step / max(1e-6, float(np.sqrt(np.mean(step**2))))).astype(np.float32)
 
 
-def _another_class(ask: Ask, shape: Sequence[int], label: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def _middle(shape: Sequence[int], part: int | None) -> NDArray[np.float32]:
+    """1 in the middle part, 0 elsewhere: float32 [H, W, 1]."""
+    mask = np.zeros((shape[0], shape[1], 1), np.float32)
+    height, width = shape[:2] if part is None else (part, part)
+    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+    mask[top : top + height, left : left + width] = 1
+    return mask
+
+
+def _another_class(
+    ask: Ask, clean: NDArray[np.float32], changed: NDArray[np.float32], label: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
     while True:
-        drawn = 128 + 60 * _direction(shape, 8, rng) + 20 * _direction(shape, 1, rng)
-        found = drawn.clip(0, 255).astype(np.float32)
+        drawn = (128 + 60 * _direction(clean.shape, 8, rng) + 20 * _direction(clean.shape, 1, rng)).clip(0, 255)
+        found = (clean + changed * (drawn - clean)).astype(np.float32)
         if ask(_to_images(found[None]))[0].argmax() != label:
             return found
 

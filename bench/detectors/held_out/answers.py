@@ -16,7 +16,6 @@ from holdfast.model.answers import Answers
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.snapshot import ModelSnapshot
 
-
 PART = 2048
 """Images whose answers are one file: what was answered is kept where a run is stopped."""
 

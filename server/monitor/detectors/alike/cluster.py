@@ -8,6 +8,7 @@ from holdfast.model.answers import Floats
 from holdfast.model.preprocess import Pixels
 from holdfast.server.monitor.detectors.alike.differences import ImageChange, change_between
 from holdfast.server.monitor.detectors.alike.scenes import moved_on
+from holdfast.server.monitor.detectors.alike.shaking import explained_by_shaking
 from holdfast.server.monitor.detectors.alike.steps import EVERYWHERE, ImageStep, distance
 
 EXPLAINED = 0.6
@@ -44,6 +45,9 @@ WIDE = 8.0
 
 TRAVELLED = 1.4
 """How many steps from the first image most of an image is that is on the way, and not anywhere around it."""
+
+SHAKEN = 0.15
+"""Share of a step that the motion of a camera explains, from which on it is one's that shakes: of noise it explains none."""
 
 SAME_PLACE = 0.75
 """Share of a strong local step where the one before was, from which on it is a thing's that goes by, or a clock's."""
@@ -200,7 +204,12 @@ class Cluster:
         step, _ = steps
         if not TAKEN_BACK[0] <= step.cosine <= TAKEN_BACK[1]:  # most films end here, before anything costs much
             return -OTHERWISE
-        if _change(query, before, known).explained >= EXPLAINED or not self._moved(query, before, steps, known, normal):
+        if _change(query, before, known).explained >= EXPLAINED:
+            return -OTHERWISE
+        if distance(query.detail, self.best.detail) > CENTRED * step.square**0.5 and (
+            not self._moved(query, before, steps, known, normal)
+            or explained_by_shaking(query.detail, before.detail) >= SHAKEN  # what costs most is asked last
+        ):
             return -OTHERWISE
         return LOCAL_WEIGHT if step.is_local else 1.0
 
@@ -210,21 +219,18 @@ class Cluster:
         self.highest = self.level if self.alike < LEVEL else max(self.highest, self.level)
 
     def _moved(self, query: Query, before: Query, steps: Steps, known: Changes, normal: Normal) -> bool:
-        """Whether the step is around the best image so far, or the answer moves with what is asked.
+        """Whether the answer moves with what is asked: images go along the edge of a class, or the margin falls and falls.
 
-        The answer moves where the images go along the edge of a class, or the margin falls and falls. The noise of a camera
-        that sees a doubtful scene takes the answer over the edge, too, and so does what goes by before it. But the scene stands
-        still: light aside, most of a frame is as far from the first one as from the frame before.
+        The noise of a camera that sees a doubtful scene takes the answer over the edge, too, and so does what goes by before
+        it. But the scene stands still: light aside, most of a frame is as far from the first one as from the frame before.
         """
-        step, last = steps
-        if distance(query.detail, self.best.detail) <= CENTRED * step.square**0.5:
-            return True
         change, far = _change(query, before, known), _change(query, self.first, known)
         on_edge = query.lead < normal.edge
         if on_edge and far.by_motion < EXPLAINED and self._travels(query, before):
             return True
         if far.explained >= EXPLAINED:
             return False
+        step, last = steps
         if change.rms > CAMERA_NOISE and (on_edge or query.label != self.first.label):
             return last is None or not step.is_local or step.overlap(last) < SAME_PLACE
         if self.level >= self.highest - normal.decline:

@@ -75,7 +75,6 @@ class ImageStep(NamedTuple):
         """Whether a part of the image changed, and no more than an attack within a small ball may."""
         return self.largest <= WEAK and self.spread <= PARTIAL
 
-
     def overlap(self, other: "ImageStep") -> float:
         """What share of either is where the other is, in [0, 1]: 1 where both change the same cells alike."""
         mine, others = energy_of_cells(self.change), energy_of_cells(other.change)
