@@ -9,10 +9,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from holdfast.data import LabelledImages
+from holdfast.model.answers import Ints
 from holdfast.model.preprocess import Pixels
 
 ENLARGED, MARGIN = 4, 16
 """Films are made at four times the size and cropped by so many pixels at each side: motion may be of a part of a pixel."""
+
+
+NOT_LABELLED, OF_NO_CLASS = -1, -2
+"""In the place of a label: of an image that nobody has labelled, and of one of none of the bundle's classes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +29,7 @@ class BenignTraffic:
         text: what it is.
         images: uint8 [N, H, W, 3].
         callers: N names.
+        labels: int64 [N], the right ones, NOT_LABELLED or OF_NO_CLASS; None where no image is labelled.
 
     """
 
@@ -31,6 +37,11 @@ class BenignTraffic:
     text: str
     images: Pixels
     callers: tuple[str, ...]
+    labels: Ints | None = None
+
+    def labels_of(self, rows: NDArray[np.intp]) -> Ints:
+        """Those of some images: int64 [n]."""
+        return np.full(len(rows), NOT_LABELLED) if self.labels is None else self.labels[rows]
 
 
 def benign_traffic(found: LabelledImages, scale: float, seed: int = 0) -> Iterator[BenignTraffic]:

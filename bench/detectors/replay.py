@@ -3,7 +3,7 @@
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -76,10 +76,10 @@ def answered(snapshot: ModelSnapshot, images: Pixels) -> Answers:
         part = snapshot.classifier.classify(images[start : start + 64])
         parts.append(rows_of(part, np.arange(len(part.labels))))
     columns = {}
-    for field in fields(parts[0]):
-        column = getattr(parts[0], field.name)
+    for each in fields(parts[0]):
+        column = getattr(parts[0], each.name)
         if isinstance(column, np.ndarray):
-            columns[field.name] = np.concatenate([getattr(part, field.name) for part in parts])
+            columns[each.name] = np.concatenate([getattr(part, each.name) for part in parts])
     return replace(parts[0], **columns, neighbours=nothing_near(len(images)))
 
 
@@ -94,6 +94,7 @@ class FalseAlarms:
         reasons: by detector, how often there was a reason for an alarm.
         alarmed: by detector, how many alarms that is: one for each caller of each repeat.
         callers: of all repeats.
+        right: likewise, alarms that are none of `alarmed` because what they say is true of this traffic.
 
     """
 
@@ -103,6 +104,7 @@ class FalseAlarms:
     reasons: dict[str, int]
     alarmed: dict[str, int]
     callers: int
+    right: dict[str, int] = field(default_factory=dict)
 
     @property
     def alarms_per_million(self) -> float:

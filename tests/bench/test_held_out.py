@@ -15,6 +15,7 @@ from bench.detectors.held_out.serving import serve_traffic
 from bench.detectors.held_out.sources import HeldOutSources, read_sources
 from bench.detectors.replay import FalseAlarms, answered
 from bench.synthetic import write_bundle
+from holdfast.data import LabelledImages
 from holdfast.errors import HoldfastError
 from holdfast.server.core.snapshot import ModelSnapshot
 from tests.server.monitor.detectors.watching import pictures
@@ -36,8 +37,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def labelled(count: int) -> LabelledImages:
+    sources = [f"picture/{number}" for number in range(count)]
+    return LabelledImages(pictures(count, seed=0), np.arange(count) % 10, tuple("abcdefghij"), sources)
+
+
 def sources_of(folder: Path, draw: int) -> HeldOutSources:
-    return read_sources(pictures(60, seed=0), folder, draw)
+    return read_sources(labelled(60), folder, draw)
 
 
 def test_a_draw_is_the_same_each_time_and_another_draw_is_other_traffic(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +80,7 @@ def test_a_folder_without_pictures_is_said(tmp_path: Path, folder: Path) -> None
         (tmp_path / name).symlink_to(folder / name)
     (tmp_path / "photos").mkdir()
     with pytest.raises(HoldfastError, match="photos holds no pictures"):
-        read_sources(pictures(4, seed=0), tmp_path, 1)
+        read_sources(labelled(4), tmp_path, 1)
 
 
 def test_kept_answers_are_those_of_the_model(tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ real server is asked about the first of the mixture over gRPC, each caller from 
 about one caller count once for each kind. The bound is the exact one-sided 95 % bound of a Poisson rate: it takes each image
 for a chance of an alarm that has nothing to do with the others, and images of one film have.
 
+What `drift` says is that the traffic is no longer what the bundle was calibrated for. An alarm of it is right, and counts as no
+false one, where one of the bundle's two promises about p-values is broken by this traffic; a table says by how much.
+
 --data-dir holds CIFAR-10, as published. --pictures holds folders `photos` and `sign-digits` of pictures, and `mnist` and
 `fashion-mnist` as published. Another --draw is other traffic. Rules of detectors are never to be chosen by what this prints.
 """
@@ -19,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.detectors.held_out.answers import AnswersFolder
+from bench.detectors.held_out.promises import LEVELS, STATED, PromiseCheck, check_promises, without_right_alarms
 from bench.detectors.held_out.serving import ServedTraffic, serve_traffic
 from bench.detectors.held_out.sources import read_sources
 from bench.detectors.held_out.traffic import NAMES, held_out_traffic, mixture
@@ -57,19 +61,35 @@ def show_kinds(kinds: Sequence[FalseAlarms]) -> None:
     """Two tables: by kind of traffic, and by detector."""
     rows = []
     for kind in kinds:
-        which = ", ".join(f"{name} {count}" for name, count in sorted(kind.alarmed.items()))
         rate = str(AlarmRate(sum(kind.alarmed.values()), kind.images))
-        rows.append([kind.traffic, f"{kind.images:,}", f"{kind.different:,}", f"{kind.callers:,}", which or "none", rate])
-    show("false alarms, by traffic", ["traffic", "images", "different", "callers", "alarms of", "in a million"], rows)
+        false, right = (_by_name(alarms) for alarms in (kind.alarmed, kind.right))
+        rows.append([kind.traffic, f"{kind.images:,}", f"{kind.different:,}", f"{kind.callers:,}", false, rate, right])
+    columns = ["traffic", "images", "different", "callers", "false alarms of", "in a million", "right alarms of"]
+    show("false alarms, by traffic", columns, rows)
     rates = sorted(by_detector(kinds).items(), key=lambda each: each[1].alarms)
     rows = [[name, str(rate.alarms), f"{rate.images:,}", str(rate)] for name, rate in rates]
     show("false alarms, by detector", ["detector", "alarms", "images", "in a million"], rows)
 
 
+def _by_name(alarms: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(alarms.items())) or "none"
+
+
+def show_promises(checks: dict[str, PromiseCheck]) -> None:
+    """What is promised of p-values, and what is."""
+    rows = []
+    for kind, check in checks.items():
+        shares = (", ".join(f"{share:.3f}" for share in found) for found in (check.distance, check.label))
+        rows.append([kind, *shares, ", ".join(check.broken) or "none"])
+    levels = ", ".join(f"{level:g}" for level in LEVELS)
+    columns = ["traffic", "of the distance", "of the right label, at least", "broken"]
+    show(f"shares of images with a p-value of at most {levels}; {STATED:g} more is stated", columns, rows)
+
+
 def show_served(served: ServedTraffic) -> None:
     """One line of what a real server said."""
-    which = ", ".join(f"{name} {count}" for name, count in sorted(served.alarms.items())) or "none"
-    print(f"a server asked {served.images:,} times by {served.callers} callers, {served.looked_at:,} looked at: {which}")
+    looked_at = f"{served.looked_at:,} looked at: {_by_name(served.alarms)}"
+    print(f"a server asked {served.images:,} times by {served.callers} callers, {looked_at}")
 
 
 def main() -> int:
@@ -90,14 +110,24 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
     restart_with_one_thread("bench.detectors.held_out")
-    sources = read_sources(load("cifar10", directory=options.data_dir).test.images, options.pictures, options.draw)
+    sources = read_sources(load("cifar10", directory=options.data_dir).test, options.pictures, options.draw)
     snapshot, settings = ModelSnapshot.of(Bundle.open(options.bundle), 1, "bench"), Settings(bundle=options.bundle)
-    answers, kinds = AnswersFolder(snapshot, options.answers), list[FalseAlarms]()
+    answers, kinds, checks = AnswersFolder(snapshot, options.answers), list[FalseAlarms](), dict[str, PromiseCheck]()
+    calibration = snapshot.classifier.calibration
     for traffic in held_out_traffic(sources, options.scale, options.draw, options.kinds):
-        kinds.append(false_alarms(snapshot, settings, traffic, least=1, answer=answers))
-        print(f"{traffic.name}: {traffic.text}: {kinds[-1].alarmed}", file=sys.stderr)
+        found = false_alarms(snapshot, settings, traffic, least=1, answer=answers)
+        if calibration is not None and calibration.kth_distances:
+            checks[traffic.name] = check_promises(traffic, answers(traffic.images), calibration)
+            found = without_right_alarms(found, checks[traffic.name])
+        kinds.append(found)
+        print(f"{traffic.name}: {traffic.text}: {found.alarmed}", file=sys.stderr)
     show_kinds(kinds)
-    values: dict[str, object] = {"draw": options.draw, "kinds": [asdict(kind) for kind in kinds]}
+    show_promises(checks)
+    values: dict[str, object] = {
+        "draw": options.draw,
+        "kinds": [asdict(kind) for kind in kinds],
+        "promises": {name: asdict(check) for name, check in checks.items()},
+    }
     if options.served:
         served = serve_traffic(options.bundle, mixture(sources, options.scale, options.draw, 4), options.served)
         show_served(served)

@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from holdfast.data import LabelledImages
 from holdfast.data.idx import read_idx
 from holdfast.errors import HoldfastError
+from holdfast.model.answers import Ints
 from holdfast.model.preprocess import Pixels
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
@@ -23,6 +25,7 @@ class HeldOutSources:
     Attributes:
         alike: images of the bundle's own kind, uint8 [n, S, S, 3]: those of the test part, each mirrored, as no tuned traffic
             shows them.
+        labels: of these, int64 [n].
         photos: photographs, RGB, of any shape; in an order drawn by the draw.
         hands: photographs of hands, RGB.
         digits, clothes: grey images uint8 [n, 28, 28], of MNIST and Fashion-MNIST.
@@ -30,6 +33,7 @@ class HeldOutSources:
     """
 
     alike: Pixels
+    labels: Ints
     photos: tuple[Image.Image, ...]
     hands: tuple[Image.Image, ...]
     digits: NDArray[np.uint8]
@@ -41,11 +45,11 @@ class HeldOutSources:
         return int(self.alike.shape[1])
 
 
-def read_sources(test: Pixels, folder: Path, draw: int) -> HeldOutSources:
+def read_sources(test: LabelledImages, folder: Path, draw: int) -> HeldOutSources:
     """All five.
 
     Args:
-        test: images of the test part, uint8 [n, S, S, 3].
+        test: the test part.
         folder: holds `photos`, `sign-digits`, `mnist` and `fashion-mnist`, the last two as published.
         draw: number of the draw; another one shows other pictures, or the same in other ways.
 
@@ -56,8 +60,10 @@ def read_sources(test: Pixels, folder: Path, draw: int) -> HeldOutSources:
     rng = np.random.default_rng([draw, 0])
     idx = (folder / name / "t10k-images-idx3-ubyte.gz" for name in ("mnist", "fashion-mnist"))
     digits, clothes = (read_idx(path, 3) for path in idx)
+    order = rng.permutation(len(test))
     return HeldOutSources(
-        np.ascontiguousarray(test[rng.permutation(len(test)), :, ::-1]),
+        np.ascontiguousarray(test.images[order, :, ::-1]),
+        test.labels[order],
         _pictures(folder / "photos", rng),
         _pictures(folder / "sign-digits", rng),
         digits[rng.permutation(len(digits))],

@@ -225,11 +225,11 @@ class Cluster:
         it. But the scene stands still: light aside, most of a frame is as far from the first one as from the frame before.
         """
         change, far = _change(query, before, known), _change(query, self.first, known)
-        on_edge = query.lead < normal.edge
-        if on_edge and far.by_motion < EXPLAINED and self._travels(query, before):
-            return True
         if far.explained >= EXPLAINED:
             return False
+        on_edge = query.lead < normal.edge
+        if on_edge and self._travels(query, before):
+            return True
         step, last = steps
         if change.rms > CAMERA_NOISE and (on_edge or query.label != self.first.label):
             return last is None or not step.is_local or step.overlap(last) < SAME_PLACE

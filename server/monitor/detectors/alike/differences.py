@@ -29,15 +29,11 @@ class ImageChange(NamedTuple):
     Attributes:
         rms: root of the mean square, in grey levels of [0, 255]; 0 for identical images.
         explained: share of it that motion and light explain, in [0, 1]; 1 for identical images.
-        by_motion: share of it that motion alone explains.
-        left: root of the mean square of what both leave of the difference in brightness, grey levels.
 
     """
 
     rms: float
     explained: float
-    by_motion: float
-    left: float
 
 
 def change_between(one: Pixels, other: Pixels) -> ImageChange:
@@ -45,20 +41,15 @@ def change_between(one: Pixels, other: Pixels) -> ImageChange:
     change = one.astype(np.int16) - other
     square = float(np.vdot(change, change.astype(np.float32))) / change.size
     if square == 0:
-        return ImageChange(0.0, 1.0, 1.0, 0.0)
+        return ImageChange(0.0, 1.0)
     first, second = (image.mean(axis=2, dtype=np.float32) for image in (one, other))
-    explained = by_motion = 0.0
-    left = square
+    explained = 0.0
     for level in LEVELS:
         if min(first.shape) >= level * TILE:
-            energy, *remaining = _remaining(_shrunk(first, level), _shrunk(second, level))
-            if level == 1:
-                left = remaining[0] / first.size
+            energy, left = _remaining(_shrunk(first, level), _shrunk(second, level))
             if energy >= FLAT:
-                explained, by_motion = (
-                    max(share, 1 - rest / energy) for share, rest in zip((explained, by_motion), remaining, strict=True)
-                )
-    return ImageChange(square**0.5, min(explained, 1.0), min(by_motion, 1.0), max(0.0, left) ** 0.5)
+                explained = max(explained, 1 - left / energy)
+    return ImageChange(square**0.5, min(explained, 1.0))
 
 
 def _shrunk(image: Grey, by: int) -> Grey:
@@ -70,8 +61,8 @@ def _shrunk(image: Grey, by: int) -> Grey:
     return shrunk
 
 
-def _remaining(first: Grey, second: Grey) -> tuple[float, float, float]:
-    """The change's energy; what light (of the whole) and flow (of each tile) leave of it; what flow alone leaves of it."""
+def _remaining(first: Grey, second: Grey) -> tuple[float, float]:
+    """The change's energy, and what light (of the whole) and flow (of each tile) leave of it."""
     middle: Grey = (first + second) * np.float32(0.5)
     change: Grey = first - second
     down, across = _slopes(middle)
@@ -83,9 +74,8 @@ def _remaining(first: Grey, second: Grey) -> tuple[float, float, float]:
         taken = (b * p * p - 2 * c * p * q + a * q * q) / (a * b - c * c)
         return max(0.0, float(np.vdot(change, change)) - float(taken.sum()))
 
-    by_flow = left(change)
     # Light is taken off first, and may take what flow explains better: both leave no more than flow alone.
-    return float(np.vdot(change, change)), min(left(_without_light(change, middle)), by_flow), by_flow
+    return float(np.vdot(change, change)), min(left(_without_light(change, middle)), left(change))
 
 
 def _slopes(image: Grey) -> tuple[Grey, Grey]:

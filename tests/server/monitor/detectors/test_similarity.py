@@ -115,7 +115,7 @@ def test_different_pictures_are_no_attack(snapshot: ModelSnapshot) -> None:
 @given(st.integers(0, 1000), st.integers(1, 24))
 def test_a_difference_is_none_for_identical_images_and_unexplained_for_noise(seed: int, size: int) -> None:
     (image,) = pictures(1, seed)
-    assert change_between(image, image) == (0.0, 1.0, 1.0, 0.0)
+    assert change_between(image, image) == (0.0, 1.0)
     (noisy,) = search(image, 1, size, seed)
     found = change_between(noisy, image)
     assert found.rms == pytest.approx(np.sqrt(np.mean((noisy.astype(float) - image) ** 2)), rel=1e-5)
@@ -127,7 +127,6 @@ def test_motion_and_light_explain_nearly_every_film_and_lamp() -> None:
     moved = [change_between(*film(2, seed)) for seed in range(300)]
     # What differs by less is rounding. A few pictures have too few edges to tell how they moved.
     assert np.mean([each.explained > 0.6 or each.rms < 1.5 for each in moved]) > 0.98
-    assert all(each.explained >= each.by_motion for each in moved)
     for seed in range(50):
         (image,) = pictures(1, seed)
         assert change_between(image, np.clip(image * 0.9, 0, 255).astype(np.uint8)).explained > 0.9
