@@ -198,7 +198,8 @@ def walk_along_the_edge(
         yield float(np.sqrt(np.mean((edge - clean) ** 2)))
         width = size()
         directions = np.stack([_direction(image.shape, grain, rng) * changed for _ in range(DIRECTIONS)])
-        wrong = ask(_to_images(edge + width * directions)).argmax(axis=1) != label
+        asked: NDArray[np.float32] = (edge + width * directions).astype(np.float32)
+        wrong = ask(_to_images(asked)).argmax(axis=1) != label
         step = np.tensordot(wrong - wrong.mean(), directions, axes=1)
         start = (edge + 2 * width * step / max(1e-6, float(np.sqrt(np.mean(step**2))))).astype(np.float32)
 

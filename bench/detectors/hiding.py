@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from math import sqrt
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ from holdfast.server.settings import Settings
 
 EPSILON = 8
 """Grey levels of the ball that squares stay in."""
+
+SIGNS = np.array([-EPSILON, EPSILON], np.float32)
 
 STRIDE = 2
 """Pixels by which a square moves on from one question to the next."""
@@ -67,19 +70,19 @@ def squares_that_go_by(side: int, rng: np.random.Generator) -> Iterator[tuple[in
 
 def _size(number: int, side: int) -> int:
     """The share of the image that a square covers falls from .4 by half, and by half again."""
-    share = 0.4 * 0.5 ** int(np.searchsorted((20, 80, 200, 500, 1000), number, side="right"))
-    return max(2, round(side * share**0.5))
+    halvings = int(np.searchsorted((20, 80, 200, 500, 1000), number, side="right"))
+    return max(2, round(side * sqrt(0.4 / 2**halvings)))
 
 
 def _colour(rng: np.random.Generator) -> NDArray[np.float32]:
-    return rng.choice(np.float32([-EPSILON, EPSILON]), 3)
+    colour: NDArray[np.float32] = rng.choice(SIGNS, 3)
+    return colour
 
 
 def by_squares(ask: Ask, image: Pixels, label: int, rng: np.random.Generator, squares: Squares) -> bool:
     """A search by scores within EPSILON of an image uint8 [H, W, 3]. Returns True once the answer is another one."""
     clean = image.astype(np.float32)
-    stripes = rng.choice(np.float32([-EPSILON, EPSILON]), (1, *image.shape[1:]))
-    best = np.clip(clean + stripes, 0, 255)
+    best = np.clip(clean + rng.choice(SIGNS, (1, *image.shape[1:])), 0, 255)  # stripes
     least = _lead(ask(_as_image(best)), label)
     for top, left, size, colour in squares(image.shape[0], rng):
         if least <= 0:

@@ -43,11 +43,13 @@ def _without_light(image: Pixels, other: Pixels) -> Change:
     """The difference less what brightness and contrast of each tile and channel make of it. Shape: [h, w, C] of whole tiles."""
     height, width = (side // TILE * TILE for side in image.shape[:2])
     one, two = (pixels[:height, :width].astype(np.float32) for pixels in (image, other))
+    difference: Change = one - two
+    sum_of_both: Change = one + two
     tiles = height // TILE, TILE, width // TILE, TILE, image.shape[2]
-    change, middle = (_centred(pixels.reshape(tiles)) for pixels in (one - two, (one + two) / 2))
+    change, middle = _centred(difference.reshape(tiles)), _centred(sum_of_both.reshape(tiles)) * np.float32(0.5)
     contrast = _sums(change * middle) / (_sums(middle * middle) + np.float32(FLAT))
-    left: Change = (change - contrast * middle).reshape(height, width, -1)
-    return left
+    left: Change = change - contrast * middle
+    return left.reshape(height, width, -1)
 
 
 def _centred(tiles: Change) -> Change:

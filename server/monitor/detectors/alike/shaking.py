@@ -52,7 +52,8 @@ def _shift(one: Grey, other: Grey) -> tuple[int, int]:
 
 def _left(one: Change, other: Change) -> float:
     """Mean square of the difference less what the flow of the brightness of each tile makes of each channel."""
-    change, middle = one - other, (one + other) / 2
+    change: Change = one - other
+    middle: Change = (one + other) * np.float32(0.5)
     height, width = (side // TILE * TILE for side in change.shape[:2])
     light, (down, across) = change.mean(axis=2), _slopes(middle.mean(axis=2))
     a, b, c = _by_tile(down * down) + FLAT, _by_tile(across * across) + FLAT, _by_tile(down * across)
@@ -60,11 +61,12 @@ def _left(one: Change, other: Change) -> float:
     flows = ((b * p - c * q) / (a * b - c * c), (a * q - c * p) / (a * b - c * c))
     left = change[:height, :width]
     for flow, slope in zip(flows, _slopes(middle), strict=True):
-        left = left - np.kron(flow, np.ones((TILE, TILE), np.float32))[..., None] * slope[:height, :width]
+        of_pixels: Grey = np.kron(flow, np.ones((TILE, TILE))).astype(np.float32)
+        left = left - of_pixels[..., None] * slope[:height, :width]
     return float(np.square(left).mean())
 
 
-def _slopes(image: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _slopes(image: Change) -> tuple[Change, Change]:
     """Half the difference of the two pixels beside each, downwards and to the right; 0 at the edges. Shape: [h, w, ...]."""
     down, across = np.zeros_like(image), np.zeros_like(image)
     down[1:-1] = (image[2:] - image[:-2]) / 2
