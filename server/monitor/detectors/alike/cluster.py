@@ -206,10 +206,10 @@ class Cluster:
             return -OTHERWISE
         if _change(query, before, known).explained >= EXPLAINED:
             return -OTHERWISE
-        if distance(query.detail, self.best.detail) > CENTRED * step.square**0.5 and (
-            not self._moved(query, before, steps, known, normal)
-            or explained_by_shaking(query.detail, before.detail) >= SHAKEN  # what costs most is asked last
-        ):
+        is_centred = distance(query.detail, self.best.detail) <= CENTRED * step.square**0.5
+        if not is_centred and not self._moved(query, before, steps, known, normal):
+            return -OTHERWISE
+        if explained_by_shaking(query.detail, before.detail) >= SHAKEN:  # what costs most is asked last
             return -OTHERWISE
         return LOCAL_WEIGHT if step.is_local else 1.0
 
