@@ -94,7 +94,7 @@ class FalseAlarms:
         reasons: by detector, how often there was a reason for an alarm.
         alarmed: by detector, how many alarms that is: one for each caller of each repeat.
         callers: of all repeats.
-        right: likewise, alarms that are none of `alarmed` because what they say is true of this traffic.
+        right: likewise, alarms that are none of `alarmed`, because what they say is true of this traffic.
 
     """
 
@@ -117,7 +117,9 @@ def false_alarms(
     settings: Settings,
     traffic: BenignTraffic,
     least: int,
+    *,
     answer: Callable[[Pixels], Answers] | None = None,
+    is_right: Callable[[str, str], bool] | None = None,
 ) -> FalseAlarms:
     """Shows it again and again, each time to fresh detectors, in another place of their secrets, until `least` images.
 
@@ -127,19 +129,23 @@ def false_alarms(
         traffic: that is shown.
         least: images; 1: it is shown once.
         answer: what the model answers, where it need not be asked.
+        is_right: whether what a detector says of a caller is true of this traffic; "" is all callers together, and others have
+            their own names where the settings say so. None: nothing is true.
 
     """
     answers = answered(snapshot, traffic.images) if answer is None else answer(traffic.images)
-    reasons, alarmed = Counter[str](), Counter[str]()
+    reasons, alarmed, right = Counter[str](), Counter[str](), Counter[str]()
     shown = repeats = 0
     while shown < least or not repeats:
         replay = Replay(snapshot, settings)
         replay.show(traffic.images, answers, traffic.callers)
         reasons += replay.actions.reasons
-        alarmed.update(detector for detector, _ in replay.actions.who)
+        for detector, caller in replay.actions.who:
+            (right if is_right is not None and is_right(detector, caller) else alarmed)[detector] += 1
         shown, repeats = shown + len(traffic.images), repeats + 1
     different = len({image.tobytes() for image in traffic.images})
-    return FalseAlarms(traffic.name, shown, different, dict(reasons), dict(alarmed), repeats * len(set(traffic.callers)))
+    callers = repeats * len(set(traffic.callers))
+    return FalseAlarms(traffic.name, shown, different, dict(reasons), dict(alarmed), callers, dict(right))
 
 
 def bytes_per_caller(snapshot: ModelSnapshot, settings: Settings, images: Pixels, callers: int = 64) -> float:

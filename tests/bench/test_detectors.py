@@ -1,5 +1,6 @@
 """bench.detectors at a size that takes seconds: its traffic, its own attacker, and what it says of both."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from bench.detectors.attackers import SpentError, wide_steps
 from bench.detectors.benign import benign_traffic
 from bench.detectors.replay import false_alarms
 from bench.synthetic import write_bundle
+from holdfast.bundle.calibration_set import CalibrationSet
 from holdfast.data import LabelledImages
 from holdfast.model.preprocess import Pixels
 from holdfast.server.core.snapshot import ModelSnapshot
@@ -45,6 +47,27 @@ def test_false_alarms_are_counted_by_detector_and_by_caller(tmp_path: Path) -> N
     assert found.images == 3 * len(kind.images)
     assert found.different <= len(kind.images)
     assert found.alarms_per_million == 1e6 * sum(found.alarmed.values()) / found.images
+
+
+def test_an_alarm_that_is_right_is_no_false_one(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    held_out = CalibrationSet(bundle.encoder.embed(pictures(40, 1)), np.zeros(40, np.int64), ("",) * 40)
+    snapshot = replace(ModelSnapshot.of(bundle, 1, "with held-out images"), load_calibration=lambda: held_out)
+    settings = Settings(bundle=tmp_path, coverage_images=1, coverage_above=0.01, alarm_names=True)
+    (kind,) = (kind for kind in benign_traffic(labelled(60), scale=0.005) if kind.name == "batch job")
+    asked: set[tuple[str, str]] = set()
+
+    def is_right(detector: str, caller: str) -> bool:
+        asked.add((detector, caller))
+        return detector == "extraction-coverage"
+
+    strictly = false_alarms(snapshot, settings, kind, least=1)
+    found = false_alarms(snapshot, settings, kind, least=1, is_right=is_right)
+    assert strictly.alarmed
+    assert not strictly.right
+    assert found.right | found.alarmed == strictly.alarmed
+    assert "extraction-coverage" not in found.alarmed
+    assert ("extraction-coverage", "caller-0") in asked
 
 
 @pytest.mark.parametrize(("size", "grain"), [(16, 1), (8, 4)])

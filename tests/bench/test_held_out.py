@@ -3,20 +3,29 @@
 import gzip
 import struct
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from bench.detectors.held_out import traffic
+from bench.detectors.benign import OF_NO_CLASS, BenignTraffic
+from bench.detectors.held_out import answers, traffic
 from bench.detectors.held_out.__main__ import AlarmRate, by_detector
 from bench.detectors.held_out.answers import AnswersFolder
+from bench.detectors.held_out.promises import Promises
 from bench.detectors.held_out.serving import serve_traffic
 from bench.detectors.held_out.sources import HeldOutSources, read_sources
 from bench.detectors.replay import FalseAlarms, answered
 from bench.synthetic import write_bundle
 from holdfast.data import LabelledImages
 from holdfast.errors import HoldfastError
+from holdfast.model.answers import Answers
+from holdfast.model.credibility import Calibration
 from holdfast.server.core.snapshot import ModelSnapshot
 from tests.server.monitor.detectors.watching import pictures
 
@@ -93,6 +102,76 @@ def test_kept_answers_are_those_of_the_model(tmp_path: Path) -> None:
         np.testing.assert_allclose(found.embeddings, expected.embeddings, atol=1e-6)
         np.testing.assert_allclose(found.soft_margin, expected.soft_margin, atol=1e-5)
     assert len(list((tmp_path / "kept").iterdir())) == 1
+
+
+def test_answers_are_kept_by_parts_so_that_a_stopped_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "PART", 2)
+    snapshot, images = ModelSnapshot.of(write_bundle(tmp_path / "bundle"), 1, "bench"), pictures(5, seed=3)
+    first = AnswersFolder(snapshot, tmp_path / "kept")(images)
+    parts = sorted((tmp_path / "kept").iterdir())
+    assert len(parts) == 3
+    parts[0].unlink()
+    kept = {path.name: path.stat().st_mtime_ns for path in parts[1:]}
+    again = AnswersFolder(snapshot, tmp_path / "kept")(images)
+    np.testing.assert_allclose(again.soft_margin, first.soft_margin, atol=1e-5)
+    assert sorted((tmp_path / "kept").iterdir()) == parts
+    assert {path.name: path.stat().st_mtime_ns for path in parts[1:]} == kept
+
+
+CALIBRATION = Calibration(nonconformity=tuple(np.linspace(0, 1, 999)), abstain_below=0, coverage=1)
+
+
+def asked(callers: int, each: int, seed: int, labels: int | None = None, power: float = 1) -> tuple[BenignTraffic, Answers]:
+    """Different images of as many callers, with p-values that are uniform to that power, of the distance and of label 0."""
+    rng, count = np.random.default_rng(seed), callers * each
+    images = rng.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
+    names = tuple(f"caller-{number % callers}" for number in range(count))
+    kind = BenignTraffic("asked", "", images, names, None if labels is None else np.full(count, labels))
+    share = rng.uniform(0, 1, count) ** power
+    found: Any = SimpleNamespace(
+        kth_distance_p_value=rng.uniform(0, 1, count) ** power,
+        probabilities=np.stack([share, np.zeros(count)], axis=1).astype(np.float32),
+    )
+    return kind, found
+
+
+@hypothesis_settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(10, 30))
+def test_promises_hold_of_images_like_those_calibrated_on(seed: int, callers: int) -> None:
+    promises = Promises(*asked(callers, 100, seed, labels=0), CALIBRATION)
+    assert promises.check().broken == ()
+    assert not promises.is_right("drift", "")
+    np.testing.assert_allclose(promises.check().distance, (0.01, 0.05, 0.1, 0.2), atol=0.06)
+
+
+def test_promises_are_broken_by_images_that_are_stranger_and_drift_is_right_then() -> None:
+    promises = Promises(*asked(12, 100, seed=0, labels=0, power=2), CALIBRATION)
+    assert promises.check().broken == ("distance", "label")
+    assert promises.is_right("drift", "")
+    assert promises.is_right("extraction-distribution", "caller-3")
+    for other in ("query-similarity", "update-pattern", "low-margin", "duplicate-flood"):
+        assert not promises.is_right(other, "")
+        assert not promises.is_right(other, "caller-3")
+
+
+def test_of_few_callers_nothing_is_said() -> None:
+    assert not Promises(*asked(9, 200, seed=0, labels=0, power=3), CALIBRATION).check().broken
+
+
+def test_an_image_of_no_class_has_no_right_label_and_one_without_a_label_the_largest_p_value() -> None:
+    assert Promises(*asked(12, 50, 1, labels=OF_NO_CLASS), CALIBRATION).check().label == (1, 1, 1, 1)
+    assert Promises(*asked(12, 50, 1, labels=1), CALIBRATION).check().label == (1, 1, 1, 1)
+    unlabelled, right = (Promises(*asked(12, 50, 1, labels=labels), CALIBRATION).check().label for labels in (None, 0))
+    assert unlabelled == right
+
+
+def test_a_caller_whose_own_images_are_stranger_is_told_from_the_others() -> None:
+    kind, found = asked(12, 100, seed=2, labels=0)
+    strange = np.array([caller == "caller-5" for caller in kind.callers])
+    found.kth_distance_p_value[strange] **= 3
+    promises = Promises(kind, found, CALIBRATION)
+    right = [caller for caller in sorted(set(kind.callers)) if promises.is_right("extraction-distribution", caller)]
+    assert right == ["caller-5"]
 
 
 def test_alarms_are_counted_by_detector_over_all_images() -> None:

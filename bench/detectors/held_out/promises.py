@@ -1,15 +1,17 @@
-"""Whether an alarm about drift is right: whether what a bundle promises of its p-values still holds of the traffic.
+"""Whether an alarm about unlike images is right: whether what a bundle promises of its p-values still holds of the traffic.
 
 A bundle promises two things of images that come from where its calibration images do. Of at most a share `a` of them is the
 p-value of the distance to the k-th neighbour `a` or less; and so is the p-value of the right label, which credibility is the
-largest of. Traffic of which more have one is no longer what the bundle was calibrated for, and whoever says so is right.
+largest of. Traffic of which more have one is no longer what the bundle was calibrated for, and whoever says so is right:
+`drift` of all traffic, `extraction-distribution` of one caller's, by that caller's own images. It is right about the images:
+whether a thief asks them it does not know. Alarms of all other detectors are never right here.
 
 The p-value of the right label is known of images of the bundle's own kind. An image of none of the classes has no right label
 that a p-value could be of: it counts as one below all. Of an image that nobody has labelled, the largest p-value stands in, so
 that the share is at least what is said.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
@@ -17,10 +19,11 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 from bench.detectors.benign import OF_NO_CLASS, BenignTraffic
-from bench.detectors.replay import FalseAlarms
+from holdfast.intervals import wilson
 from holdfast.model.answers import Answers
 from holdfast.model.credibility import Calibration, p_values
 from holdfast.server.monitor.detectors.distribution.drift import Drift
+from holdfast.server.monitor.detectors.distribution.unlike import UnlikeImages
 
 LEVELS = (0.01, 0.05, 0.1, 0.2)
 STATED = 0.02
@@ -48,8 +51,8 @@ class PromiseCheck:
     broken: tuple[str, ...]
 
 
-def check_promises(traffic: BenignTraffic, answers: Answers, calibration: Calibration) -> PromiseCheck:
-    """Whether both hold.
+class Promises:
+    """Of one kind of traffic: its different images, each once, and their p-values.
 
     Args:
         traffic: of N images.
@@ -57,26 +60,35 @@ def check_promises(traffic: BenignTraffic, answers: Answers, calibration: Calibr
         calibration: the bundle's.
 
     """
-    first: dict[bytes, int] = {}
-    for row, image in enumerate(traffic.images):
-        first.setdefault(blake2b(image.tobytes(), digest_size=16).digest(), row)
-    rows, levels = np.array(list(first.values())), np.array(LEVELS)
-    below = {
-        "distance": answers.kth_distance_p_value[rows, None] <= levels,
-        "label": _of_right_label(traffic.labels_of(rows), answers, calibration, rows)[:, None] <= levels,
-    }
-    callers = np.unique([traffic.callers[row] for row in rows.tolist()], return_inverse=True)[1]
-    broken = tuple(name for name, found in below.items() if (_at_least(found, callers) > levels + STATED).any())
-    shares = {name: tuple(round(float(share), 4) for share in found.mean(axis=0)) for name, found in below.items()}
-    return PromiseCheck(shares["distance"], shares["label"], broken)
 
+    def __init__(self, traffic: BenignTraffic, answers: Answers, calibration: Calibration) -> None:
+        first: dict[bytes, int] = {}
+        for row, image in enumerate(traffic.images):
+            first.setdefault(blake2b(image.tobytes(), digest_size=16).digest(), row)
+        rows, levels = np.array(list(first.values())), np.array(LEVELS)
+        self._names, self._callers = np.unique([traffic.callers[row] for row in rows.tolist()], return_inverse=True)
+        self._below = {
+            "distance": answers.kth_distance_p_value[rows, None] <= levels,
+            "label": _of_right_label(traffic.labels_of(rows), answers, calibration, rows)[:, None] <= levels,
+        }
 
-def without_right_alarms(found: FalseAlarms, check: PromiseCheck) -> FalseAlarms:
-    """An alarm about drift is no false one where a promise is broken. All others are."""
-    if not check.broken or Drift.name not in found.alarmed:
-        return found
-    alarmed = {name: count for name, count in found.alarmed.items() if name != Drift.name}
-    return replace(found, alarmed=alarmed, right={Drift.name: found.alarmed[Drift.name]})
+    def check(self) -> PromiseCheck:
+        """Of all callers together."""
+        broken = tuple(
+            name for name, below in self._below.items() if (_at_least(below, self._callers) > np.array(LEVELS) + STATED).any()
+        )
+        shares = {name: tuple(round(float(share), 4) for share in below.mean(axis=0)) for name, below in self._below.items()}
+        return PromiseCheck(shares["distance"], shares["label"], broken)
+
+    def is_right(self, detector: str, caller: str) -> bool:
+        """Whether what a detector says is true: of `caller`, or of all where that is ""."""
+        if detector == Drift.name:
+            return bool(self.check().broken)
+        if detector != UnlikeImages.name or caller not in self._names:
+            return False
+        own = self._below["distance"][self._callers == np.flatnonzero(self._names == caller)[0]]
+        bounds = [wilson(int(below.sum()), len(below))[0] for below in own.T]
+        return any(bound > level + STATED for bound, level in zip(bounds, LEVELS, strict=True))
 
 
 def _of_right_label(
