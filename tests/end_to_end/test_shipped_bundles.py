@@ -11,6 +11,8 @@ from PIL import Image
 
 from holdfast.bundle import Bundle
 from holdfast.evaluation.report import read_report
+from holdfast.evaluation.report.writing import DATA
+from holdfast.evaluation.speech.report import SpeechReport
 from holdfast.trainer.presets import PRESETS
 
 BUNDLES = Path(__file__).parents[2] / "bundles"
@@ -100,7 +102,7 @@ def speakers() -> Bundle:
 
 def test_the_bundle_of_speakers_is_small_and_travels_with_its_licence_and_without_audio(speakers) -> None:
     files = [path for path in SPEAKERS.rglob("*") if path.is_file()]
-    assert {path.name for path in files} == {*speakers.manifest.files, "manifest.json"}
+    assert {str(path.relative_to(SPEAKERS)) for path in files} == {*speakers.manifest.files, "manifest.json"}
     assert sum(path.stat().st_size for path in files) < 2e6
     assert "CC BY-SA 4.0" in (SPEAKERS / "LICENSE.txt").read_text()
     assert not any(path.read_bytes().startswith(b"RIFF") for path in files)
@@ -110,6 +112,10 @@ def test_the_bundle_of_speakers_is_small_and_travels_with_its_licence_and_withou
     for data in (manifest.training.data, manifest.index.data):
         assert not Path(data.directory or "").is_absolute()
     assert manifest.calibration.unknown_above is not None
+    assert manifest.threat_model is None
+    report = SpeechReport.model_validate_json((SPEAKERS / DATA).read_bytes())
+    assert report.subject.encoder_sha256 == manifest.files["encoder.onnx"]
+    assert report.subject.index_sha256 == manifest.index_sha256
 
 
 def test_the_bundle_of_speakers_answers_as_when_it_was_built(speakers) -> None:
