@@ -69,10 +69,11 @@ PACKED_FROM = 12
 
 def to_image(image: ImageLike) -> image_pb2.Image:
     """Wraps one image. Raises OSError for an unreadable path and TypeError for pixels that are not uint8."""
+    named_so = isinstance(image, Path) and image.suffix.lower() == ".wav"  # be it empty, or something else
     if isinstance(image, Path):
         image = image.read_bytes()
     if isinstance(image, bytes):
-        return image_pb2.Image(audio=image) if is_recording(image) else image_pb2.Image(encoded=image)
+        return image_pb2.Image(audio=image) if named_so or is_recording(image) else image_pb2.Image(encoded=image)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
         raw = image_pb2.RawImage(data=image.tobytes(), shape=image.shape, dtype=image_pb2.DATA_TYPE_UINT8)
         return image_pb2.Image(raw=raw)

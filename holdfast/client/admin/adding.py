@@ -14,6 +14,7 @@ from holdfast.client.admin.records import AddedImage, AddOutcome, LabelledImage
 from holdfast.client.errors import ClientError, ImageRefusedError, MessageTooLargeError
 from holdfast.client.messages import CallLimits
 from holdfast.console import Console, Progress, counted
+from holdfast.data.labelled import DataError
 from holdfast.exit_status import DONE, REFUSED
 
 ENTRY = re.compile(r"exemplars\[(\d+)\](?:\.image\.(?:encoded|audio|source))?")
@@ -87,6 +88,10 @@ def add(admin: AdminClient, options: argparse.Namespace) -> int:
     found, summary, console = files_of(options.paths, options.label), AddSummary(), Console(stderr=True)
     for note in found.notes:
         console.print(note)
+    summary.refused += found.refused
+    if summary.refused and options.all_or_nothing:
+        named = "; ".join(f"{name} {reason}" for name, reason in summary.refused)
+        raise DataError(f"nothing was added, as --all-or-nothing asks: {named}")
     files, status = list(found.files), admin.status()
     limits = CallLimits.of(min(options.batch, status.images_per_call), status.message_bytes)
     if not options.again:
@@ -104,7 +109,7 @@ def add(admin: AdminClient, options: argparse.Namespace) -> int:
                 progress.advance(task, len(batch.files))
     finally:  # what was added before a failure stays
         print(json.dumps(summary.as_json(), indent=2) if options.json else "\n".join(summary.lines()))
-    if not found.files:
+    if not found.files and not found.refused:
         print("no image files were found", file=sys.stderr)
     return REFUSED if summary.refused or not found.files else DONE
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from holdfast.client.messages import CallLimits
 from holdfast.data.labelled import DataError
 from holdfast.data.listing import TABLES, list_images, printable
 from holdfast.data.listing.parts import Part
+from holdfast.data.speech.loading import MOST_BYTES, MOST_SECONDS
 from holdfast.errors import ImageError
-from holdfast.model.speech.recordings import pieces
+from holdfast.model.speech.recordings import check_length, pieces
 from holdfast.model.speech.wav import cut_wav, read_header
 
 CALL_BYTES_BESIDE, FILE_BYTES_BESIDE = 80, 24
@@ -31,16 +33,26 @@ class LabelledFile:
 
     def read(self) -> bytes:
         """Its bytes, or those of a file of its frames alone."""
-        encoded = self.path.read_bytes()
-        return encoded if self.frames is None else cut_wav(encoded, read_header(encoded), *self.frames)
+        if self.frames is None:
+            return self.path.read_bytes()
+        encoded = _recording(self.path, self.path.stat().st_mtime_ns)
+        return cut_wav(encoded, read_header(encoded), *self.frames)
 
 
 @dataclass(frozen=True, slots=True)
 class FileSet:
-    """Files to be added, and what was left out of the folder that they are in, a line each."""
+    """Files to be added.
+
+    Attributes:
+        files: these.
+        notes: what was left out of the folder that they are in, a line each.
+        refused: files that no server will be asked about, and what is wrong with them.
+
+    """
 
     files: Sequence[LabelledFile]
     notes: Sequence[str]
+    refused: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +74,17 @@ def files_of(paths: Sequence[Path], label: str | None) -> FileSet:
 
     """
     if label is not None:
-        found = (LabelledFile(file, label, name) for path in paths for file, name in _below(path))
-        return FileSet([piece for file in found for piece in _pieces(file)], [])
+        return _in_pieces([LabelledFile(file, label, name) for path in paths for file, name in _below(path)])
     files: list[LabelledFile] = []
     notes: list[str] = []
+    refused: list[tuple[str, str]] = []
     for path in paths:
         if path.is_file() and path.suffix.lower() not in TABLES:
             raise DataError(f"which class {printable(str(path))} is of has to be said: add --label NAME, or name a folder")
         if recordings := _recordings(path):
-            files += recordings
+            cut = _in_pieces(recordings)
+            files += cut.files
+            refused += cut.refused
             continue
         listing = list_images(path, skip_unusable=True, least_classes=1)
         root = os.fsencode(listing.root)
@@ -83,7 +97,7 @@ def files_of(paths: Sequence[Path], label: str | None) -> FileSet:
         if count := len(listing.unlabelled):
             notes.append(f"left out: {count:,} images without a label")
         notes += listing.left_out.lines()
-    return FileSet(files, notes)
+    return FileSet(files, notes, refused)
 
 
 def batches_of(files: Iterable[LabelledFile], limits: CallLimits, salt: str = "") -> Iterator[FileBatch]:
@@ -115,22 +129,41 @@ def _recordings(path: Path) -> list[LabelledFile]:
     if not path.is_dir():
         return []
     named = ((file, name, file.relative_to(path).parts) for file, name in _below(path) if file.suffix.lower() == ".wav")
-    found = (LabelledFile(file, printable(parts[0]), name) for file, name, parts in named if len(parts) > 1)
-    return [piece for file in found for piece in _pieces(file)]
+    return [LabelledFile(file, printable(parts[0]), name) for file, name, parts in named if len(parts) > 1]
+
+
+def _in_pieces(files: Sequence[LabelledFile]) -> FileSet:
+    """Recordings in parts of one window each, but for those that are too long; any other file as it is."""
+    found: list[LabelledFile] = []
+    refused: list[tuple[str, str]] = []
+    for file in files:
+        try:
+            found += _pieces(file)
+        except ImageError as error:
+            refused.append((str(file.path), error.reason))
+    return FileSet(found, [], refused)
 
 
 def _pieces(file: LabelledFile) -> list[LabelledFile]:
-    """A recording in parts of one window each; any other file as it is, and a recording that cannot be read, too."""
+    """A recording in its parts; what is none, or cannot be read, as it is. Raises ImageError for one that is too long."""
     if file.path.suffix.lower() != ".wav":
         return [file]
+    encoded = file.path.read_bytes()
     try:
-        header = read_header(file.path.read_bytes())
+        header = read_header(encoded)
     except ImageError:
         return [file]  # the server says what is wrong with it
+    check_length(encoded, header, max_seconds=MOST_SECONDS, max_bytes=MOST_BYTES)
     parts = pieces(header)
     if len(parts) == 1:
         return [file]
     return [replace(file, source=f"{file.source}#{start / header.rate:.2f}", frames=(start, stop)) for start, stop in parts]
+
+
+@lru_cache(maxsize=1)
+def _recording(path: Path, changed: int) -> bytes:  # noqa: ARG001 - a file that has changed is read again
+    """The bytes of a file of which parts are read one after the other."""
+    return path.read_bytes()
 
 
 def _below(path: Path) -> Iterator[tuple[Path, str]]:

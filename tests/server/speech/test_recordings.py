@@ -1,5 +1,7 @@
 """Recordings through a real server: who speaks, what is refused, and how windows vote together."""
 
+import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from holdfast.bundle.reader import Bundle
+from holdfast.cli import main as holdfast_main
 from holdfast.client import Client
 from holdfast.client.__main__ import main as client_main
 from holdfast.client.errors import ImageRefusedError
@@ -18,7 +21,7 @@ from holdfast.protos.holdfast.admin.v1 import admin_pb2 as pb
 from holdfast.protos.holdfast.admin.v1 import exemplar_pb2 as ex
 from holdfast.protos.holdfast.v1 import holdfast_pb2, image_pb2, model_pb2
 from tests.holdfast.model.speech.sounds import as_wav, voice
-from tests.server.api.admin import Operator, token_file
+from tests.server.api.admin import OPERATOR, Operator, token_file
 from tests.server.running import LoopThread, Served, refusal, start
 from tests.server.speech.listening import SPEAKERS, STRANGER, said, wav, write_listening_bundle
 from tests.server.tiny import png
@@ -127,6 +130,14 @@ def test_a_model_that_looks_refuses_what_is_to_be_heard(served: Served) -> None:
         assert client.model_info().input_kind == "image"
 
 
+def test_a_file_named_as_a_recording_is_sent_as_one_whatever_is_in_it(listen: Listen, served: Served, tmp_path: Path) -> None:
+    (tmp_path / "cut.WAV").write_bytes(b"")
+    with Client(listen().app.address) as client, pytest.raises(ImageRefusedError, match="no WAV file"):
+        client.classify(tmp_path / "cut.WAV")
+    with Client(served.app.address) as client, pytest.raises(ImageRefusedError, match="looks at images"):
+        client.classify(tmp_path / "cut.WAV")
+
+
 def test_noise_of_pixels_certifies_nothing_and_nobody_is_probed(listen: Listen) -> None:
     server = listen(certify_passes=1000, probe_rate=1.0)
     code, details = said_of(lambda: classify(server, audio(wav(90.0, 1)), certify=10, certify_sigma=0.25))
@@ -161,6 +172,34 @@ def test_somebody_new_is_enrolled_by_recordings(listen: Listen, tmp_path: Path, 
     assert '"label": "new"' in capsys.readouterr().out
     with Client(server.app.address) as client:
         assert not client.classify(tmp_path / "voice.wav").abstain
+
+
+def test_recordings_are_enrolled_window_by_window_and_what_is_too_long_is_named(
+    listen: Listen, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOLDFAST_ADMIN_TOKEN", OPERATOR)
+    tokens = token_file(tmp_path / "tokens")
+    server = listen(admin_port=0, admin_token_file=tokens, store=tmp_path / "store", judge=False)
+    folder = tmp_path / "voices" / "new"
+    folder.mkdir(parents=True)
+    (folder / "three.wav").write_bytes(wav(STRANGER, 1, 3.0))
+    (folder / "long.wav").write_bytes(as_wav(np.zeros(601 * 8_000, np.float32), bits=8))
+    (folder / "none.wav").write_bytes(b"")
+    command = ["exemplars", "add", str(folder.parent), "--address", server.app.admin_address]
+    assert holdfast_main([*command, "--all-or-nothing"]) == 2
+    assert "601.0 s long" in capsys.readouterr().err
+    names, read_bytes = Counter[str](), Path.read_bytes
+
+    def counted(path: Path) -> bytes:
+        names[path.name] += 1
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    assert holdfast_main([*command, "--json"]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert found["added"] == 3
+    assert {Path(each["file"]).name for each in found["refused"]} == {"long.wav", "none.wav"}
+    assert names["three.wav"] == 2  # for its header, and for its three windows
 
 
 def test_what_keeps_images_is_not_for_a_model_that_listens(listen: Listen, tmp_path: Path) -> None:
