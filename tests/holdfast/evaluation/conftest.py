@@ -27,6 +27,11 @@ def recorder() -> Recorder:
 @pytest.fixture
 def short(monkeypatch, recorder):
     """Suites of three attacks and of one, which record what they are asked, and curves of two points."""
+    return shorten(monkeypatch, recorder)
+
+
+def shorten(monkeypatch, recorder):
+    """As `short`, for as long as `monkeypatch` holds."""
     first, second = (RecordedAttack(Margin(tau), recorder=recorder) for tau in (0.05, 0.2))
     monkeypatch.setattr(suites, "BANK_KNOWN", (SuiteRow(lambda _: (first, second, Noise())),))
     monkeypatch.setattr(suites, "BANK_UNKNOWN", (SuiteRow(lambda _: (first,)),))

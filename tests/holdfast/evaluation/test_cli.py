@@ -5,6 +5,7 @@ import signal
 import sys
 
 import pytest
+from markupsafe import Markup
 
 from holdfast.attacks.detectors import NAMES
 from holdfast.bundle.reader import Bundle, read_manifest
@@ -14,6 +15,7 @@ from holdfast.evaluation import sections
 from holdfast.evaluation.cli import main
 from holdfast.evaluation.recorded import recorded_splits
 from holdfast.evaluation.report import read_report, write_report
+from holdfast.evaluation.report.plots import charts, clouds, judged
 from holdfast.evaluation.sanity import checks
 from holdfast.evaluation.stages import curves
 from holdfast.index_build import build_index
@@ -21,6 +23,8 @@ from holdfast.index_build.calibrate import recalibrate
 from holdfast.index_build.harden import Hardening
 from holdfast.intervals import Rate
 from tests.holdfast.evaluation.report.made_up import full_report, threat
+
+pytestmark = pytest.mark.usefixtures("unplotted")
 
 ONE_BALL = ["--full", "--images", "4", "--steps", "1", "--restarts", "1", "--balls", "linf:32/255"]
 
@@ -31,6 +35,13 @@ def printed(capsys) -> str:
 
 def complained(capsys) -> str:
     return " ".join(capsys.readouterr().err.split())
+
+
+@pytest.fixture
+def unplotted(monkeypatch):
+    """Pages without their plots, which take longest of all and have tests of their own, beside those of the report."""
+    for module in (charts, clouds, judged):
+        monkeypatch.setattr(module, "inline", lambda figure, name, alt: Markup("<svg></svg>"))
 
 
 @pytest.fixture

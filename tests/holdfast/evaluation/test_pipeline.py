@@ -16,7 +16,8 @@ from holdfast.evaluation.report.results import Report
 from holdfast.evaluation.stages.shifts import CAMERAS, SHIFTS, noise
 from holdfast.index_build.calibrate import recalibrate
 from holdfast.interrupts import TimeUpError
-from tests.holdfast.evaluation.short import BALLS, TINY, evaluated, timeless
+from tests.holdfast.evaluation.conftest import shorten
+from tests.holdfast.evaluation.short import BALLS, TINY, Recorder, evaluated, timeless
 
 OWN_BALL = ThreatModel("linf", 32 / 255)
 ONE_LOSS = AdaptiveAttack(losses=LOSSES[1:2], steps=8)
@@ -81,22 +82,30 @@ def test_sections_can_be_combined(exported, digits):
 # Everything
 
 
-def test_an_interrupted_evaluation_goes_on_and_comes_to_the_same(bundle, tmp_path, short, recorder):
-    def interrupt():
-        raise KeyboardInterrupt
+@pytest.fixture(scope="module")
+def whole(exported, tmp_path_factory):
+    """An evaluation at one go, and what its attacks were asked."""
+    recorder = Recorder()
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch, recorder)
+        return evaluated(exported, tmp_path_factory.mktemp("whole") / "cache"), recorder.asked
 
-    whole = evaluated(bundle, tmp_path / "whole").report
-    alone = list(recorder.asked)
-    recorder.asked.clear()
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_evaluation_goes_on_and_comes_to_the_same(bundle, tmp_path, short, recorder, whole):
+    report, alone = whole[0].report, whole[1]
     recorder.at, recorder.event = 2 * len(alone) // 3, interrupt
     with pytest.raises(KeyboardInterrupt):
         evaluated(bundle, tmp_path / "twice")
     assert len(recorder.asked) == 2 * len(alone) // 3
     again = evaluated(bundle, tmp_path / "twice").report
     assert recorder.asked == alone
-    assert timeless(again) == timeless(whole)
+    assert timeless(again) == timeless(report)
     recorder.asked.clear()
-    assert timeless(evaluated(bundle, tmp_path / "twice").report) == timeless(whole)
+    assert timeless(evaluated(bundle, tmp_path / "twice").report) == timeless(report)
     assert recorder.asked == []
 
 
@@ -108,27 +117,25 @@ def clock_of(looks):
 
 @pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("looks", [pytest.param(2, marks=pytest.mark.slow), 17])
-def test_an_evaluation_in_slices_is_the_evaluation_at_one_go(bundle, tmp_path, recorder, monkeypatch, looks):
-    whole = evaluated(bundle, tmp_path / "whole").report
-    alone = list(recorder.asked)
-    recorder.asked.clear()
+def test_an_evaluation_in_slices_is_the_evaluation_at_one_go(bundle, recorder, monkeypatch, looks, whole):
+    report, alone = whole[0].report, whole[1]
     slices, again = 0, None
     while again is None:
         monkeypatch.setattr("holdfast.evaluation.run.clock", clock_of(looks))
         before = len(recorder.asked)
         try:
-            again = evaluated(bundle, tmp_path / "sliced", until=1.0).report
+            again = evaluated(bundle, bundle.with_name("sliced"), until=1.0).report
         except TimeUpError as error:
             assert "minutes" in str(error)
             assert len(recorder.asked) - before <= looks + 1
             slices += 1
     assert slices >= len(alone) // (looks + 1)
     assert recorder.asked == alone
-    assert timeless(again) == timeless(whole)
+    assert timeless(again) == timeless(report)
 
 
-def test_a_report_says_what_happened(bundle, tmp_path, short):
-    evaluation = evaluated(bundle, tmp_path / "cache")
+def test_a_report_says_what_happened(short, whole):
+    evaluation, _ = whole
     report = evaluation.report
     assert Report.model_validate_json(report.model_dump_json()) == report
     assert report.clean.trials == 400
@@ -211,8 +218,10 @@ def test_a_ball_that_is_not_the_bundles_own_is_not_recorded(bundle, tmp_path, sh
     assert [threat.knowledge for threat in evaluation.report.threats] == ["bank known"]
 
 
-def test_results_of_another_evaluation_are_refused(bundle, tmp_path, short):
-    evaluated(bundle, tmp_path, replace(TINY, images=6))
+def test_results_of_another_evaluation_are_refused(bundle, tmp_path, short, recorder):
+    recorder.at, recorder.event = 0, interrupt
+    with pytest.raises(KeyboardInterrupt):
+        evaluated(bundle, tmp_path, replace(TINY, images=6))
     with pytest.raises(HoldfastError, match=r"images: there 6, now 24"):
         evaluated(bundle, tmp_path)
 
