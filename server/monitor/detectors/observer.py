@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from holdfast.server.monitor.detectors.table import DETECTORS
 from holdfast.server.monitor.detectors.traffic import ObservedTraffic
 from holdfast.server.monitor.probes.priority import lower_thread_priority
 from holdfast.server.settings import ConfigurationError, Settings
+
+if TYPE_CHECKING:
+    from holdfast.server.core.description import ModelDescription
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +55,7 @@ class TrafficDetectors(BackgroundObserver):
         self._settings, self._actions = context.settings, context.alarms
         self._table = _wanted(table, context.settings)
         self._numbers = CallerNumbers(context.settings.detector_callers, named=context.settings.alarm_names)
-        self._model: ModelSnapshot | None = None
+        self._model: ModelDescription | None = None  # and not the model, whose memory is given back once another is served
         self._made: MadeDetectors
         self._detectors: list[TrafficDetector] = []
         self._gathered: list[ObservedBatch] = []
@@ -121,8 +125,8 @@ class TrafficDetectors(BackgroundObserver):
 
     def _follow(self, model: ModelSnapshot) -> None:
         """Make all detectors, unless they are for the bundle of this model already."""
-        before, self._model = self._model, model
-        if before is model or (before is not None and model.description.is_of_bundle_of(before.description)):
+        before, self._model = self._model, model.description
+        if before is not None and (before is model.description or model.description.is_of_bundle_of(before)):
             return
         made = self._made = make_detectors(
             self._table,

@@ -1,5 +1,6 @@
 """Two versions side by side: one answers, the other is compared with it."""
 
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,9 @@ def test_a_shadow_can_be_served_and_gone_back_from(serve: Serve, tmp_path: Path)
     assert ask(served, 1) == {"blue"}
     assert served.metric("holdfast_shadow_info", name="turned") == 0
     assert disagreements(served) == (0, 0)
+    before = weakref.ref(served.app.holder.current)
     served.loop.run(served.app.versions.rollback())
+    assert before() is None  # nobody keeps it until somebody calls again
     assert ask(served, 1) == {"green"}
 
 
