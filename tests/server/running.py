@@ -43,11 +43,13 @@ def scrape(url: str) -> str:
 
 def metric_of(text: str, name: str, /, **labels: str) -> float:
     """The sum of one sample over the labels that were not given."""
+    # Whoever waits for a value asks again and again, and all that a server shows takes 20 times as long to parse.
+    asked = "".join(line for line in text.splitlines(keepends=True) if line.startswith((f"{name} ", f"{name}{{")))
     return sum(
         sample.value
-        for family in text_string_to_metric_families(text)
+        for family in text_string_to_metric_families(asked)
         for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
+        if labels.items() <= sample.labels.items()
     )
 
 

@@ -42,16 +42,17 @@ def images(count):
     return np.stack([fit(image, contract) for image in coarse])
 
 
-@pytest.mark.parametrize(
-    "config", [pytest.param(SMALL_AMDIM, id="amdim", marks=pytest.mark.slow), pytest.param(SMALL_RESNET, id="resnet")]
-)
+ENCODERS = [pytest.param(SMALL_AMDIM, id="amdim", marks=pytest.mark.slow), pytest.param(SMALL_RESNET, id="resnet")]
+
+
+@pytest.mark.parametrize("config", ENCODERS)
 def test_the_adaptive_attack_finds_the_plant(config):
     result = planted_adversary(embedding(config), images(12), LINF, AdaptiveAttack(), crowd=500)
     assert result.void == 0
     assert result.rate >= 0.95
 
 
-@pytest.mark.parametrize("config", [SMALL_AMDIM, SMALL_RESNET], ids=["amdim", "resnet"])
+@pytest.mark.parametrize("config", ENCODERS)
 def test_noise_of_the_same_size_does_not(config):
     result = planted_adversary(embedding(config), images(12), LINF, NoiseAttack(), crowd=500)
     assert (result.cases, result.rate) == (12, 0.0)
@@ -79,7 +80,7 @@ def test_a_collapsed_encoder_makes_no_cases():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", [SMALL_AMDIM, SMALL_RESNET], ids=["amdim", "resnet"])
+@pytest.mark.parametrize("config", ENCODERS)
 def test_over_a_hundred_cases(config):
     embed, many = embedding(config), images(100)
     assert planted_adversary(embed, many, LINF, AdaptiveAttack()).rate >= 0.95

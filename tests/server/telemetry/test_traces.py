@@ -16,6 +16,7 @@ from holdfast.protos.holdfast.v1 import holdfast_pb2 as pb
 from holdfast.protos.holdfast.v1 import image_pb2
 from holdfast.server.metrics.traces import TraceMetrics
 from holdfast.server.settings import ConfigurationError, Settings, load_settings
+from holdfast.server.telemetry import otel
 from holdfast.server.telemetry.tracing import make_tracer
 from tests.server.running import REPOSITORY, LoopThread, Serve, Served, refusal, start, wait_for
 from tests.server.telemetry.collector import CollectedSpan, Collector
@@ -30,6 +31,11 @@ REQUEST = pb.ClassifyRequest(images=[IMAGE, IMAGE])
 
 def traceparent(*, sampled: bool) -> tuple[tuple[str, str], ...]:
     return (("traceparent", f"00-{TRACE}-{PARENT}-{int(sampled):02}"),)
+
+
+@pytest.fixture(autouse=True)
+def _sent_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otel, "SEND_EVERY_S", 0.05)
 
 
 @pytest.fixture
@@ -111,7 +117,11 @@ def test_a_bad_traceparent_begins_a_trace_of_its_own(collector: Collector, serve
 
 
 @pytest.mark.parametrize("kind", ["refuses", "hangs", "absent"])
-def test_a_collector_that_takes_nothing_costs_no_call(kind: str, tiny_bundle: Path, loop_thread: LoopThread) -> None:
+def test_a_collector_that_takes_nothing_costs_no_call(
+    kind: str, tiny_bundle: Path, loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(otel, "CLOSE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(otel, "EXPORT_TIMEOUT_S", 0.5)
     with Collector(refuses=kind == "refuses", hangs=kind == "hangs") as collector, ExitStack() as stack:
         url = "http://127.0.0.1:1" if kind == "absent" else collector.url
         served = start(stack, loop_thread, tiny_bundle, trace_endpoint=url, trace_share=1.0, trace_queue=64)
