@@ -35,6 +35,7 @@ def test_one_command_leaves_a_bundle_that_lacks_only_its_index(run: Path) -> Non
     assert training.steps == 4
     assert training.command.startswith("python -m trainer --encoder.width 4")
     assert "ssat (label_free" in training.objective
+    assert bundle.head is None
     assert bundle.manifest.threat_model.epsilon == DIGITS.epsilon
     images = np.zeros((2, 32, 32, 3), dtype=np.uint8)
     assert bundle.encoder.embed(images).shape == (2, 8)

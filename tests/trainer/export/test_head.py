@@ -14,13 +14,7 @@ from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.encoders import ResNetConfig
 from holdfast.trainer.export.bundle import write_bundle
 from holdfast.trainer.export.head import served_head
-from holdfast.trainer.objectives import (
-    AmdimObjectiveConfig,
-    ObjectiveConfig,
-    SelfAdaptiveConfig,
-    SupervisedConfig,
-    TradesConfig,
-)
+from holdfast.trainer.objectives import ObjectiveConfig, SelfAdaptiveConfig, SupervisedConfig, TradesConfig
 from holdfast.trainer.train import Trained, train
 from tests.trainer.tiny_runs import splits
 
@@ -32,7 +26,7 @@ def trained(objective: ObjectiveConfig, out, **options) -> tuple[TrainConfig, Tr
     return config, train(config, found), found
 
 
-@pytest.mark.parametrize("whitening", [0.0, 0.25])
+@pytest.mark.parametrize("whitening", [pytest.param(0.0, marks=pytest.mark.slow), 0.25])
 def test_a_cosine_classifier_says_of_served_embeddings_what_it_learned_to_say(tmp_path, whitening):
     config, run, found = trained(TradesConfig(epsilon=0.1, step_size=0.1, steps=1), tmp_path, whitening=whitening)
     write_bundle(config, found, run, "a test")
@@ -63,9 +57,3 @@ def test_it_is_the_one_that_the_checkpoint_holds(tmp_path):
     config, run, found = trained(SupervisedConfig(), tmp_path, checkpoint_precision="float16")
     again = train(replace(config, resume=True), found)
     assert torch.equal(again.head.weights, run.head.weights)
-
-
-def test_a_label_free_training_leaves_none(tmp_path):
-    config, run, found = trained(AmdimObjectiveConfig(), tmp_path)
-    write_bundle(config, found, run, "a test")
-    assert Bundle.open_encoder(tmp_path).head is None
