@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -72,26 +73,52 @@ def labels_there(collection: MilvusCollection, ids: list[int]) -> dict[int, int]
     return {int(row["id"]): int(row["label"]) for row in rows}
 
 
-@pytest.fixture(scope="module")
-def index(milvus: MilvusProcess, bank: Bank) -> MilvusIndex:
-    """A collection that tests may add to, above id 100,000; building one takes seconds."""
-    return built(milvus, bank, "index=ivf&nlist=16&nprobe=16&timeout=20")
+@dataclass(frozen=True)
+class Made:
+    """Collections, and bundles that have one: made side by side, as each takes seconds in which Milvus waits for itself.
+
+    Attributes:
+        index: tests may add to it, above id 100,000.
+        rounded: one of int8.
+        remote: the last test that has it changes it for good.
+        hasty: waits a second for an answer at most.
+
+    """
+
+    index: MilvusIndex
+    rounded: MilvusIndex
+    remote: Path
+    hasty: Path
 
 
 @pytest.fixture(scope="module")
-def remote(milvus: MilvusProcess, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle with a collection of its own; the last test that has it changes it for good."""
-    directory = tmp_path_factory.mktemp("remote") / "bundle"
-    write_bundle(directory, kind=f"milvus://{milvus.address}?index=flat&timeout=20")
-    return directory
+def made(milvus: MilvusProcess, bank: Bank, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("bundles")
+
+    def bundle(name: str, timeout: int) -> Path:
+        write_bundle(folder / name, kind=f"milvus://{milvus.address}?index=flat&timeout={timeout}")
+        return folder / name
+
+    with ThreadPoolExecutor(4) as pool:
+        index = pool.submit(built, milvus, bank, "index=ivf&nlist=16&nprobe=16&timeout=20")
+        rounded = pool.submit(built, milvus, bank, "index=ivf_sq8&nlist=16&nprobe=16&refine=8&timeout=20")
+        remote, hasty = pool.submit(bundle, "remote", 20), pool.submit(bundle, "hasty", 1)
+    return Made(index.result(), rounded.result(), remote.result(), hasty.result())
 
 
-@pytest.mark.parametrize("options", ["index=ivf", "index=ivf_sq8&nlist=16&nprobe=16&refine=8"])
-def test_it_finds_what_an_index_in_memory_finds(
-    milvus: MilvusProcess, bank: Bank, index: MilvusIndex, options: str, tmp_path: Path
-) -> None:
-    if options != "index=ivf":
-        index = built(milvus, bank, options + "&timeout=20")
+@pytest.fixture(scope="module")
+def index(made: Made) -> MilvusIndex:
+    return made.index
+
+
+@pytest.fixture(scope="module")
+def remote(made: Made) -> Path:
+    return made.remote
+
+
+@pytest.mark.parametrize("which", ["index", "rounded"])
+def test_it_finds_what_an_index_in_memory_finds(made: Made, bank: Bank, which: str, tmp_path: Path) -> None:
+    index: MilvusIndex = getattr(made, which)
     (write,) = index.writers()
     write(tmp_path / "index.milvus.json")
     opened = MilvusIndex.load(tmp_path / "index.milvus.json", bank.ids, bank.labels)
@@ -101,10 +128,12 @@ def test_it_finds_what_an_index_in_memory_finds(
     np.testing.assert_array_equal(found.labels, wanted.labels)
     np.testing.assert_allclose(found.similarities, wanted.similarities, atol=2e-5)
     assert (opened.size, opened.dim) == (3000, 16)
-    if options != "index=ivf":
-        index.collection.drop()
-        with pytest.raises(BundleError, match="is not there"):
-            MilvusCollection.open(index.collection.record)
+
+
+def test_a_collection_that_was_dropped_is_missed(made: Made) -> None:
+    made.rounded.collection.drop()
+    with pytest.raises(BundleError, match="is not there"):
+        MilvusCollection.open(made.rounded.collection.record)
 
 
 def test_fewer_exemplars_than_neighbours_are_padded(remote: Path) -> None:
@@ -250,15 +279,16 @@ def test_an_outage_is_known_to_every_view_of_a_collection() -> None:
         assert view.search(queries, 1).ids.tolist() == [[-1]]
 
 
-def test_two_servers_answer_from_one_collection(milvus: MilvusProcess, loop_thread: LoopThread, tmp_path: Path) -> None:
+def test_two_servers_answer_from_one_collection(
+    milvus: MilvusProcess, made: Made, loop_thread: LoopThread, tmp_path: Path
+) -> None:
     """Both answer as an index in memory does; an outage is UNAVAILABLE in time, shows in health, and ends by itself."""
     write_bundle(tmp_path / "flat")
-    write_bundle(tmp_path / "remote", kind=f"milvus://{milvus.address}?index=flat&timeout=1")
     images = [coloured(label, 1, seed=50 + label)[0] for label in range(3)]
     request = holdfast_pb2.ClassifyRequest(images=[raw(image) for image in images], neighbours=K)
     expected = Bundle.open(tmp_path / "flat").classifier().classify(np.stack(images))
     with ExitStack() as stack:
-        servers = [start(stack, loop_thread, tmp_path / "remote", canary_interval=0.1) for _ in range(2)]
+        servers = [start(stack, loop_thread, made.hasty, canary_interval=0.1) for _ in range(2)]
         for served in servers:
             answers = [result.answer for result in served.stub.Classify(request, timeout=30).results]
             assert [answer.label.name for answer in answers] == list(COLOURS)

@@ -227,7 +227,7 @@ def test_results_of_another_evaluation_are_refused(bundle, tmp_path, short, reco
 
 
 def test_a_cache_can_be_continued_with_other_threads_but_not_with_another_source(bundle, exported, tmp_path, short, recorder):
-    plan = replace(TINY, images=6)
+    plan = replace(TINY, images=6, knowledge=("bank known",))
     one = evaluated(bundle, tmp_path / "cache", plan).report
     recorder.asked.clear()
     assert timeless(evaluated(bundle, tmp_path / "cache", replace(plan, threads=2)).report) == timeless(one)

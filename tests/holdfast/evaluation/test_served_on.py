@@ -53,7 +53,9 @@ def test_a_full_evaluation_says_where_and_mixes_no_results(exported, tmp_path, m
     other = shutil.copytree(exported, tmp_path / "other")
 
     def run(cache: Path, serve_on):
-        plan = EvaluationPlan(BALLS, images=16, curve_images=8, plants=1, effort=EFFORT, serve_on=serve_on)
+        plan = EvaluationPlan(
+            BALLS, images=16, knowledge=("bank known",), curve_images=8, plants=1, effort=EFFORT, serve_on=serve_on
+        )
         return evaluated(exported, cache, plan, transfer_from=(other,)).report
 
     here = run(tmp_path / "here", "cpu")
