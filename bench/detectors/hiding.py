@@ -2,11 +2,11 @@
 
     python -m bench.detectors.hiding --data-dir DIR [--images 10] [--questions 1000] [--json FILE]
 
-What goes by before a scene that stands still is no search to the detectors. So a square attack may move its squares on as such
-a thing goes, and a walk along the edge of a class may leave most of the image as it is. Each is run beside the same attack that
-hides nothing, on the same images, and asks the bundle directly; its questions are shown to detectors without a server, as one
-caller's, one by one. An attack on scores ends when the answer is wrong. A walk by labels goes on, and has the distance from the
-image that it came to.
+What goes by before a scene that stands still is no search to the detectors, and neither is what a shaking camera sees. So a
+square attack may move its squares on as such a thing goes. A walk along the edge of a class may leave most of the image as it
+is, or shift each image that it asks. Each is run beside the same attack that hides nothing, on the same images, and asks the
+bundle directly; its questions are shown to detectors without a server, as one caller's, one by one. An attack by scores ends
+when the answer is wrong. A walk by labels goes on, and has the distance from the image that it came to.
 """
 
 import argparse
@@ -42,8 +42,11 @@ STRIDE = 2
 PART = 20
 """Pixels along a side of the part that a walk stays in: 39 % of an image of 32 x 32."""
 
-STEP = 1.0
-"""Grey levels of a walk's steps: as OARS begins."""
+STEP, WIDE_STEP = 1.0, 16.0
+"""Grey levels of a walk's steps: as OARS begins, and wider than a camera's noise."""
+
+SHIFT = 2
+"""Pixels by which an image is shifted at most, up or down and to either side."""
 
 Squares = Callable[[int, np.random.Generator], Iterator[tuple[int, int, int, NDArray[np.float32]]]]
 """Takes the side of an image; yields top, left, side and colour of one square after another."""
@@ -161,19 +164,35 @@ def _squares(squares: Squares) -> Hider:
     return run
 
 
-def _walk(part: int | None) -> Hider:
-    def run(ask: WatchedAttack, image: Pixels, label: int, rng: np.random.Generator) -> None:
-        for distance in walk_along_the_edge(ask, image, label, rng, grain=1, size=lambda: STEP, part=part):
-            ask.run.distance = distance
+def _walk(size: float, part: int | None = None, shift: int = 0) -> Hider:
+    def run(watched: WatchedAttack, image: Pixels, label: int, rng: np.random.Generator) -> None:
+        def ask(images: Pixels) -> Scores:
+            return watched(shaken(images, shift, rng))
+
+        for distance in walk_along_the_edge(ask, image, label, rng, grain=1, size=lambda: size, part=part):
+            watched.run.distance = distance
 
     return run
+
+
+def shaken(images: Pixels, most: int, rng: np.random.Generator) -> Pixels:
+    """Each image uint8 [n, H, W, C] shifted by up to `most` pixels; what comes in at an edge is the edge again."""
+    if not most:
+        return images
+    height, width = images.shape[1:3]
+    wide = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
+    places = rng.integers(0, 2 * most + 1, (len(images), 2)).tolist()
+    return np.stack([one[top : top + height, left : left + width] for one, (top, left) in zip(wide, places, strict=True)])
 
 
 HIDERS: dict[str, Hider] = {
     "squares anywhere": _squares(squares_anywhere),
     "squares that go by": _squares(squares_that_go_by),
-    "a walk": _walk(None),
-    "a walk in 39 % of the image": _walk(PART),
+    "a walk": _walk(STEP),
+    "a walk in 39 % of the image": _walk(STEP, part=PART),
+    "a walk that shakes": _walk(STEP, shift=SHIFT),
+    "a wide walk": _walk(WIDE_STEP),
+    "a wide walk that shakes": _walk(WIDE_STEP, shift=SHIFT),
 }
 
 

@@ -16,6 +16,7 @@ from bench.detectors.hiding import (
     Squares,
     by_squares,
     rows_of_table,
+    shaken,
     squares_anywhere,
     squares_that_go_by,
 )
@@ -77,6 +78,18 @@ def test_a_walk_in_a_part_changes_nothing_else() -> None:
     assert not changed[:6].any()
     assert not changed[:, 26:].any()
     assert changed[6:26, 6:26].mean() > 0.9
+
+
+@hypothesis_settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 3))
+def test_a_shaken_image_is_the_same_shifted(seed: int, most: int) -> None:
+    images = pictures(3, seed)
+    for image, found in zip(images, shaken(images, most, np.random.default_rng(seed)), strict=True):
+        assert found.shape == image.shape
+        inner = found[most : 32 - most, most : 32 - most]
+        size = 32 - 2 * most
+        windows = [image[top : top + size, left : left + size] for top in range(2 * most + 1) for left in range(2 * most + 1)]
+        assert any(np.array_equal(inner, window) for window in windows)
 
 
 def test_the_table_counts_what_was_found_and_what_succeeded() -> None:
