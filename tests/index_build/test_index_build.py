@@ -189,7 +189,11 @@ class PowerCutError(Exception):
     pass
 
 
-@pytest.mark.parametrize("batches", [1, 9, 10, 25])
+@pytest.mark.parametrize(
+    ("kind", "batches"),
+    [*((kind, 9) for kind in kinds.KINDS), *((kinds.KINDS[0], at) for at in (1, 10, 25))],
+    indirect=["kind"],
+)
 def test_a_run_that_is_cut_short_continues(build, bundle, digits, monkeypatch, batches):
     embed, calls, counted = OnnxEncoder.embed, [], []
 

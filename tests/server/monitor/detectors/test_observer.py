@@ -71,7 +71,9 @@ def test_a_detector_that_raises_is_switched_off_with_a_metric_and_a_line_and_the
     assert "failing" in failures[0].getMessage()
 
 
-def test_answers_go_on_while_detectors_fail_or_alarm(serve: Serve) -> None:
+def test_answers_go_on_while_detectors_fail_or_alarm(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TrafficDetectors, "every", 0.02)
+
     def make(context: ObserverContext) -> TrafficDetectors:
         return TrafficDetectors(context, {"failing": Failing, "counting": Counting})
 
