@@ -18,7 +18,7 @@ from holdfast.trainer.state.checkpoint import snapshot_file
 from reproduce.arms import Arm
 from reproduce.embeddings import neighbours_answers
 from reproduce.kept_results import Figures, written
-from reproduce.self_adaptive.networks import TrainedNetwork, network_of
+from reproduce.networks import TrainedNetwork, network_of
 from reproduce.self_adaptive.scales import LOOKS, AdaptiveScale
 from reproduce.self_adaptive.trainings import STAGE
 

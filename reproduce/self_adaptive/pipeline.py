@@ -12,11 +12,11 @@ from reproduce.arms import Arm, check_deadline, train_arm
 from reproduce.command import Invocation, run_reproduction
 from reproduce.embeddings import embed, linear_right, neighbours_right
 from reproduce.kept_results import Figures, KeptResults, written
+from reproduce.networks import TrainedNetwork, network_of
+from reproduce.robust import robust_right
 from reproduce.self_adaptive.findings import findings_of, untried
-from reproduce.self_adaptive.networks import TrainedNetwork, network_of
 from reproduce.self_adaptive.noise import noisy_figures, untouched_figures
 from reproduce.self_adaptive.picture import draw
-from reproduce.self_adaptive.robust import robust_right
 from reproduce.self_adaptive.scales import SCALES, AdaptiveScale
 from reproduce.self_adaptive.selective import selective_figures
 from reproduce.self_adaptive.tables import tables

@@ -25,7 +25,7 @@ from holdfast.model.retrieval.base import Bank, nearest
 from holdfast.model.retrieval.flat import FlatIndex
 from holdfast.model.vote import VoteParameters, vote
 from reproduce.kept_results import Figures, read, written
-from reproduce.self_adaptive.networks import TrainedNetwork, batches
+from reproduce.networks import TrainedNetwork, batches
 
 COVERAGES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 SOFTMAX, ABSTAIN, CREDIBILITY = "softmax response", "abstain logit", "credibility"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.data import Splits, load
 from holdfast.trainer.encoders import ResNetConfig, build_encoder
-from reproduce.self_adaptive.networks import TrainedNetwork
-from reproduce.self_adaptive.robust import robust_right
+from reproduce.networks import TrainedNetwork
+from reproduce.robust import robust_right
 from reproduce.self_adaptive.selective import (
     ABSTAIN,
     CREDIBILITY,

@@ -17,7 +17,7 @@ from holdfast.attacks.pgd import pgd
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.data import LabelledImages
 from holdfast.intervals.paired import Bits
-from reproduce.self_adaptive.networks import TrainedNetwork, batches
+from reproduce.networks import TrainedNetwork, batches
 
 STEPS, RESTARTS, TARGETS = 20, 2, 3
 
