@@ -62,7 +62,8 @@ class Stage:
 
     average: float = 0.0
     """Decay of the exponential mean of the encoder's weights over the steps, which then is what the stage leaves; at 0 it
-    leaves the last weights. Under attack the mean is the better one (arXiv 2010.03593)."""
+    leaves the last weights. Under attack the mean is the better one (arXiv 2010.03593). BatchNorm's statistics are estimated
+    anew for it, on the training batches that would come next."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 2:

@@ -15,6 +15,7 @@ interrupted and resumed is exactly the uninterrupted run.
 
 import copy
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter as clock
 
@@ -30,6 +31,7 @@ from holdfast.errors import HoldfastError
 from holdfast.files import write_atomically
 from holdfast.trainer.config import TrainConfig
 from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.loop.averaging import batches_for, estimate_statistics
 from holdfast.trainer.loop.data_parallel import DataParallel
 from holdfast.trainer.loop.device import device_of, fast_kernels, precision_of, replicas_of, sync_every
 from holdfast.trainer.loop.log import Log
@@ -185,12 +187,25 @@ class TrainingRun:
                 state.metrics.add(step, measured, optimiser.param_groups[0]["lr"])
             if state.mean:
                 state.mean.update(encoder)
-                if step == stage.steps:
-                    encoder.load_state_dict(state.mean.module.state_dict())
             if step == stage.steps:
-                objective.finish(encoder, state.learned, seed_of(self.config.seed, 1 + state.number))
+                self._finish(state)
             self.recorder.after_step(state, step, late=clock() >= self.deadline)
         self._leave_beliefs(state)
+
+    def _finish(self, state: StageState) -> None:
+        """Make of the last step's encoder what the stage leaves."""
+        seed = seed_of(self.config.seed, 1 + state.number)
+        if state.mean:
+            state.encoder.load_state_dict(state.mean.module.state_dict())
+            estimate_statistics(state.encoder, state.objective, self._next_batches(state))
+        state.objective.finish(state.encoder, state.learned, seed)
+
+    def _next_batches(self, state: StageState) -> Iterator[tuple[ImageBatch, torch.Generator]]:
+        """The batches that would come next, were the stage longer, with what their views would be drawn by."""
+        stage, generator = state.stage, torch.Generator(self.train_set.labels.device)
+        for step in range(stage.steps + 1, stage.steps + 1 + batches_for(stage.steps)):
+            seed_generators([generator], self.config.seed, state.number, step)
+            yield draw(state.learned, stage, self.config.seed, step, state.again), generator
 
     def _leave_beliefs(self, state: StageState) -> None:
         """Leave beside the run what the stage believes of its images, where it believes something."""

@@ -34,7 +34,7 @@ _players = Stage(
     schedule="constant",
     betas=(0.5, 0.999),
     weight_decay=0.0,
-    # .98 for 600 steps: a longer mean would still hold BatchNorm's statistics of the first ones.
+    # .98 for 600 steps: a longer mean would still hold the first weights.
     average=0.98,
 )
 _trades = TradesConfig(epsilon=24 / 255, steps=3, step_size=12 / 255, robust_weight=4.0, augment=_SHIFTS)

@@ -1,14 +1,17 @@
 """The mean of the weights, held against torch's own."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from holdfast.trainer.encoders import ResNetConfig, build_encoder
-from holdfast.trainer.loop.averaging import MeanWeights
+from holdfast.trainer.loop.averaging import MeanWeights, batches_for, estimate_statistics
+from holdfast.trainer.objectives import ImageBatch, Objective
 
 
 def theirs_of(encoder, decay):
@@ -43,6 +46,44 @@ def test_it_is_torchs_mean_to_the_bit_and_either_goes_on_from_the_others_state(d
             swapped[0].load_state_dict(expected)
             swapped[1].load_state_dict(state)
             mine, theirs = swapped
+
+
+class Remembering(Objective):
+    """Looks at each batch as it is, and counts what it has seen."""
+
+    names = ("seen",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.tensor(0))
+
+    def terms(self, encoder, batch, generator):
+        self.seen += len(batch)
+        return {"seen": encoder(batch.pixels() + 0 * torch.rand((), generator=generator)).sum()}
+
+
+def test_statistics_are_what_torch_estimates_of_the_same_batches_and_nothing_else_changes() -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(ResNetConfig(width=4, dim=8))
+    for seed in range(3):
+        step(encoder, seed)
+    theirs, objective = copy.deepcopy(encoder), Remembering()
+    pixels = torch.randint(0, 256, (48, 32, 32, 3), dtype=torch.uint8)
+    batches = list(ImageBatch.whole(pixels, torch.zeros(48, dtype=torch.long)).chunks(16))
+    estimate_statistics(encoder, objective, ((each, torch.Generator()) for each in batches))
+    update_bn([each.pixels() for each in batches], theirs)
+    for (name, mine), other in zip(encoder.state_dict().items(), theirs.state_dict().values(), strict=True):
+        torch.testing.assert_close(mine, other, msg=name)
+    momenta = [each.momentum for module in (encoder, theirs) for each in module.modules() if isinstance(each, nn.BatchNorm2d)]
+    assert set(momenta) == {0.1}
+    assert int(objective.seen) == 0
+    assert encoder.training
+    assert all(parameter.grad is None for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize(("steps", "batches"), [(1, 8), (80, 8), (300, 30), (11_500, 50)])
+def test_statistics_are_estimated_on_a_tenth_of_the_steps_within_bounds(steps, batches) -> None:
+    assert batches_for(steps) == batches
 
 
 class Devices(TorchDispatchMode):

@@ -25,7 +25,7 @@ from holdfast.trainer.objectives import (
     build_objective,
 )
 from holdfast.trainer.objectives.sequential.importance import importance, of_mean_one
-from holdfast.trainer.objectives.sequential.statistics import estimate_batchnorm
+from holdfast.trainer.objectives.statistics import estimate_batchnorm
 from holdfast.trainer.state import checkpoint
 from tests.trainer.objectives.batches import batch
 from tests.trainer.tiny_runs import SMALL, same, splits, twice

@@ -31,8 +31,8 @@ from holdfast.trainer.objectives.distillation.deacl import DeaclConfig
 from holdfast.trainer.objectives.distillation.teacher import TeacherObjective
 from holdfast.trainer.objectives.player import Player
 from holdfast.trainer.objectives.sequential.importance import WeightAnchor, importance, of_mean_one
-from holdfast.trainer.objectives.sequential.statistics import estimate_batchnorm
 from holdfast.trainer.objectives.ssat import SsatConfig
+from holdfast.trainer.objectives.statistics import estimate_batchnorm
 
 LabelFreeConfig = AmdimObjectiveConfig | ClustersConfig | DeaclConfig | SelfDistilledConfig | SimclrConfig | SsatConfig
 """The objectives that read no label; of SSAT the label-free arm."""

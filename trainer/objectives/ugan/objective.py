@@ -33,7 +33,7 @@ from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.base import ImageBatch, Objective
 from holdfast.trainer.objectives.head import LearnedHead
 from holdfast.trainer.objectives.player import Player
-from holdfast.trainer.objectives.sequential.statistics import estimate_batchnorm
+from holdfast.trainer.objectives.statistics import estimate_batchnorm
 from holdfast.trainer.objectives.ugan import losses
 from holdfast.trainer.objectives.ugan.losses import PullAway
 from holdfast.trainer.objectives.ugan.players import (
