@@ -1,5 +1,6 @@
 """Learning on from a stream: what holds on to what was learned before, and what is carried from chunk to chunk."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,7 @@ from holdfast.trainer.objectives import (
     SupervisedConfig,
     build_objective,
 )
+from holdfast.trainer.objectives.sequential.distillation import distillation
 from holdfast.trainer.objectives.sequential.importance import importance, of_mean_one
 from holdfast.trainer.objectives.statistics import estimate_batchnorm
 from holdfast.trainer.state import checkpoint
@@ -134,6 +136,50 @@ def test_importance_adds_up_over_chunks_and_the_last_weights_are_held() -> None:
     assert all(torch.equal(a, b) for a, b in zip(following.anchor.weights, encoder.parameters(), strict=True))
 
 
+def by_the_letter(predicted, before, temperature):
+    """CaSSLe's loss, sum by sum."""
+    p, o = F.normalize(predicted, dim=1), F.normalize(before, dim=1)
+    number, total = len(p), 0.0
+    for one, other in ((p, o), (o, p)):
+        for i in range(number):
+            scores = [float(one[i] @ other[k]) / temperature for k in range(number)]
+            among = sum(math.exp(score) for k, score in enumerate(scores) if k != i)
+            total -= math.log(math.exp(scores[(i + number // 2) % number]) / among)
+    return total / (2 * number)
+
+
+def test_distillation_is_the_loss_of_its_paper() -> None:
+    torch.manual_seed(0)
+    predicted, before = torch.randn(8, 5), torch.randn(8, 5)
+    assert float(distillation(predicted, before, 0.2)) == pytest.approx(by_the_letter(predicted, before, 0.2), rel=1e-5)
+
+
+def test_what_is_distilled_is_the_encoder_of_the_stage_before_and_it_stays() -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(ResNetConfig(4, 1, 8))
+    objective = build_objective(SequentialConfig(SIMCLR, distil=2.0), encoder, 2)
+    other = build_encoder(ResNetConfig(4, 1, 8))
+    everything = batch(12)
+    first = objective.terms(encoder, everything, torch.Generator().manual_seed(0))
+    assert first.keys() == {"nt_xent"}  # there is nothing to predict yet
+    objective.begin(other, everything, torch.arange(8))
+    held = {name: value.clone() for name, value in objective.distillation.before.state_dict().items()}
+    assert all(torch.equal(held[name], value) for name, value in other.state_dict().items())
+    objective.train()
+    terms = objective.terms(encoder, everything, torch.Generator().manual_seed(0))
+    assert terms.keys() == {"nt_xent", "distil"} == set(objective.names)
+    terms["distil"].backward()
+    learning = (*encoder.parameters(), *objective.distillation.predictor.parameters())
+    assert all(parameter.grad is not None for parameter in learning)
+    assert all(parameter.grad is None for parameter in objective.distillation.before.parameters())
+    after = objective.distillation.before.state_dict()
+    assert all(torch.equal(held[name], value) for name, value in after.items())  # BatchNorm's statistics, too
+    carried = build_objective(SequentialConfig(SIMCLR, distil=2.0), encoder, 2)
+    carried.load_state_dict(objective.state_dict(), strict=False)
+    predictors = (each.distillation.predictor.state_dict().values() for each in (carried, objective))
+    assert all(torch.equal(one, another) for one, another in zip(*predictors, strict=True))
+
+
 def test_threads_share_the_anchor_and_do_not_average_it() -> None:
     torch.manual_seed(0)
     encoder = build_encoder(ResNetConfig(4, 1, 8))
@@ -186,13 +232,13 @@ def test_batchnorm_knows_what_the_stage_has_seen() -> None:
     torch.testing.assert_close(embeddings.std(0), torch.ones(8), atol=0.1, rtol=0)
 
 
-def stream_run(config, *, replay=0.0, anchor=0.0, steps=3):
-    objective = SequentialConfig(SIMCLR, replay=replay, anchor=anchor, anchor_batch=4)
+def stream_run(config, *, replay=0.0, anchor=0.0, distil=0.0, steps=3):
+    objective = SequentialConfig(SIMCLR, replay=replay, anchor=anchor, distil=distil, anchor_batch=4)
     stages = tuple(Stage(f"chunk{n}", objective, steps=steps, batch_size=8, chunk=n) for n in range(2))
     return replace(config, stages=stages, stream=STREAM, k=1)
 
 
-@pytest.mark.parametrize("options", [{}, {"replay": 0.3}, {"anchor": 1.0}, {"replay": 0.3, "anchor": 1.0}])
+@pytest.mark.parametrize("options", [{}, {"replay": 0.3}, {"anchor": 1.0}, {"distil": 1.0}, {"replay": 0.3, "anchor": 1.0}])
 def test_a_stream_that_is_interrupted_ends_as_one_that_is_not(two_stage_run, monkeypatch, options) -> None:
     whole, resumed, _ = twice(stream_run(two_stage_run, **options), monkeypatch, 4)
     assert same(whole.encoder, resumed.encoder)

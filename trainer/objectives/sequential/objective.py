@@ -1,9 +1,11 @@
 """Learning on from a stream, chunk after chunk, without forgetting (Hu et al., ICLR 2022, arXiv 2104.12081).
 
-Not a loss of its own, but a wrapper around any label-free objective. Two things hold on to what was learned before:
+Not a loss of its own, but a wrapper around any label-free objective. Three things hold on to what was learned before:
 
     replay    a share of the images of earlier chunks is kept; a quarter of every batch is drawn from it
     anchor    loss = inner + lambda sum_k Omega_k (theta_k - theta*_k)^2
+
+    distil    loss = inner + weight x what predicts the encoder of the stage before (CaSSLe, see `distillation`)
 
 where theta* are the encoder's weights as the stage before left them, and Omega is how much each of them matters to what the
 encoder makes of the images of that stage (memory-aware synapses, see `importance`). Omega is brought to a mean of 1 for each
@@ -21,6 +23,7 @@ import torch
 import tyro
 from torch import Tensor
 
+from holdfast.trainer.augment import STRONG, AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.adaptive.self_distilled import SelfDistilledConfig
 from holdfast.trainer.objectives.base import ImageBatch, Objective
@@ -30,6 +33,7 @@ from holdfast.trainer.objectives.distillation.clusters import ClustersConfig
 from holdfast.trainer.objectives.distillation.deacl import DeaclConfig
 from holdfast.trainer.objectives.distillation.teacher import TeacherObjective
 from holdfast.trainer.objectives.player import Player
+from holdfast.trainer.objectives.sequential.distillation import Distillation
 from holdfast.trainer.objectives.sequential.importance import WeightAnchor, importance, of_mean_one
 from holdfast.trainer.objectives.ssat import SsatConfig
 from holdfast.trainer.objectives.statistics import estimate_batchnorm
@@ -56,15 +60,19 @@ class SequentialConfig:
     anchor_batch: int = 16
     """Images at once whose effect on a weight is measured; 1 is the paper, more are faster."""
 
+    distil: float = 0.0
+    """Weight of predicting what the encoder of the stage before made of views of the batch (CaSSLe); 0 does not, the authors'
+    is 1. It takes an embedding of two views of each image more, by both encoders."""
+
     batchnorm: bool = True
     """Estimate BatchNorm's statistics anew at the end, on the images of the chunk and those kept. Without, they are of the last
     batches, attacked images among them where the inner objective attacks."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.replay <= 1 or not self.anchor >= 0 or self.anchor_batch < 1:
+        if not 0 <= self.replay <= 1 or not self.anchor >= 0 or not self.distil >= 0 or self.anchor_batch < 1:
             raise ValueError(
-                "learning on needs a share of replayed images in [0, 1], an anchor of at least 0 and batches of at least 1"
-                f" image, not {self.replay}, {self.anchor} and {self.anchor_batch}"
+                "learning on needs a share of replayed images in [0, 1], an anchor and a distillation of at least 0 and batches"
+                f" of at least 1 image, not {self.replay}, {self.anchor}, {self.distil} and {self.anchor_batch}"
             )
         if isinstance(self.inner, SsatConfig) and self.inner.arm != "label_free":
             raise ValueError(
@@ -84,7 +92,9 @@ class Sequential(Objective):
         self.config = config
         self.inner: Objective = config.inner.build(encoder, classes)
         self.anchor = WeightAnchor(encoder) if config.anchor else None
-        self.names = (*self.inner.names, "anchor") if config.anchor else self.inner.names
+        self.distillation = Distillation(encoder) if config.distil else None
+        own = (*["anchor"] * (self.anchor is not None), *["distil"] * (self.distillation is not None))
+        self.names = (*self.inner.names, *own)
         self.replay = config.replay
 
     @property
@@ -112,6 +122,8 @@ class Sequential(Objective):
         if self.anchor is not None:
             omega = importance(encoder, train_set.at(before), self.config.anchor_batch)
             self.anchor.hold(encoder, of_mean_one(omega))
+        if self.distillation is not None:
+            self.distillation.hold(encoder)
 
     def prepare(self, encoder: ImageEncoder, train_set: ImageBatch, step: int) -> None:
         """As the inner objective."""
@@ -122,6 +134,11 @@ class Sequential(Objective):
         terms = self.inner.terms(encoder, batch, generator)
         if self.anchor is not None:
             terms["anchor"] = self.config.anchor * self.anchor.pull(encoder)
+        if self.distillation is not None and self.distillation.holds():
+            augment: AugmentConfig = getattr(self.config.inner, "augment", STRONG)
+            pixels = batch.pixels()
+            views = view(shared_flip(torch.cat([pixels, pixels]), augment, generator), augment, generator)
+            terms["distil"] = self.config.distil * self.distillation.loss(encoder, views)
         return terms
 
     def finish(self, encoder: ImageEncoder, learned: ImageBatch, seed: int) -> None:
