@@ -36,6 +36,7 @@ def draw(path: Path, scale: ActivationScale, figures: Mapping[str, Figures]) -> 
         panel.set_xlabel("right when clean, %", color=INK)
         panel.set_ylabel("right under every attack, %", color=INK)
         panel.grid(color="#d0d7de", linewidth=0.6)
-        panel.legend(frameon=False, fontsize=9)
+        if figures:
+            panel.legend(frameon=False, fontsize=9)
         with replace_atomically(path) as aside:
             canvas.print_figure(aside, format="png")
