@@ -258,7 +258,7 @@ def test_the_memory_of_the_version_before_is_let_go(serve_versions: ServeVersion
             del snapshot
             reload(served, name)
     gc.collect()
-    assert [what() for what in gone[:-2]] == [None] * 4
+    wait_for(lambda: [what() for what in gone] == [None] * 6)
 
 
 @pytest.mark.parametrize("workers", WORKERS)
