@@ -103,4 +103,4 @@ def is_made(config: TrainConfig, splits: Splits) -> bool:
         manifest = read_manifest(config.out)
     except HoldfastError:
         return False
-    return manifest.index is not None and manifest.training.data.sha256 == splits.sha256
+    return manifest.index is not None and manifest.trained.data.sha256 == splits.sha256

@@ -55,6 +55,13 @@ COMMANDS = {
         "train",
         ("torch", "tyro", "onnx", "onnxscript", "safetensors"),
     ),
+    "import": Command(
+        "make a bundle of an image encoder that somebody else trained",
+        "holdfast import vit.onnx --out runs/vit --mean 0.5 --std 0.5 --pool cls",
+        "holdfast.trainer.importing.command",
+        "train",
+        ("torch", "onnx", "onnxscript", "onnxruntime"),
+    ),
     "index": Command(
         "embed the labelled set, build and calibrate the index of a bundle",
         "holdfast index runs/digits",

@@ -198,7 +198,7 @@ def _plan(manifest: Manifest, splits: Splits, options: IndexOptions) -> IndexPla
 
 
 def _check(manifest: Manifest, splits: Splits) -> None:
-    record, train = manifest.training.data, splits.train
+    record, train = manifest.trained.data, splits.train
     if splits.sha256 != record.sha256:
         raise IndexBuildError(
             f"this is not the {record.name} set the encoder was trained with: sha256 {splits.sha256}, the manifest says "

@@ -18,7 +18,20 @@ from holdfast.interrupts import Terminated, TimeUpError
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = (
-    *("train", "index", "quantise", "evaluate", "hand-on", "serve", "classify", "exemplars", "versions", "token", "bundle"),
+    *(
+        "train",
+        "import",
+        "index",
+        "quantise",
+        "evaluate",
+        "hand-on",
+        "serve",
+        "classify",
+        "exemplars",
+        "versions",
+        "token",
+        "bundle",
+    ),
 )
 REFUSED_ARGUMENTS = {
     "train": ["digits", "--resume", "--out", "{absent}"],

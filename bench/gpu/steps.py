@@ -139,7 +139,7 @@ def _measured(written: Path) -> tuple[Numbers, list[Target]]:
 
 def _trained(bundle: Path) -> tuple[Numbers, list[Target]]:
     """How long it took, and, where the trainer made a dry run, how well it used the device: over all of its slices."""
-    training = read_manifest(bundle).training
+    training = read_manifest(bundle).trained
     return {
         "command": training.command,
         "commit": training.commit,

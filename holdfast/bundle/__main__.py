@@ -89,7 +89,7 @@ def table(bundle: Bundle, directory: Path) -> Table:
         shown.add_row("credibility", manifest.uncalibrated)
     threat = manifest.threat_model
     shown.add_row("threat model", str(threat.model()) if threat else "none: it listens, and no attacker of sound is modelled")
-    if manifest.training.augmentations:
+    if manifest.training is not None and manifest.training.augmentations:
         shown.add_row("learned from", manifest.training.augmentations)
     if manifest.accuracy:
         shown.add_row("clean accuracy", f"{manifest.accuracy.clean:.1%}")
@@ -100,7 +100,11 @@ def table(bundle: Bundle, directory: Path) -> Table:
         logit = ", and an abstain logit" if head.abstains else ""
         alike = f"on embeddings of unit length, {head.agreement:.1%} of its answers are those that it was trained to give"
         shown.add_row("classifier", f"{head.classes} classes{logit}; {alike}")
-    shown.add_row("trained by", manifest.training.command)
+    if manifest.training is not None:
+        shown.add_row("trained by", manifest.training.command)
+    if (imported := manifest.imported) is not None:
+        shown.add_row("imported by", imported.command)
+        shown.add_row("imported from", f"{imported.source}, sha256 {imported.sha256[:16]}; not hardened")
     for name in manifest.files:
         shown.add_row(name, f"{(bundle.directory / name).stat().st_size / 1e6:.1f} MB")
     return shown

@@ -101,6 +101,28 @@ class TrainingRecord(Record):
     continued: ContinuedRecord | None = None
 
 
+class ImportRecord(Record):
+    """Where an encoder came from that was not trained here: holdfast import MODEL --out BUNDLE.
+
+    `source` is the name of the file and `sha256` the hash of what was read. The graph takes (pixels * range - mean) / std, with
+    channels in this order and layout, and its value `output` is the embedding, after `pool`. `largest_difference` is of any
+    number of any embedding of unit length, between the bundle's encoder and the model as it came.
+    """
+
+    command: str
+    commit: str
+    source: str = Field(min_length=1)
+    sha256: str
+    output: str
+    pool: Literal["none", "cls", "mean", "flat"]
+    layout: Literal["nchw", "nhwc"]
+    channels: Literal["rgb", "bgr"]
+    range: Literal[1, 255]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    largest_difference: float = Field(ge=0)
+
+
 class IndexedSet(Record):
     """The labelled set that the exemplars are of, where it is not the encoder's own.
 
@@ -182,11 +204,12 @@ class Manifest(Record):
     input: InputContract
     embedding_dim: int = Field(ge=1)
     metric: Literal["cosine"] = "cosine"
-    class_names: tuple[str, ...] = Field(min_length=2)
+    class_names: tuple[str, ...] = Field(description="none of an imported encoder, until there is an index")
     vote: VoteParameters
     surrogate_tau: float = Field(default=0.05, gt=0)
     threat_model: ThreatModelRecord | None = Field(description="null where the input is speech")
-    training: TrainingRecord
+    training: TrainingRecord | None = Field(default=None, description="null where the encoder was imported")
+    imported: ImportRecord | None = None
     index: IndexRecord | None = None
     calibration: Calibration | None = None
     uncalibrated: str | None = Field(default=None, description="why there is no calibration, for people")
@@ -196,6 +219,10 @@ class Manifest(Record):
     def _consistent(self) -> "Manifest":
         if self.calibration is not None and self.uncalibrated is not None:
             raise ValueError("it holds a calibration, and says why there is none")
+        if (self.training is None) == (self.imported is None):
+            raise ValueError("an encoder was either trained or imported: there is one record of it")
+        if len(self.class_names) < 2 and (self.class_names or self.imported is None or self.index is not None):
+            raise ValueError("there must be two classes or more")
         if len(set(self.class_names)) != len(self.class_names) or not all(self.class_names):
             raise ValueError("class names must be different from each other, and none empty")
         if len(self.vote.class_weights) not in {0, len(self.class_names)}:
@@ -215,6 +242,22 @@ class Manifest(Record):
         if self.threat_model is None:
             raise HoldfastError(f"{self.name} listens, and no attacker of sound is modelled: there is no ball of pixels for it")
         return self.threat_model.model()
+
+    @property
+    def trained(self) -> TrainingRecord:
+        """How the encoder was trained.
+
+        Raises:
+            HoldfastError: it was imported, and nobody here knows.
+
+        """
+        if self.training is None:
+            source = self.imported.source if self.imported else "elsewhere"
+            raise HoldfastError(
+                f"the encoder of {self.name} was imported from {source}: there is no training set of its own; name a set by"
+                " holdfast index BUNDLE --data DIR"
+            )
+        return self.training
 
     @property
     def abstain_below(self) -> float | None:

@@ -160,7 +160,7 @@ class Bundle:
     @cached_property
     def gradient(self) -> OnnxGradient:
         """The vector-Jacobian product of the encoder; loaded when first asked for."""
-        self._require(GRADIENT, "export the encoder again with holdfast train")
+        self._require(GRADIENT, self._without_gradient())
         gradient = OnnxGradient(self.directory / GRADIENT, threads=self._threads, device=self._gradient_on)
         if gradient.shape != self.manifest.input.shape or gradient.dim != self.encoder.dim:
             raise ContractMismatchError(
@@ -168,6 +168,15 @@ class Bundle:
                 f" {self.manifest.input.shape} and {self.encoder.dim}; export both again"
             )
         return gradient
+
+    def _without_gradient(self) -> str:
+        """What to do, of a bundle without one."""
+        if self.manifest.imported is None:
+            return "export the encoder again with holdfast train"
+        return (
+            "its encoder was imported, and has an operator whose gradient is not traced: it can be indexed and served, not"
+            " probed or attacked by its gradient; attack a server of it by holdfast evaluate --address"
+        )
 
     @cached_property
     def index(self) -> Retriever:

@@ -34,7 +34,7 @@ def load_verified(manifest: Manifest, directory: Path | None = None) -> Splits:
     index = manifest.index
     if index is not None and index.data is not None:
         return _load_indexed(index.data, index.renamed, manifest.class_names, manifest.input, directory)
-    source = manifest.training.data
+    source = manifest.trained.data
     splits = load_recorded(manifest, directory)
     if splits.sha256 != source.sha256:
         raise DataError(
@@ -60,7 +60,7 @@ def load_recorded(manifest: Manifest, directory: Path | None = None) -> Splits:
         DataError: the set is not there, or the encoder does not take the squares that sets are read as.
 
     """
-    record, contract = manifest.training.data, manifest.input
+    record, contract = manifest.trained.data, manifest.input
     recorded = Path(record.directory) if record.directory is not None else None
     if contract.height != contract.width:
         raise DataError(f"data sets are read as squares, the encoder takes {contract.shape}")

@@ -57,7 +57,7 @@ class Pipeline:
             self._make(run, estimate)
             rows[run.name] = self._measure(run, estimate)
         verdicts = verdicts_of(claims_of(self.scale.checkpoints), rows, self.scale.balls)
-        seconds = {run.name: read_manifest(run.directory).training.seconds for run in runs}
+        seconds = {run.name: read_manifest(run.directory).trained.seconds for run in runs}
         result = TableResults(self.scale, runs, rows, seconds, verdicts)
         self._print_result(result)
         return result

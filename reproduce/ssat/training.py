@@ -37,7 +37,7 @@ def is_made(run: Run, splits: Splits) -> bool:
         manifest = read_manifest(config.out)
     except HoldfastError:
         return False
-    training, vote = manifest.training, manifest.vote
+    training, vote = manifest.trained, manifest.vote
     there = training.encoder, training.objective, training.seed, training.data.sha256, vote.k, vote.weighting
     objective = ", then ".join(describe_stage(stage) for stage in config.stages)
     wanted = str(config.encoder), objective, config.seed, splits.sha256, config.k, config.weighting

@@ -178,16 +178,20 @@ def _avg_pool2d_backward(  # noqa: PLR0917 - the operator's signature
     _count_include_pad: bool,
     divisor: int | None,
 ) -> Tensor:
-    """Gradient of an average pool whose window is a multiple of its stride.
+    """Gradient of an average pool.
 
-    Such a pool is one over tiles of the stride followed by one of stride 1. Backwards, the second is the same pool over
-    the padded gradient, and the first repeats each value over its tile.
+    A pool whose window is a multiple of its stride is one over tiles of the stride followed by one of stride 1. Backwards, the
+    second is the same pool over the padded gradient, and the first repeats each value over its tile. Any other spreads each
+    value evenly over its window.
     """
     down, across = stride or window
     high, remainder_high = divmod(window[0], down)
     wide, remainder_wide = divmod(window[1], across)
-    if any(padding) or ceil_mode or divisor is not None or remainder_high or remainder_wide:
-        raise Untraceable("of average pools, only those without padding and with window = n x stride are traced")
+    if any(padding) or ceil_mode or divisor is not None:
+        raise Untraceable("of average pools, only those without padding and of whole windows are traced")
+    if remainder_high or remainder_wide:
+        shares = gradient.unsqueeze(2).expand(-1, -1, window[0] * window[1], -1, -1) / (window[0] * window[1])
+        return _put_back(shares, maps, window, [down, across], [0, 0], [1, 1])
     if (high, wide) != (1, 1):
         gradient = F.avg_pool2d(F.pad(gradient, (wide - 1, wide - 1, high - 1, high - 1)), (high, wide), 1)
     if (down, across) != (1, 1):
@@ -195,6 +199,59 @@ def _avg_pool2d_backward(  # noqa: PLR0917 - the operator's signature
         gradient = aten.upsample_nearest2d(gradient / (down * across), sides)
     # Rows and columns at the far border that no window reached.
     return F.pad(gradient, (0, maps.shape[3] - gradient.shape[3], 0, maps.shape[2] - gradient.shape[2]))
+
+
+def _max_pool_backward(  # noqa: PLR0917 - the operator's signature
+    gradient: Tensor,
+    maps: Tensor,
+    window: list[int],
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    ceil_mode: bool,
+    indices: Tensor,
+) -> Tensor:
+    """Gradient of a max pool: each value goes to where in its window the largest number was."""
+    if ceil_mode:
+        raise Untraceable("of max pools, only those of whole windows are traced")
+    strides, (high, wide) = stride or window, gradient.shape[2:]
+    places = []
+    for row in range(window[0]):
+        down = torch.arange(high, device=maps.device) * strides[0] + (row * dilation[0] - padding[0])
+        for column in range(window[1]):
+            across = torch.arange(wide, device=maps.device) * strides[1] + (column * dilation[1] - padding[1])
+            places.append(down[:, None] * maps.shape[3] + across)
+    chosen = (indices.unsqueeze(2) == torch.stack(places)).to(gradient.dtype)
+    return _put_back(gradient.unsqueeze(2) * chosen, maps, window, list(strides), padding, dilation)
+
+
+def _put_back(  # noqa: PLR0917 - as those of a convolution
+    parts: Tensor, maps: Tensor, window: list[int], stride: list[int], padding: list[int], dilation: list[int]
+) -> Tensor:
+    """Sum what goes to each place of each window [N, C, windows' size, h, w] into maps of the shape of `maps`."""
+    size, (channels, tall, broad), (high, wide) = window[0] * window[1], maps.shape[1:], parts.shape[3:]
+    sides = zip((tall, broad), (high, wide), window, stride, padding, dilation, strict=True)
+    missing = [m - ((g - 1) * s - 2 * p + d * (w - 1) + 1) for m, g, w, s, p, d in sides]
+    places = torch.eye(size, device=maps.device, dtype=parts.dtype).reshape(size, 1, window[0], window[1])
+    each = parts.reshape(-1, size, high, wide)
+    found: Tensor = aten.convolution(each, places, None, stride, padding, dilation, True, missing, 1)
+    return found.reshape(-1, channels, tall, broad)
+
+
+def _slice_backward(gradient: Tensor, sizes: list[int], dim: int, start: int, _end: int, step: int) -> Tensor:
+    """Gradient of a slice: zeros around it."""
+    if step != 1:
+        raise Untraceable("the gradient of every n-th row is not traced")
+    dim, length = dim % len(sizes), sizes[dim]
+    start = min(max(0, start + length if start < 0 else start), length)
+    after = length - start - gradient.shape[dim]
+    return F.pad(gradient, (0, 0) * (len(sizes) - 1 - dim) + (start, after))
+
+
+def _select_backward(gradient: Tensor, sizes: list[int], dim: int, index: int) -> Tensor:
+    """Gradient of one row of an axis: zeros around it."""
+    dim = dim % len(sizes)
+    return _slice_backward(gradient.unsqueeze(dim), sizes, dim, index % sizes[dim], 0, 1)
 
 
 def _threshold_backward(gradient: Tensor, activation: Tensor, threshold: float) -> Tensor:
@@ -211,6 +268,9 @@ def _silu_backward(gradient: Tensor, maps: Tensor) -> Tensor:
 DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     aten.convolution_backward.default: _convolution_backward,
     aten.avg_pool2d_backward.default: _avg_pool2d_backward,
+    aten.max_pool2d_with_indices_backward.default: _max_pool_backward,
+    aten.select_backward.default: _select_backward,
     aten.silu_backward.default: _silu_backward,
+    aten.slice_backward.default: _slice_backward,
     aten.threshold_backward.default: _threshold_backward,
 }

@@ -1,12 +1,13 @@
 """From a trained encoder to the graphs of a bundle, which are compared with torch before anything is written."""
 
 import logging
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,15 @@ from holdfast.files import write_atomically
 from holdfast.model.encoder.agreement import FLOAT16_TOLERANCE
 from holdfast.model.preprocess import InputContract, Pixels
 from holdfast.trainer.export.float16_graph import BeyondFloat16Error, in_float16
-from holdfast.trainer.export.gradient_graph import Untraceable, prepare, trace_gradient
+from holdfast.trainer.export.gradient_graph import ServedEncoder, Untraceable, prepare, trace_gradient
 from holdfast.trainer.export.half_weights import halve
 from holdfast.trainer.export.parity import EMULATED, ExportError, Parity, check_parity, float16_distance
 from holdfast.trainer.export.shared_weights import share_weights
 
 IMAGES = 33
+
+_UNTRACEABLE = (Untraceable, fx.proxy.TraceError, torch.onnx.OnnxExporterError, NotImplementedError, RuntimeError)
+"""What an encoder raises whose gradient has an operator without an ONNX form."""
 
 
 def export(
@@ -37,6 +41,7 @@ def export(
     images: Pixels | None = None,
     *,
     half: bool = False,
+    needs_gradient: bool = True,
 ) -> Parity:
     """Write encoder.onnx and gradient.onnx, if both compute what the encoder computes in torch.
 
@@ -49,9 +54,11 @@ def export(
         contract: height and width that the graphs are fixed to; the batch stays free.
         images: some real images, uint8 [n, H, W, 3], to compare on besides random ones.
         half: store weights that float16 holds exactly as float16 (see `rounded`); what the two graphs compute is the same.
+        needs_gradient: refuse an encoder whose gradient cannot be traced; else it is written without gradient.onnx.
 
     Returns:
-        The differences found, all within tolerance, and why there is no encoder_float16.onnx where it was not written.
+        The differences found, all within tolerance, and why there is no encoder_float16.onnx or gradient.onnx where it was not
+        written.
 
     Raises:
         ExportError: an operator that has no ONNX form here.
@@ -62,11 +69,11 @@ def export(
     with tempfile.TemporaryDirectory(prefix="holdfast-export-") as name:
         folder = Path(name)
         try:
-            lacking = write_graphs(reference, folder, contract, half=half)
+            lacking = write_graphs(reference, folder, contract, half=half, needs_gradient=needs_gradient)
         except (Untraceable, fx.proxy.TraceError, torch.onnx.OnnxExporterError) as error:
             raise ExportError(f"{type(encoder).__name__} cannot be exported: {error}") from error
         samples = _samples(contract, images)
-        parity = replace(check_parity(reference, folder, samples), lacking=lacking)
+        parity = replace(check_parity(reference, folder, samples), lacking=lacking.float16, untraced=lacking.gradient)
         if (folder / ENCODER_FLOAT16).exists():
             parity = _check_float16(parity, reference, folder, samples)
         for file in (WEIGHTS, ENCODER, GRADIENT, ENCODER_FLOAT16):
@@ -90,11 +97,21 @@ def _check_float16(parity: Parity, reference: nn.Module, folder: Path, samples: 
     return replace(parity, lacking=lacking)
 
 
-def write_graphs(encoder: nn.Module, folder: Path, contract: InputContract, *, half: bool = False) -> str:
+@dataclass(frozen=True)
+class Lacking:
+    """Why a graph was not written: the one in float16, where one was asked for, and the gradient."""
+
+    float16: str = ""
+    gradient: str = ""
+
+
+def write_graphs(
+    encoder: nn.Module, folder: Path, contract: InputContract, *, half: bool = False, needs_gradient: bool = True
+) -> Lacking:
     """Write all graphs into `folder`, unchecked; with `half` also `EMULATED`, for `float16_distance`.
 
     Returns:
-        Why there is none in float16, where one was asked for.
+        Why some were not written.
 
     """
     # Folded into a weight, BatchNorm would make of a number that float16 holds one that it does not.
@@ -102,12 +119,13 @@ def write_graphs(encoder: nn.Module, folder: Path, contract: InputContract, *, h
     blank = torch.zeros(3, *contract.shape, dtype=torch.uint8)
     with torch.no_grad():
         dim = served(blank).shape[1]
-    gradient = trace_gradient(served, contract.shape, dim).eval()
-    pixels, cotangents = torch.zeros(blank.shape), torch.zeros(len(blank), dim)
-    models = {
-        ENCODER: _exported(served, {"images": blank}, "embeddings"),
-        GRADIENT: _exported(gradient, {"pixels": pixels, "cotangents": cotangents}, "gradients"),
-    }
+    models, untraced = {ENCODER: _exported(served, {"images": blank}, "embeddings")}, ""
+    try:
+        models[GRADIENT] = _gradient_of(served, contract, dim)
+    except _UNTRACEABLE as error:
+        if needs_gradient:
+            raise
+        untraced = describe_untraced(error)
     lacking = ""
     if half:
         try:
@@ -120,7 +138,23 @@ def write_graphs(encoder: nn.Module, folder: Path, contract: InputContract, *, h
         (folder / WEIGHTS).write_bytes(share_weights(models.values(), WEIGHTS))
     for name, model in models.items():
         (folder / name).write_bytes(model.SerializeToString(deterministic=True))
-    return lacking
+    return Lacking(lacking, untraced)
+
+
+def _gradient_of(served: ServedEncoder, contract: InputContract, dim: int) -> ModelProto:
+    gradient = trace_gradient(served, contract.shape, dim).eval()
+    pixels, cotangents = torch.zeros(3, *contract.shape), torch.zeros(3, dim)
+    return _exported(gradient, {"pixels": pixels, "cotangents": cotangents}, "gradients")
+
+
+def describe_untraced(error: BaseException) -> str:
+    """Which operator stands in the way of a gradient, where the error or one behind it names one; else what it says."""
+    behind: BaseException | None = error
+    while behind is not None:
+        if named := re.search(r"aten\.\w+", str(behind)):
+            return f"the gradient needs the operator {named[0]}, which has no ONNX form here"
+        behind = behind.__cause__ or behind.__context__
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _exported(module: nn.Module, inputs: dict[str, torch.Tensor], output: str) -> ModelProto:

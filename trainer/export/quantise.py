@@ -101,7 +101,7 @@ def quantise(directory: Path, to: Path, *, data_dir: Path | None = None, images:
     if GRADIENT not in bundle.manifest.files:
         raise HoldfastError(f"{directory} has no {GRADIENT}, by which the new bundle would be attacked: export it again")
     splits = load_recorded(bundle.manifest, data_dir)
-    if splits.sha256 != bundle.manifest.training.data.sha256:
+    if splits.sha256 != bundle.manifest.trained.data.sha256:
         raise HoldfastError(
             f"these are not the images that the encoder of {directory} was trained with: name them by --data-dir"
         )
@@ -124,7 +124,7 @@ def quantise(directory: Path, to: Path, *, data_dir: Path | None = None, images:
 def _without_index(manifest: Manifest, name: str) -> Manifest:
     """Nothing of it was measured with the rounded encoder."""
     dropped = dict.fromkeys(("index", "calibration", "uncalibrated", "accuracy"))
-    training = manifest.training.model_copy(update={"encoder": manifest.training.encoder + MARK})
+    training = manifest.trained.model_copy(update={"encoder": manifest.trained.encoder + MARK})
     created = datetime.now(UTC).isoformat(timespec="seconds")
     return manifest.model_copy(update={"name": name, "created": created, "training": training, **dropped})
 

@@ -6,11 +6,13 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 from onnx import numpy_helper
 
+from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.reader import ENCODER, WEIGHTS, Bundle
 from holdfast.evaluation.report.results import Provenance, Subject
 from holdfast.model.vote import VoteParameters
@@ -33,15 +35,10 @@ LIBRARIES = (
 def subject_of(bundle: Bundle) -> Subject:
     """An open bundle in the words of its manifest."""
     manifest, directory = bundle.manifest, bundle.directory
-    training, indexed = manifest.training, manifest.index.data if manifest.index else None
+    indexed = manifest.index.data if manifest.index else None
     return Subject(
         name=manifest.name,
-        encoder=training.encoder,
-        objective=training.objective,
-        training_command=training.command,
-        training_seconds=training.seconds,
-        training_commit=training.commit,
-        training_seed=training.seed,
+        **_origin(manifest),
         parameters=parameters_of(directory / ENCODER),
         encoder_bytes=sum((directory / name).stat().st_size for name in (ENCODER, WEIGHTS) if name in manifest.files),
         index_bytes=sum((directory / name).stat().st_size for name in manifest.index_files),
@@ -53,9 +50,30 @@ def subject_of(bundle: Bundle) -> Subject:
         vote=describe_vote(manifest.vote),
         abstain_below=manifest.abstain_below,
         class_names=manifest.class_names,
-        data=indexed.data if indexed else training.data.name,
-        data_sha256=indexed.sha256 if indexed else training.data.sha256,
+        data=indexed.data if indexed else manifest.trained.data.name,
+        data_sha256=indexed.sha256 if indexed else manifest.trained.data.sha256,
     )
+
+
+def _origin(manifest: Manifest) -> dict[str, Any]:
+    """Where the encoder came from: what of the subject's fields says so."""
+    if (imported := manifest.imported) is not None:
+        return {
+            "encoder": f"{imported.source}, value {imported.output}",
+            "objective": f"not trained here: imported from {imported.source}, sha256 {imported.sha256}",
+            "training_command": imported.command,
+            "training_seconds": 0.0,
+            "training_commit": imported.commit,
+        }
+    training = manifest.trained
+    return {
+        "encoder": training.encoder,
+        "objective": training.objective,
+        "training_command": training.command,
+        "training_seconds": training.seconds,
+        "training_commit": training.commit,
+        "training_seed": training.seed,
+    }
 
 
 def provenance_of(command: str, seed: int, seconds: float, device: torch.device, served_on: str) -> Provenance:

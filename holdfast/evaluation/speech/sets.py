@@ -22,7 +22,7 @@ def test_recordings(manifest: Manifest, directory: Path | None) -> tuple[Recordi
     """
     if manifest.input.kind != "speech":
         raise HoldfastError(f"{manifest.name} looks at images: holdfast evaluate measures it")
-    index, training = manifest.index, manifest.training.data
+    index, training = manifest.index, manifest.trained.data
     known = training if index is None or index.data is None else index.data
     name = training.name if index is None or index.data is None else index.data.data
     if directory is None and known.directory is None and not Path(name).is_dir():

@@ -50,6 +50,7 @@ def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], re
     shares = [round(count / k, 4) for count in written["calibration"]["nonconformity"]]
     expected = written | {
         "schema_version": 5,
+        "imported": None,
         "input": {"kind": "image"} | written["input"],
         "index": {
             "kind": "flat",

@@ -40,6 +40,6 @@ def small_in_half(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, 
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(graphs, "share_weights", keep_and_share)
-            assert graphs.write_graphs(encoder, shared, CONTRACT, half=True) == ""
+            assert graphs.write_graphs(encoder, shared, CONTRACT, half=True) == graphs.Lacking()
 
     return encoder, made_once(tmp_path_factory, "small-in-half", write)

@@ -161,12 +161,35 @@ def test_average_pools_backward(side, tile, times):
     torch.testing.assert_close(found, expected)
 
 
+@settings(max_examples=15, deadline=None)
+@given(
+    pool=st.sampled_from([F.max_pool2d, F.avg_pool2d]),
+    window=st.tuples(st.integers(2, 4), st.integers(2, 4)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    first=st.integers(-SIDE, 0),
+)
+def test_pools_and_slices_have_their_gradient(pool, window, stride, first):
+    class Pooled(nn.Module):
+        def forward(self, pixels):
+            padding = {"padding": 1} if pool is F.max_pool2d else {}
+            maps = pool(pixels, window, stride, **padding)
+            return maps[:, 1:, :, first:].mean((2, 3)) + maps[:, :, 0, -1][:, :2]
+
+    encoder = Pooled()
+    traced = trace_gradient(prepare(encoder), (SIDE, SIDE, 3), 2)
+    pixels, cotangents = torch.rand(3, SIDE, SIDE, 3), torch.randn(3, 2)
+    leaf = pixels.clone().requires_grad_()
+    embeddings = F.normalize(encoder(leaf.permute(0, 3, 1, 2)), dim=1)
+    (expected,) = torch.autograd.grad((embeddings * cotangents).sum(), leaf)
+    torch.testing.assert_close(traced(pixels, cotangents), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_layers_whose_gradient_is_not_traced_are_refused():
     class Overlapping(nn.Module):
         def forward(self, pixels):
-            return F.avg_pool2d(pixels, 3, 2).flatten(1)
+            return F.avg_pool2d(pixels, 3, 2, padding=1).flatten(1)
 
-    with pytest.raises(Untraceable, match="window = n x stride"):
-        trace_gradient(prepare(Overlapping()), (SIDE, SIDE, 3), 75)
+    with pytest.raises(Untraceable, match="padding"):
+        trace_gradient(prepare(Overlapping()), (SIDE, SIDE, 3), 108)
     with pytest.raises(Untraceable, match="running statistics"):
         prepare(nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), nn.Flatten()))

@@ -28,7 +28,7 @@ def speech_report(measured: SpeechMeasures, bundle: Bundle, command: str, second
     return SpeechReport(
         subject=subject_of(bundle),
         provenance=provenance_of(command, seed, seconds, torch.device("cpu"), str(bundle.placement.device)),
-        augmentations=bundle.manifest.training.augmentations,
+        augmentations=bundle.manifest.trained.augmentations,
         recordings=len(measured.truth),
         conditions=tuple(_condition(measured, name) for name in measured.asked),
         verification=tuple(_verification(name, scores, measured.pairs) for name, scores in measured.trials.items()),

@@ -1,0 +1,1 @@
+"""`holdfast import`: the bundle of an encoder that somebody else trained."""
