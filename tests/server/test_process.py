@@ -24,7 +24,7 @@ WITHOUT_TORCH = """
     import sys
     class Absent:
         def find_spec(self, name, path=None, target=None):
-            if name.split(".")[0] in {"torch", "torchvision", "trainer", "index_build", "onnx", "sklearn", "tyro"}:
+            if name.split(".")[0] in {"torch", "torchvision", "trainer", "index_build", "onnx", "sklearn", "tyro", "rich"}:
                 raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     sys.meta_path.insert(0, Absent())
     import runpy

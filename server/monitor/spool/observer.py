@@ -56,15 +56,13 @@ class ImageSpool(BackgroundObserver):
         self._off = False
 
     @classmethod
-    def make(cls, context: ObserverContext) -> "ImageSpool | None":
-        """The spool, where a share of the images is to be kept.
+    def make(cls, context: ObserverContext) -> "ImageSpool":
+        """The spool of a server that is to keep a share of the images.
 
         Raises:
             HoldfastError: the model listens.
 
         """
-        if not context.settings.keep_share:
-            return None
         if context.holder.current.description.contract.kind == "speech":
             raise HoldfastError("--keep-share keeps images, and this model listens to recordings: leave it out")
         return cls(context)
