@@ -1,13 +1,17 @@
 """From an ONNX model to a bundle that lacks only its index."""
 
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from holdfast.bundle.manifest import ImportRecord, Manifest, ThreatModelRecord
+from holdfast.bundle.reader import ENCODER
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.bundle.writer import BundleWriter
 from holdfast.data.streamed import open_labelled
@@ -84,7 +88,7 @@ def write_imported(
 
     Raises:
         ExportError: the graphs do not compute what the module computes.
-        EncoderImportError: the encoder does not compute what the model computes. No manifest is written.
+        EncoderImportError: the encoder does not compute what the model computes. What lies at `out` is as it was.
         HoldfastError: `out` holds something else, or the set cannot be read.
 
     """
@@ -98,17 +102,21 @@ def write_imported(
             f"{imported.source.path} gives numbers that are not finite, or nothing but zeros: is it scaled as it was trained?"
         )
     writer = BundleWriter.create(out)
-    progress("exporting encoder and gradient, and comparing them with torch")
-    parity = export(imported.encoder, writer, contract, images[:real][:33], needs_gradient=False)
-    progress("comparing the encoder with the model as it came")
-    encoder = OnnxEncoder(out / "encoder.onnx")
-    ours = np.concatenate([encoder.embed(images[start : start + 10]) for start in range(0, len(images), 10)])
-    largest, allowed = float(np.abs(ours - expected).max()), _allowed(imported.source)
-    if not largest <= allowed:
-        raise EncoderImportError(
-            f"the bundle's encoder differs from {imported.source.path} by up to {largest:.1e} on {len(images)} images, and"
-            f" {allowed:.0e} is allowed: this is a fault of the import, please report it; nothing was kept"
-        )
+    with tempfile.TemporaryDirectory(prefix="holdfast-import-") as name:
+        folder = Path(name)
+        progress("exporting encoder and gradient, and comparing them with torch")
+        parity = export(imported.encoder, folder, contract, images[:real][:33], needs_gradient=False)
+        progress("comparing the encoder with the model as it came")
+        encoder = OnnxEncoder(folder / ENCODER)
+        ours = np.concatenate([encoder.embed(images[start : start + 10]) for start in range(0, len(images), 10)])
+        largest, allowed = float(np.abs(ours - expected).max()), _allowed(imported.source)
+        if not largest <= allowed:
+            raise EncoderImportError(
+                f"the encoder differs from {imported.source.path} by up to {largest:.1e} on {len(images)} images, and"
+                f" {allowed:.0e} is allowed: this is a fault of the import, please report it; {out} is as it was"
+            )
+        for file in sorted(folder.iterdir()):
+            writer.add(file.name, partial(shutil.copyfile, file))
     writer.commit(_manifest(imported, out.name, encoder.dim, options, largest))
     return parity, ImportParity(largest, allowed, len(images), real)
 

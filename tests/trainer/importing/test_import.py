@@ -1,4 +1,5 @@
 import json
+import shutil
 import warnings
 from importlib import util
 
@@ -18,6 +19,7 @@ from holdfast.bundle.threat_model import ThreatModel
 from holdfast.importing.encoder import EncoderOptions, read_encoder
 from holdfast.importing.preprocessing import InputOptions
 from holdfast.model.encoder.onnx import OnnxEncoder, OnnxGradient
+from holdfast.trainer.importing import imported as importing
 from holdfast.trainer.importing.command import main
 from holdfast.trainer.importing.imported import ImportOptions, write_imported
 from tests.holdfast.importing.foreign import SIDE, Transformer, channels_mean, exported, graph, saved, trained
@@ -243,6 +245,14 @@ def test_a_model_in_half_precision_is_near_enough(tmp_path):
     imported = read_encoder(saved(model, tmp_path / "half.onnx"), asked)
     _, agreement = write_imported(imported, tmp_path / "half", ImportOptions(threat=BALL, command=""))
     assert 0 < agreement.largest < 5e-3
+
+
+def test_a_bundle_outlives_an_import_that_fails(imported, tmp_path, monkeypatch, capsys):
+    shutil.copytree(imported, tmp_path / "bundle")
+    monkeypatch.setattr(importing, "TOLERANCE", {"float32": 0.0})
+    path = saved(channels_mean(), tmp_path / "other.onnx")
+    assert "differs from" in refused(capsys, path, "--out", tmp_path / "bundle", *SCALED)
+    assert Bundle.open_encoder(tmp_path / "bundle").manifest == read_manifest(imported)
 
 
 @pytest.mark.slow
