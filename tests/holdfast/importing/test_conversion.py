@@ -122,6 +122,38 @@ def test_each_operator_is_onnxs_own(tmp_path_factory, layer, images):
         np.testing.assert_allclose(module(torch.from_numpy(pixels)).numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
+def node(kind, inputs, output="features", **attributes):
+    return helper.make_node(kind, inputs, [output], **attributes)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "opset"),
+    [
+        ([node("GroupNormalization", ["pixels", "s", "b"], "x", num_groups=3), node("HardSwish", ["x"])], 21),
+        ([node("InstanceNormalization", ["pixels", "s", "b"], "x"), node("PRelu", ["x", "p"])], 17),
+        ([node("LRN", ["pixels"], "x", size=3), node("Softplus", ["x"], "y"), node("GlobalMaxPool", ["y"])], 17),
+        (
+            [
+                node("Transpose", ["pixels"], "t", perm=[0, 2, 3, 1]),
+                node("LayerNormalization", ["t", "s", "b"], "x"),
+                node("Gelu", ["x"], "y"),
+                node("ReduceL2", ["y", "a"], keepdims=0),
+            ],
+            20,
+        ),
+    ],
+)
+def test_norms_and_activations_are_onnxs_own(nodes, opset, tmp_path):
+    random = np.random.default_rng(0)
+    weights = {name: random.normal(size=size).astype(np.float32) for name, size in (("s", 3), ("b", 3), ("p", (3, 1, 1)))}
+    used = {name for each in nodes for name in each.input}
+    model = graph(nodes, ["N", 3, 6, 5], {k: v for k, v in {**weights, "a": np.array([3])}.items() if k in used}, opset=opset)
+    pixels = random.normal(size=(3, 3, 6, 5)).astype(np.float32)
+    (expected,) = open_session(saved(model, tmp_path / "model.onnx")).run(None, {"pixels": pixels})
+    module, _ = module_of(model, shape=(3, 6, 5))
+    np.testing.assert_allclose(module(torch.from_numpy(pixels)).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_an_operator_that_is_not_known_is_named():
     for domain, kind in (("com.microsoft", "FusedConv"), ("", "NonMaxSuppression")):
         model = graph([helper.make_node(kind, ["pixels"], ["features"], domain=domain, name="layer 7")], ["N", 3, SIDE, SIDE])
