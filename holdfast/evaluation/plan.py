@@ -28,6 +28,7 @@ class Section(StrEnum):
     SETS = "prediction sets"
     HARDENING = "attacked exemplars"
     CREDIBILITY = "credibility"
+    SHIFTS = "shifts"
     GALLERY = "gallery"
     PROVENANCE = "provenance"
 

@@ -97,6 +97,15 @@ def with_hardening(report: Report, evaluation: Evaluation, manifest: Manifest, c
     return report.model_copy(update={"hardened": evaluation.hardened.model_copy(update={"command": command})})
 
 
+def with_shifts(report: Report, evaluation: Evaluation, manifest: Manifest) -> Report:
+    """A report in which stands what becomes of answers under shifts, as measured by an evaluation of that alone.
+
+    Args and errors are those of `with_hardening`.
+    """
+    _refuse_another(report, manifest)
+    return report.model_copy(update={"shifts": evaluation.shifts})
+
+
 def _refuse_another(report: Report, manifest: Manifest) -> None:
     files = (manifest.files[ENCODER], manifest.index_sha256)
     if (report.subject.encoder_sha256, report.subject.index_sha256) != files:

@@ -89,8 +89,9 @@ def _with_answers(run: EvaluationRun, evaluation: Evaluation) -> Evaluation:
         credibility = measure_credibility(context, evaluation.aimed)
         moved = answer_shifted(context)
         rankings = measure_rankings(context, evaluation.detectors, credibility.answers, moved)
-        shifts = measure_shifts(context, credibility.answers, moved)
-        evaluation = replace(evaluation, credibility=credibility, rankings=rankings, shifts=shifts)
+        evaluation = replace(evaluation, credibility=credibility, rankings=rankings, shifts=measure_shifts(context, moved))
+    elif Section.SHIFTS in sections:
+        evaluation = replace(evaluation, shifts=measure_shifts(context, answer_shifted(context)))
     if Section.GALLERY in sections:
         examples, cloud = gallery_of(context, evaluation.shown)
         evaluation = replace(evaluation, examples=examples, cloud=cloud)

@@ -54,6 +54,12 @@ def answer_tables(report: Report) -> list[Table]:
             apart = Difference(pair.difference, pair.low, pair.high)
             shown.add_row(pair.condition, str(pair.hardened.rate), str(pair.plain.rate), str(apart))
         tables.append(shown)
+    if report.shifts:
+        shown = Table("images", "right", "answered", "answered and wrong", "another answer", title="shifts that nobody made")
+        for shift in report.shifts:
+            rates = [part.rate for part in (shift.accuracy, shift.answered, shift.wrong, shift.flips)]
+            shown.add_row(shift.name, *map(str, rates))
+        tables.append(shown)
     return tables
 
 

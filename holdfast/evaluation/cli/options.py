@@ -27,6 +27,7 @@ DESCRIPTION = f"""Measure the clean and robust accuracy of a bundle by attacks t
   holdfast evaluate runs/digits --epsilon 8/255       the same in another ball than the bundle's own
   holdfast evaluate runs/digits --credibility         what the report that is there says of credibility and detectors, again
   holdfast evaluate runs/digits --hardening           what it says of attacked exemplars, again
+  holdfast evaluate runs/digits --shifts              what it says of noise, blur, compression and other cameras, again
   holdfast evaluate runs/digits --full                everything, and runs/digits/report/index.html
   holdfast evaluate runs/digits --full --balls linf:8/255 l2:0.5 --transfer-from runs/other
   holdfast evaluate runs/digits --full --minutes 9    a slice of it; repeated, the next one
@@ -146,11 +147,28 @@ class EvaluateConfig:
     already: accuracy with them and without them, clean and, of --curve-images of the --images, under a quick attack within
     --balls, by default those of the report. --minutes and --cache count as with --full."""
 
+    shifts: bool = False
+    """Measure what becomes of answers under shifts that nobody made on purpose, noise, blur, light, contrast, compression and
+    other cameras, and write it into the report that the bundle has already. Seconds for 1,000 small images."""
+
     record: bool = False
     """Write the accuracy within the bundle's own ball (without --full: within the one attacked) into its manifest."""
 
     source: Annotated[GradientOptions, tyro.conf.arg(name="")] = field(default_factory=GradientOptions)
     options: Annotated[FullOptions, tyro.conf.arg(name="")] = FullOptions()
+
+
+def _refuse_together(config: EvaluateConfig) -> None:
+    partly = [f"--{name}" for name in ("credibility", "hardening", "shifts") if getattr(config, name)]
+    if config.full and partly:
+        raise HoldfastError(f"--full measures all there is: leave {partly[0]} away")
+    if len(partly) > 1:
+        raise HoldfastError(f"{' and '.join(partly)} are {len(partly)} measurements: take one after the other")
+    of_one_ball = config.record or any(getattr(config, name) is not None for name in ATTACK_OF_ONE_BALL)
+    if config.hardening and of_one_ball:
+        raise HoldfastError("--hardening has an attack of its own and records nothing: name balls by --balls")
+    if config.shifts and of_one_ball:
+        raise HoldfastError("--shifts attacks nothing and records nothing: leave the attack and --record away")
 
 
 def check(config: EvaluateConfig) -> None:
@@ -166,12 +184,7 @@ def check(config: EvaluateConfig) -> None:
             raise HoldfastError(f"{flag} must be at least {smallest}, not {value}")
     if not options.minutes >= 0:
         raise HoldfastError(f"--minutes must be at least 0, not {options.minutes}")
-    if config.full and (config.credibility or config.hardening):
-        raise HoldfastError("--full measures all there is: leave --credibility and --hardening away")
-    if config.hardening and config.credibility:
-        raise HoldfastError("--hardening and --credibility are two measurements: take one after the other")
-    if config.hardening and (config.record or any(getattr(config, name) is not None for name in ATTACK_OF_ONE_BALL)):
-        raise HoldfastError("--hardening has an attack of its own and records nothing: name balls by --balls")
+    _refuse_together(config)
     if config.full and (config.norm is not None or config.epsilon is not None):
         raise HoldfastError("--full takes its balls by --balls, for instance --balls linf:8/255; --norm and --epsilon name one")
     if config.credibility and config.record:

@@ -24,19 +24,27 @@ def hardening_plan_of(config: EvaluateConfig, reported: Iterable[ThreatModel]) -
         HoldfastError: the command line names something that is no ball.
 
     """
-    plan = quick_plan(
-        attack=NoiseAttack(),  # there has to be one that the index is not compared by, and none is cheaper
+    return replace(
+        _plan_of_one_section(config),
+        sections=frozenset({Section.HARDENING}),
+        hardening_balls=in_order(map(ball, config.options.balls) if config.options.balls else reported),
+        curve_images=config.options.curve_images,
+    )
+
+
+def shifts_plan_of(config: EvaluateConfig) -> EvaluationPlan:
+    """What becomes of answers under shifts."""
+    return replace(_plan_of_one_section(config), sections=frozenset({Section.SHIFTS}))
+
+
+def _plan_of_one_section(config: EvaluateConfig) -> EvaluationPlan:
+    return quick_plan(
+        attack=NoiseAttack(),  # there has to be one that nothing is said of, and none is cheaper
         images=config.images or None,
         seed=config.seed,
         threads=config.threads,
         serve_on=config.serve_on,
         serve_in=config.serve_in,
-    )
-    return replace(
-        plan,
-        sections=frozenset({Section.HARDENING}),
-        hardening_balls=in_order(map(ball, config.options.balls) if config.options.balls else reported),
-        curve_images=config.options.curve_images,
     )
 
 

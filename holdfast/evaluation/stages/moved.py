@@ -19,19 +19,19 @@ def answer_shifted(context: EvaluationContext) -> Answers:
     return answers_of(certified(context.classifier), shifted(context.images))
 
 
-def measure_shifts(context: EvaluationContext, clean: Answers, moved: Answers) -> tuple[ShiftResult, ...]:
+def measure_shifts(context: EvaluationContext, moved: Answers) -> tuple[ShiftResult, ...]:
     """The images that are attacked, clean, under each of SHIFTS, and as CAMERAS other cameras would have taken them.
 
     Args:
         context: whose they are.
-        clean: answers to the whole test set.
         moved: of `answer_shifted`.
 
     """
-    before, truth = clean.labels[context.rows], context.labels
+    clean = answers_of(context.classifier.classify, context.images)
+    before, truth = clean.labels, context.labels
     taken = [answers_of(context.classifier.classify, camera(context.images, seed)) for seed in range(CAMERAS)]
     labels = [moved.labels.reshape(len(SHIFTS), -1), moved.abstain.reshape(len(SHIFTS), -1)]
-    results = [_result("clean", before, clean.abstain[context.rows], before, truth)]
+    results = [_result("clean", before, clean.abstain, before, truth)]
     for number, shift in enumerate(SHIFTS):
         results.append(_result(shift.__name__, labels[0][number], labels[1][number], before, truth))
     cameras = np.concatenate([each.labels for each in taken]), np.concatenate([each.abstain for each in taken])

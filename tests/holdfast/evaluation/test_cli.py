@@ -141,22 +141,37 @@ def test_a_run_without_suites_claims_no_less_than_the_suites_found(bundle):
     assert aimed.stopped <= 12 - aimed.beyond
 
 
+def with_report(bundle):
+    """A report of other figures, as if it were the bundle's own."""
+    manifest = read_manifest(bundle)
+    theirs = {"encoder_sha256": manifest.files["encoder.onnx"], "index_sha256": manifest.index_sha256}
+    report = full_report()
+    write_report(bundle, report.model_copy(update={"subject": report.subject.model_copy(update=theirs)}))
+    return read_report(bundle)
+
+
+def test_shifts_are_measured_by_themselves_and_the_rest_of_the_report_stands(bundle, capsys):
+    assert main([str(bundle), "--shifts"]) == 2
+    assert "measure the bundle first" in complained(capsys)
+    before = with_report(bundle)
+    assert main([str(bundle), "--shifts", "--images", "12"]) == 0
+    report = read_report(bundle)
+    assert report.model_copy(update={"shifts": before.shifts}) == before
+    clean = next(shift for shift in report.shifts if shift.name == "clean")
+    assert (clean.accuracy.trials, clean.flips.successes) == (12, 0)
+    assert {"noise", "compression", "another camera"} < {shift.name for shift in report.shifts}
+    assert "compression" in printed(capsys)
+
+
 def test_attacked_exemplars_are_measured_by_themselves_and_the_rest_of_the_report_stands(bundle, capsys):
     splits = recorded_splits(read_manifest(bundle))
     words = [str(bundle), "--hardening", "--images", "12", "--curve-images", "5", "--balls", "linf:32/255"]
 
-    def with_report():
-        manifest = read_manifest(bundle)
-        theirs = {"encoder_sha256": manifest.files["encoder.onnx"], "index_sha256": manifest.index_sha256}
-        report = full_report()
-        write_report(bundle, report.model_copy(update={"subject": report.subject.model_copy(update=theirs)}))
-        return read_report(bundle)
-
-    with_report()
+    with_report(bundle)
     assert main([*words, "--cache", str(bundle.with_name("plain"))]) == 2
     assert "holdfast index --harden" in complained(capsys)
     build_index(bundle, splits, hardening=Hardening(0.5, ThreatModel("linf", 32 / 255)), quiet=True)
-    before = with_report()
+    before = with_report(bundle)
     assert main(words) == 0
     report = read_report(bundle)
     assert report.model_copy(update={"hardened": before.hardened}) == before
@@ -244,12 +259,15 @@ def test_sigterm_ends_it_as_ctrl_c_does(bundle, short, recorder, capsys):
         (["--full", "--queries", "0"], "--queries must be at least 1"),
         (["--epsilon", "8"], "did you mean 8/255"),
         (["--balls", "linf:8/255"], "--balls needs --full"),
-        (["--full", "--credibility"], "leave --credibility and --hardening away"),
+        (["--full", "--credibility"], "leave --credibility away"),
         (["--credibility", "--queries", "9"], "--queries needs --full"),
         (["--credibility", "--balls", "linf:0.1", "--epsilon", "0.1"], "not both"),
         (["--credibility", "--record"], "leave --record away"),
-        (["--full", "--hardening"], "leave --credibility and --hardening away"),
+        (["--full", "--hardening"], "leave --hardening away"),
         (["--credibility", "--hardening"], "one after the other"),
+        (["--shifts", "--hardening"], "one after the other"),
+        (["--shifts", "--epsilon", "0.1"], "attacks nothing"),
+        (["--shifts", "--curve-images", "3"], "--curve-images needs --full"),
         (["--hardening", "--steps", "3"], "--balls"),
         (["--hardening", "--plants", "3"], "--plants needs --full"),
         (["--minutes", "9"], "--minutes needs --full"),
