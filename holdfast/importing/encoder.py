@@ -63,7 +63,7 @@ def read_encoder(path: Path, options: EncoderOptions) -> ImportedEncoder:
     output = _output(source, options.output)
     graph, sizes = to_torch(source.model, output, preprocessing.shape, source.batch)
     pool = choose_pool(sizes, options.pool, output)
-    encoder = ForeignEncoder(graph, preprocessing, pool).eval()
+    encoder = ForeignEncoder(graph, preprocessing, pool, len(sizes)).eval()
     features = features_before(source.model, output) if pool == "none" and output in source.outputs else None
     return ImportedEncoder(source, preprocessing, output, pool, encoder, features)
 

@@ -85,15 +85,16 @@ class ForeignEncoder(nn.Module):
         graph: float [N, *preprocessing.shape] -> features.
         preprocessing: in front of it.
         pool: what becomes of several vectors an image.
+        rank: of the features, the batch not counted: 1 of a vector, 2 of tokens, 3 of maps.
 
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, graph: nn.Module, preprocessing: Preprocessing, pool: Pool) -> None:
+    def __init__(self, graph: nn.Module, preprocessing: Preprocessing, pool: Pool, rank: int) -> None:
         super().__init__()
-        self.network, self.pool = graph, pool
+        self.network, self.pool, self.rank = graph, pool, rank
         self.turned, self.last = preprocessing.channels == "bgr", preprocessing.layout == "nhwc"
         self.range = preprocessing.range
         self.register_buffer("mean", torch.tensor(preprocessing.mean).reshape(1, 3, 1, 1))
@@ -103,15 +104,16 @@ class ForeignEncoder(nn.Module):
         """Embed; not yet of unit length."""
         pixels = pixels.flip(1) if self.turned else pixels
         pixels = (pixels * self.range - self.mean) / self.deviation
-        return pooled(self.network(pixels.permute(0, 2, 3, 1).contiguous() if self.last else pixels), self.pool)
+        features = self.network(pixels.permute(0, 2, 3, 1).contiguous() if self.last else pixels)
+        return pooled(features, self.pool, self.rank)
 
 
-def pooled(features: Tensor, pool: Pool) -> Tensor:
-    """One vector an image, of [N, D], tokens [N, T, D] or maps [N, D, h, w]."""
+def pooled(features: Tensor, pool: Pool, rank: int) -> Tensor:
+    """One vector an image, of [N, D], tokens [N, T, D] or maps [N, D, h, w]; `rank` is 1, 2 or 3: what is traced has none."""
     if pool == "cls":
         return features[:, 0]
     if pool == "mean":
-        return features.mean((2, 3) if features.dim() == 4 else 1)
+        return features.mean((2, 3) if rank == 3 else 1)
     return features.flatten(1) if pool == "flat" else features
 
 

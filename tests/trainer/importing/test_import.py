@@ -19,6 +19,7 @@ from holdfast.bundle.threat_model import ThreatModel
 from holdfast.importing.encoder import EncoderOptions, read_encoder
 from holdfast.importing.preprocessing import InputOptions
 from holdfast.model.encoder.onnx import OnnxEncoder, OnnxGradient
+from holdfast.trainer.export.gradient_graph import prepare
 from holdfast.trainer.importing import imported as importing
 from holdfast.trainer.importing.command import main
 from holdfast.trainer.importing.imported import ImportOptions, write_imported
@@ -64,6 +65,21 @@ def test_the_module_computes_what_the_model_makes_of_prepared_pixels(
     expected = made.mean(axis=(1, 2)) @ matrix
     found = imported.encoder(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("tokens", "pool"), [(True, "cls"), (True, "mean"), (True, "flat"), (False, "mean"), (False, "flat"), (False, None)]
+)
+def test_every_pool_is_exported_as_it_computes(tmp_path, tokens, pool):
+    """As a server's graph is traced: a shape that only a real batch has must decide nothing."""
+    maps = graph([helper.make_node("Relu", ["pixels"], ["features"])], ["N", 3, SIDE, SIDE])
+    model = exported(trained(Transformer), opset=17) if tokens else maps if pool else channels_mean()
+    asked = InputOptions(mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0))
+    imported = read_encoder(saved(model, tmp_path / "model.onnx"), EncoderOptions(input=asked, pool=pool))
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8))
+    with torch.no_grad():
+        expected = F.normalize(imported.encoder(images.permute(0, 3, 1, 2).float() / 255), dim=1)
+        torch.testing.assert_close(prepare(imported.encoder)(images), expected)
 
 
 @pytest.fixture(scope="module")
