@@ -23,6 +23,14 @@ from holdfast.model.preprocess import Pixels
 from holdfast.model.surrogate import SoftKNN
 
 CROWD, COPIES, STEPS, TAU = 50, 5, 20, 0.05
+
+PLANTS = 8
+"""Drawn, of which the one that stands apart most is planted."""
+
+APART = 0.6
+"""Of the middle distance from the plant to the crowd, how far its nearest is at least: where few directions of the embedding
+move, the crowd lies all around the plant, and no search comes near enough to it."""
+
 STAMP_PART = 8
 """A stamp's side is so small a part of the image's."""
 
@@ -45,7 +53,7 @@ def search_planted(encoder: Encoder, gradient: PixelGradient, images: Pixels, th
         threat: the attacker's ball.
 
     Returns:
-        What was found. Images whose plant the encoder cannot tell from the crowd are no cases.
+        What was found. Images whose plant the encoder cannot tell from the crowd, or puts amidst it, are no cases.
 
     """
     rng = np.random.default_rng(0)
@@ -80,10 +88,14 @@ def _found(
     crowd = np.repeat(image, CROWD, axis=0)
     inner = numpy_geometry_of(ThreatModel(threat.norm, 0.9 * threat.epsilon))
     around = round_within(inner.random_start(to_floats(crowd), rng).astype(np.float32), crowd, threat)
-    embeddings = encoder.embed(np.concatenate([around, _on_the_rim(image, threat, rng), image]))
-    bank = np.concatenate([embeddings[:CROWD], np.repeat(embeddings[CROWD : CROWD + 1], COPIES, axis=0)])
+    drawn = [_on_the_rim(image, threat, rng) for _ in range(PLANTS)]
+    embeddings = encoder.embed(np.concatenate([around, *drawn, image]))
+    plant = _most_apart(embeddings[:CROWD], embeddings[CROWD:-1])
+    if plant is None:
+        return None
+    bank = np.concatenate([embeddings[:CROWD], np.repeat(plant[None], COPIES, axis=0)])
     labels = np.repeat([0, 1], [CROWD, COPIES])
-    if _answers(bank, embeddings[CROWD:]).tolist() != [1, 0]:
+    if _answers(bank, np.stack([plant, embeddings[-1]])).tolist() != [1, 0]:
         return None
     slopes = margin_slopes(SoftKNN(bank, labels, 2, TAU), gradient, np.zeros(1, np.int64))
     search = numpy_pgd(image, slopes, threat, steps=STEPS, step_size=2.5 * threat.epsilon / STEPS)
@@ -94,6 +106,14 @@ def _found(
             return True
         candidates = search.send(reached)
     return bool(_answers(bank, encoder.embed(candidates))[0] == 1)
+
+
+def _most_apart(crowd: Floats, plants: Floats) -> Floats | None:
+    """Of embeddings [PLANTS, D] the one that stands apart most of [CROWD, D]; None where none does."""
+    distances = np.linalg.norm(plants[:, None] - crowd, axis=2)
+    apart = distances.min(axis=1) / np.maximum(np.median(distances, axis=1), np.finfo(np.float32).tiny)
+    best = int(apart.argmax())
+    return plants[best] if apart[best] >= APART else None
 
 
 def _answers(bank: Floats, embeddings: Floats) -> Ints:
