@@ -2,13 +2,36 @@
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from holdfast.files import write_atomically
+from holdfast.interrupts import TimeUpError
 from reproduce.command import Invocation
 from reproduce.verdicts import Finding, findings_markdown, findings_table
 
 PAGE, RECORD = "table.md", "results.json"
+
+
+class Shown(Protocol):
+    """A reproduction that shows what there is, whether all is measured or not."""
+
+    def measure(self) -> None:
+        """Measure what is left. Raises TimeUpError where the minutes are over."""
+        ...
+
+    def show(self) -> None:
+        """Print and write what is measured so far."""
+        ...
+
+
+def measure_and_show(reproduction: Shown) -> None:
+    """Measure what is left, then show all that there is. Raises TimeUpError, too, once it is shown."""
+    try:
+        reproduction.measure()
+    except TimeUpError:
+        reproduction.show()
+        raise
+    reproduction.show()
 
 
 def show_results(

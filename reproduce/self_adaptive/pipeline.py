@@ -6,7 +6,6 @@ from functools import lru_cache, partial
 
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.data import Splits, load
-from holdfast.interrupts import TimeUpError
 from holdfast.model.vote import VoteParameters
 from reproduce.arms import Arm, check_deadline, train_arm
 from reproduce.command import Invocation, run_reproduction
@@ -21,7 +20,7 @@ from reproduce.self_adaptive.scales import SCALES, AdaptiveScale
 from reproduce.self_adaptive.selective import selective_figures
 from reproduce.self_adaptive.tables import tables
 from reproduce.self_adaptive.trainings import AdaptiveTrainings
-from reproduce.showing import show_results
+from reproduce.showing import measure_and_show, show_results
 
 ABOUT = (
     "Train networks on labels of which some are wrong, by cross-entropy and self-adaptively (arXiv 2002.10319), and see who"
@@ -44,13 +43,7 @@ def run(call: Invocation[AdaptiveScale]) -> None:
         TimeUpError: the minutes are over.
 
     """
-    reproduction = AdaptiveReproduction(call)
-    try:
-        reproduction.measure()
-    except TimeUpError:
-        reproduction.show()
-        raise
-    reproduction.show()
+    measure_and_show(AdaptiveReproduction(call))
 
 
 @dataclass

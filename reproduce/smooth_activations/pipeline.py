@@ -6,7 +6,6 @@ from functools import cached_property, partial
 
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.data import Splits, load
-from holdfast.interrupts import TimeUpError
 from holdfast.model.vote import VoteParameters
 from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.encoders.activations import Activation
@@ -16,7 +15,7 @@ from reproduce.embeddings import neighbours_right
 from reproduce.kept_results import Figures, KeptResults, written
 from reproduce.networks import network_of
 from reproduce.robust import robust_right
-from reproduce.showing import show_results
+from reproduce.showing import measure_and_show, show_results
 from reproduce.smooth_activations.findings import TITLES, arm_name, findings_of, tables, untried
 from reproduce.smooth_activations.picture import draw
 from reproduce.smooth_activations.scales import SCALES, ActivationScale
@@ -39,13 +38,7 @@ def run(call: Invocation[ActivationScale]) -> None:
         TimeUpError: the minutes are over.
 
     """
-    reproduction = ActivationReproduction(call)
-    try:
-        reproduction.measure()
-    except TimeUpError:
-        reproduction.show()
-        raise
-    reproduction.show()
+    measure_and_show(ActivationReproduction(call))
 
 
 @dataclass
