@@ -10,6 +10,7 @@ from holdfast.bundle.writer import BundleWriter
 from holdfast.errors import HashMismatchError, MissingFileError, SchemaMismatchError
 from holdfast.evaluation.report.migrations import migrated
 from holdfast.evaluation.report.page import render
+from holdfast.evaluation.report.parts.base import ReportPart
 from holdfast.evaluation.report.results import Report
 from holdfast.files import sha256_file
 
@@ -23,8 +24,12 @@ def write_report(directory: Path, report: Report) -> None:
         BundleError: there is no bundle.
 
     """
-    manifest = read_manifest(directory)
-    text, page = report.model_dump_json(indent=2) + "\n", render(report)
+    put_report(directory, report, render(report))
+
+
+def put_report(directory: Path, report: ReportPart, page: str) -> None:
+    """The same of a report of any kind, and of the page that was made of it."""
+    manifest, text = read_manifest(directory), report.model_dump_json(indent=2) + "\n"
     writer = BundleWriter.open(directory)
     writer.add(DATA, lambda path: path.write_text(text, encoding="utf-8"))
     writer.add(PAGE, lambda path: path.write_text(page, encoding="utf-8"))
