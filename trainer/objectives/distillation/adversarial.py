@@ -4,7 +4,8 @@
     loss = a KL(N(x) || S(x)) + b KL(T(x) || S(x'))
 
 T is a robust teacher and N a natural one, or T again where there is none; both are runs that ended with a classifier. S is a
-cosine classifier on the student, as in TRADES. No label is read: what the teachers say of an image takes its place.
+cosine classifier on the student, as in TRADES. No label is read: what the teachers say of an image takes its place. Where there
+is a natural teacher alone, T is the student itself: that is TRADES, with the teacher's answers in the place of labels.
 
 With N = T it is RSLAD (Zi et al. 2021, arXiv 2108.07969); that a natural teacher's answers serve the clean term is MTARD's idea
 (Zhao et al., ECCV 2022), whose balancing of the two terms is left out.
@@ -17,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from holdfast.attacks.pgd import frozen
 from holdfast.trainer.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.attack import AttackConfig
@@ -29,8 +31,9 @@ from holdfast.trainer.objectives.head import LearnedHead
 class AdversarialDistillationConfig(AttackConfig):
     """Answer as trained classifiers do, clean and attacked. Teachers are kept in checkpoints."""
 
-    teacher: Path = Path("runs/teacher")
-    """Directory of the robust teacher's run; its last stage has a classifier."""
+    teacher: Path | None = None
+    """Directory of the robust teacher's run, whose last stage has a classifier; by default what the student itself says of the
+    clean image is what its attacked one is to get, as in TRADES."""
 
     natural_teacher: Path | None = None
     """Directory of the run whose answers clean images are to get; by default the robust teacher's."""
@@ -49,6 +52,8 @@ class AdversarialDistillationConfig(AttackConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.teacher is None and self.natural_teacher is None:
+            raise ValueError("distillation needs a teacher: name the run of a robust one, of a natural one, or of both")
         if not self.temperature > 0 or not (self.clean_weight >= 0 and self.robust_weight >= 0):
             raise ValueError(
                 f"distillation needs a temperature above 0 and weights of at least 0, not {self.temperature},"
@@ -73,7 +78,7 @@ class AdversarialDistillation(Objective):
     def __init__(self, config: AdversarialDistillationConfig, encoder: ImageEncoder, classes: int) -> None:
         super().__init__()
         self.config = config
-        self.teacher = load_classifier(config.teacher, classes)
+        self.teacher = load_classifier(config.teacher, classes) if config.teacher else None
         self.natural_teacher = load_classifier(config.natural_teacher, classes) if config.natural_teacher else None
         self.prototypes = nn.Parameter(F.normalize(torch.randn(classes, encoder.dim), dim=1))
 
@@ -81,17 +86,24 @@ class AdversarialDistillation(Objective):
         """Draw a view of each image, ask the teachers, attack the student, compare."""
         config = self.config
         clean = view(shared_flip(batch.pixels(), config.augment, generator), config.augment, generator)
-        robust_goal = self.teacher(clean)
+        robust_goal = self._own_answer(encoder, clean) if self.teacher is None else self.teacher(clean)
         clean_goal = robust_goal if self.natural_teacher is None else self.natural_teacher(clean)
         attacked = config.adversary(
             lambda pixels: -(robust_goal * self._log_probabilities(encoder(pixels))).sum(1), clean, generator, encoder, self
         )
         # Clean and attacked images as one batch, so BatchNorm cannot tell them apart.
         own, moved = self._log_probabilities(encoder(torch.cat([clean, attacked]))).chunk(2)
+        # Without a robust teacher the clean answer is moved as well, as in TRADES.
+        answer = own if self.teacher is None else robust_goal.log()
+        divergence = F.kl_div(moved, answer, reduction="batchmean", log_target=True)
         return {
             "clean": config.clean_weight * F.kl_div(own, clean_goal, reduction="batchmean"),
-            "robust": config.robust_weight * F.kl_div(moved, robust_goal, reduction="batchmean"),
+            "robust": config.robust_weight * divergence,
         }
+
+    def _own_answer(self, encoder: ImageEncoder, clean: Tensor) -> Tensor:
+        with frozen(encoder), torch.no_grad():
+            return self._log_probabilities(encoder(clean)).exp()
 
     def classifier_head(self) -> LearnedHead:
         """The cosine classifier."""

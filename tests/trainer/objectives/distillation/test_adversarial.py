@@ -1,6 +1,7 @@
 """Adversarial distillation: held against its formula, and its teachers against the runs that they are of."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -77,6 +78,26 @@ def test_distillation_is_its_formula(teachers):
     assert divergence > (robust * (robust / own).log()).sum(1).mean()
 
 
+def test_without_a_robust_teacher_it_is_trades_on_the_natural_teachers_answers(teachers):
+    torch.manual_seed(0)
+    encoder = build_encoder(ResNetConfig(4, 1, 8)).eval()
+    attack = {"epsilon": 0.1, "step_size": 0.1, "steps": 2, "robust_weight": 3.0, "augment": STILL}
+    distillation = build_objective(AdversarialDistillationConfig(natural_teacher=teachers[1], **attack), encoder, 2)
+    trades = build_objective(TradesConfig(**attack), encoder, 2)
+    trades.load_state_dict({"prototypes": distillation.prototypes.detach()})
+    images = batch()
+    answers = load_classifier(teachers[1], 2)(images.pixels())
+    entropy = -(answers * answers.log()).sum(1).mean()
+    ours = distillation.terms(encoder, images, torch.Generator().manual_seed(1))
+    known = replace(images, labels=images.labels % 2)
+    labelled = trades.terms(encoder, known, torch.Generator().manual_seed(1))
+    assert ours["robust"].item() == pytest.approx(labelled["robust"].item(), rel=1e-3)
+    with torch.no_grad():
+        own = F.normalize(encoder(images.pixels()), dim=1) @ F.normalize(distillation.prototypes, dim=1).T / 0.1
+        soft = -(answers * F.log_softmax(own, 1)).sum(1).mean()
+    assert ours["clean"].item() == pytest.approx((soft - entropy).item(), rel=1e-3)
+
+
 def test_a_run_goes_on_with_the_teachers_that_it_began_with(teachers, tmp_path):
     config = run_of(
         tmp_path, "student", AdversarialDistillationConfig(steps=1, teacher=teachers[0], augment=SMALL), checkpoint_every=1
@@ -104,7 +125,12 @@ def test_what_cannot_be_a_teacher_is_refused_with_its_name(teachers, tmp_path):
         load_classifier(tmp_path / "damaged", 2)
 
 
+def test_distillation_from_nobody_is_refused():
+    with pytest.raises(ValueError, match="natural"):
+        AdversarialDistillationConfig()
+
+
 @pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"clean_weight": -1.0}, {"robust_weight": float("nan")}])
 def test_weights_below_nothing_are_refused(wrong):
     with pytest.raises(ValueError, match="distillation needs"):
-        AdversarialDistillationConfig(**wrong)
+        AdversarialDistillationConfig(teacher=Path("robust"), **wrong)
