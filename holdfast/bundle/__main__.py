@@ -89,6 +89,8 @@ def table(bundle: Bundle, directory: Path) -> Table:
         shown.add_row("credibility", manifest.uncalibrated)
     threat = manifest.threat_model
     shown.add_row("threat model", str(threat.model()) if threat else "none: it listens, and no attacker of sound is modelled")
+    if threat is not None and not manifest.hardened:
+        shown.add_row("hardened", "no, by nobody: the threat model is what attacks are tried within")
     if manifest.training is not None and manifest.training.augmentations:
         shown.add_row("learned from", manifest.training.augmentations)
     if manifest.accuracy:
@@ -104,7 +106,7 @@ def table(bundle: Bundle, directory: Path) -> Table:
         shown.add_row("trained by", manifest.training.command)
     if (imported := manifest.imported) is not None:
         shown.add_row("imported by", imported.command)
-        shown.add_row("imported from", f"{imported.source}, sha256 {imported.sha256[:16]}; not hardened")
+        shown.add_row("imported from", f"{imported.source}, sha256 {imported.sha256[:16]}")
     for name in manifest.files:
         shown.add_row(name, f"{(bundle.directory / name).stat().st_size / 1e6:.1f} MB")
     return shown

@@ -34,7 +34,10 @@ class Record(BaseModel):
 
 
 class ThreatModelRecord(Record):
-    """The threat model that the encoder was trained for and evaluated under; epsilon in pixels of [0, 1]."""
+    """The threat model that the bundle is evaluated and probed under; epsilon in pixels of [0, 1].
+
+    That there is one does not say that the encoder was trained for it: see `Manifest.hardened`.
+    """
 
     norm: Norm
     epsilon: float = Field(ge=0)
@@ -86,7 +89,8 @@ class TrainingRecord(Record):
     """Where the encoder came from.
 
     `augmentations` says in words how the labelled set itself was changed before it was learned from, for instance recordings
-    heard in rooms and in noise; "" where it was not.
+    heard in rooms and in noise; "" where it was not. `hardened` says whether attacked images were learned from. Bundles of
+    before do not say it, and are taken for hardened.
     """
 
     command: str
@@ -98,6 +102,7 @@ class TrainingRecord(Record):
     seconds: float = Field(ge=0)
     data: DataRecord
     augmentations: str = ""
+    hardened: bool = True
     continued: ContinuedRecord | None = None
 
 
@@ -208,8 +213,8 @@ class Manifest(Record):
     vote: VoteParameters
     surrogate_tau: float = Field(default=0.05, gt=0)
     threat_model: ThreatModelRecord | None = Field(description="null where the input is speech")
-    training: TrainingRecord | None = Field(default=None, description="null where the encoder was imported")
-    imported: ImportRecord | None = None
+    training: TrainingRecord | None = Field(default=None, description="null where the encoder was imported and left as it was")
+    imported: ImportRecord | None = Field(default=None, description="null where the training began from nothing")
     index: IndexRecord | None = None
     calibration: Calibration | None = None
     uncalibrated: str | None = Field(default=None, description="why there is no calibration, for people")
@@ -219,8 +224,8 @@ class Manifest(Record):
     def _consistent(self) -> "Manifest":
         if self.calibration is not None and self.uncalibrated is not None:
             raise ValueError("it holds a calibration, and says why there is none")
-        if (self.training is None) == (self.imported is None):
-            raise ValueError("an encoder was either trained or imported: there is one record of it")
+        if self.training is None and self.imported is None:
+            raise ValueError("an encoder was trained, or imported, or both: there is a record of it")
         if len(self.class_names) < 2 and (self.class_names or self.imported is None or self.index is not None):
             raise ValueError("there must be two classes or more")
         if len(set(self.class_names)) != len(self.class_names) or not all(self.class_names):
@@ -242,6 +247,11 @@ class Manifest(Record):
         if self.threat_model is None:
             raise HoldfastError(f"{self.name} listens, and no attacker of sound is modelled: there is no ball of pixels for it")
         return self.threat_model.model()
+
+    @property
+    def hardened(self) -> bool:
+        """Whether the encoder was trained to withstand attacks on pixels."""
+        return self.threat_model is not None and self.training is not None and self.training.hardened
 
     @property
     def trained(self) -> TrainingRecord:

@@ -57,6 +57,8 @@ NO_LIMITS = CallLimits()
 
 MOST_NEIGHBOURS = 2**31 - 1
 
+HARDENED = {model_pb2.HARDENING_TRAINED: True, model_pb2.HARDENING_NONE: False}
+
 FIRST_DRAWS = 32
 """Draws that a server adds to those that are asked for, for each image."""
 
@@ -233,6 +235,8 @@ def to_model_info(message: holdfast_pb2.GetModelInfoResponse) -> ModelInfo:
         input_kind="speech" if message.input_kind == model_pb2.INPUT_KIND_SPEECH else "image",
         seconds_per_recording=limits.seconds_per_recording,
         bytes_per_recording=limits.bytes_per_recording,
+        hardened=HARDENED.get(message.hardening),
+        imported_from=message.imported_from,
     )
 
 

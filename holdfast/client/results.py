@@ -120,7 +120,9 @@ class ModelInfo:
 
     `exemplars_revision` grows with each change of the exemplars. `calibration_stale` says that more of them have changed since
     credibility was calibrated than the operator allows, `changed_share` how many, for each that it was calibrated with.
-    `norm` and `epsilon` are the attacker that it was hardened against; "" and 0 of a model that listens, which knows of none.
+    `norm` and `epsilon` are the attacker that evaluations and probes look for; "" and 0 of a model that listens, which knows of
+    none. `hardened` says whether the encoder was trained to withstand it; None where the server is too old to say.
+    `imported_from` is what the encoder was imported from; "" where it was trained from nothing.
     `certify_passes` are the most forward passes of one call that certifies; 0 where the server does not. `input_kind` is
     "image" or "speech"; `seconds_per_recording` and `bytes_per_recording` are limits of a recording, 0 where images are taken.
     """
@@ -149,3 +151,5 @@ class ModelInfo:
     input_kind: str = "image"
     seconds_per_recording: float = 0.0
     bytes_per_recording: int = 0
+    hardened: bool | None = None
+    imported_from: str = ""

@@ -67,14 +67,23 @@ def model_table(info: ModelInfo) -> Table:
         "exemplars": f"{info.exemplars:,}",
         "vote": f"k = {info.k}, {weighting}",
         "abstains below": f"credibility {info.abstain_below:.3f}",
-        "hardened against": "nobody" if not info.norm else f"{info.norm} {_levels(info.epsilon)}",
+        "hardened against": _hardening(info),
         "accuracy": measured,
         "one call": f"{info.images_per_call} {_limits(info)}",
     }
+    if info.imported_from:
+        rows["imported from"] = info.imported_from
     table = property_table()
     for name, value in rows.items():
         table.add_row(Text(name, style="bold"), Text(value))
     return table
+
+
+def _hardening(info: ModelInfo) -> str:
+    if not info.norm:
+        return "nothing"
+    ball = f"{info.norm} {_levels(info.epsilon)}"
+    return f"nothing: nobody hardened it; attacks are tried within {ball}" if info.hardened is False else ball
 
 
 def _limits(info: ModelInfo) -> str:

@@ -63,6 +63,8 @@ def model_info(model: ModelDescription, settings: Settings) -> holdfast_pb2.GetM
             bytes_per_recording=min(settings.audio_bytes, settings.max_message_bytes) if listens else 0,
         ),
         input_kind=model_pb2.INPUT_KIND_SPEECH if listens else model_pb2.INPUT_KIND_IMAGE,
+        hardening=model_pb2.HARDENING_TRAINED if model.hardened else model_pb2.HARDENING_NONE,
+        imported_from=model.imported_from,
         accuracy=_accuracy(model.accuracy) if model.accuracy is not None else None,
     )
 

@@ -37,7 +37,9 @@ class ModelDescription(BaseModel):
         changed_share: exemplars changed since then, for each that it was calibrated with.
         vote: how neighbours become a label.
         abstain_below: the credibility below which an answer abstains, in [0, 1].
-        threat_model: the attacker that the encoder was hardened against; epsilon in pixels of [0, 1]. None where it listens.
+        threat_model: the attacker that evaluations and probes look for; epsilon in pixels of [0, 1]. None where it listens.
+        hardened: whether the encoder was trained to withstand attacks.
+        imported_from: what the encoder was imported from, as it was called; "" where it was trained from nothing.
         accuracy: as it was measured; None where the bundle was never evaluated.
         disagreement_ratio: share of exemplars whose own neighbours have another label, in [0, 1]; None where not measured.
         placement: where it runs.
@@ -61,6 +63,8 @@ class ModelDescription(BaseModel):
     vote: VoteParameters
     abstain_below: float
     threat_model: ThreatModelRecord | None
+    hardened: bool = True
+    imported_from: str = ""
     accuracy: Accuracy | None
     disagreement_ratio: float | None
     placement: PlacementRecord

@@ -101,6 +101,8 @@ def _describe(bundle: Bundle, version: int, bundle_version: str) -> ModelDescrip
         vote=manifest.vote,
         abstain_below=manifest.calibration.abstain_below if manifest.calibration else 0.0,
         threat_model=manifest.threat_model,
+        hardened=manifest.hardened,
+        imported_from=manifest.imported.source if manifest.imported else "",
         accuracy=manifest.accuracy,
         disagreement_ratio=manifest.index.disagreement_ratio if manifest.index else None,
         placement=PlacementRecord(device=placement.device, gpu=placement.gpu, text=str(placement)),

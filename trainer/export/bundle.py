@@ -98,6 +98,7 @@ def _training(config: TrainConfig, splits: Splits, trained: Trained, command: st
             label_noise=config.label_noise,
         ),
         augmentations=AUGMENTED if config.data == "sessions" else "",
+        hardened=any(hardens(stage.objective) for stage in config.stages),
         continued=continued_record(config),
     )
 
@@ -114,6 +115,17 @@ def describe_stage(stage: Stage) -> str:
     how = f" ({', '.join(words)})" if words else ""
     chunk = "" if stage.chunk is None else f" on chunk {stage.chunk}"
     return f"{stage.name}{how}, {stage.steps} steps of {stage.batch_size}{chunk}"
+
+
+def hardens(objective: ObjectiveConfig) -> bool:
+    """Whether attacked images are learned from."""
+    match objective:
+        case AttackConfig(steps=steps, threat=threat):
+            return steps > 0 and threat.epsilon > 0
+        case SequentialConfig(inner=inner) | PseudoLabelledConfig(objective=inner):
+            return hardens(inner)
+        case _:
+            return False
 
 
 def _words_of(objective: ObjectiveConfig) -> list[str]:

@@ -57,7 +57,8 @@ def subject_of(bundle: Bundle) -> Subject:
 
 def _origin(manifest: Manifest) -> dict[str, Any]:
     """Where the encoder came from: what of the subject's fields says so."""
-    if (imported := manifest.imported) is not None:
+    imported = manifest.imported
+    if imported is not None and manifest.training is None:
         return {
             "encoder": f"{imported.source}, value {imported.output}",
             "objective": f"not trained here: imported from {imported.source}, sha256 {imported.sha256}",
@@ -67,7 +68,7 @@ def _origin(manifest: Manifest) -> dict[str, Any]:
         }
     training = manifest.trained
     return {
-        "encoder": training.encoder,
+        "encoder": training.encoder if imported is None else f"{training.encoder}, imported from {imported.source}",
         "objective": training.objective,
         "training_command": training.command,
         "training_seconds": training.seconds,

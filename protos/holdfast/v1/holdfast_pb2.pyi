@@ -81,7 +81,7 @@ class GetModelInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetModelInfoResponse(_message.Message):
-    __slots__ = ("name", "created", "encoder_sha256", "input", "embedding_dim", "class_names", "exemplars", "vote", "abstain_below", "threat_model", "accuracy", "limits", "exemplars_revision", "calibration_stale", "changed_share", "input_kind")
+    __slots__ = ("name", "created", "encoder_sha256", "input", "embedding_dim", "class_names", "exemplars", "vote", "abstain_below", "threat_model", "accuracy", "limits", "exemplars_revision", "calibration_stale", "changed_share", "input_kind", "hardening", "imported_from")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
     ENCODER_SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -98,6 +98,8 @@ class GetModelInfoResponse(_message.Message):
     CALIBRATION_STALE_FIELD_NUMBER: _ClassVar[int]
     CHANGED_SHARE_FIELD_NUMBER: _ClassVar[int]
     INPUT_KIND_FIELD_NUMBER: _ClassVar[int]
+    HARDENING_FIELD_NUMBER: _ClassVar[int]
+    IMPORTED_FROM_FIELD_NUMBER: _ClassVar[int]
     name: str
     created: str
     encoder_sha256: str
@@ -114,4 +116,6 @@ class GetModelInfoResponse(_message.Message):
     calibration_stale: bool
     changed_share: float
     input_kind: _model_pb2.InputKind
-    def __init__(self, name: _Optional[str] = ..., created: _Optional[str] = ..., encoder_sha256: _Optional[str] = ..., input: _Optional[_Union[_model_pb2.ImageShape, _Mapping[str, object]]] = ..., embedding_dim: _Optional[int] = ..., class_names: _Optional[_Iterable[str]] = ..., exemplars: _Optional[int] = ..., vote: _Optional[_Union[_model_pb2.Vote, _Mapping[str, object]]] = ..., abstain_below: _Optional[float] = ..., threat_model: _Optional[_Union[_model_pb2.ThreatModel, _Mapping[str, object]]] = ..., accuracy: _Optional[_Union[_model_pb2.Accuracy, _Mapping[str, object]]] = ..., limits: _Optional[_Union[_model_pb2.Limits, _Mapping[str, object]]] = ..., exemplars_revision: _Optional[int] = ..., calibration_stale: _Optional[bool] = ..., changed_share: _Optional[float] = ..., input_kind: _Optional[_Union[_model_pb2.InputKind, str]] = ...) -> None: ...
+    hardening: _model_pb2.Hardening
+    imported_from: str
+    def __init__(self, name: _Optional[str] = ..., created: _Optional[str] = ..., encoder_sha256: _Optional[str] = ..., input: _Optional[_Union[_model_pb2.ImageShape, _Mapping[str, object]]] = ..., embedding_dim: _Optional[int] = ..., class_names: _Optional[_Iterable[str]] = ..., exemplars: _Optional[int] = ..., vote: _Optional[_Union[_model_pb2.Vote, _Mapping[str, object]]] = ..., abstain_below: _Optional[float] = ..., threat_model: _Optional[_Union[_model_pb2.ThreatModel, _Mapping[str, object]]] = ..., accuracy: _Optional[_Union[_model_pb2.Accuracy, _Mapping[str, object]]] = ..., limits: _Optional[_Union[_model_pb2.Limits, _Mapping[str, object]]] = ..., exemplars_revision: _Optional[int] = ..., calibration_stale: _Optional[bool] = ..., changed_share: _Optional[float] = ..., input_kind: _Optional[_Union[_model_pb2.InputKind, str]] = ..., hardening: _Optional[_Union[_model_pb2.Hardening, str]] = ..., imported_from: _Optional[str] = ...) -> None: ...

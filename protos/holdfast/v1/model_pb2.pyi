@@ -22,6 +22,12 @@ class InputKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     INPUT_KIND_UNSPECIFIED: _ClassVar[InputKind]
     INPUT_KIND_IMAGE: _ClassVar[InputKind]
     INPUT_KIND_SPEECH: _ClassVar[InputKind]
+
+class Hardening(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    HARDENING_UNSPECIFIED: _ClassVar[Hardening]
+    HARDENING_TRAINED: _ClassVar[Hardening]
+    HARDENING_NONE: _ClassVar[Hardening]
 NORM_UNSPECIFIED: Norm
 NORM_LINF: Norm
 NORM_L2: Norm
@@ -31,6 +37,9 @@ VOTE_WEIGHTING_EXPONENTIAL: VoteWeighting
 INPUT_KIND_UNSPECIFIED: InputKind
 INPUT_KIND_IMAGE: InputKind
 INPUT_KIND_SPEECH: InputKind
+HARDENING_UNSPECIFIED: Hardening
+HARDENING_TRAINED: Hardening
+HARDENING_NONE: Hardening
 
 class ImageShape(_message.Message):
     __slots__ = ("height", "width", "channels")

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from holdfast.trainer.export import bundle as write_bundle
-from holdfast.trainer.objectives import AmdimObjectiveConfig, SequentialConfig
+from holdfast.trainer.objectives import AmdimObjectiveConfig, PseudoLabelledConfig, SequentialConfig, TradesConfig
 from holdfast.trainer.presets import DIGITS
 
 
@@ -22,3 +22,14 @@ def test_what_is_done_after_the_training_is_described() -> None:
     both = write_bundle.describe_postprocessing(replace(DIGITS, half=True, whitening=0.25))
     assert "float16" in both[0]
     assert "0.25" in both[1]
+
+
+def test_only_what_learns_from_attacked_images_is_called_hardened() -> None:
+    amdim, ssat = (stage.objective for stage in DIGITS.stages)
+    assert not write_bundle.hardens(amdim)
+    assert write_bundle.hardens(ssat)
+    assert not write_bundle.hardens(replace(ssat, epsilon=0.0))
+    assert write_bundle.hardens(SequentialConfig(ssat))
+    assert not write_bundle.hardens(SequentialConfig(amdim))
+    assert write_bundle.hardens(PseudoLabelledConfig(TradesConfig()))
+    assert not write_bundle.hardens(PseudoLabelledConfig(TradesConfig(steps=0)))
