@@ -25,10 +25,10 @@ from bench.hostile.seeds import generated, of_folders
 from holdfast.errors import ImageError
 from holdfast.flags import whole_number
 from holdfast.model.images import pixels
-from holdfast.model.images.fitting import fit
+from holdfast.model.images.fitting import Fitting, fit
 from holdfast.model.images.price import BASE, machine_factor, price
 
-SIZE, MAX_PIXELS = (32, 32), 2**17
+FITTING, MAX_PIXELS = Fitting(32, 32), 2**17
 SAVE_EVERY = 2000
 ALLOWED_S, TIMES_PRICE = 0.02, 6.0
 """An input may take so many CPU seconds, and beyond them so many times its price, before it counts as dearer than it looked."""
@@ -75,8 +75,8 @@ def _fuzz(state: FuzzState, seeds: Sequence[bytes], until: int, folder: Path | N
         try:
             header = pixels.read_header(data)
             pixels.check_size(header, MAX_PIXELS)
-            expected = factor * price(data, header, SIZE)
-            fit(pixels.decode(data, header, SIZE, MAX_PIXELS), SIZE)
+            expected = factor * price(data, header, FITTING)
+            fit(pixels.decode(data, header, FITTING.whole, MAX_PIXELS), FITTING)
             state.decoded += 1
         except ImageError:
             state.refused += 1

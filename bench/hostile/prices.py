@@ -75,7 +75,7 @@ def main() -> int:
             continue
         header = pixels.read_header(encoded)
         pixels.check_size(header, MAX_PIXELS)
-        expected = factor * price(encoded, header, CONTRACT.size)
+        expected = factor * price(encoded, header, CONTRACT.fitting)
         ratios[name] = took / expected
         rows.append([name, f"{len(encoded)}", f"{took * 1e3:.3f}", f"{expected * 1e3:.3f}", f"{ratios[name]:.2f}"])
     worst = max(ratios, key=lambda name: ratios[name])

@@ -11,6 +11,7 @@ from holdfast.data.labelled import DataError, LabelledImages, Splits
 from holdfast.data.sets import load
 from holdfast.data.sources import LabelledSource
 from holdfast.data.streamed import open_labelled
+from holdfast.model.images.fitting import Fitting
 from holdfast.model.preprocess import InputContract
 
 READ_AT_ONCE = 256
@@ -62,8 +63,10 @@ def load_recorded(manifest: Manifest, directory: Path | None = None) -> Splits:
     """
     record, contract = manifest.trained.data, manifest.input
     recorded = Path(record.directory) if record.directory is not None else None
-    if contract.height != contract.width:
-        raise DataError(f"data sets are read as squares, the encoder takes {contract.shape}")
+    if contract.fitting != Fitting(contract.height, contract.height):
+        raise DataError(
+            f"data sets are read as squares, resized as they are by a bilinear filter; the encoder takes {contract.fitting}"
+        )
     return load(
         record.name,
         # A bundle may have come from elsewhere: what is not here may still be downloaded, or the loader says what it needs.

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from holdfast.model.images import fitting, pixels
+from holdfast.model.images.fitting import Fitting, Resample
 from holdfast.model.images.pixels import Pixels
 from holdfast.model.speech.pictures import FRAMES, MELS
 
@@ -21,8 +22,10 @@ MAX_PIXELS = 16_777_216
 class InputContract(BaseModel):
     """What an encoder takes: a batch of uint8 [N, height, width, channels], RGB.
 
-    Pictures of `kind` image are resized by `resample`; those of speech are made of recordings as `holdfast.model.speech` makes
-    them, and no image is taken in their place.
+    Pictures of `kind` image are resized by `resample`. Where `shortest` is said, the shorter side is resized to that and the
+    middle is cropped; else pictures are resized as they are, and long ones are squeezed. One of the encoder's own size is taken
+    as it is, always. Pictures of speech are made of recordings as `holdfast.model.speech` makes them, and no image is taken in
+    their place.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,13 +36,21 @@ class InputContract(BaseModel):
     channels: Literal[3] = 3
     dtype: Literal["uint8"] = "uint8"
     layout: Literal["NHWC"] = "NHWC"
-    resample: Literal["bilinear"] = "bilinear"
+    resample: Resample = "bilinear"
+    shortest: int | None = Field(default=None, ge=1, le=4096)
 
     @model_validator(mode="after")
     def _pictured(self) -> "InputContract":
+        if self.shortest is not None and self.shortest < max(self.size):
+            raise ValueError(f"a shorter side of {self.shortest}: {self.height} x {self.width} cannot be cropped from that")
         if self.kind == "speech" and self.size != (MELS, FRAMES):
             raise ValueError(f"pictures of speech are {MELS} x {FRAMES}, not {self.height} x {self.width}")
         return self
+
+    @property
+    def fitting(self) -> Fitting:
+        """How a picture of any size becomes that."""
+        return Fitting(self.height, self.width, self.resample, self.shortest)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -74,21 +85,21 @@ def decode_image(encoded: bytes, contract: InputContract, *, max_pixels: int = M
 
     """
     header = pixels.read_header(encoded)
-    return fitting.fit(pixels.decode(encoded, header, contract.size, max_pixels), contract.size)
+    return fitting.fit(pixels.decode(encoded, header, contract.fitting.whole, max_pixels), contract.fitting)
 
 
 def fit(image: Pixels, contract: InputContract) -> Pixels:
-    """Resize a decoded image to the contract.
+    """Resize a decoded image to the contract, and crop it where that says so.
 
     Args:
         image: uint8 [h, w], [h, w, 1] or [h, w, 3], grey or RGB, each side at least 1.
         contract: the encoder's input contract.
 
     Returns:
-        uint8 [height, width, 3]. An image that fits already is returned as it is.
+        uint8 [height, width, 3]. An image of that size is returned as it is.
 
     Raises:
         ImageError: with field "shape" or "dtype".
 
     """
-    return fitting.fit(image, contract.size)
+    return fitting.fit(image, contract.fitting)

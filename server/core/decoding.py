@@ -90,12 +90,12 @@ class Decoder:
         turns: LoopTurns | None = None,
         factor: float | None = None,
     ) -> None:
-        self._settings, self._size, self._max_pixels, self._metrics = settings, contract.size, max_pixels, metrics
+        self._settings, self._fitting, self._max_pixels, self._metrics = settings, contract.fitting, max_pixels, metrics
         self._kind = contract.kind
         self._factor, self._turns = factor or machine_factor(), turns or LoopTurns()
         limits = BudgetLimits(settings.decode_caller_queue, settings.decode_queue, settings.decode_queue_bytes)
         self._budget = DecodeBudget(limits, metrics)
-        config = DecoderConfig(contract.size, max_pixels, settings.decode_memory)
+        config = DecoderConfig(contract.fitting, max_pixels, settings.decode_memory)
         processes = settings.decode_processes
         self._pool = DecoderPool(config, processes, settings.decode_limit, metrics) if processes else None
 
@@ -123,11 +123,11 @@ class Decoder:
             if isinstance(source, bytes):
                 header = pixels.read_header(source)
                 pixels.check_size(header, self._max_pixels)
-                return DecodePlan(source, self._factor * price(source, header, self._size), header)
+                return DecodePlan(source, self._factor * price(source, header, self._fitting), header)
             if source is None:
                 raise ImageError("source", "is not set; send encoded bytes, raw pixels or audio")  # noqa: TRY301
             height, width = raw_pixels(source, self._max_pixels).shape[:2]
-            return DecodePlan(source, self._factor * (BASE / 8 + fit_price(width, height, self._size)))
+            return DecodePlan(source, self._factor * (BASE / 8 + fit_price(width, height, self._fitting)))
         except ImageError as error:
             return DecodePlan(source, self._factor * BASE, error=error.with_traceback(None))
 
@@ -207,9 +207,10 @@ class Decoder:
             if isinstance(plan.source, Recording):
                 return decode_recording(plan.source.data)
             if isinstance(plan.source, bytes) and plan.header is not None:
-                return fit(pixels.decode(plan.source, plan.header, self._size, self._max_pixels), self._size)
+                decoded = pixels.decode(plan.source, plan.header, self._fitting.whole, self._max_pixels)
+                return fit(decoded, self._fitting)
             assert isinstance(plan.source, RawImage)  # noqa: S101 - all else has an error
-            return fit(raw_pixels(plan.source, self._max_pixels), self._size)
+            return fit(raw_pixels(plan.source, self._max_pixels), self._fitting)
         except ImageError as error:
             return error.with_traceback(None)
 

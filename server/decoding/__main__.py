@@ -1,5 +1,6 @@
-"""python -m holdfast.server.decoding HEIGHT WIDTH MAX_PIXELS MEMORY: decodes images that come over standard input, a socket.
+"""python -m holdfast.server.decoding HEIGHT WIDTH SHORTEST MAX_PIXELS MEMORY RESAMPLE: decodes images that come over a socket.
 
+The socket is standard input. SHORTEST is 0 where nothing is cropped.
 A codec that crashes, or that an image keeps busy for too long, ends this process and no other. It holds no model, no
 credential and no connection of a caller, writes no file, and ends when its socket does.
 """
@@ -10,13 +11,14 @@ import signal
 import socket
 import sys
 import time
+from typing import cast
 
 import numpy as np
 from PIL import JpegImagePlugin, PngImagePlugin, WebPImagePlugin  # noqa: F401 - loaded now, and not with the first image
 
 from holdfast.errors import ImageError
 from holdfast.model.images import pixels
-from holdfast.model.images.fitting import fit
+from holdfast.model.images.fitting import Fitting, Resample, fit
 from holdfast.model.speech.recordings import decode_recording
 from holdfast.server.decoding.wire import PIXELS, READY, REFUSED, REPLY, REQUEST, DecodeTask, shape_of
 
@@ -26,7 +28,8 @@ NICENESS = 19
 
 def main() -> int:
     """Exit status: 0 once the server has closed the socket."""
-    height, width, max_pixels, memory = map(int, sys.argv[1:])
+    height, width, shortest, max_pixels, memory = map(int, sys.argv[1:6])
+    fitting = Fitting(height, width, cast("Resample", sys.argv[6]), shortest or None)
     end = socket.socket(fileno=os.dup(0))
     _confine(memory)
     try:
@@ -34,7 +37,7 @@ def main() -> int:
         while request := _receive(end, REQUEST.size):
             limit, length, *sides, recorded = REQUEST.unpack(request)
             task = DecodeTask(bytes(_receive(end, length)), shape_of(*sides), recorded)
-            kind, seconds, body = _answer(task, (height, width), max_pixels, limit)
+            kind, seconds, body = _answer(task, fitting, max_pixels, limit)
             end.sendall(REPLY.pack(kind, seconds, len(body)))
             end.sendall(body)
     except (BrokenPipeError, ConnectionResetError):
@@ -69,12 +72,12 @@ def _receive(end: socket.socket, length: int) -> bytearray:
     return data
 
 
-def _answer(task: DecodeTask, size: tuple[int, int], max_pixels: int, limit: float) -> tuple[int, float, bytes]:
+def _answer(task: DecodeTask, fitting: Fitting, max_pixels: int, limit: float) -> tuple[int, float, bytes]:
     """Kind, CPU seconds and body of the reply. Does not return where it takes more than `limit` of them."""
     began = time.process_time()
     signal.setitimer(signal.ITIMER_PROF, limit)
     try:
-        fitted = _decoded(task, size, max_pixels).tobytes()
+        fitted = _decoded(task, fitting, max_pixels).tobytes()
     except ImageError as error:
         return REFUSED, time.process_time() - began, f"{error.field}\n{error.reason}".encode(errors="replace")
     except MemoryError:
@@ -85,13 +88,13 @@ def _answer(task: DecodeTask, size: tuple[int, int], max_pixels: int, limit: flo
     return PIXELS, time.process_time() - began, fitted
 
 
-def _decoded(task: DecodeTask, size: tuple[int, int], max_pixels: int) -> pixels.Pixels:
+def _decoded(task: DecodeTask, fitting: Fitting, max_pixels: int) -> pixels.Pixels:
     """uint8 [H, W, 3]; [windows, H, W, 3] of a recording, which was held against all limits before it came here."""
     if task.recorded:
         return decode_recording(task.data, max_seconds=np.inf, max_bytes=len(task.data))
     if task.shape:
-        return fit(np.frombuffer(task.data, dtype=np.uint8).reshape(task.shape), size)
-    return fit(pixels.decode(task.data, pixels.read_header(task.data), size, max_pixels), size)
+        return fit(np.frombuffer(task.data, dtype=np.uint8).reshape(task.shape), fitting)
+    return fit(pixels.decode(task.data, pixels.read_header(task.data), fitting.whole, max_pixels), fitting)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import numpy as np
 
 import holdfast
 from holdfast.errors import ImageError
+from holdfast.model.images.fitting import Fitting
 from holdfast.model.images.pixels import Pixels
 from holdfast.server.decoding.wire import PIXELS, READY, REPLY, DecodeTask
 
@@ -24,15 +25,20 @@ class DecoderConfig(NamedTuple):
     """What a process is started with.
 
     Attributes:
-        size: (height, width) of the encoder's input.
+        fitting: how a picture becomes the encoder's input.
         max_pixels: as `decode_image` takes it.
         memory: bytes that it may take beyond what it starts with.
 
     """
 
-    size: tuple[int, int]
+    fitting: Fitting
     max_pixels: int
     memory: int
+
+    def words(self) -> list[str]:
+        """As the process is told."""
+        height, width, resample, shortest = self.fitting
+        return [*map(str, (height, width, shortest or 0, self.max_pixels, self.memory)), resample]
 
 
 class DecoderProcess:
@@ -42,7 +48,7 @@ class DecoderProcess:
     """
 
     def __init__(self, config: DecoderConfig) -> None:
-        self._size, self.ready = config.size, False
+        self._size, self.ready = config.fitting.size, False
         near, far = socket.socketpair()
         self._near: socket.socket | None = near
         with far:
@@ -143,7 +149,7 @@ def _spawn(end: socket.socket, config: DecoderConfig) -> "subprocess.Popen[bytes
     try:
         return subprocess.Popen(  # noqa: S603 - ourselves
             # -P: a module of the user's that lies in the current folder is not loaded in the place of ours.
-            [sys.executable, "-P", "-m", "holdfast.server.decoding", *map(str, (*config.size, *config[1:]))],
+            [sys.executable, "-P", "-m", "holdfast.server.decoding", *config.words()],
             stdin=end.fileno(),
             stdout=subprocess.DEVNULL,
             env=environment,

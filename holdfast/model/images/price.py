@@ -10,7 +10,8 @@ import zlib
 from functools import cache
 
 from holdfast.errors import ImageError
-from holdfast.model.images import fitting, jpeg, pixels, png, webp
+from holdfast.model.images import jpeg, pixels, png, webp
+from holdfast.model.images.fitting import FILTERS, MOST_BETWEEN, Fitting
 
 BASE = 40e-6
 """Of any image, however small."""
@@ -26,23 +27,24 @@ _REFERENCE = 950e-6  # seconds that `_measured` takes where the figures are of
 _SIDE = 256
 
 
-def price(encoded: bytes, header: pixels.Header, size: tuple[int, int]) -> float:
-    """Seconds of CPU to decode an image and fit it to `size` (height, width), on the machine of the figures."""
+def price(encoded: bytes, header: pixels.Header, fitting: Fitting) -> float:
+    """Seconds of CPU to decode an image and fit it, on the machine of the figures."""
     if isinstance(header, png.PngHeader):
-        return BASE + _png(header) + fit_price(header.width, header.height, size)
+        return BASE + _png(header) + fit_price(header.width, header.height, fitting)
     if isinstance(header, webp.WebpHeader):
-        return BASE + _webp(len(encoded), header) + fit_price(header.width, header.height, size)
-    fraction = jpeg.fraction(header, jpeg.least_size(header, size, header.width * header.height))
+        return BASE + _webp(len(encoded), header) + fit_price(header.width, header.height, fitting)
+    fraction = jpeg.fraction(header, jpeg.least_size(header, fitting.whole, header.width * header.height))
     width, height = -(-header.width // fraction), -(-header.height // fraction)
-    return BASE + _jpeg(encoded, header, width * height) + fit_price(width, height, size)
+    return BASE + _jpeg(encoded, header, width * height) + fit_price(width, height, fitting)
 
 
-def fit_price(width: int, height: int, size: tuple[int, int]) -> float:
-    """Seconds to resize decoded pixels to (height, width)."""
-    if (height, width) == size:
+def fit_price(width: int, height: int, fitting: Fitting) -> float:
+    """Seconds to resize decoded pixels to the encoder's size; a filter that reaches farther takes as much longer."""
+    if (height, width) == fitting.size:
         return 0.0
-    between = min(height * size[1], fitting.MOST_BETWEEN)
-    return 10e-6 + 2e-9 * width * height + 5e-9 * between + 8e-9 * size[0] * size[1]
+    between = min(height * fitting.width, MOST_BETWEEN)
+    passes = 2e-9 * width * height + 5e-9 * between + 8e-9 * fitting.height * fitting.width
+    return 10e-6 + FILTERS[fitting.resample][1] * passes
 
 
 def _per_pixel(count: int, small: float, large: float) -> float:
@@ -107,11 +109,11 @@ def _measured() -> float:
     return best
 
 
-def price_of(encoded: bytes, size: tuple[int, int], max_pixels: int) -> float:
+def price_of(encoded: bytes, fitting: Fitting, max_pixels: int) -> float:
     """The same of any bytes: what is refused by its header costs as good as nothing."""
     try:
         header = pixels.read_header(encoded)
         pixels.check_size(header, max_pixels)
     except ImageError:
         return BASE
-    return price(encoded, header, size)
+    return price(encoded, header, fitting)

@@ -51,7 +51,7 @@ def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], re
     expected = written | {
         "schema_version": 5,
         "imported": None,
-        "input": {"kind": "image"} | written["input"],
+        "input": {"kind": "image", "shortest": None} | written["input"],
         "index": {
             "kind": "flat",
             "parameters": {},

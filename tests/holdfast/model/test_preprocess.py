@@ -264,3 +264,57 @@ def test_odd_images_decode_or_are_refused_with_a_reason(shared_data: Path) -> No
             refused += 1
     assert decoded > 50
     assert refused > 50
+
+
+resamples = st.sampled_from(["bilinear", "bicubic", "lanczos"])
+
+
+@given(
+    size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    wanted=st.tuples(st.integers(1, 24), st.integers(1, 24)),
+    more=st.integers(0, 9),
+    resample=resamples,
+    seed=st.integers(0, 99),
+)
+def test_a_crop_is_what_resizing_all_and_cropping_the_middle_gives(*, size, wanted, more, resample, seed) -> None:
+    """As other libraries do it: resize the shorter side, then cut. Coefficients are rounded, so a level may differ.
+
+    Pillow does its two passes in the order that costs less, and clips between them; pixels are such that nothing is clipped.
+    """
+    shortest = max(wanted) + more
+    pixels = np.random.default_rng(seed).integers(96, 160, (*size, 3), dtype=np.uint8)
+    found = fit(pixels, InputContract(height=wanted[0], width=wanted[1], resample=resample, shortest=shortest))
+    if size == wanted:
+        expected = pixels
+    else:
+        rows, columns = (int(shortest * side / min(size)) for side in size)
+        whole = Image.fromarray(pixels).resize((columns, rows), getattr(Image.Resampling, resample.upper()))
+        top, left = (rows - wanted[0]) // 2, (columns - wanted[1]) // 2
+        expected = np.asarray(whole)[top : top + wanted[0], left : left + wanted[1]]
+    assert np.abs(found.astype(int) - expected).max() <= 2
+
+
+@given(size=st.tuples(st.integers(1, 60), st.integers(1, 60)), resample=resamples, shortest=st.none() | st.integers(16, 40))
+def test_what_was_fitted_is_not_changed_again(size, resample, shortest) -> None:
+    contract = InputContract(height=16, width=12, resample=resample, shortest=shortest)
+    once = fit(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8), contract)
+    np.testing.assert_array_equal(fit(once, contract), once)
+
+
+@pytest.mark.parametrize("shape", [(1, 60_000), (60_000, 1)])
+def test_a_crop_of_a_long_picture_takes_little(shape: tuple[int, int]) -> None:
+    fitted = fit(np.full(shape, 7, dtype=np.uint8), InputContract(height=224, width=224, resample="bicubic", shortest=4096))
+    assert (fitted == 7).all()
+
+
+def test_a_crop_is_no_larger_than_the_picture() -> None:
+    with pytest.raises(ValueError, match="cannot be cropped"):
+        InputContract(height=20, width=30, shortest=29)
+
+
+def test_a_jpeg_is_decoded_large_enough_for_its_crop() -> None:
+    """The middle quarter of a large picture has all its lines still."""
+    lines = np.repeat((np.arange(1024) // 4 % 2 * 255).astype(np.uint8)[:, np.newaxis], 1024, axis=1)
+    contract = InputContract(height=64, width=64, resample="bicubic", shortest=512)
+    fitted = decode_image(encode(lines, "JPEG", quality=95), contract)
+    assert fitted.std() > 100

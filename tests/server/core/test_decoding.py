@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from bench.hostile import images as hostile
 from holdfast.errors import ImageError
-from holdfast.model.preprocess import InputContract, decode_image
+from holdfast.model.preprocess import InputContract, decode_image, fit
 from holdfast.server.core.decoding import Decoder, RawImage, raw_pixels
 from holdfast.server.core.errors import QueueFullError, RequestError
 from holdfast.server.decode_settings import DecodeSettings
@@ -26,11 +26,11 @@ CONTRACT = InputContract(height=8, width=8)
 class Decoding:
     """A decoder, and what it has counted."""
 
-    def __init__(self, max_pixels: int, factor: float | None, **settings: float) -> None:
+    def __init__(self, max_pixels: int, factor: float | None, contract: InputContract = CONTRACT, **settings: float) -> None:
         self._others = workers_of(os.getpid())  # of servers that other tests have left running
         self.registry = CollectorRegistry()
         metrics = DecodingMetrics(self.registry)
-        self.decoder = Decoder(CONTRACT, DecodeSettings(**settings), max_pixels, metrics, factor=factor)
+        self.decoder = Decoder(contract, DecodeSettings(**settings), max_pixels, metrics, factor=factor)
 
     @property
     def processes(self) -> set[int]:
@@ -45,8 +45,10 @@ class Decoding:
 
 
 @contextmanager
-def decoding(max_pixels: int = 2**24, factor: float | None = None, **settings: float) -> Iterator[Decoding]:
-    made = Decoding(max_pixels, factor, **settings)
+def decoding(
+    max_pixels: int = 2**24, factor: float | None = None, contract: InputContract = CONTRACT, **settings: float
+) -> Iterator[Decoding]:
+    made = Decoding(max_pixels, factor, contract, **settings)
     try:
         yield made
     finally:
@@ -127,6 +129,18 @@ async def test_costly_images_come_back_the_same_from_a_process_of_their_own() ->
         for encoded, outcome in zip([*costly, flat(16)], outcomes, strict=True):
             np.testing.assert_array_equal(outcome, decode_image(encoded, CONTRACT))
     assert not made.processes
+
+
+async def test_a_process_resizes_and_crops_as_everywhere() -> None:
+    contract = InputContract(height=40, width=48, resample="bicubic", shortest=56)
+    pixels = np.random.default_rng(0).integers(0, 256, (700, 900, 3), dtype=np.uint8)
+    encoded, raw = png(pixels), RawImage(pixels.tobytes(), pixels.shape, "uint8")
+    with decoding(contract=contract) as made:
+        outcomes = await made.decode(encoded, raw)
+        assert made.processes
+        outcomes += [made.decoder.decode_here(made.decoder.plan(each)) for each in (encoded, raw)]
+    for outcome in outcomes:
+        np.testing.assert_array_equal(outcome, fit(pixels, contract))
 
 
 async def test_many_cheap_images_in_one_call_go_to_a_process_together() -> None:
