@@ -32,7 +32,7 @@ from reproduce.verdicts import findings_markdown, findings_table
 ABOUT = """Train encoders of speech with and without augmentation and the adversary of augmentation (arXiv 2007.12085), on
 voices of espeak-ng or of DATA_DIR/voices/SPEAKER/*.wav, in simulated channels. Measure them on the speakers of free spoken
 digits (DATA_DIR/fsdd, or DATA_DIR itself), which none has heard. Then the same objective on photographs, where
-DATA_DIR/cifar-10-batches-bin is. Results so far are shown after each arm."""
+DATA_DIR/cifar-10-batches-bin is. Results so far are shown at the beginning and after each arm."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,12 +55,15 @@ def run(call: Invocation[SpeechScale]) -> None:
     bank, splits = bank_of_sessions(call)
     arms = speech_arms(call.scale, bank, call.out)
     kept = KeptResults(call.out / "measured.json", {"scale": call.scale.name, "bank": splits.sha256})
-    measured: Arms = {}
+    measured: Arms = {arm.name: SpeechArmFigures.from_json(kept.of(arm.name, dict)) for arm in arms if arm.name in kept}
+    if measured:
+        show(call, arms, measured, unseen.speakers)
     for number, arm in enumerate(arms, start=1):
+        if arm.name in measured:
+            continue
         call.console.rule(f"{number} of {len(arms)}: {arm.title}", align="left")
         trained = train_arm(arm, splits, call.console, deadline=call.deadline)
-        if arm.name not in kept:
-            check_deadline(call.deadline, f"measuring {arm.title}")
+        check_deadline(call.deadline, f"measuring {arm.title}")
         figures = kept.of(arm.name, partial(_figures, trained, unseen, splits, call.scale))
         measured[arm.name] = SpeechArmFigures.from_json(figures)
         show(call, arms, measured, unseen.speakers)
@@ -76,9 +79,13 @@ def run_photographs(call: Invocation[SpeechScale], kept: KeptResults) -> None:
     test = chosen(splits.test, call.scale.test_images)
     measured: dict[str, Figures] = {}
     for arm in photograph_arms(call.scale, call.out, call.data_dir):
-        call.console.rule(arm.title, align="left")
-        encoder = train_arm(arm, splits, call.console, deadline=call.deadline).encoder
-        measured[arm.name] = kept.of(arm.name, partial(measure_flips, encoder, splits.train, test))
+
+        def flips(arm: Arm = arm) -> Figures:
+            call.console.rule(arm.title, align="left")
+            encoder = train_arm(arm, splits, call.console, deadline=call.deadline).encoder
+            return measure_flips(encoder, splits.train, test)
+
+        measured[arm.name] = kept.of(arm.name, flips)
     judged = photograph_findings(measured)
     text = photographs_markdown(measured) + "\n" + findings_markdown(judged)
     call.console.print(findings_table(judged))

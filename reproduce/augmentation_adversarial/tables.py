@@ -58,16 +58,18 @@ def arms_markdown(arms: Sequence[Arm], measured: Arms) -> str:
 
 
 def draw(path: Path, arms: Sequence[Arm], measured: Arms) -> None:
-    """Bars of the equal error rate in both conditions, and of the probe's accuracy, for each arm."""
-    shown = [arm for arm in arms if arm.name in measured]
+    """Bars of the equal error rate in both conditions, and of the probe's accuracy, for each arm; its seeds side by side."""
+    kinds = list(dict.fromkeys(arm.config.stages[0].name for arm in arms))
+    shown = sorted((arm for arm in arms if arm.name in measured), key=lambda arm: kinds.index(arm.config.stages[0].name))
     places = np.arange(len(shown))
-    figure, (errors, probes) = plt.subplots(1, 2, figsize=(11, 0.5 * len(shown) + 1.6), sharey=True, layout="constrained")
+    figure, (errors, probes) = plt.subplots(1, 2, figsize=(11, 0.4 * len(shown) + 1.8), sharey=True, layout="constrained")
     for shift, condition, colour in ((-0.2, CLEAN, "#3b6fb6"), (0.2, NOISY, "#c8553d")):
         rates = [100 * measured[arm.name].scores[condition].equal_error_rate for arm in shown]
         errors.barh(places + shift, rates, 0.38, color=colour, label=condition)
     errors.set_xlabel("equal error rate across channels, %")
     errors.set_yticks(places, [arm.title for arm in shown])
-    errors.legend(frameon=False)
+    # Above the bars: they may reach anywhere within the axes.
+    errors.legend(frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
     probes.barh(places, [100 * probe_rate(measured[arm.name]).value for arm in shown], 0.6, color="#6a8f5b")
     probes.axvline(50, color="black", linewidth=0.8, linestyle=":")
     probes.set_xlim(40, 100)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,7 +64,11 @@ def test_all_arms_are_trained_measured_and_judged_and_nothing_is_done_twice(tmp_
     assert "augmentation, adversary" in (out / "table.md").read_text()
     assert (out / "figure.png").stat().st_size > 10_000
     measured = (out / "measured.json").stat().st_mtime_ns
+    shutil.rmtree(out / "adversarial-0")  # what is measured needs its checkpoint no more
+    (out / "figure.png").unlink()
     run(call(tmp_path))
+    assert not (out / "adversarial-0").exists()
+    assert (out / "figure.png").stat().st_size > 10_000
     assert (out / "measured.json").stat().st_mtime_ns == measured
     assert json.loads((out / "results.json").read_text()) == result
 
