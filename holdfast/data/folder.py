@@ -36,7 +36,7 @@ def read(
     listing = list_images(directory, skip_unusable=skip_unreadable)
     rows = listing.split(calibration=calibration, seed=seed)
     contract = InputContract(height=size, width=size)
-    files = StreamedFiles(listing.root, listing.names, listing.labels, listing.class_names, contract, max_pixels)
+    files = StreamedFiles.of(listing, contract, max_pixels=max_pixels)
     unreadable: list[str] = []
     shown = Progress(console=Console(stderr=True), transient=True, disable=len(files) < SHOWN_FROM)
     with shown as progress:

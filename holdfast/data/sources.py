@@ -6,24 +6,21 @@ for first in range(0, len(splits.train), 256):
     batch.images, splits.train.labels[batch.rows], batch.faults
 """
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.data.labelled import LabelledImages
-from holdfast.data.listing import PackedNames
+from holdfast.data.listing import ImageListing, PackedNames
+from holdfast.data.listing.encoded import EncodedImages
 from holdfast.errors import ImageError
 from holdfast.model.preprocess import MAX_PIXELS, InputContract, Pixels, decode_image, fit
 
 Ints = NDArray[np.int64]
-
-LARGEST_FILE = 2**28  # bytes: what is larger is not an image that anybody took
 
 
 class ReadFault(NamedTuple):
@@ -79,7 +76,7 @@ class Stamped(Protocol):
     """A source of files, which may change between two reads."""
 
     def stamps(self, rows: Ints) -> Ints:
-        """What tells files that changed from others without reading them.
+        """What tells files that changed from others without reading them. Of an image in a shard, that of the shard.
 
         Returns:
             int64 [n, 3]: size in bytes, and when content and file last changed, in nanoseconds; -1 where there is no file.
@@ -89,11 +86,11 @@ class Stamped(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class StreamedFiles:
-    """Image files, decoded when they are asked for.
+    """Encoded images, in files of their own or in shards, decoded when they are asked for.
 
     Attributes:
-        root: the folder that names are relative to.
-        sources: names of the files [N].
+        encoded: where their bytes lie [N].
+        sources: their names [N].
         labels: int64 [N].
         class_names: one name per label.
         contract: what images are fitted to.
@@ -102,13 +99,20 @@ class StreamedFiles:
 
     """
 
-    root: Path
+    encoded: EncodedImages
     sources: PackedNames
     labels: Ints
     class_names: tuple[str, ...]
     contract: InputContract
     max_pixels: int = MAX_PIXELS
     threads: int = 1
+
+    @classmethod
+    def of(
+        cls, listing: ImageListing, contract: InputContract, *, max_pixels: int = MAX_PIXELS, threads: int = 1
+    ) -> "StreamedFiles":
+        """All images of a listing."""
+        return cls(listing.encoded, listing.names, listing.labels, listing.class_names, contract, max_pixels, threads)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -120,7 +124,7 @@ class StreamedFiles:
 
         def decode(place: int) -> str | None:
             try:
-                images[place] = decode_image(self._bytes(int(asked[place])), self.contract, max_pixels=self.max_pixels)
+                images[place] = decode_image(self.encoded.read(int(asked[place])), self.contract, max_pixels=self.max_pixels)
             except (ImageError, OSError) as error:
                 return error.strerror or str(error) if isinstance(error, OSError) else str(error)
             return None
@@ -138,19 +142,12 @@ class StreamedFiles:
 
     def stamps(self, rows: Ints) -> Ints:
         """Size and times of the files at `rows`; see `Stamped`."""
-        folder, stamps = os.fsencode(self.root), np.full((len(rows), 3), -1, dtype=np.int64)
-        for place, row in enumerate(rows.tolist()):
-            try:
-                found = os.stat(self.sources.path(folder, row))
-            except OSError:
-                continue
-            stamps[place] = found.st_size, found.st_mtime_ns, found.st_ctime_ns
-        return stamps
+        return np.array([self.encoded.stamp(row) for row in rows.tolist()], dtype=np.int64).reshape(-1, 3)
 
     def select(self, rows: Ints) -> "StreamedFiles":
         """Return the source of these rows alone, in that order."""
         return StreamedFiles(
-            self.root,
+            self.encoded.take(rows),
             self.sources.take(rows),
             self.labels[rows],
             self.class_names,
@@ -158,12 +155,6 @@ class StreamedFiles:
             self.max_pixels,
             self.threads,
         )
-
-    def _bytes(self, row: int) -> bytes:
-        with open(self.sources.path(os.fsencode(self.root), row), "rb") as file:
-            if (size := os.fstat(file.fileno()).st_size) > LARGEST_FILE:
-                raise ImageError("encoded", f"has {size} bytes; the limit is {LARGEST_FILE}")
-            return file.read()
 
 
 @dataclass(frozen=True, eq=False)

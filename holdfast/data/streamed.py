@@ -105,7 +105,7 @@ def open_labelled(
         return _in_memory(splits, contract)
     listing = list_images(Path(data), skip_unusable=skip_unreadable)
     rows = listing.split(calibration=calibration, seed=seed)
-    files = StreamedFiles(listing.root, listing.names, listing.labels, listing.class_names, contract, max_pixels, threads)
+    files = StreamedFiles.of(listing, contract, max_pixels=max_pixels, threads=threads)
     notes = tuple(listing.describe(rows))
     if not quiet:
         print_notes(notes)

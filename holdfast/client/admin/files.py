@@ -11,7 +11,7 @@ import numpy as np
 
 from holdfast.client.messages import CallLimits
 from holdfast.data.labelled import DataError
-from holdfast.data.listing import TABLES, list_images, printable
+from holdfast.data.listing import TABLES, EncodedFiles, list_images, printable
 from holdfast.data.listing.parts import Part
 from holdfast.data.speech.loading import MOST_BYTES, MOST_SECONDS
 from holdfast.errors import ImageError
@@ -87,10 +87,11 @@ def files_of(paths: Sequence[Path], label: str | None) -> FileSet:
             refused += cut.refused
             continue
         listing = list_images(path, skip_unusable=True, least_classes=1)
-        root = os.fsencode(listing.root)
+        if not isinstance(encoded := listing.encoded, EncodedFiles):
+            raise DataError(f"{printable(str(path))} is of shards: unpack them, as exemplars are added from files")
         train = np.flatnonzero(listing.parts == Part.TRAIN).tolist()
         for row in train:
-            where, label_name = Path(os.fsdecode(listing.names.path(root, row))), listing.class_names[listing.labels[row]]
+            where, label_name = Path(os.fsdecode(encoded.path(row))), listing.class_names[listing.labels[row]]
             files.append(LabelledFile(where, label_name, _source(path, listing.names[row])))
         if held_out := len(listing) - len(train) - len(listing.unlabelled):
             notes.append(f"left out: {held_out:,} images of the calibration and test parts")

@@ -1,19 +1,18 @@
 """The same image twice: under two labels, in two parts, or as a copy. Images are the same if their files are."""
 
 import hashlib
-import os
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.console import Console, track
+from holdfast.data.listing.encoded import EncodedImages
 from holdfast.data.listing.left_out import LeftOut
 from holdfast.data.listing.names import PackedNames
 from holdfast.data.listing.parts import Part
+from holdfast.errors import ImageError
 
 HASH_BYTES = 16
-BLOCK = 2**16
 SHOWN_FROM = 20_000  # files: below that a progress bar only flickers
 TWO_LABELS = "files whose image has two labels"
 IN_TEST = "training images that the test part has too"
@@ -24,23 +23,22 @@ COPIES_WITHOUT_LABEL = "copies of an image without a label"
 LABELLED_ELSEWHERE = "images without a label that have one elsewhere"
 
 
-def same_contents(root: Path, names: PackedNames) -> NDArray[np.int64]:
-    """Number the contents of files: int64 [N], equal where the bytes are equal. Only files of equal size are read.
+def same_contents(encoded: EncodedImages) -> NDArray[np.int64]:
+    """Number the contents of images: int64 [N], equal where the bytes are equal. Only those of equal size are read.
 
-    A file that cannot be read is like no other.
+    An image that cannot be read is like no other.
     """
-    folder = os.fsencode(root)
-    sizes = np.fromiter((_size(names.path(folder, row)) for row in range(len(names))), dtype=np.int64, count=len(names))
+    sizes = np.fromiter((encoded.size(row) for row in range(len(encoded))), dtype=np.int64, count=len(encoded))
     _, group, count = np.unique(sizes, return_inverse=True, return_counts=True)
-    # An empty file is no image: reading it says so.
+    # What is empty is no image: reading it says so.
     alike = np.flatnonzero((count[group] > 1) & (sizes > 0))
     digests = np.zeros((len(alike), HASH_BYTES), dtype=np.uint8)
     readable = np.zeros(len(alike), dtype=bool)
     shown = track(alike.tolist(), "comparing", console=Console(stderr=True), transient=True, disable=len(alike) < SHOWN_FROM)
     for place, row in enumerate(shown):
-        if (digest := _digest(names.path(folder, row))) is not None:
+        if (digest := _digest(encoded, row)) is not None:
             digests[place], readable[place] = np.frombuffer(digest, dtype=np.uint8), True
-    contents = np.arange(len(names), dtype=np.int64)
+    contents = np.arange(len(encoded), dtype=np.int64)
     rows = alike[readable]
     _, first, which = np.unique(digests[readable].view(f"V{HASH_BYTES}").ravel(), return_index=True, return_inverse=True)
     contents[rows] = rows[first][which]
@@ -84,25 +82,8 @@ def _reason(part: Part, kept: Part) -> str:
     return IN_TEST if kept == Part.TEST else IN_CALIBRATION
 
 
-def _size(path: bytes) -> int:
+def _digest(encoded: EncodedImages, row: int) -> bytes | None:
     try:
-        return os.stat(path).st_size
-    except OSError:
-        return -1
-
-
-def _digest(path: bytes) -> bytes | None:
-    """Hash a file's contents, by the system's own calls: most files are small, and there are many."""
-    try:
-        file = os.open(path, os.O_RDONLY)
-    except OSError:
+        return hashlib.blake2b(encoded.read(row), digest_size=HASH_BYTES).digest()
+    except (ImageError, OSError):
         return None
-    try:
-        digest = hashlib.blake2b(digest_size=HASH_BYTES)
-        while block := os.read(file, BLOCK):
-            digest.update(block)
-        return digest.digest()
-    except OSError:
-        return None
-    finally:
-        os.close(file)

@@ -19,10 +19,14 @@ SINGULARS = (
     ("folders without", "folder without"),
     ("images that lie", "image that lies"),
     ("images without", "image without"),
+    ("images in shards", "image in a shard"),
+    ("images beside", "image beside"),
     ("images in folders", "image in a folder"),
     ("training images that", "training image that"),
     ("calibration images that", "calibration image that"),
     ("copies of", "copy of"),
+    ("links and", "link or"),
+    ("shards without an end mark, which may be", "shard without an end mark, which may be"),
 )
 """How reasons begin in the plural, and of one."""
 

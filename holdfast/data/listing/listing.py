@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from holdfast.console import counted
 from holdfast.data.labelled import DataError, draw
 from holdfast.data.listing.duplicates import same_contents, unique_rows
+from holdfast.data.listing.encoded import EncodedFiles, EncodedImages
 from holdfast.data.listing.left_out import LeftOut
 from holdfast.data.listing.names import PackedNames
 from holdfast.data.listing.parts import LABELLED, Part
@@ -24,11 +25,12 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class ImageListing:
-    """Image files with their labels.
+    """Images with their labels.
 
     title: the folder or table as it is printed.
     root: the folder that names are relative to.
-    names: of the files [N].
+    names: of the files [N], or of images in shards: "0001.tar/cat.7.jpg".
+    encoded: where their bytes lie.
     labels: int64 [N]; UNKNOWN of the part UNLABELLED.
     parts: uint8 [N], values of Part; a set without parts is all TRAIN, but for what has no label.
     class_names: one name per label.
@@ -40,6 +42,7 @@ class ImageListing:
     title: str
     root: Path
     names: PackedNames
+    encoded: EncodedImages
     labels: Rows
     parts: NDArray[np.uint8]
     class_names: tuple[str, ...]
@@ -58,19 +61,21 @@ class ImageListing:
         how: str,
         left_out: LeftOut,
         unusable: Sequence[tuple[bytes, str]] = (),
+        encoded: EncodedImages | None = None,
     ) -> Self:
-        """List rows, and keep one of each image.
+        """List rows, and keep one of each image; without `encoded` each is a file of its name below `root`.
 
         Raises:
             DataError: a class has no image left to learn from.
 
         """
-        kept = unique_rows(same_contents(root, rows.names), rows.labels, rows.parts, rows.names, left_out)
+        encoded = encoded or EncodedFiles(root, rows.names)
+        kept = unique_rows(same_contents(encoded), rows.labels, rows.parts, rows.names, left_out)
         names, labels, parts = rows.names.take(kept), rows.labels[kept], rows.parts[kept]
         present = np.bincount(labels[parts == Part.TRAIN], minlength=len(class_names))
         if bare := [class_names[label] for label in np.flatnonzero(present == 0)[:10]]:
             raise DataError("\n".join([f"{title}: no training images remain of {', '.join(bare)}", *left_out.lines()]))
-        return cls(title, root, names, labels, parts, class_names, how, left_out, unusable)
+        return cls(title, root, names, encoded.take(kept), labels, parts, class_names, how, left_out, unusable)
 
     def __len__(self) -> int:
         return len(self.labels)

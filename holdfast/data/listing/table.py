@@ -86,6 +86,8 @@ def _look(folder: bytes, name: str) -> tuple[bytes, str]:
     if b"\\" in raw and not os.path.exists(os.path.join(folder, raw)):
         raw = raw.replace(b"\\", b"/")  # written on Windows
     path = os.path.join(folder, raw)
+    if _leaves(folder, path):
+        return raw, "lies outside of the table's folder: move the table to a folder that holds it"
     try:
         regular = stat.S_ISREG(os.stat(path).st_mode)
     except OSError as error:
@@ -98,6 +100,12 @@ def _look(folder: bytes, name: str) -> tuple[bytes, str]:
     if kind == IMAGE:
         return raw, ""
     return raw, kind if kind.startswith(OTHER_FORMAT) else "is no image"
+
+
+def _leaves(folder: bytes, path: bytes) -> bool:
+    """Whether a path, as it is written, leads out of a folder. Links within the folder are its owner's."""
+    inside = os.path.abspath(folder)
+    return os.path.commonpath([inside, os.path.abspath(path)]) != inside
 
 
 def _unknown(split: str | None) -> str:

@@ -159,3 +159,15 @@ def test_parquet_without_pyarrow_says_what_to_install(pictures, monkeypatch):
     write(pictures / "set.parquet", "x")
     with pytest.raises(DataError, match=r"pip install 'holdfast\[parquet\]'"):
         list_images(pictures / "set.parquet")
+
+
+@pytest.mark.parametrize("leaving", ["../outside.png", "images/../../outside.png", "{outside}"])
+def test_a_path_that_leaves_the_folder_of_its_table_is_refused_or_left_out(pictures, leaving):
+    inner = pictures / "inner"
+    put(inner, "images/0.png", "images/1.png")
+    put(pictures, "outside.png")
+    name = leaving.format(outside=pictures / "outside.png")
+    table = write(inner / "set.csv", "path,label", "images/0.png,a", "images/1.png,b", f"{name},b")
+    with pytest.raises(DataError, match=r"outside\.png lies outside of the table's folder"):
+        list_images(table)
+    assert counts(list_images(table, skip_unusable=True)) == {"a": (1, 0, 0), "b": (1, 0, 0)}
