@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from holdfast.attacks.pgd import frozen
+from holdfast.attacks.quantise import to_pixels
 from holdfast.attacks.search.worst_case import WorstCaseAttack
 from holdfast.attacks.third_party.library import load
 from holdfast.attacks.transfer import FromBundle
@@ -28,6 +30,9 @@ from holdfast.evaluation.run import EvaluationRun
 from holdfast.evaluation.sections import estimate_of, measure_all
 from holdfast.evaluation.stages.threats import ThreatCase, cases_of
 from holdfast.model.device_choice import DeviceChoice, Precision
+
+TIMED = 4
+"""Images whose embedding is timed, to say how long all will take."""
 
 LIBRARIES = ("pyautoattack", "art.attacks.evasion.hop_skip_jump")
 
@@ -179,6 +184,8 @@ def run_plan(
         cases = cases_of(plan, context, transfers)
         run = EvaluationRun(context, plan, kept, estimate_of(cases, context, plan, progress), progress, until)
         run.print_line(f"answers are computed on {context.bundle.placement}")
+        run.estimate.pass_seconds = _seconds_of_a_pass(context)
+        run.announce()
         with kept.timed():
             return _measure(run, cases, command, began)
 
@@ -188,6 +195,18 @@ def _identity(
 ) -> dict[str, Any]:
     others = {"transfer from": [each.sha256 for each in transfers], "gradients": gradients}
     return context.identity | plan.identity | others
+
+
+def _seconds_of_a_pass(context: EvaluationContext) -> float:
+    """Of the victim's encoder, for each of a few images; the first time is left out, as it prepares what later ones have."""
+    pixels = to_pixels(context.images[:TIMED], context.victim.device)
+    seconds = []
+    with torch.no_grad():
+        for _ in range(2):
+            began = time.monotonic()
+            context.victim.embed(pixels).cpu()
+            seconds.append(time.monotonic() - began)
+    return seconds[-1] / len(pixels)
 
 
 def _measure(run: EvaluationRun, cases: Sequence[ThreatCase], command: str, began: float) -> Evaluation:

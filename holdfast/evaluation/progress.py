@@ -21,12 +21,14 @@ class ProgressEstimate:
     Attributes:
         left: forward passes still to be made, by the name of each part.
         progress: where to show it; nowhere without.
+        pass_seconds: of a forward pass of one image, as long as nothing else was measured; 0 where that is not known.
         clock: seconds that only grow.
 
     """
 
     left: dict[str, float]
     progress: Progress | None = None
+    pass_seconds: float = 0.0
     clock: Clock = time.monotonic
     _spent: float = 0.0
     _began: float = field(init=False)
@@ -40,9 +42,10 @@ class ProgressEstimate:
     @property
     def seconds_left(self) -> float | None:
         """At most about so many, at the speed so far; None before anything was measured."""
-        if self._spent <= 0:
-            return None
-        return sum(self.left.values()) * (self.clock() - self._began) / self._spent
+        left = sum(self.left.values())
+        if self._spent > 0:
+            return left * (self.clock() - self._began) / self._spent
+        return left * self.pass_seconds if self.pass_seconds else None
 
     def spend(self, part: str, cost: float, left: float) -> None:
         """`cost` forward passes of `part` were made, at most `left` are to come."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from time import monotonic as clock
 from typing import TypeVar
 
-from holdfast.console import Progress
+from holdfast.console import Progress, counted
 from holdfast.evaluation.cache import ResultCache
 from holdfast.evaluation.context import EvaluationContext
 from holdfast.evaluation.plan import EvaluationPlan
@@ -14,6 +14,9 @@ from holdfast.evaluation.progress import ProgressEstimate, format_time_left
 from holdfast.interrupts import TimeUpError
 
 T = TypeVar("T")
+
+LONG_S = 60.0
+"""What takes longer is announced."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,16 @@ class EvaluationRun:
         if self.progress is not None and len(self.estimate.left) > 1:
             text = f"{line}; {format_time_left(self.estimate.seconds_left)}"
             self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def announce(self) -> None:
+        """Before minutes of attack: how many images are attacked, how many at once, and for how long at most."""
+        seconds, images = self.estimate.seconds_left, self.context.images
+        if self.progress is None or seconds is None or seconds < LONG_S:
+            return
+        size = f"{images.shape[2]} x {images.shape[1]}"
+        at_once = min(len(images), self.plan.effort.batch_size)
+        line = f"{counted(len(images), 'image')} of {size}, {at_once} at once; {format_time_left(seconds)}"
+        self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def once(self, name: str, kind: type[T], compute: Callable[[], T]) -> T:
         """As `ResultCache.once`, and tells the estimate. Raises TimeUpError where it was computed and the time is over."""

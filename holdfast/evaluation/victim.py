@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from holdfast.attacks.onnx_embedding import OnnxEmbedding
 from holdfast.attacks.quantise import to_pixels
 from holdfast.attacks.surrogate import surrogate_of
-from holdfast.attacks.victim import SERVED_BATCH, Embed, Victim, served
+from holdfast.attacks.victim import SERVED_BATCH, Embed, Victim, served, served_parts
 from holdfast.bundle.reader import Bundle
 from holdfast.data import LabelledImages
 from holdfast.errors import ContractMismatchError, HoldfastError
@@ -104,7 +104,7 @@ def certified(classifier: Classifier) -> Callable[[Pixels], Answers]:
 
 def answers_of(classify: Callable[[Pixels], Answers], images: Pixels) -> Answers:
     """All that is served for uint8 [N, H, W, 3] images, N >= 1, a batch at a time."""
-    parts = [classify(images[start : start + SERVED_BATCH]) for start in range(0, len(images), SERVED_BATCH)]
+    parts = [classify(part) for part in served_parts(images)]
 
     def joined(field: Callable[[Answers], Any]) -> Any:
         return np.concatenate([field(part) for part in parts])

@@ -159,10 +159,12 @@ def show_report(config: EvaluateConfig, evaluation: Evaluation, console: Console
 
 def _in_slices(config: EvaluateConfig) -> bool:
     """Whether it takes so long that what is done is kept."""
-    return config.full or config.credibility or config.hardening
+    asked = bool(config.options.minutes or config.options.cache)
+    return config.full or config.credibility or config.hardening or asked
 
 
 def cache_of(config: EvaluateConfig) -> Path:
     """Where an evaluation that can be interrupted keeps what it has done."""
-    measured = "evaluation" if config.full else "hardening" if config.hardening else "credibility"
+    parts = {"evaluation": config.full, "hardening": config.hardening, "credibility": config.credibility}
+    measured = next((name for name, chosen in parts.items() if chosen), "table")
     return config.options.cache or Path(f"{config.bundle.resolve()}.{measured}")

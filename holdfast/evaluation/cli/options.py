@@ -18,12 +18,16 @@ PROGRAM = "holdfast evaluate"
 ATTACK_OF_ONE_BALL = ("norm", "epsilon", "steps", "restarts")
 """Of `EvaluateConfig`, what says how one attack within one ball is made."""
 
+SLICED = ("minutes", "cache")
+"""Of `FullOptions`, what the quick table takes."""
+
 PARTLY = ("balls", "curve_images", "minutes", "cache")
 """Of `FullOptions`, what --credibility and --hardening take."""
 
 DESCRIPTION = f"""Measure the clean and robust accuracy of a bundle by attacks that know how it answers; its vote decides.
 
   holdfast evaluate runs/digits                       a table, by nine white-box attacks in one ball
+  holdfast evaluate runs/photos --images 100 --minutes 9   a slice of that table, for large images; repeated, the next one
   holdfast evaluate runs/digits --epsilon 8/255       the same in another ball than the bundle's own
   holdfast evaluate runs/digits --credibility         what the report that is there says of credibility and detectors, again
   holdfast evaluate runs/digits --hardening           what it says of attacked exemplars, again
@@ -62,7 +66,7 @@ is repeated.
 
 @dataclass(frozen=True)
 class FullOptions:
-    """Only with --full; some of them with --credibility and --hardening, too."""
+    """Only with --full; some with --credibility and --hardening, too; --minutes and --cache with the quick table as well."""
 
     balls: tuple[str, ...] = ()
     """Balls to attack within, as NORM:RADIUS with pixels in [0, 1]; by default linf:2/255 linf:4/255 linf:8/255 l2:0.5 and
@@ -88,7 +92,8 @@ class FullOptions:
     goes on from there, and comes to what it would have come to at one go."""
 
     cache: Path | None = None
-    """Directory in which what is done is kept until all is; by default BUNDLE.evaluation beside the bundle."""
+    """Directory in which what is done is kept until all is; by default BUNDLE.evaluation beside the bundle. The quick table
+    keeps nothing without --minutes or --cache; then in BUNDLE.table."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +124,12 @@ class EvaluateConfig:
     restarts: int | None = None
     """Random starts per loss; by default 1, with --full 5."""
 
-    batch_size: int = 128
-    """Images attacked at once."""
+    batch_size: int | None = None
+    """Images attacked at once; by default 128, or as many as --memory has room for. What is found may depend on it."""
+
+    memory: float = 4.0
+    """GiB that a batch may take while its gradients are computed, of each of --threads; beside it the process needs some 1 GiB
+    and what the test images and the index take."""
 
     seed: int = 0
     """Of the draw of images and of the random starts."""
@@ -174,7 +183,11 @@ def _refuse_together(config: EvaluateConfig) -> None:
 def check(config: EvaluateConfig) -> None:
     """Refuse numbers that mean nothing, and options that would do nothing."""
     options = config.options
-    least = {"--images": (config.images, 0), "--batch-size": (config.batch_size, 1), "--threads": (config.threads, 1)}
+    least = {
+        "--images": (config.images, 0),
+        "--batch-size": (1 if config.batch_size is None else config.batch_size, 1),
+        "--threads": (config.threads, 1),
+    }
     least |= {"--steps": (config.steps or 1 if config.steps is None else config.steps, 1)}
     least |= {"--restarts": (1 if config.restarts is None else config.restarts, 1)}
     least |= {"--queries": (options.queries, 1), "--targets": (options.targets, 1)}
@@ -184,6 +197,8 @@ def check(config: EvaluateConfig) -> None:
             raise HoldfastError(f"{flag} must be at least {smallest}, not {value}")
     if not options.minutes >= 0:
         raise HoldfastError(f"--minutes must be at least 0, not {options.minutes}")
+    if not config.memory > 0:
+        raise HoldfastError(f"--memory must be above 0, not {config.memory}")
     _refuse_together(config)
     if config.full and (config.norm is not None or config.epsilon is not None):
         raise HoldfastError("--full takes its balls by --balls, for instance --balls linf:8/255; --norm and --epsilon name one")
@@ -191,7 +206,7 @@ def check(config: EvaluateConfig) -> None:
         raise HoldfastError("the attack that --credibility begins with is too weak to be recorded: leave --record away")
     if config.credibility and options.balls and (config.norm is not None or config.epsilon is not None):
         raise HoldfastError("name balls by --balls or one by --norm and --epsilon, not both")
-    usable = PARTLY if config.credibility or config.hardening else ()
+    usable = PARTLY if config.credibility or config.hardening else () if config.shifts else SLICED
     changed = [name for name, value in vars(options).items() if value != getattr(FullOptions(), name) and name not in usable]
     if not config.full and changed:
-        raise HoldfastError(f"--{changed[0].replace('_', '-')} needs --full: the quick table has no use for it")
+        raise HoldfastError(f"--{changed[0].replace('_', '-')} needs --full: what is asked for has no use for it")

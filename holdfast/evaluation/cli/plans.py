@@ -9,12 +9,18 @@ from holdfast.attacks.noise import NoiseAttack
 from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.threat_model import ThreatModel, ball
 from holdfast.errors import HoldfastError
+from holdfast.evaluation.cli.memory import images_at_once
 from holdfast.evaluation.cli.options import EvaluateConfig
 from holdfast.evaluation.plan import STANDARD_BALLS, EvaluationPlan, Section, in_order, quick_plan
 from holdfast.evaluation.suites import Effort
 
 FIRST_LOSSES: tuple[AttackLoss, ...] = (Margin(0.05), Targeted(0.05, 2), CrossEntropy(0.05))
 """Of the attack that ignores credibility, before those that aim at it: of the whole suite these find nearly all."""
+
+
+def at_once(config: EvaluateConfig) -> int:
+    """How many images are attacked at once. Raises as `images_at_once`."""
+    return config.batch_size or images_at_once(config.bundle, config.memory)
 
 
 def hardening_plan_of(config: EvaluateConfig, reported: Iterable[ThreatModel]) -> EvaluationPlan:
@@ -63,7 +69,7 @@ def quick_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
     losses = FIRST_LOSSES if config.credibility else LOSSES
     plan = quick_plan(
         threat,
-        AdaptiveAttack(losses, config.steps or 40, config.restarts or 1, config.batch_size),
+        AdaptiveAttack(losses, config.steps or 40, config.restarts or 1, at_once(config)),
         images=config.images or None,
         seed=config.seed,
         threads=config.threads,
@@ -100,7 +106,7 @@ def full_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
         restarts=config.restarts or 5,
         queries=options.queries,
         targets=options.targets,
-        batch_size=config.batch_size,
+        batch_size=at_once(config),
     )
     return EvaluationPlan(
         balls=balls,
