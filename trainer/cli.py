@@ -13,6 +13,8 @@ import tyro
 from holdfast.console import Console
 from holdfast.data import Splits, load
 from holdfast.data.sets import NAMES
+from holdfast.data.streaming.pool import default_decoders
+from holdfast.data.streaming.training import StreamedTraining, TrainingSplits, decoded_bytes, open_training
 from holdfast.data.streams.screening import OUTLIER_P
 from holdfast.errors import HoldfastError
 from holdfast.exit_status import exit_status, explain_statuses
@@ -61,12 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def train() -> None:
         command = shlex.join(["python", "-m", "trainer", *arguments])
+        splits: TrainingSplits
         if any(word.partition("=")[0] in CONTINUE for word in arguments):
             config, splits = parse_continuation(arguments, console)
         else:
             config = parse(arguments)
-            splits = load_splits(config)
-        run(config, splits, command, console, begun)
+            splits = open_splits(config)
+        try:
+            run(config, splits, command, console, begun)
+        finally:
+            if isinstance(splits, StreamedTraining):
+                splits.close()
 
     return exit_status("holdfast train", train, again="the same command with --resume goes on from the last checkpoint")
 
@@ -125,8 +132,36 @@ def parse_continuation(arguments: list[str], console: Console) -> tuple[TrainCon
     return config, splits
 
 
+def open_splits(config: TrainConfig) -> TrainingSplits:
+    """The set that a run learns from: in memory, or where a folder would take more than `config.memory`, not.
+
+    Raises:
+        DataError: as `holdfast.data.load`.
+        HoldfastError: it would take more, and can be learned from in memory only.
+
+    """
+    if config.data != FOLDER or config.data_dir is None:
+        return load_splits(config)
+    size = config.encoder.image_size
+    if (needed := decoded_bytes(config.data_dir, size)) <= config.memory * 1e9:
+        return load_splits(config)
+    if config.labels is not None or config.label_noise:
+        raise HoldfastError(
+            f"--labels and --label-noise need the whole set in memory, {needed / 1e9:.1f} GB of images: allow them by --memory"
+        )
+    return open_training(
+        config.data_dir,
+        size,
+        calibration=config.calibration,
+        seed=config.seed,
+        skip_unreadable=config.skip_unreadable,
+        max_pixels=config.max_pixels,
+        decoders=default_decoders(config.threads) if config.decoders is None else config.decoders,
+    )
+
+
 def load_splits(config: TrainConfig) -> Splits:
-    """The set that a run learns from."""
+    """The set that a run learns from, in memory."""
     return load(
         config.data,
         directory=config.data_dir,
@@ -154,7 +189,7 @@ def with_folder(arguments: list[str]) -> tuple[list[str], Path | None]:
     return [*others, "--data", FOLDER, "--data-dir", str(directory)], directory
 
 
-def run(config: TrainConfig, splits: Splits, command: str, console: Console, begun: float) -> None:
+def run(config: TrainConfig, splits: TrainingSplits, command: str, console: Console, begun: float) -> None:
     """Print what will be done and what it may cost, train, export; `begun` is when this invocation began."""
     console.print(describe_run(config, splits))
     # Refuse what cannot be trained before the dry run.

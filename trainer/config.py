@@ -107,6 +107,13 @@ class TrainConfig:
     max_pixels: int = MAX_PIXELS
     """Most pixels of an image of a folder, looked at before decoding; four times as many of a JPEG."""
 
+    memory: float = 4.0
+    """GB that the decoded images of a folder may take. A larger set is not kept in memory but decoded while it is learned from,
+    and gives the same batches; at 0 every folder is."""
+
+    decoders: int | None = None
+    """Processes that decode what is not kept in memory: by default one for each core that --threads leaves free, at least 1."""
+
     label_noise: float = 0.0
     """Share of the training labels that are drawn anew from all classes, by the seed, to study wrong labels; with C classes a
     share of (C - 1) / C of these becomes wrong. The index gets the same labels, evaluations the true ones. label_noise.csv
@@ -231,6 +238,8 @@ class TrainConfig:
             raise ValueError(f"parts of a checkpoint must have at least {SMALLEST_PART} bytes, not {self.checkpoint_part} MiB")
         if not 0 <= self.outlier_p < 1:
             raise ValueError(f"outlier-p must be in [0, 1), not {self.outlier_p}")
+        if not self.memory >= 0 or (self.decoders is not None and self.decoders < 0):
+            raise ValueError(f"memory and decoders must be at least 0, not {self.memory} and {self.decoders}")
         if not self.minutes >= 0:
             raise ValueError(f"minutes must be at least 0, not {self.minutes}")
         if not 0 <= self.label_noise <= 1:

@@ -25,8 +25,9 @@ import torch
 from holdfast.attacks.search.threads import one_thread_each
 from holdfast.bundle.beliefs import BELIEFS, Beliefs
 from holdfast.console import Console
-from holdfast.data import LabelledImages, Splits
+from holdfast.data import Splits
 from holdfast.data.noise import list_of_noise
+from holdfast.data.streaming.training import ImagePart, TrainingSplits
 from holdfast.errors import HoldfastError
 from holdfast.files import write_atomically
 from holdfast.trainer.config import TrainConfig
@@ -38,9 +39,9 @@ from holdfast.trainer.loop.log import Log
 from holdfast.trainer.loop.networks import build_networks
 from holdfast.trainer.loop.optim import PendingMetrics, build_optimiser, mean_weights_of, set_learning_rate, take_step
 from holdfast.trainer.loop.recorder import Recorder, StageState, Throughput
-from holdfast.trainer.loop.sampling import draw, seed_generators, seed_of
+from holdfast.trainer.loop.sampling import draw, places_of, seed_generators, seed_of
 from holdfast.trainer.loop.stream import StageRows, arrivals_of, learned_from, stage_rows, training_set
-from holdfast.trainer.objectives import ImageBatch, Objective
+from holdfast.trainer.objectives import ImageBatch, Objective, TrainingSet
 from holdfast.trainer.objectives.head import LearnedHead
 from holdfast.trainer.state import checkpoint
 from holdfast.trainer.state.checkpoint import Checkpoint, Position
@@ -67,7 +68,9 @@ class Trained:
     """What the last stage classified embeddings with, on the CPU; None where it classified nothing."""
 
 
-def train(config: TrainConfig, splits: Splits, *, console: Console | None = None, begun: float | None = None) -> Trained:
+def train(
+    config: TrainConfig, splits: TrainingSplits, *, console: Console | None = None, begun: float | None = None
+) -> Trained:
     """Train an encoder as `config` says, writing checkpoint and log to `config.out`.
 
     Args:
@@ -85,7 +88,7 @@ def train(config: TrainConfig, splits: Splits, *, console: Console | None = None
     return train_from(starting_point(config, splits), config, splits, console=console, begun=begun)
 
 
-def starting_point(config: TrainConfig, splits: Splits) -> Checkpoint | None:
+def starting_point(config: TrainConfig, splits: TrainingSplits) -> Checkpoint | None:
     """Where a run begins: at the checkpoint that `config` asks for; None for a new run.
 
     Raises:
@@ -100,7 +103,7 @@ def starting_point(config: TrainConfig, splits: Splits) -> Checkpoint | None:
 
 
 def train_from(
-    found: Checkpoint | None, config: TrainConfig, splits: Splits, *, console: Console | None, begun: float
+    found: Checkpoint | None, config: TrainConfig, splits: TrainingSplits, *, console: Console | None, begun: float
 ) -> Trained:
     """Train as `train` does, from what `starting_point` found.
 
@@ -141,7 +144,7 @@ class TrainingRun:
     """What all stages of a run share."""
 
     config: TrainConfig
-    train_set: ImageBatch
+    train_set: TrainingSet
     rows: list[StageRows]
     parallel: DataParallel
     recorder: Recorder
@@ -171,15 +174,18 @@ class TrainingRun:
     def run_stage(self, state: StageState) -> None:
         """Take the steps of a stage."""
         stage, encoder, objective, optimiser = state.stage, state.encoder, state.objective, state.optimiser
+        seed, first = self.config.seed, state.done + 1
+        batches = state.learned.batches(
+            places_of(state.learned, stage, seed, step, state.again) for step in range(first, stage.steps + 1)
+        )
         generators = [torch.Generator(self.train_set.labels.device) for _ in range(self.parallel.replicas)]
         for module in (encoder, objective):
             module.train()
-        for step in range(state.done + 1, stage.steps + 1):
+        for step, batch in zip(range(first, stage.steps + 1), batches, strict=False):
             set_learning_rate(optimiser, stage, step)
             optimiser.zero_grad()
-            seed_generators(generators, self.config.seed, state.number, step)
+            seed_generators(generators, seed, state.number, step)
             objective.prepare(encoder, state.learned, step)
-            batch = draw(state.learned, stage, self.config.seed, step, state.again)
             terms = self.parallel.backward(encoder, objective, batch, generators)
             if terms:
                 measured = take_step(terms, optimiser, stage)
@@ -219,15 +225,15 @@ def columns_of(objective: Objective) -> tuple[str, ...]:
     return (*objective.names, *objective.watched(), *(player.column for player in objective.players()))
 
 
-def leave_noise(config: TrainConfig, splits: Splits) -> None:
+def leave_noise(config: TrainConfig, splits: TrainingSplits) -> None:
     """Leave beside the run which labels are not the true ones, where noise was planted on purpose."""
-    if splits.noise is not None:
+    if isinstance(splits, Splits) and splits.noise is not None:
         write_atomically(config.out / NOISE, list_of_noise(splits.noise, splits.train))
     if not checkpoint.resumes(config):
         (config.out / BELIEFS).unlink(missing_ok=True)  # of another run
 
 
-def check_images(config: TrainConfig, images: LabelledImages) -> None:
+def check_images(config: TrainConfig, images: ImagePart) -> None:
     """Refuse images that cannot make an index for the vote of `config`.
 
     Raises:

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.console import Console, Progress
 from holdfast.data.labelled import DataError, LabelledImages, Splits
-from holdfast.data.listing import list_images
+from holdfast.data.listing import ImageListing, list_images
 from holdfast.data.sources import StreamedFiles
 from holdfast.model.preprocess import MAX_PIXELS, InputContract
 
@@ -42,10 +43,8 @@ def read(
     with shown as progress:
         train, held, test = (_load(files.select(part), unreadable, progress) for part in rows)
         others = _load(files.select(listing.unlabelled), unreadable, progress)
-    skipped = _refuse_unreadable(unreadable, len(files), skip=skip_unreadable)
-    empty = [name for label, name in enumerate(listing.class_names) if label not in set(train.labels.tolist())]
-    if empty:
-        raise DataError(f"{listing.title}: no readable training images of {', '.join(empty)}")
+    skipped = refuse_unreadable(unreadable, len(files), skip=skip_unreadable)
+    refuse_empty(listing, train.labels)
     notes = (*listing.describe(rows), *skipped)
     return Splits(train, held, test, drawn=len(rows[1]), notes=notes, unlabelled=others if len(others) else None)
 
@@ -65,7 +64,20 @@ def _load(files: StreamedFiles, unreadable: list[str], progress: Progress) -> La
     return LabelledImages(images[: len(kept)], labels, files.class_names, sources)
 
 
-def _refuse_unreadable(unreadable: list[str], total: int, *, skip: bool) -> list[str]:
+def refuse_empty(listing: ImageListing, labels: NDArray[np.int64]) -> None:
+    """Raises DataError where a class of the listing has none of the training images that can be read, of `labels` int64 [n]."""
+    counts = np.bincount(labels, minlength=len(listing.class_names))
+    if empty := [name for name, count in zip(listing.class_names, counts.tolist(), strict=True) if not count]:
+        raise DataError(f"{listing.title}: no readable training images of {', '.join(empty)}")
+
+
+def refuse_unreadable(unreadable: list[str], total: int, *, skip: bool) -> list[str]:
+    """What is said of images that cannot be read, "name: reason" each, where they are skipped.
+
+    Raises:
+        DataError: there are some, and they are not skipped.
+
+    """
     if not unreadable:
         return []
     named = "\n  ".join(sorted(unreadable)[:NAMED_AT_MOST])

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,24 @@ UNKNOWN = -1
 
 class DataError(HoldfastError):
     """A data set that cannot be read or used as it lies; the message says what to do about it."""
+
+
+class LabelledRows(Protocol):
+    """What is known of labelled images without looking at one; whole sets are, in memory or not."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per label."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """int64 [N]."""
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """Where each image came from [N]."""
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +72,14 @@ class LabelledImages:
 
     def sha256(self) -> str:
         """Hash of pixels, labels and class names. Sources are left out: moving a folder changes no image."""
-        digest = hashlib.sha256()
-        digest.update("\0".join((*self.class_names, str(self.images.shape))).encode())
+        digest = begin_digest(self.class_names, self.images.shape)
         digest.update(np.ascontiguousarray(self.images).data)
         digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
         return digest.hexdigest()
+
+    def pixels(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The images at `rows`, int64 [n]: uint8 [n, H, W, 3]."""
+        return self.images[rows]
 
     def take(self, indices: NDArray[np.int64] | Sequence[int]) -> "LabelledImages":
         """Return the images at `indices` (int [n]), in that order."""
@@ -65,6 +87,17 @@ class LabelledImages:
         return LabelledImages(
             self.images[chosen], self.labels[chosen], self.class_names, [self.sources[i] for i in chosen.tolist()]
         )
+
+
+def begin_digest(class_names: Sequence[str], shape: Sequence[int]) -> "hashlib._Hash":
+    """What `LabelledImages.sha256` begins with; pixels and labels follow.
+
+    Args:
+        class_names: one name per label.
+        shape: [N, H, W, 3], of all images.
+
+    """
+    return hashlib.sha256("\0".join((*class_names, str(tuple(shape)))).encode())
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +165,12 @@ class Splits:
     def sha256(self) -> str:
         """Hash of all parts: it changes with any pixel, label or name, and with how the set was split."""
         parts = [self.train, self.calibration, self.test, *([] if self.unlabelled is None else [self.unlabelled])]
-        return hashlib.sha256("".join(part.sha256() for part in parts).encode()).hexdigest()
+        return joint_sha256([part.sha256() for part in parts])
+
+
+def joint_sha256(parts: Sequence[str]) -> str:
+    """The hash of a set, of those of its parts: train, calibration, test, and without labels if it has some."""
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def joined(parts: Sequence[LabelledImages]) -> LabelledImages:

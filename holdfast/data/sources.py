@@ -43,6 +43,39 @@ class ReadImages:
     faults: list[ReadFault]
 
 
+def decode_rows(
+    encoded: EncodedImages, rows: Ints, contract: InputContract, max_pixels: int, threads: int = 1
+) -> tuple[Pixels, list[str | None]]:
+    """Decode and fit images.
+
+    Returns:
+        uint8 [n, H, W, 3] of the n rows, and why each could not be read: None where it could, else a sentence.
+
+    """
+    images = np.empty((len(rows), *contract.shape), dtype=np.uint8)
+
+    def decode(place: int) -> str | None:
+        try:
+            images[place] = decode_image(encoded.read(int(rows[place])), contract, max_pixels=max_pixels)
+        except (ImageError, OSError) as error:
+            return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        return None
+
+    if threads > 1:
+        with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+            return images, list(pool.map(decode, range(len(rows))))
+    return images, [decode(place) for place in range(len(rows))]
+
+
+def read_of(asked: Ints, images: Pixels, reasons: Sequence[str | None]) -> ReadImages:
+    """What `decode_rows` gave for the rows `asked` of a source."""
+    if not any(reasons):
+        return ReadImages(images, asked, [])
+    good = np.array([reason is None for reason in reasons], dtype=bool)
+    faults = [ReadFault(int(row), reason) for row, reason in zip(asked, reasons, strict=True) if reason]
+    return ReadImages(images[good], asked[good], faults)
+
+
 class LabelledSource(Protocol):
     """Labelled images, fitted to an input contract, read from where they lie when they are asked for."""
 
@@ -120,25 +153,8 @@ class StreamedFiles:
     def read(self, rows: Ints) -> ReadImages:
         """Decode and fit the images at `rows`."""
         asked = np.asarray(rows, dtype=np.int64)
-        images = np.empty((len(asked), *self.contract.shape), dtype=np.uint8)
-
-        def decode(place: int) -> str | None:
-            try:
-                images[place] = decode_image(self.encoded.read(int(asked[place])), self.contract, max_pixels=self.max_pixels)
-            except (ImageError, OSError) as error:
-                return error.strerror or str(error) if isinstance(error, OSError) else str(error)
-            return None
-
-        if self.threads > 1:
-            with ThreadPoolExecutor(self.threads, thread_name_prefix="decode") as pool:
-                reasons = list(pool.map(decode, range(len(asked))))
-        else:
-            reasons = [decode(place) for place in range(len(asked))]
-        if not any(reasons):
-            return ReadImages(images, asked, [])
-        good = np.array([reason is None for reason in reasons], dtype=bool)
-        faults = [ReadFault(int(row), reason) for row, reason in zip(asked, reasons, strict=True) if reason]
-        return ReadImages(images[good], asked[good], faults)
+        images, reasons = decode_rows(self.encoded, asked, self.contract, self.max_pixels, self.threads)
+        return read_of(asked, images, reasons)
 
     def stamps(self, rows: Ints) -> Ints:
         """Size and times of the files at `rows`; see `Stamped`."""

@@ -1,9 +1,6 @@
 """Where pieces of a set are embedded: in this process, or in several of this machine."""
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -11,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
 
+from holdfast.data.streaming.pool import begin_worker
 from holdfast.index_build.streaming.embedding import Advance, EmbeddingJob
 from holdfast.index_build.streaming.parts import EmbeddedPart, PartsError, RowRange
 
@@ -79,15 +77,7 @@ _job: EmbeddingJob | None = None
 def _begin_worker(job: EmbeddingJob) -> None:
     global _job  # noqa: PLW0603 - a worker process has one job
     _job = job
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-c is for the parent, which ends its workers
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed cannot end its workers."""
-    if (parent := multiprocessing.parent_process()) is not None:
-        parent.join()
-        os._exit(1)
+    begin_worker()
 
 
 def _embed_in_worker(piece: RowRange) -> EmbeddedPart:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from holdfast.attacks.search.threads import one_thread_each
-from holdfast.data import LabelledImages
+from holdfast.data.streaming.training import ImagePart
 from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.cost.counting import OperationCount, count_step_operations
 from holdfast.trainer.cost.roofline import Roofline, measure_roofline, seconds_of
@@ -25,7 +25,6 @@ from holdfast.trainer.loop.device import (
     precision_of,
     replicas_of,
     sync_every,
-    to_device,
 )
 from holdfast.trainer.loop.networks import build_networks
 from holdfast.trainer.loop.optim import build_optimiser, mean_weights_of, take_step
@@ -89,7 +88,7 @@ class StepContext:
             take_step(terms, self.optimiser, self.stage)
 
 
-def dry_run(config: TrainConfig, images: LabelledImages) -> DryRun:
+def dry_run(config: TrainConfig, images: ImagePart) -> DryRun:
     """Take a few steps of every stage. Neither global random numbers nor anything in `config.out` is touched.
 
     Args:
@@ -109,13 +108,12 @@ def dry_run(config: TrainConfig, images: LabelledImages) -> DryRun:
         return DryRun(tuple(_dry_run_stage(context, len(images), roofline) for context in contexts), roofline)
 
 
-def _context(
-    config: TrainConfig, stage: Stage, encoder: ImageEncoder, objective: Objective, images: LabelledImages
-) -> StepContext:
+def _context(config: TrainConfig, stage: Stage, encoder: ImageEncoder, objective: Objective, images: ImagePart) -> StepContext:
     device, size = device_of(config), min(stage.batch_size, len(images))
     # From all over the set: where images are sorted by class, the first few are of one.
     chosen = np.linspace(0, len(images) - 1, min(max(size, objective.min_images), len(images))).astype(np.int64)
-    train_set = to_device(images.take(chosen), device)
+    some = (images.pixels(chosen), images.labels[chosen])
+    train_set = ImageBatch.whole(*(torch.from_numpy(each).to(device) for each in some))
     optimiser = build_optimiser(stage, encoder, objective, fused=sync_every(device) > 1)
     for module in (encoder, objective):
         module.train()

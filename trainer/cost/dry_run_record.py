@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from holdfast.data import LabelledImages
+from holdfast.data.streaming.training import ImagePart
 from holdfast.files import write_atomically
 from holdfast.trainer.config import TrainConfig
 from holdfast.trainer.cost.counting import OperationCount
@@ -23,7 +23,7 @@ COSTS_NOTHING = FREE - {"checkpoint_precision"}
 """Fields that change neither a step nor what it leaves in a checkpoint. The device is compared by its name."""
 
 
-def cached_dry_run(config: TrainConfig, images: LabelledImages) -> DryRun:
+def cached_dry_run(config: TrainConfig, images: ImagePart) -> DryRun:
     """What `dry_run` finds; or has found before, where the run was the same, and the machine.
 
     Args:
@@ -54,7 +54,7 @@ def _read(path: Path, provenance: dict[str, Any], config: TrainConfig) -> DryRun
         return None
 
 
-def _provenance(config: TrainConfig, images: LabelledImages) -> dict[str, Any]:
+def _provenance(config: TrainConfig, images: ImagePart) -> dict[str, Any]:
     device = device_of(config)
     # A GPU is as fast on another host; the name of a CPU does not say how fast it is.
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU of {platform.node()}"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from holdfast.console import property_table
-from holdfast.data import Splits
+from holdfast.data.streaming.training import TrainingSplits
 from holdfast.model.resolution import describe_resolution
 from holdfast.trainer.config import TrainConfig
 from holdfast.trainer.cost.dry_run import DryRun, StageDryRun
@@ -16,7 +16,7 @@ from holdfast.trainer.loop.device import compute_dtype, device_of, precision_of
 from holdfast.trainer.loop.recorder import Throughput
 
 
-def describe_run(config: TrainConfig, splits: Splits) -> Table:
+def describe_run(config: TrainConfig, splits: TrainingSplits) -> Table:
     """What is going to happen, and how large it is."""
     device = device_of(config)
     precision = str(compute_dtype(precision_of(config, device))).removeprefix("torch.")
@@ -37,12 +37,12 @@ def describe_run(config: TrainConfig, splits: Splits) -> Table:
     return table
 
 
-def _describe_data(config: TrainConfig, splits: Splits) -> str:
+def _describe_data(config: TrainConfig, splits: TrainingSplits) -> str:
     described = f"{config.data}: {len(splits.learned_from):,} images of {len(splits.class_names)} classes"
     return f"{described}, {len(splits.train):,} of them with a label" if splits.unlabelled is not None else described
 
 
-def _describe_held_out(splits: Splits) -> str:
+def _describe_held_out(splits: TrainingSplits) -> str:
     calibration, test = len(splits.calibration), len(splits.test)
     described = f"{calibration:,} images to calibrate credibility, {test:,} to test"
     if calibration == 0:

@@ -24,6 +24,14 @@ class Normalise(nn.Module):
         # A channel that hardly varies (one colour everywhere) must not be blown up into noise.
         self.std.copy_(pixels.std(0).clamp_min(0.05).reshape(self.std.shape))
 
+    def fit_counts(self, counts: Tensor) -> None:
+        """As `fit`, from how often each value is in each channel of the training images: int64 [C, 256]."""
+        values, total = torch.arange(256, dtype=torch.float64) / 255, counts.sum(1).double()
+        mean = (counts * values).sum(1) / total
+        variance = (counts * (values - mean[:, None]).square()).sum(1) / (total - 1)
+        self.mean.copy_(mean.reshape(self.mean.shape))
+        self.std.copy_(variance.sqrt().clamp_min(0.05).reshape(self.std.shape))
+
     def forward(self, pixels: Tensor) -> Tensor:
         """Float [N, C, H, W] in [0, 1] -> the same shape, about mean 0 and deviation 1 over the training set."""
         return (pixels - self.mean) / self.std

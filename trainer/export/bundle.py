@@ -3,15 +3,16 @@
 import copy
 from datetime import UTC, datetime
 
+import numpy as np
 from torch import nn
 
 from holdfast.bundle.manifest import DataRecord, Manifest, ThreatModelRecord, TrainingRecord
 from holdfast.bundle.reader import HEAD
 from holdfast.bundle.writer import BundleWriter
-from holdfast.data import Splits
 from holdfast.data.listing import printable
 from holdfast.data.sets import input_kind
 from holdfast.data.speech.bank import AUGMENTED
+from holdfast.data.streaming.training import TrainingSplits
 from holdfast.model.preprocess import InputContract
 from holdfast.model.vote import VoteParameters
 from holdfast.revision import commit
@@ -21,13 +22,14 @@ from holdfast.trainer.export import rounding, whitening
 from holdfast.trainer.export.graphs import export
 from holdfast.trainer.export.head import served_head
 from holdfast.trainer.export.parity import Parity
-from holdfast.trainer.loop.device import device_of, to_device
+from holdfast.trainer.loop.device import device_of
+from holdfast.trainer.loop.streamed_set import whole_set
 from holdfast.trainer.objectives import ObjectiveConfig, PseudoLabelledConfig, SequentialConfig, SsatConfig, UganConfig
 from holdfast.trainer.objectives.attack import AttackConfig
 from holdfast.trainer.train import Trained
 
 
-def write_bundle(config: TrainConfig, splits: Splits, trained: Trained, command: str) -> Parity:
+def write_bundle(config: TrainConfig, splits: TrainingSplits, trained: Trained, command: str) -> Parity:
     """Export `trained` to `config.out` with a manifest that says how it was made.
 
     Args:
@@ -46,9 +48,9 @@ def write_bundle(config: TrainConfig, splits: Splits, trained: Trained, command:
     listens = contract.kind == "speech"
     encoder = exported_encoder(config, splits, trained)
     writer = BundleWriter.create(config.out)
-    parity = export(encoder, writer, contract, splits.train.images[:33], half=config.half)
+    parity = export(encoder, writer, contract, splits.train.pixels(np.arange(min(33, len(splits.train)))), half=config.half)
     if trained.head is not None:
-        writer.add(HEAD, served_head(trained.head, encoder, splits.train.images).save)
+        writer.add(HEAD, served_head(trained.head, encoder, splits.train).save)
     writer.commit(
         Manifest(
             name=config.out.name,
@@ -65,20 +67,20 @@ def write_bundle(config: TrainConfig, splits: Splits, trained: Trained, command:
     return parity
 
 
-def exported_encoder(config: TrainConfig, splits: Splits, trained: Trained) -> nn.Module:
+def exported_encoder(config: TrainConfig, splits: TrainingSplits, trained: Trained) -> nn.Module:
     """What is exported: the encoder, rounded and whitened where that is asked for; either is kept beside the checkpoint."""
     trunk = rounding.rounded(trained.encoder) if config.half else trained.encoder
     encoder: nn.Module = trunk
     if config.whitening:
         device = device_of(config)
-        train_set = to_device(splits.learned_from, device)
+        train_set = whole_set(splits.learned_from, device)
         encoder = whitening.whiten(copy.deepcopy(trunk).to(device), train_set, config.whitening).cpu()
     rounding.save(config.out, half=config.half)
     whitening.save(encoder, config.out)
     return encoder
 
 
-def _training(config: TrainConfig, splits: Splits, trained: Trained, command: str) -> TrainingRecord:
+def _training(config: TrainConfig, splits: TrainingSplits, trained: Trained, command: str) -> TrainingRecord:
     return TrainingRecord(
         command=command,
         seed=config.seed,

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from holdfast.attacks.quantise import to_pixels
+from holdfast.data.streaming.training import ImagePart
 from holdfast.model.judgement.head import ClassifierHead
-from holdfast.model.preprocess import Pixels
 from holdfast.trainer.export.whitening import Whitened
 from holdfast.trainer.objectives.head import LearnedHead
 
@@ -22,16 +22,16 @@ IMAGES = 1000
 CHUNK = 250
 
 
-def served_head(head: LearnedHead, encoder: nn.Module, images: Pixels) -> ClassifierHead:
+def served_head(head: LearnedHead, encoder: nn.Module, images: ImagePart) -> ClassifierHead:
     """What is left in the bundle.
 
     Args:
         head: as the objective left it, on the CPU.
         encoder: what is exported, whitened or not; on the CPU in evaluation mode.
-        images: uint8 [M, H, W, 3], the training images.
+        images: the training images.
 
     """
-    some = images[np.linspace(0, len(images) - 1, min(IMAGES, len(images))).astype(np.int64)]
+    some = images.pixels(np.linspace(0, len(images) - 1, min(IMAGES, len(images))).astype(np.int64))
     trunk = encoder.encoder if isinstance(encoder, Whitened) else encoder
     with torch.no_grad():
         chunks = (to_pixels(some[start : start + CHUNK]) for start in range(0, len(some), CHUNK))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from holdfast.errors import HoldfastError
 from holdfast.files import replace_atomically
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.objectives import ImageBatch
+from holdfast.trainer.objectives import TrainingSet
 
 FILE = Path("checkpoint") / "whitening.safetensors"
 
@@ -47,7 +47,7 @@ class Whitened(nn.Module):
         return mapped
 
 
-def whiten(encoder: ImageEncoder, train_set: ImageBatch, power: float) -> Whitened:
+def whiten(encoder: ImageEncoder, train_set: TrainingSet, power: float) -> Whitened:
     """Fit the map to the training set.
 
     Args:

@@ -5,6 +5,7 @@ from torch import nn
 
 from holdfast.data import LabelledImages
 from holdfast.data.labelled import UNKNOWN
+from holdfast.data.streaming.training import ImagePart
 from holdfast.errors import HoldfastError
 from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.encoders import ImageEncoder, build_encoder
@@ -12,7 +13,7 @@ from holdfast.trainer.objectives import Objective, build_objective
 
 
 def build_networks(
-    config: TrainConfig, images: LabelledImages, device: torch.device, unlabelled: int = 0
+    config: TrainConfig, images: ImagePart, device: torch.device, unlabelled: int = 0
 ) -> tuple[ImageEncoder, list[Objective]]:
     """The encoder and the objective of every stage, initialised by the seed alone.
 
@@ -28,7 +29,10 @@ def build_networks(
     """
     torch.manual_seed(config.seed)
     encoder = build_encoder(config.encoder)
-    encoder.normalise.fit(torch.from_numpy(images.images))
+    if isinstance(images, LabelledImages):
+        encoder.normalise.fit(torch.from_numpy(images.images))
+    else:
+        encoder.normalise.fit_counts(torch.from_numpy(images.counts))
     objectives = [build_objective(stage.objective, encoder, len(images.class_names)) for stage in config.stages]
     for stage, objective in zip(config.stages, objectives, strict=True):
         objective.size(len(images) + unlabelled, stage.steps)

@@ -10,7 +10,7 @@ from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.loop.averaging import MeanWeights
 from holdfast.trainer.loop.log import Log
 from holdfast.trainer.loop.optim import PendingMetrics
-from holdfast.trainer.objectives import ImageBatch, Objective
+from holdfast.trainer.objectives import Objective, TrainingSet
 from holdfast.trainer.state import checkpoint
 from holdfast.trainer.state.checkpoint import Position
 
@@ -54,7 +54,7 @@ class StageState:
     images: int
     """Images in a batch."""
 
-    learned: ImageBatch
+    learned: TrainingSet
     """What the stage learns from."""
 
     again: int

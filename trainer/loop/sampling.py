@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from holdfast.trainer.config import Stage
-from holdfast.trainer.objectives import ImageBatch
+from holdfast.trainer.objectives import ImageBatch, TrainingSet
 
 
 def seed_of(*place: int) -> int:
@@ -27,7 +27,7 @@ REPLAYED = 4
 """One image in so many of a batch is one of an earlier chunk, where there are any."""
 
 
-def draw(learned: ImageBatch, stage: Stage, seed: int, step: int, again: int = 0) -> ImageBatch:
+def draw(learned: TrainingSet, stage: Stage, seed: int, step: int, again: int = 0) -> ImageBatch:
     """The batch of a step (from 1): consecutive images of this epoch's order; what is left over at its end is dropped.
 
     Args:
@@ -39,12 +39,17 @@ def draw(learned: ImageBatch, stage: Stage, seed: int, step: int, again: int = 0
             epochs of their own, and lies evenly among the others, so that each shard has its part.
 
     """
+    return learned.at(places_of(learned, stage, seed, step, again))
+
+
+def places_of(learned: TrainingSet, stage: Stage, seed: int, step: int, again: int = 0) -> Tensor:
+    """The places in `learned` of the batch that `draw` gives, int64 [n]: they are known without an image."""
     fresh = len(learned) - again
     size = min(stage.batch_size, len(learned))
     old = min(size // REPLAYED, again)
-    device = learned.labels.device
+    device = learned.order_device
     drawn = _drawn(fresh, min(size - old, fresh), seed, step, device)
-    return learned.at(_among(drawn, fresh + _drawn(again, old, seed, step, device)) if old else drawn)
+    return _among(drawn, fresh + _drawn(again, old, seed, step, device)) if old else drawn
 
 
 def _drawn(number: int, size: int, seed: int, step: int, device: torch.device) -> Tensor:

@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from holdfast.data import LabelledImages
 from holdfast.data.labelled import UNKNOWN
+from holdfast.data.streaming.training import ImagePart
 from holdfast.data.streams import chunks_of, in_styles, replayed
 from holdfast.data.streams.arrivals import Arrivals, load_arrivals
 from holdfast.errors import HoldfastError
 from holdfast.trainer.config import TrainConfig
-from holdfast.trainer.objectives import ImageBatch, SequentialConfig
+from holdfast.trainer.loop.streamed_set import whole_set
+from holdfast.trainer.objectives import ImageBatch, SequentialConfig, TrainingSet
 
 Rows = NDArray[np.int64]
 
@@ -56,9 +58,7 @@ def arrivals_of(config: TrainConfig) -> Arrivals | None:
     return found
 
 
-def stage_rows(
-    config: TrainConfig, images: LabelledImages, arrivals: Arrivals | None, shares: Sequence[float]
-) -> list[StageRows]:
+def stage_rows(config: TrainConfig, images: ImagePart, arrivals: Arrivals | None, shares: Sequence[float]) -> list[StageRows]:
     """What each stage draws from.
 
     Args:
@@ -96,11 +96,21 @@ def stage_rows(
     return found
 
 
-def training_set(config: TrainConfig, images: LabelledImages, arrivals: Arrivals | None, device: torch.device) -> ImageBatch:
+def training_set(config: TrainConfig, images: ImagePart, arrivals: Arrivals | None, device: torch.device) -> TrainingSet:
     """All images that a run learns from as tensors on its device: the labelled ones as its stream shows them, then arrivals.
 
-    As uint8, so 50,000 CIFAR images are 150 MB.
+    As uint8, so 50,000 CIFAR images are 150 MB. Images that are not in memory are read when they are asked for.
+
+    Raises:
+        HoldfastError: images that are not in memory would have to be shown in styles, or beside arrivals.
+
     """
+    if not isinstance(images, LabelledImages):
+        if arrivals is not None or config.stream.order == "domain":
+            raise HoldfastError(
+                "--continue-with and the order domain need the whole set in memory: name a bound above its size by --memory"
+            )
+        return whole_set(images, device)
     shown = in_styles(images, config.stream)
     pixels, labels = shown.images, shown.labels
     if arrivals is not None:
@@ -109,9 +119,9 @@ def training_set(config: TrainConfig, images: LabelledImages, arrivals: Arrivals
     return ImageBatch.whole(torch.from_numpy(pixels).to(device), torch.from_numpy(labels).to(device))
 
 
-def learned_from(train_set: ImageBatch, rows: StageRows) -> ImageBatch:
+def learned_from(train_set: TrainingSet, rows: StageRows) -> TrainingSet:
     """The images of a stage: the fresh ones first, those seen again last. Not copied where that is the whole set."""
     both = np.concatenate([rows.fresh, rows.replayed])
     if np.array_equal(both, np.arange(len(train_set))):
         return train_set
-    return train_set.at(torch.from_numpy(both).to(train_set.labels.device))
+    return train_set.select(torch.from_numpy(both).to(train_set.order_device))

@@ -4,7 +4,7 @@ from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.adaptive.self_adaptive import SelfAdaptiveConfig
 from holdfast.trainer.objectives.adaptive.self_distilled import SelfDistilledConfig
 from holdfast.trainer.objectives.adaptive.targets import SelfAdaptation
-from holdfast.trainer.objectives.base import ImageBatch, Objective
+from holdfast.trainer.objectives.base import ImageBatch, Objective, TrainingSet
 from holdfast.trainer.objectives.contrastive.amdim import AmdimObjectiveConfig
 from holdfast.trainer.objectives.contrastive.augmentation_adversarial import AugmentationAdversarialConfig
 from holdfast.trainer.objectives.contrastive.simclr import SimclrConfig
@@ -62,6 +62,7 @@ __all__ = [
     "SupervisedAdversarialConfig",
     "SupervisedConfig",
     "TradesConfig",
+    "TrainingSet",
     "UganConfig",
     "build_objective",
 ]

@@ -1,9 +1,9 @@
 """The interface of every objective, and the images that it is given."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,19 @@ class ImageBatch:
         """The images at `places` of this batch, int64 [n]."""
         return ImageBatch(self.images[places], self.labels[places], self.rows[places])
 
+    @property
+    def order_device(self) -> torch.device:
+        """Where it is worked out which images come next: the device of the images."""
+        return self.labels.device
+
+    def select(self, places: Tensor) -> "ImageBatch":
+        """As `at`."""
+        return self.at(places)
+
+    def batches(self, places: Iterable[Tensor]) -> Iterator["ImageBatch"]:
+        """The images at each of `places`, int64 [n]."""
+        return map(self.at, places)
+
     def chunks(self, size: int) -> Iterator["ImageBatch"]:
         """The images in order, `size` at a time."""
         for start in range(0, len(self), size):
@@ -53,6 +66,36 @@ class ImageBatch:
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+class TrainingSet(Protocol):
+    """What a stage learns from: images that are all on the device (`ImageBatch`), or are read when they are asked for."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 [N], on the device."""
+
+    @property
+    def rows(self) -> Tensor:
+        """int64 [N], as of `ImageBatch`."""
+
+    @property
+    def order_device(self) -> torch.device:
+        """Where it is worked out which images come next."""
+
+    def __len__(self) -> int: ...
+
+    def at(self, places: Tensor) -> ImageBatch:
+        """The images at `places`, int64 [n], on the device."""
+
+    def select(self, places: Tensor) -> "TrainingSet":
+        """The set of these images alone, int64 [n]; none is read."""
+
+    def chunks(self, size: int) -> Iterator[ImageBatch]:
+        """The images in order, `size` at a time."""
+
+    def batches(self, places: Iterable[Tensor]) -> Iterator[ImageBatch]:
+        """The images at places that are known beforehand, int64 [n] each: what comes next may be read meanwhile."""
 
 
 class Objective(nn.Module, ABC):
@@ -95,7 +138,7 @@ class Objective(nn.Module, ABC):
         """Who learns at a rate or under a clip of its own; the encoder and all that is not named are one more player."""
         return ()
 
-    def begin(self, encoder: ImageEncoder, train_set: ImageBatch, before: Tensor) -> None:
+    def begin(self, encoder: ImageEncoder, train_set: TrainingSet, before: Tensor) -> None:
         """Look back before the first step of a stage that follows another one; not again where a run is resumed within it.
 
         Args:
@@ -105,17 +148,17 @@ class Objective(nn.Module, ABC):
 
         """
 
-    def prepare(self, encoder: ImageEncoder, train_set: ImageBatch, step: int) -> None:
+    def prepare(self, encoder: ImageEncoder, train_set: TrainingSet, step: int) -> None:
         """Read what the stage learns from, before step `step` (from 1) of the stage; most objectives need not."""
 
-    def finish(self, encoder: ImageEncoder, learned: ImageBatch, seed: int) -> None:
+    def finish(self, encoder: ImageEncoder, learned: TrainingSet, seed: int) -> None:
         """Leave the encoder ready, after the last step of a stage. `learned` is what it learned from."""
 
     def watched(self) -> dict[str, Tensor]:
         """Scalar buffers that the log shows beside the terms, by column name; threads average them."""
         return {}
 
-    def beliefs(self, encoder: ImageEncoder, train_set: ImageBatch) -> Tensor | None:  # noqa: ARG002 - most have none
+    def beliefs(self, encoder: ImageEncoder, train_set: TrainingSet) -> Tensor | None:  # noqa: ARG002 - most have none
         """What is believed of each training image when the stage is over: float32 [M, C] probabilities, or None."""
         return None
 

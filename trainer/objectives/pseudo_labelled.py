@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from holdfast.attacks.pgd import frozen
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.objectives.base import ImageBatch, Objective
+from holdfast.trainer.objectives.base import ImageBatch, Objective, TrainingSet
 from holdfast.trainer.objectives.head import LearnedHead
 from holdfast.trainer.objectives.memory import ImageMemory
 from holdfast.trainer.objectives.trades import TradesConfig
@@ -54,14 +54,14 @@ class PseudoLabelled(Objective):
         self.guessed = ImageMemory(dtype=torch.int16)
         """1 more than the class; 0 where none is taken."""
 
-    def begin(self, encoder: ImageEncoder, train_set: ImageBatch, before: Tensor) -> None:  # noqa: ARG002 - the protocol's
+    def begin(self, encoder: ImageEncoder, train_set: TrainingSet, before: Tensor) -> None:  # noqa: ARG002 - the protocol's
         """Guess the labels that are not known, by the encoder and the classifier of the stage before."""
         with frozen(encoder, self), torch.no_grad():
             for chunk in train_set.chunks(CHUNK):
                 sure, likeliest = self.mean_classifier(encoder(chunk.pixels()).float()).softmax(1).max(1)
                 self.guessed.write(chunk.rows, torch.where(sure > self.config.threshold, likeliest + 1, 0))
 
-    def prepare(self, encoder: ImageEncoder, train_set: ImageBatch, step: int) -> None:
+    def prepare(self, encoder: ImageEncoder, train_set: TrainingSet, step: int) -> None:
         """As the inner objective."""
         self.inner.prepare(encoder, train_set, step)
 

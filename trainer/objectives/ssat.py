@@ -22,7 +22,7 @@ from holdfast.attacks.pgd import frozen
 from holdfast.trainer.augment import AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.attack import AttackConfig
-from holdfast.trainer.objectives.base import ImageBatch, Objective
+from holdfast.trainer.objectives.base import ImageBatch, Objective, TrainingSet
 from holdfast.trainer.objectives.contrastive.amdim import amdim_terms
 from holdfast.trainer.objectives.contrastive.heads import Heads
 
@@ -86,7 +86,7 @@ class GuidedSsat(Objective):
         self.heads = Heads(encoder)
         self.bank: GuideBank | None = None
 
-    def prepare(self, encoder: ImageEncoder, train_set: ImageBatch, step: int) -> None:
+    def prepare(self, encoder: ImageEncoder, train_set: TrainingSet, step: int) -> None:
         """Embed the training set anew, as the encoder has moved on."""
         if self.bank is None or (step - 1) % self.config.refresh == 0:
             with frozen(encoder), torch.no_grad():

@@ -4,7 +4,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.objectives.base import ImageBatch
+from holdfast.trainer.objectives.base import TrainingSet
 
 AT_ONCE = 256
 
@@ -13,7 +13,7 @@ MOST = 64 * AT_ONCE
 
 
 @torch.no_grad()
-def estimate_batchnorm(encoder: ImageEncoder, images: ImageBatch, seed: int) -> None:
+def estimate_batchnorm(encoder: ImageEncoder, images: TrainingSet, seed: int) -> None:
     """Set BatchNorm's running statistics to those of `images`, at least two, in batches in an order drawn by `seed`.
 
     As they stand they follow the latest batches of the training: after a chunk of a stream they are of that chunk alone. What
@@ -28,10 +28,10 @@ def estimate_batchnorm(encoder: ImageEncoder, images: ImageBatch, seed: int) -> 
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean of all batches
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:MOST].to(images.labels.device)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:MOST].to(images.order_device)
     encoder.train()
-    for places in order.tensor_split(-(-len(order) // AT_ONCE)):
-        encoder(images.at(places).pixels())
+    for batch in images.batches(order.tensor_split(-(-len(order) // AT_ONCE))):
+        encoder(batch.pixels())
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     encoder.train(was_training)

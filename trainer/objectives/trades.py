@@ -27,7 +27,7 @@ from holdfast.trainer.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.adaptive.targets import AdaptiveTargets, SelfAdaptation
 from holdfast.trainer.objectives.attack import AttackConfig
-from holdfast.trainer.objectives.base import ImageBatch, Objective
+from holdfast.trainer.objectives.base import ImageBatch, Objective, TrainingSet
 from holdfast.trainer.objectives.head import LearnedHead
 
 
@@ -76,7 +76,7 @@ class Trades(Objective):
         """How many targets have left their labels, where they may."""
         return {"changed": self.adaptive.changed} if self.adaptive else {}
 
-    def prepare(self, encoder: ImageEncoder, train_set: ImageBatch, step: int) -> None:  # noqa: ARG002 - the protocol's
+    def prepare(self, encoder: ImageEncoder, train_set: TrainingSet, step: int) -> None:  # noqa: ARG002 - the protocol's
         """Take the labels as targets where these are to adapt, and see whether they do by now."""
         if self.adaptive:
             self.adaptive.prepare(train_set, step, self.stage_steps)
@@ -100,7 +100,7 @@ class Trades(Objective):
             return nll_of_known(log_probabilities, batch.labels)
         return self.adaptive.cross_entropy(self.adaptive.adapt(batch, log_probabilities.exp()), log_probabilities)
 
-    def beliefs(self, encoder: ImageEncoder, train_set: ImageBatch) -> Tensor | None:
+    def beliefs(self, encoder: ImageEncoder, train_set: TrainingSet) -> Tensor | None:
         """The targets where they adapt, refreshed."""
         if self.adaptive is None:
             return None

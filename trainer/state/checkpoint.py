@@ -27,7 +27,7 @@ FILE = Path("checkpoint") / "latest.safetensors"
 FREE = {
     *("out", "data_dir", "device", "compile", "checkpoint_every", "keep_every", "log_every", "whitening", "half"),
     *("checkpoint_part", "checkpoint_precision", "resume", "resume_if_any", "minutes", "start_from", "estimate_cost"),
-    *("continue_with", "outlier_p"),
+    *("continue_with", "outlier_p", "memory", "decoders"),
 }
 # And these besides between a run and another that starts from its stages: they only describe the bundle.
 FREE_AT_START = FREE | {"arrived", "threads", "stages", "norm", "epsilon", "k", "weighting", "temperature", "surrogate_tau"}

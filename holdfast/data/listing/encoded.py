@@ -133,7 +133,10 @@ class EncodedRanges:
 
     def take(self, rows: Ints) -> "EncodedRanges":
         """See `EncodedImages`."""
-        return EncodedRanges(self.shards, self.stamps, self.shard[rows], self.starts[rows], self.sizes[rows])
+        used, shard = np.unique(self.shard[rows], return_inverse=True)  # a few images are sent to a process without all shards
+        shards = tuple(self.shards[place] for place in used.tolist())
+        stamps = tuple(self.stamps[place] for place in used.tolist())
+        return EncodedRanges(shards, stamps, shard.astype(np.int32), self.starts[rows], self.sizes[rows])
 
 
 def _refuse_large(size: int) -> None:

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.data.labelled import UNKNOWN, DataError, LabelledImages
+from holdfast.data.labelled import UNKNOWN, DataError, LabelledImages, LabelledRows
 from holdfast.data.streams.styles import STYLES, styled
 
 Order = Literal["instance", "random-class", "distant-class", "domain", "domains"]
@@ -54,7 +54,7 @@ class StreamConfig:
             raise ValueError(f"there are {len(STYLES)} styles, so order domain has at most so many chunks, not {self.chunks}")
 
 
-def chunks_of(images: LabelledImages, stream: StreamConfig) -> tuple[Rows, ...]:
+def chunks_of(images: LabelledRows, stream: StreamConfig) -> tuple[Rows, ...]:
     """The rows of each chunk, ascending: disjoint, and together all there are.
 
     The same images and stream give the same rows on every machine.
@@ -139,7 +139,7 @@ def _known_pairs(class_names: tuple[str, ...]) -> Groups | None:
     return None
 
 
-def _of_classes(images: LabelledImages, groups: Groups) -> tuple[Rows, ...]:
+def _of_classes(images: LabelledRows, groups: Groups) -> tuple[Rows, ...]:
     if (unknown := int((images.labels == UNKNOWN).sum())) and len(groups) > 1:
         raise DataError(
             f"{unknown:,} of {len(images):,} images have no label, so they are in no chunk of classes: use the order instance"
@@ -149,7 +149,7 @@ def _of_classes(images: LabelledImages, groups: Groups) -> tuple[Rows, ...]:
     return tuple(np.flatnonzero(np.isin(images.labels, group)) for group in groups)
 
 
-def _of_sets(images: LabelledImages, chunks: int) -> tuple[Rows, ...]:
+def _of_sets(images: LabelledRows, chunks: int) -> tuple[Rows, ...]:
     """By the set that an image's source names first, in the order in which they come."""
     sets = np.array([source.partition("/")[0] for source in images.sources])
     names = list(dict.fromkeys(sets.tolist()))

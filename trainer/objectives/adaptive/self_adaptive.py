@@ -21,7 +21,7 @@ from holdfast.data.labelled import UNKNOWN
 from holdfast.trainer.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.adaptive.targets import AdaptiveTargets, SelfAdaptation
-from holdfast.trainer.objectives.base import ImageBatch, Objective
+from holdfast.trainer.objectives.base import ImageBatch, Objective, TrainingSet
 from holdfast.trainer.objectives.head import LearnedHead
 
 
@@ -66,7 +66,7 @@ class SelfAdaptive(Objective):
         """How many targets have left their labels."""
         return {"changed": self.adaptive.changed}
 
-    def prepare(self, encoder: ImageEncoder, train_set: ImageBatch, step: int) -> None:  # noqa: ARG002 - the protocol's
+    def prepare(self, encoder: ImageEncoder, train_set: TrainingSet, step: int) -> None:  # noqa: ARG002 - the protocol's
         """Take the labels as targets, and see whether these adapt by now."""
         self.adaptive.prepare(train_set, step, self.stage_steps)
 
@@ -98,7 +98,7 @@ class SelfAdaptive(Objective):
         """Of the C classes alone, as if there were no abstaining: float32 [N, C]."""
         return F.log_softmax(self.classifier(embeddings).float(), dim=1)
 
-    def beliefs(self, encoder: ImageEncoder, train_set: ImageBatch) -> Tensor:
+    def beliefs(self, encoder: ImageEncoder, train_set: TrainingSet) -> Tensor:
         """The targets, refreshed."""
         with frozen(encoder, self):
             return self.adaptive.refreshed(lambda pixels: self.log_probabilities(encoder(pixels)).exp(), train_set)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from holdfast.trainer.augment import STRONG, AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.objectives.base import ImageBatch, Objective
+from holdfast.trainer.objectives.base import ImageBatch, Objective, TrainingSet
 from holdfast.trainer.objectives.memory import ImageMemory
 
 
@@ -85,7 +85,7 @@ class SelfDistilled(Objective):
         return {"spread": self.spread}
 
     @torch.no_grad()
-    def prepare(self, encoder: ImageEncoder, train_set: ImageBatch, step: int) -> None:  # noqa: ARG002 - the protocol's
+    def prepare(self, encoder: ImageEncoder, train_set: TrainingSet, step: int) -> None:  # noqa: ARG002 - the protocol's
         """Begin the mean with the encoder as it is, then let it follow."""
         if not self._known and not self.taken:
             self.mean_encoder.load_state_dict(encoder.state_dict())

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from holdfast.trainer.objectives.base import ImageBatch
+from holdfast.trainer.objectives.base import ImageBatch, TrainingSet
 from holdfast.trainer.objectives.memory import ImageMemory
 
 SMALLEST = 1e-4
@@ -69,13 +69,13 @@ class AdaptiveTargets(nn.Module):
         self.adapting = False
         self._known = False
 
-    def prepare(self, train_set: ImageBatch, step: int, steps: int) -> None:
+    def prepare(self, train_set: TrainingSet, step: int, steps: int) -> None:
         """Before step `step` (from 1) of `steps`: take the labels where there are no targets yet; adapt them or not."""
         self.adapting = step > self.config.start * steps
         if self._known:
             return  # without reading `taken`, which would wait for a GPU at every step
         if not self.taken:
-            known = train_set.at(torch.nonzero(train_set.labels >= 0).squeeze(1))
+            known = train_set.select(torch.nonzero(train_set.labels >= 0).squeeze(1))
             self.memory.write(known.rows, F.one_hot(known.labels, self.classes).float())
             self.taken.fill_(value=True)
         self._known = True
@@ -101,7 +101,7 @@ class AdaptiveTargets(nn.Module):
         return torch.where(before.sum(1, keepdim=True) > 0, torch.lerp(now, before, self.config.momentum), now)
 
     @torch.no_grad()
-    def refreshed(self, classify: Callable[[Tensor], Tensor], train_set: ImageBatch) -> Tensor:
+    def refreshed(self, classify: Callable[[Tensor], Tensor], train_set: TrainingSet) -> Tensor:
         """All targets, float32 [M, C], moved once more toward what `classify` gives for the pixels of each image itself.
 
         Training moves a target toward what was said of a view. `classify` takes pixels to probabilities, in evaluation mode.

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.objectives.base import ImageBatch, Objective
+from holdfast.trainer.objectives.base import ImageBatch, Objective, TrainingSet
 from holdfast.trainer.objectives.contrastive.channel_views import CameraViews, SpeechViews
 from holdfast.trainer.objectives.player import Player
 
@@ -78,7 +78,7 @@ class AugmentationAdversarial(Objective):
         """The discriminator, whose weights are not pulled toward 0."""
         return (Player("discriminator", (self.discriminator,), weight_decay=0.0),)
 
-    def prepare(self, encoder: ImageEncoder, train_set: ImageBatch, step: int) -> None:
+    def prepare(self, encoder: ImageEncoder, train_set: TrainingSet, step: int) -> None:
         """Keep hold of the training set, which other augmentations of a session are taken from.
 
         Raises:
@@ -88,7 +88,8 @@ class AugmentationAdversarial(Objective):
         del encoder
         if step == 1:
             self.config.views.check(train_set)
-        self._train_set = _Held(train_set.images)
+        if isinstance(train_set, ImageBatch):
+            self._train_set = _Held(train_set.images)
 
     def terms(self, encoder: ImageEncoder, batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw three views, embed them as one batch, so that BatchNorm cannot tell the augmentations apart, and compare."""

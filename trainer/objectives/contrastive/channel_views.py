@@ -15,7 +15,7 @@ from torch import Tensor
 
 from holdfast.errors import HoldfastError
 from holdfast.trainer.augment import STRONG, AugmentConfig, ColourDraw, draw_colours, moved, recolour, shared_flip
-from holdfast.trainer.objectives.base import ImageBatch
+from holdfast.trainer.objectives.base import ImageBatch, TrainingSet
 
 SEGMENTS = 2
 MOST_BLUR = 2.0
@@ -65,7 +65,7 @@ class CameraViews:
         taken = one.take(first, generator), one.take(second, generator), other.take(second, generator)
         return ChannelViews(*taken, batch.rows)
 
-    def check(self, train_set: ImageBatch) -> None:
+    def check(self, train_set: TrainingSet) -> None:
         """Any training set will do."""
 
     def min_images(self) -> int:
@@ -158,8 +158,10 @@ class SpeechViews:
         following = SEGMENTS - 1 - segment
         return ChannelViews(at(first, segment), at(first, following), at(second, following), session)
 
-    def check(self, train_set: ImageBatch) -> None:
+    def check(self, train_set: TrainingSet) -> None:
         """Raise HoldfastError where the training set is no bank of so many profiles."""
+        if not isinstance(train_set, ImageBatch):
+            raise HoldfastError("a bank of sessions is kept in memory: allow it by --memory")
         each = SEGMENTS * self.profiles
         labels = train_set.labels[: len(train_set) // each * each].reshape(-1, each)
         if len(train_set) % each or bool((labels != labels[:, :1]).any()):

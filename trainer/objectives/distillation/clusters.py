@@ -26,7 +26,7 @@ from torch import Tensor
 from holdfast.trainer.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.attack import AttackConfig
-from holdfast.trainer.objectives.base import ImageBatch
+from holdfast.trainer.objectives.base import ImageBatch, TrainingSet
 from holdfast.trainer.objectives.distillation.teacher import TeacherObjective
 from holdfast.tyro_flags import Epsilon
 
@@ -84,7 +84,7 @@ class Clusters(TeacherObjective):
         """One image for each prototype."""
         return self.config.prototypes
 
-    def fit(self, train_set: ImageBatch) -> None:
+    def fit(self, train_set: TrainingSet) -> None:
         """Cluster the teacher's embeddings of the training set."""
         self.prototypes.copy_(prototypes_of(self.all_targets(train_set), self.config.prototypes))
 

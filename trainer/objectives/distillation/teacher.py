@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.objectives.base import ImageBatch, Objective
+from holdfast.trainer.objectives.base import Objective, TrainingSet
 
 
 class TeacherObjective(Objective):
@@ -32,7 +32,7 @@ class TeacherObjective(Objective):
         self.teacher.eval()
         return self
 
-    def prepare(self, encoder: ImageEncoder, train_set: ImageBatch, step: int) -> None:  # noqa: ARG002 - the protocol's
+    def prepare(self, encoder: ImageEncoder, train_set: TrainingSet, step: int) -> None:  # noqa: ARG002 - the protocol's
         """Before the first step, copy the encoder to the teacher and fit what depends on it."""
         if self._known:
             return  # without reading `taken`, which would wait for a GPU at every step
@@ -48,7 +48,7 @@ class TeacherObjective(Objective):
         self.taken.fill_(value=False)
         self._known = False
 
-    def fit(self, train_set: ImageBatch) -> None:
+    def fit(self, train_set: TrainingSet) -> None:
         """Fit what depends on the teacher and the whole training set; most objectives have no such part."""
 
     @torch.no_grad()
@@ -56,6 +56,6 @@ class TeacherObjective(Objective):
         """The teacher's embeddings of float [N, 3, H, W] pixels: float32 [N, D] of unit length."""
         return F.normalize(self.teacher(pixels).float(), dim=1)
 
-    def all_targets(self, train_set: ImageBatch) -> Tensor:
+    def all_targets(self, train_set: TrainingSet) -> Tensor:
         """The teacher's embeddings of all M images: float32 [M, D] of unit length."""
         return torch.cat([self.targets(chunk.pixels()) for chunk in train_set.chunks(512)])

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.objectives.base import ImageBatch
+from holdfast.trainer.objectives.base import TrainingSet
 from holdfast.trainer.objectives.memory import SharedBuffers
 
 
-def importance(encoder: ImageEncoder, images: ImageBatch, batch_size: int) -> list[Tensor]:
+def importance(encoder: ImageEncoder, images: TrainingSet, batch_size: int) -> list[Tensor]:
     """Omega of each parameter of `encoder`, in their order: tensors of their shapes, at least 0.
 
     In evaluation mode, so that BatchNorm does not make images depend on each other; the mode is left as it was.

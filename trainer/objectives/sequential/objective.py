@@ -26,7 +26,7 @@ from torch import Tensor
 from holdfast.trainer.augment import STRONG, AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.adaptive.self_distilled import SelfDistilledConfig
-from holdfast.trainer.objectives.base import ImageBatch, Objective
+from holdfast.trainer.objectives.base import ImageBatch, Objective, TrainingSet
 from holdfast.trainer.objectives.contrastive.amdim import AmdimObjectiveConfig
 from holdfast.trainer.objectives.contrastive.simclr import SimclrConfig
 from holdfast.trainer.objectives.distillation.clusters import ClustersConfig
@@ -115,17 +115,17 @@ class Sequential(Objective):
             state_dict = {name: value for name, value in named.items() if name in own and value.shape == own[name].shape}
         return super().load_state_dict(state_dict, strict, assign)
 
-    def begin(self, encoder: ImageEncoder, train_set: ImageBatch, before: Tensor) -> None:
+    def begin(self, encoder: ImageEncoder, train_set: TrainingSet, before: Tensor) -> None:
         """Hold the encoder where it is, by what matters to the images that it has last learned from."""
         if isinstance(self.inner, TeacherObjective):
             self.inner.retake()
         if self.anchor is not None:
-            omega = importance(encoder, train_set.at(before), self.config.anchor_batch)
+            omega = importance(encoder, train_set.select(before), self.config.anchor_batch)
             self.anchor.hold(encoder, of_mean_one(omega))
         if self.distillation is not None:
             self.distillation.hold(encoder)
 
-    def prepare(self, encoder: ImageEncoder, train_set: ImageBatch, step: int) -> None:
+    def prepare(self, encoder: ImageEncoder, train_set: TrainingSet, step: int) -> None:
         """As the inner objective."""
         self.inner.prepare(encoder, train_set, step)
 
@@ -141,7 +141,7 @@ class Sequential(Objective):
             terms["distil"] = self.config.distil * self.distillation.loss(encoder, views)
         return terms
 
-    def finish(self, encoder: ImageEncoder, learned: ImageBatch, seed: int) -> None:
+    def finish(self, encoder: ImageEncoder, learned: TrainingSet, seed: int) -> None:
         """Let BatchNorm know all the images that the stage has learned from."""
         if self.config.batchnorm:
             estimate_batchnorm(encoder, learned, seed)

@@ -30,7 +30,7 @@ from holdfast.attacks.pgd import frozen
 from holdfast.errors import HoldfastError
 from holdfast.trainer.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
-from holdfast.trainer.objectives.base import ImageBatch, Objective
+from holdfast.trainer.objectives.base import ImageBatch, Objective, TrainingSet
 from holdfast.trainer.objectives.head import LearnedHead
 from holdfast.trainer.objectives.player import Player
 from holdfast.trainer.objectives.statistics import estimate_batchnorm
@@ -150,7 +150,7 @@ class Ugan(Objective):
             self.discriminator = build_discriminator(config.networks, classes, size, width)
         if config.has_bad:
             self.bad = build_generator(config.networks, config.noise, 0, size, width)
-        self.labelled: ImageBatch | None = None
+        self.labelled: TrainingSet | None = None
         self.step = 0
 
     def players(self) -> tuple[Player, ...]:
@@ -158,10 +158,10 @@ class Ugan(Objective):
         rivals = {"discriminator": self.discriminator, "good_generator": self.good, "bad_generator": self.bad}
         return tuple(Player(name, (each,), rate=self.config.rate) for name, each in rivals.items() if each is not None)
 
-    def prepare(self, encoder: ImageEncoder, train_set: ImageBatch, step: int) -> None:  # noqa: ARG002 - the protocol's
+    def prepare(self, encoder: ImageEncoder, train_set: TrainingSet, step: int) -> None:  # noqa: ARG002 - the protocol's
         """Keep the labelled images, and add the last step to the mean of the linear map's weights."""
         if self.labelled is None:
-            self.labelled = train_set.at(train_set.labels.ge(0).nonzero()[:, 0])
+            self.labelled = train_set.select(train_set.labels.ge(0).nonzero()[:, 0])
         self.step = step
         with torch.no_grad():
             for mean, weight in zip(self.mean_classifier.parameters(), self.classifier.parameters(), strict=True):
@@ -189,7 +189,7 @@ class Ugan(Objective):
             terms |= self._bad_terms(encoder, seen, logits, generator)
         return self._of_this_turn(terms)
 
-    def finish(self, encoder: ImageEncoder, learned: ImageBatch, seed: int) -> None:
+    def finish(self, encoder: ImageEncoder, learned: TrainingSet, seed: int) -> None:
         """Let BatchNorm know the images of the set: the mean weights are not those that its running statistics are of."""
         estimate_batchnorm(encoder, learned, seed)
 
@@ -197,7 +197,7 @@ class Ugan(Objective):
         """Of the classes, by the mean of the linear map's weights: float [N, 3, H, W] in [0, 1] -> float32 [N, K]."""
         return F.softmax(self.mean_classifier(encoder(pixels).float()), dim=1)
 
-    def beliefs(self, encoder: ImageEncoder, train_set: ImageBatch) -> Tensor:
+    def beliefs(self, encoder: ImageEncoder, train_set: TrainingSet) -> Tensor:
         """What the classifier says of each image: float32 [M, K] probabilities."""
         with frozen(encoder, self), torch.no_grad():
             return torch.cat([self.probabilities(encoder, chunk.pixels()) for chunk in train_set.chunks(CHUNK)])

@@ -1,0 +1,1 @@
+"""Labelled sets that an encoder learns from without their images being in memory."""
