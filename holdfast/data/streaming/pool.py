@@ -113,7 +113,6 @@ def default_decoders(threads: int) -> int:
 def begin_worker() -> None:
     """What a process of a pool does first: it leaves Ctrl-C to its parent, and ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
