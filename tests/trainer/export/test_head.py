@@ -42,7 +42,7 @@ def test_a_cosine_classifier_says_of_served_embeddings_what_it_learned_to_say(tm
 def test_a_linear_classifier_is_brought_to_the_length_that_embeddings_have(tmp_path, objective):
     _, run, found = trained(objective, tmp_path)
     with torch.no_grad():
-        raw = run.encoder(to_pixels(found.train))
+        raw = run.encoder(to_pixels(found.train.images))
     head = served_head(run.head, run.encoder, found.train)
     length = raw.norm(dim=1, keepdim=True)
     logits = head.logits((raw / length).numpy())
