@@ -183,8 +183,8 @@ def run_plan(
         kept = ResultCache(cache, None if cache is None else _identity(context, plan, transfers, gradients))
         cases = cases_of(plan, context, transfers)
         run = EvaluationRun(context, plan, kept, estimate_of(cases, context, plan, progress), progress, until)
-        run.print_line(f"answers are computed on {context.bundle.placement}")
         run.estimate.pass_seconds = _seconds_of_a_pass(context)
+        run.print_line(f"answers are computed on {context.bundle.placement}")
         run.announce()
         with kept.timed():
             return _measure(run, cases, command, began)

@@ -1,6 +1,6 @@
 """A bundle as it is attacked: its served answers decide, and all that a white-box attacker knows of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
@@ -104,7 +104,12 @@ def certified(classifier: Classifier) -> Callable[[Pixels], Answers]:
 
 def answers_of(classify: Callable[[Pixels], Answers], images: Pixels) -> Answers:
     """All that is served for uint8 [N, H, W, 3] images, N >= 1, a batch at a time."""
-    parts = [classify(part) for part in served_parts(images)]
+    return answers_to_all(classify, [images])
+
+
+def answers_to_all(classify: Callable[[Pixels], Answers], sets: Iterable[Pixels]) -> Answers:
+    """As `answers_of`, one set of images after the other."""
+    parts = [classify(part) for images in sets for part in served_parts(images)]
 
     def joined(field: Callable[[Answers], Any]) -> Any:
         return np.concatenate([field(part) for part in parts])

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from holdfast.attacks.detectors import RESPONSE
 from holdfast.bundle.threat_model import Norm
 from holdfast.evaluation.report import words
+from holdfast.evaluation.report.pictures import side
 from holdfast.evaluation.report.plots import charts, judged
 from holdfast.evaluation.report.plots.clouds import clouds
 from holdfast.evaluation.report.results import (
@@ -29,6 +30,9 @@ from holdfast.intervals import Rate
 
 THRESHOLDS = (0.3, 0.5, 0.7, 0.9)
 """Of credibility, besides the server's own: what a stricter one would bring."""
+
+LARGE = 96
+"""Pictures of a longer side, in pixels, get wide cards, so that they stand at about their full size."""
 
 SHORT = 12
 """A table of at most so many attacks is shown unfolded."""
@@ -54,10 +58,13 @@ def render(report: Report) -> str:
         "attacks": words.attacks,
     }
     environment.globals["ball"] = words.ball
-    return environment.get_template("page").render(
+    return environment.get_template(
+        "page"
+    ).render(
         report=report,
         css=Markup(css),  # noqa: S704 - our own file
         state=state(report),
+        large=any(side(example.difference_png) > LARGE for example in report.examples[:1]),
         failed=[check for check in report.sanity_checks if not check.passed],
         balls=balls(report.threats),
         attack_rows=attack_rows,

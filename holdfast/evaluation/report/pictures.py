@@ -9,7 +9,7 @@ from PIL import Image
 from holdfast.model.images.pictures import difference
 from holdfast.model.preprocess import Pixels
 
-__all__ = ["difference", "png"]
+__all__ = ["difference", "png", "side"]
 
 
 def png(image: Pixels) -> str:
@@ -24,3 +24,9 @@ def png(image: Pixels) -> str:
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(file, format="PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def side(picture: str) -> int:
+    """The longer side, in pixels, of what `png` returned."""
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as image:
+        return max(image.size)

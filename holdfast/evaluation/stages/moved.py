@@ -1,4 +1,4 @@
-"""Answers to images under shifts that nobody made on purpose: noise, blur, light, contrast, compression, other cameras."""
+"""Answers to images under shifts that nobody made on purpose: noise, light, rotation, other cameras; see `stages.shifts`."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from holdfast.evaluation.context import EvaluationContext
 from holdfast.evaluation.report.parts.shifts import ShiftResult
 from holdfast.evaluation.report.results import Measured
-from holdfast.evaluation.stages.shifts import CAMERAS, SHIFTS, camera, shifted
-from holdfast.evaluation.victim import answers_of, certified
+from holdfast.evaluation.stages.shifts import CAMERAS, MOVES, SHIFTS, camera
+from holdfast.evaluation.victim import answers_of, answers_to_all, certified
 from holdfast.intervals import Rate
 from holdfast.model.answers import Answers, Ints
 
@@ -15,12 +15,12 @@ Bits = NDArray[np.bool_]
 
 
 def answer_shifted(context: EvaluationContext) -> Answers:
-    """Answers to `shifted` of the images that are attacked."""
-    return answers_of(certified(context.classifier), shifted(context.images))
+    """Answers to the images that are attacked, [5 N]: all under the first of SHIFTS, then all under the second."""
+    return answers_to_all(certified(context.classifier), (shift(context.images) for shift in SHIFTS))
 
 
 def measure_shifts(context: EvaluationContext, moved: Answers) -> tuple[ShiftResult, ...]:
-    """The images that are attacked, clean, under each of SHIFTS, and as CAMERAS other cameras would have taken them.
+    """The images that are attacked, clean, under each of SHIFTS and MOVES, and as CAMERAS other cameras would have taken them.
 
     Args:
         context: whose they are.
@@ -34,6 +34,9 @@ def measure_shifts(context: EvaluationContext, moved: Answers) -> tuple[ShiftRes
     results = [_result("clean", before, clean.abstain, before, truth)]
     for number, shift in enumerate(SHIFTS):
         results.append(_result(shift.__name__, labels[0][number], labels[1][number], before, truth))
+    for move in MOVES:
+        answers = answers_of(context.classifier.classify, move(context.images))
+        results.append(_result(move.__name__, answers.labels, answers.abstain, before, truth))
     cameras = np.concatenate([each.labels for each in taken]), np.concatenate([each.abstain for each in taken])
     return (*results, _result("another camera", *cameras, np.tile(before, CAMERAS), np.tile(truth, CAMERAS)))
 

@@ -13,7 +13,7 @@ from holdfast.errors import HoldfastError
 from holdfast.evaluation import evaluate, quick_plan, recorded_splits, run_plan
 from holdfast.evaluation.plan import QUICK, Section
 from holdfast.evaluation.report.results import Report
-from holdfast.evaluation.stages.shifts import CAMERAS, SHIFTS, noise
+from holdfast.evaluation.stages.shifts import CAMERAS, MOVES, SHIFTS, noise
 from holdfast.index_build.calibrate import recalibrate
 from holdfast.interrupts import TimeUpError
 from tests.holdfast.evaluation.conftest import shorten
@@ -199,7 +199,7 @@ def test_abstention_and_detectors_are_measured_against_one_who_aims_at_them(bund
         images = len(labels) * (CAMERAS if one.name == "another camera" else 1)
         assert {each.trials for each in (one.accuracy, one.answered, one.wrong, one.flips)} == {images}
         assert one.wrong.successes <= one.answered.successes
-    assert len(report.shifts) == 2 + len(SHIFTS)
+    assert len(report.shifts) == 2 + len(SHIFTS) + len(MOVES)
     assert report.shifts[0].flips.successes == 0
     noisy = classifier.classify(noise(evaluation.images))
     assert report.shifts[1].accuracy.successes == (noisy.labels == labels).sum()

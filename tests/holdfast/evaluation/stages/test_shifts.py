@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from holdfast.evaluation.stages.shifts import SHIFTS, camera, shifted
+from holdfast.evaluation.stages.shifts import MOVES, PART_PIXELS, SHIFTS, camera, noise
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 12, 9, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("shift", [*SHIFTS, camera])
+@pytest.mark.parametrize("shift", [*SHIFTS, *MOVES, camera])
 def test_a_shift_changes_images_the_same_way_each_time_and_leaves_the_originals(shift):
     before = IMAGES.copy()
     moved = shift(IMAGES)
@@ -42,7 +42,28 @@ def test_cameras_are_drawn_by_the_seed_and_each_image_has_its_own():
     assert sharpest.min() < 150 < sharpest.max()  # some cameras blur
 
 
-def test_all_of_them_one_after_the_other():
-    everything = shifted(IMAGES)
-    assert everything.shape == (4 * len(SHIFTS), 12, 9, 3)
-    np.testing.assert_array_equal(everything[4:8], SHIFTS[1](IMAGES))
+def test_a_rotation_turns_and_a_crop_enlarges():
+    disc = np.zeros((1, 40, 60, 3), dtype=np.uint8)
+    disc[:, 18:22, 50:54] = 255  # right of the middle
+
+    def middle(images):
+        rows, columns = np.nonzero(images[0, :, :, 0] > 100)
+        return rows.mean() - 19.5, columns.mean() - 29.5
+
+    rotation, crop = (move(disc) for move in MOVES)
+    down, right = middle(rotation)
+    angle = np.degrees(np.arctan2(-down, right))
+    assert angle == pytest.approx(15, abs=2)
+    assert np.hypot(down, right) == pytest.approx(22, abs=1)
+    assert middle(crop)[1] == pytest.approx(22 / 0.75, abs=1)
+
+
+def test_many_large_images_are_changed_as_each_of_them_would_be():
+    """Parts have no seams, and random numbers go on from one to the next."""
+    side, count = 300, 40
+    images = np.random.default_rng(1).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+    assert images.size > 2 * PART_PIXELS
+    for shift in (*SHIFTS[1:], *MOVES):
+        np.testing.assert_array_equal(shift(images)[-1:], shift(images[-1:]))
+    added = noise(images).astype(int) - images
+    assert (added[0] != added[-1]).any()
