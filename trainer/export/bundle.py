@@ -140,8 +140,8 @@ def _words_of(objective: ObjectiveConfig) -> list[str]:
             return [arm]
         case PseudoLabelledConfig(objective=AttackConfig(threat=threat), threshold=threshold):
             return [f"on labels guessed above {threshold:g}", str(threat)]
-        case SequentialConfig(inner=inner, replay=replay, anchor=anchor, distil=distil):
-            named = {"replay": replay, "anchor": anchor, "distil": distil}
+        case SequentialConfig(inner=inner, replay=replay, anchor=anchor, distil=distil, mix=mix):
+            named = {"replay": replay, "anchor": anchor, "distil": distil, "mix": mix}
             held = [f"{name} {value:g}" for name, value in named.items() if value > 0]
             return [type(inner).__name__.removesuffix("Config"), *_words_of(inner), *held]
         case _:

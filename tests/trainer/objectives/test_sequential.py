@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.stats import beta, kstest
 from torch import nn
 
 from holdfast.data import DataError
@@ -19,6 +20,8 @@ from holdfast.trainer.loop.data_parallel import DataParallel
 from holdfast.trainer.objectives import (
     ClustersConfig,
     DeaclConfig,
+    ImageBatch,
+    SelfDistilledConfig,
     SequentialConfig,
     SimclrConfig,
     SsatConfig,
@@ -27,6 +30,7 @@ from holdfast.trainer.objectives import (
 )
 from holdfast.trainer.objectives.sequential.distillation import distillation
 from holdfast.trainer.objectives.sequential.importance import importance, of_mean_one
+from holdfast.trainer.objectives.sequential.mixing import Reservoir, draw_share
 from holdfast.trainer.objectives.statistics import estimate_batchnorm
 from holdfast.trainer.state import checkpoint
 from tests.trainer.objectives.batches import batch
@@ -180,6 +184,71 @@ def test_what_is_distilled_is_the_encoder_of_the_stage_before_and_it_stays() -> 
     assert all(torch.equal(one, another) for one, another in zip(*predictors, strict=True))
 
 
+def distinct(first, count, side=32):
+    """Images that are numbered by their first two colours."""
+    numbers = torch.arange(first, first + count)
+    colours = torch.stack([numbers % 256, numbers // 256, numbers * 0], 1).to(torch.uint8)
+    images = colours[:, None, None, :].expand(-1, side, side, -1).contiguous()
+    return ImageBatch.whole(images, torch.zeros(count, dtype=torch.int64))
+
+
+def numbers_of(images):
+    return (images[:, 0, 0, 0].long() + 256 * images[:, 0, 0, 1].long()).tolist()
+
+
+def test_a_reservoir_keeps_each_image_of_the_stream_as_likely_as_any_other() -> None:
+    reservoir = Reservoir(500, 1)
+    for first in range(0, 10_000, 2_500):
+        reservoir.offer(distinct(first, 2_500, side=1))
+    kept = numbers_of(reservoir.images)
+    assert (reservoir.kept(), int(reservoir.seen), len(set(kept))) == (500, 10_000, 500)
+    assert kstest(np.array(kept) / 10_000, "uniform").pvalue > 0.01
+    few = Reservoir(8, 32)
+    few.offer(distinct(5, 3))
+    assert few.kept() == 3
+    assert numbers_of(few.images[:3]) == [5, 6, 7]
+
+
+def test_every_image_is_mixed_with_one_that_is_kept_by_one_share() -> None:
+    reservoir, fresh = Reservoir(4, 32), distinct(200, 6)
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(reservoir.mixed(fresh, generator).images, fresh.images)  # nothing came before
+    old = distinct(0, 1)
+    reservoir.offer(old)
+    shares = []
+    for _ in range(20):
+        mixed = reservoir.mixed(fresh, generator)
+        assert torch.equal(mixed.rows, fresh.rows)
+        share = mixed.images[0, 0, 0, 0].item() / 200
+        expected = share * fresh.images.float() + (1 - share) * old.images.float()
+        torch.testing.assert_close(mixed.images.float(), expected, atol=1.1, rtol=0)
+        shares.append(share)
+    assert len(set(shares)) > 10
+
+
+def test_shares_are_of_the_distribution_of_the_paper() -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = [float(draw_share(generator, torch.device("cpu"))) for _ in range(2000)]
+    assert kstest(drawn, beta(0.4, 0.4).cdf).pvalue > 0.01
+
+
+def test_what_is_kept_is_carried_from_stage_to_stage_and_learned_from() -> None:
+    torch.manual_seed(0)
+    encoder, everything = build_encoder(ResNetConfig(4, 1, 8)), batch(12)
+    objective = build_objective(SequentialConfig(SIMCLR, mix=3), encoder, 2)
+    first = objective.terms(encoder, everything, torch.Generator().manual_seed(0))
+    objective.begin(encoder, everything, torch.arange(8))
+    following = build_objective(SequentialConfig(SIMCLR, mix=3), encoder, 2)
+    following.load_state_dict(objective.state_dict(), strict=False)
+    following.begin(encoder, everything, torch.arange(8, 12))
+    assert int(following.reservoir.seen) == 12
+    of_set = {image.numpy().tobytes() for image in everything.images}
+    assert {image.numpy().tobytes() for image in following.reservoir.images} <= of_set
+    terms = following.terms(encoder, everything, torch.Generator().manual_seed(0))
+    assert terms.keys() == {"nt_xent"} == set(following.names)
+    assert terms["nt_xent"] != first["nt_xent"]
+
+
 def test_threads_share_the_anchor_and_do_not_average_it() -> None:
     torch.manual_seed(0)
     encoder = build_encoder(ResNetConfig(4, 1, 8))
@@ -232,13 +301,13 @@ def test_batchnorm_knows_what_the_stage_has_seen() -> None:
     torch.testing.assert_close(embeddings.std(0), torch.ones(8), atol=0.1, rtol=0)
 
 
-def stream_run(config, *, replay=0.0, anchor=0.0, distil=0.0, steps=3):
-    objective = SequentialConfig(SIMCLR, replay=replay, anchor=anchor, distil=distil, anchor_batch=4)
+def stream_run(config, *, steps=3, **options):
+    objective = SequentialConfig(SIMCLR, **({"replay": 0.0} | options), anchor_batch=4)
     stages = tuple(Stage(f"chunk{n}", objective, steps=steps, batch_size=8, chunk=n) for n in range(2))
     return replace(config, stages=stages, stream=STREAM, k=1)
 
 
-@pytest.mark.parametrize("options", [{}, {"replay": 0.3}, {"anchor": 1.0}, {"distil": 1.0}, {"replay": 0.3, "anchor": 1.0}])
+@pytest.mark.parametrize("options", [{}, {"replay": 0.3, "anchor": 1.0}, {"distil": 1.0}, {"mix": 4}])
 def test_a_stream_that_is_interrupted_ends_as_one_that_is_not(two_stage_run, monkeypatch, options) -> None:
     whole, resumed, _ = twice(stream_run(two_stage_run, **options), monkeypatch, 4)
     assert same(whole.encoder, resumed.encoder)
@@ -311,8 +380,17 @@ def test_labels_may_be_read_where_chunks_have_them(two_stage_run) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"replay": 1.5}, {"anchor": -1.0}, {"anchor_batch": 0}, {"inner": SsatConfig(arm="guided")}]
+    "options",
+    [
+        {"replay": 1.5},
+        {"anchor": -1.0},
+        {"distil": float("nan")},
+        {"mix": -1},
+        {"anchor_batch": 0},
+        {"inner": SsatConfig(arm="guided")},
+        {"inner": SelfDistilledConfig(), "mix": 256},
+    ],
 )
 def test_what_cannot_be_is_refused(options) -> None:
-    with pytest.raises(ValueError, match="learning on needs|labels"):
+    with pytest.raises(ValueError, match="learning on needs|labels|target"):
         SequentialConfig(**options)

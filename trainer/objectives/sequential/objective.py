@@ -1,11 +1,11 @@
 """Learning on from a stream, chunk after chunk, without forgetting (Hu et al., ICLR 2022, arXiv 2104.12081).
 
-Not a loss of its own, but a wrapper around any label-free objective. Three things hold on to what was learned before:
+Not a loss of its own, but a wrapper around any label-free objective. Four things hold on to what was learned before:
 
     replay    a share of the images of earlier chunks is kept; a quarter of every batch is drawn from it
     anchor    loss = inner + lambda sum_k Omega_k (theta_k - theta*_k)^2
-
     distil    loss = inner + weight x what predicts the encoder of the stage before (CaSSLe, see `distillation`)
+    mix       every image is mixed with one of a few that are kept of earlier chunks (LUMP, see `mixing`)
 
 where theta* are the encoder's weights as the stage before left them, and Omega is how much each of them matters to what the
 encoder makes of the images of that stage (memory-aware synapses, see `importance`). Omega is brought to a mean of 1 for each
@@ -35,6 +35,7 @@ from holdfast.trainer.objectives.distillation.teacher import TeacherObjective
 from holdfast.trainer.objectives.player import Player
 from holdfast.trainer.objectives.sequential.distillation import Distillation
 from holdfast.trainer.objectives.sequential.importance import WeightAnchor, importance, of_mean_one
+from holdfast.trainer.objectives.sequential.mixing import Reservoir
 from holdfast.trainer.objectives.ssat import SsatConfig
 from holdfast.trainer.objectives.statistics import estimate_batchnorm
 
@@ -64,15 +65,26 @@ class SequentialConfig:
     """Weight of predicting what the encoder of the stage before made of views of the batch (CaSSLe); 0 does not, the authors'
     is 1. It takes an embedding of two views of each image more, by both encoders."""
 
+    mix: int = 0
+    """Images kept of all earlier chunks, with which those of every batch are mixed (LUMP); 0 mixes none, the authors keep
+    256."""
+
     batchnorm: bool = True
     """Estimate BatchNorm's statistics anew at the end, on the images of the chunk and those kept. Without, they are of the last
     batches, attacked images among them where the inner objective attacks."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.replay <= 1 or not self.anchor >= 0 or not self.distil >= 0 or self.anchor_batch < 1:
+        numbers = (self.anchor, self.distil, self.mix)
+        if not 0 <= self.replay <= 1 or not all(each >= 0 for each in numbers) or self.anchor_batch < 1:
             raise ValueError(
-                "learning on needs a share of replayed images in [0, 1], an anchor and a distillation of at least 0 and batches"
-                f" of at least 1 image, not {self.replay}, {self.anchor}, {self.distil} and {self.anchor_batch}"
+                "learning on needs a share of replayed images in [0, 1]; an anchor, a distillation and a number of images to"
+                f" mix of at least 0; and batches of at least 1 image; not {self.replay}, {self.anchor}, {self.distil},"
+                f" {self.mix} and {self.anchor_batch}"
+            )
+        if self.mix and isinstance(self.inner, SelfDistilledConfig):
+            raise ValueError(
+                "self-distillation remembers a target for each image, and a mixture is of two: choose another inner objective,"
+                " or mix 0"
             )
         if isinstance(self.inner, SsatConfig) and self.inner.arm != "label_free":
             raise ValueError(
@@ -93,6 +105,7 @@ class Sequential(Objective):
         self.inner: Objective = config.inner.build(encoder, classes)
         self.anchor = WeightAnchor(encoder) if config.anchor else None
         self.distillation = Distillation(encoder) if config.distil else None
+        self.reservoir = Reservoir(config.mix, encoder.image_size) if config.mix else None
         own = (*["anchor"] * (self.anchor is not None), *["distil"] * (self.distillation is not None))
         self.names = (*self.inner.names, *own)
         self.replay = config.replay
@@ -124,14 +137,17 @@ class Sequential(Objective):
             self.anchor.hold(encoder, of_mean_one(omega))
         if self.distillation is not None:
             self.distillation.hold(encoder)
+        if self.reservoir is not None:
+            self.reservoir.offer(train_set.at(before))
 
     def prepare(self, encoder: ImageEncoder, train_set: TrainingSet, step: int) -> None:
         """As the inner objective."""
         self.inner.prepare(encoder, train_set, step)
 
     def terms(self, encoder: ImageEncoder, batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """What the inner objective makes of the batch, and how far the weights that matter have moved."""
-        terms = self.inner.terms(encoder, batch, generator)
+        """What the inner objective makes of the batch, as it is or mixed, and what holds on to what was."""
+        learned = batch if self.reservoir is None else self.reservoir.mixed(batch, generator)
+        terms = self.inner.terms(encoder, learned, generator)
         if self.anchor is not None:
             terms["anchor"] = self.config.anchor * self.anchor.pull(encoder)
         if self.distillation is not None and self.distillation.holds():
