@@ -8,8 +8,8 @@ from holdfast.intervals import Counted, Difference, difference
 from holdfast.intervals.paired import Bits
 from reproduce.differences import difference_over_seeds
 from reproduce.kept_results import Figures, read
-from reproduce.ugan.scales import FewLabelsScale
-from reproduce.ugan.trainings import ARMS, ArmName, FewLabelsRun, runs_of
+from reproduce.ugan.scales import ARMS, ArmName, FewLabelsScale
+from reproduce.ugan.trainings import FewLabelsRun, runs_of
 from reproduce.verdicts import Finding
 
 MUCH = 0.05

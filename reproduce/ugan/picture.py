@@ -15,8 +15,8 @@ from holdfast.files import replace_atomically
 from holdfast.model.preprocess import Pixels
 from reproduce.kept_results import Figures
 from reproduce.ugan.findings import bits_of, measured_runs
-from reproduce.ugan.scales import FewLabelsScale
-from reproduce.ugan.trainings import TITLES, ArmName
+from reproduce.ugan.scales import ArmName, FewLabelsScale
+from reproduce.ugan.trainings import TITLES
 
 DPI = 150
 COLORS: dict[ArmName, str] = {"supervised": "#bf8700", "good": "#1a7f37", "bad": "#cf222e", "ugan": "#0969da"}

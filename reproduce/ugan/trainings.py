@@ -1,17 +1,12 @@
 """Every training of the reproduction: the four arms of one objective, by number of labels and seed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from holdfast.trainer.config import Stage, TrainConfig
-from holdfast.trainer.objectives import UganConfig
 from reproduce.arms import Arm
-from reproduce.ugan.scales import FewLabelsScale
+from reproduce.ugan.scales import ArmName, FewLabelsScale
 
-ArmName = Literal["supervised", "ugan", "good", "bad"]
-ARMS: tuple[ArmName, ...] = ("supervised", "ugan", "good", "bad")
-"""In the order in which they are trained."""
 CURVE_ARMS: tuple[ArmName, ...] = ("ugan", "bad")
 TITLES: dict[ArmName, str] = {
     "supervised": "labelled images alone",
@@ -37,14 +32,14 @@ class FewLabelsRun:
 
 def runs_of(scale: FewLabelsScale) -> list[FewLabelsRun]:
     """All trainings in their order: the arms of the table seed by seed, then the curve."""
-    table = [FewLabelsRun(arm, scale.labels, seed) for seed in scale.seeds for arm in ARMS]
+    table = [FewLabelsRun(arm, scale.labels, seed) for seed in scale.seeds for arm in scale.arms]
     curve = [FewLabelsRun(arm, labels, seed) for labels in scale.curve for seed in scale.seeds for arm in CURVE_ARMS]
     return table + curve
 
 
 def training_of(run: FewLabelsRun, scale: FewLabelsScale, out: Path, data_dir: Path | None) -> Arm:
     """What is trained, into `out`/NAME; `data_dir` is where the set lies."""
-    objective = UganConfig(arm=run.arm, rate=scale.rate, average=scale.average)
+    objective = replace(scale.objective, arm=run.arm, rate=scale.rate, average=scale.average)
     stage = Stage(
         "ugan",
         objective,

@@ -1,6 +1,7 @@
 """What is said of few labels, judged on made-up answers: the claims, and the tables and pictures that show them."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from PIL import Image
 from reproduce.kept_results import written
 from reproduce.ugan.findings import findings_of, untried
 from reproduce.ugan.picture import draw_curve, draw_sheet
-from reproduce.ugan.scales import CI, SCALES, SMALL
+from reproduce.ugan.scales import ARMS, CI, COLOUR, SCALES, SMALL
 from reproduce.ugan.tables import tables
-from reproduce.ugan.trainings import ARMS, FewLabelsRun, runs_of, training_of
+from reproduce.ugan.trainings import FewLabelsRun, runs_of, training_of
 from reproduce.verdicts import Word
 
 N = 2000
@@ -85,6 +86,16 @@ def test_every_training_can_be_served_and_differs_in_what_is_compared_alone(scal
         assert (config.labels, config.seed) == (run.labels, run.seed)
         assert config.out == tmp_path / run.name
     assert len({(config.encoder, config.stages[0].steps, config.stages[0].learning_rate) for config in configs}) == 1
+
+
+def test_in_colour_two_arms_are_compared_and_nothing_else_is_missed() -> None:
+    there = figures(COLOUR)
+    assert untried(COLOUR, there) == []
+    found = findings_of(COLOUR, there)
+    assert [len(words(found, number)) for number in (1, 2, 3, 4)] == [1, 0, 0, 3]
+    objectives = [training_of(run, COLOUR, Path("out"), None).config.stages[0].objective for run in runs_of(COLOUR)]
+    assert [objective.arm for objective in objectives] == ["supervised", "ugan"]
+    assert {(objective.consistency, objective.networks) for objective in objectives} == {(0.5, "convolutional")}
 
 
 def test_pictures_are_drawn(tmp_path) -> None:

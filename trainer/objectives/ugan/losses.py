@@ -54,6 +54,14 @@ def fooling(logits: Tensor, scores: Tensor) -> Tensor:
     return (F.softmax(logits, dim=1).amax(1) * F.softplus(-scores.detach())).mean()
 
 
+def inconsistency(one: Tensor, other: Tensor) -> Tensor:
+    """Mean squared difference of the logits of two draws of the same images: [N, K], [N, K] -> a scalar.
+
+    What is learned goes through both (Laine and Aila 2017, arXiv 1610.02242).
+    """
+    return (one - other).square().mean()
+
+
 def feature_matching(made: Tensor, seen: Tensor) -> Tensor:
     """Mean over features of |mean of the generated - mean of the real|: [N, D], [M, D] -> a scalar."""
     return (made.mean(0) - seen.mean(0)).abs().mean()

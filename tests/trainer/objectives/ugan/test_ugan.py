@@ -8,12 +8,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from holdfast.errors import HoldfastError
+from holdfast.trainer.augment import WEAK, shared_flip, view
 from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.encoders import ImageEncoder, ResNetConfig, build_encoder
 from holdfast.trainer.loop.networks import build_networks
 from holdfast.trainer.loop.optim import build_optimiser, take_step
 from holdfast.trainer.objectives import ImageBatch, Objective, SupervisedConfig, UganConfig
-from holdfast.trainer.objectives.ugan.objective import OWNERS
+from holdfast.trainer.objectives.ugan.objective import BALANCE_ALONE, OWNERS
 from tests.trainer.objectives.batches import batch
 from tests.trainer.tiny_runs import splits
 
@@ -26,7 +27,7 @@ TERMS = {
     "supervised": {"labelled"},
     "good": {"labelled", "entropy", "balance", "fooling", "made", "discriminator", "good"},
     "bad": {"labelled", "entropy", "balance", "real", "bad", "matching", "pull_away"},
-    "ugan": set(OWNERS),
+    "ugan": set(OWNERS) - {"consistency"},
 }
 
 
@@ -120,6 +121,51 @@ def test_the_losses_of_the_discriminator_and_the_good_generator_are_their_formul
     assert terms["made"].item() == pytest.approx(0.5 * F.cross_entropy(again.classifier(twin(made)), y).item(), rel=1e-3)
 
 
+def test_consistency_is_the_distance_of_the_logits_of_two_views_and_begins_late() -> None:
+    config = UganConfig(arm="bad", consistency=0.7, consistency_from=0.5, augment=WEAK)
+    encoder, objective = playing(config)
+    objective.prepare(encoder, images(), 5)
+    assert set(objective.terms(encoder, images(), torch.Generator().manual_seed(1))) == TERMS["bad"]
+    encoder, objective = playing(config)
+    terms = objective.terms(encoder, images(), torch.Generator().manual_seed(1))
+    assert set(terms) == TERMS["bad"] | {"consistency"}
+    # The same draws once more.
+    generator = torch.Generator().manual_seed(1)
+    twin, again = playing(config)
+    order = torch.cat([torch.randperm(6, generator=generator) for _ in range(2)])
+    drawn = (images().at(order), images(), images())
+    views = [view(shared_flip(each.pixels(), WEAK, generator), WEAK, generator) for each in drawn]
+    assert not torch.equal(views[1], views[2])
+    _, one, other = again.classifier(twin(torch.cat(views))).chunk(3)
+    assert terms["consistency"].item() == pytest.approx(0.7 * F.mse_loss(one, other).item(), rel=1e-4)
+    terms["consistency"].backward()
+    found = {name for name, parameters in owners(encoder, objective).items() if moved(parameters)}
+    assert found == {"classifier"}
+
+
+def test_the_classifier_may_learn_alone_first() -> None:
+    encoder, objective = playing(UganConfig(alone=0.5, entropy=0.2))
+    objective.prepare(encoder, images(), 5)
+    terms = objective.terms(encoder, images(), torch.Generator().manual_seed(1))
+    assert set(terms) == {"labelled", "entropy", "balance"}
+    usual, other = playing(UganConfig(entropy=0.2, balance=1.0))
+    later = other.terms(usual, images(), torch.Generator().manual_seed(1))
+    assert terms["entropy"].item() == pytest.approx(later["entropy"].item(), rel=1e-4)
+    assert terms["balance"].item() == pytest.approx(BALANCE_ALONE * later["balance"].item(), rel=1e-4)
+    optimiser, players = build_optimiser(_stage(), encoder, objective), owners(encoder, objective)
+    before = {name: [p.detach().clone() for p in parameters] for name, parameters in players.items()}
+    torch.stack(list(terms.values())).sum().backward()
+    take_step(terms, optimiser, _stage())
+    changed = {
+        name
+        for name, parameters in players.items()
+        if any(not torch.equal(a, b) for a, b in zip(before[name], parameters, strict=True))
+    }
+    assert changed == {"classifier"}
+    objective.prepare(encoder, images(), 6)
+    assert set(objective.terms(encoder, images(), torch.Generator())) == TERMS["ugan"]
+
+
 def test_generated_images_are_classified_only_late_in_the_stage() -> None:
     encoder, objective = playing(UganConfig(fake_from=0.5))
     for step, late in ((5, False), (6, True)):
@@ -206,7 +252,13 @@ def test_labels_that_are_missing_are_refused_where_they_are_read(tmp_path) -> No
         build(UganConfig(), unknown)
 
 
-@pytest.mark.parametrize("wrong", [{"entropy": -1}, {"fake_from": 1.5}, {"average": 1}, {"noise": 0}, {"rate": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"entropy": -1}, {"fake_from": 1.5}, {"average": 1}, {"noise": 0}, {"rate": 0}),
+        *({"consistency": 0.5}, {"consistency": float("nan"), "augment": WEAK}, {"alone": 1.1}, {"consistency_from": -0.1}),
+    ],
+)
 def test_what_means_nothing_is_refused(wrong) -> None:
     with pytest.raises(ValueError, match="UGAN needs"):
         UganConfig(**wrong)
