@@ -8,14 +8,27 @@ import numpy as np
 from holdfast.intervals import Difference
 from reproduce.differences import difference_of
 from reproduce.sequential.measuring import Scores
-from reproduce.sequential.plan import ANCHOR, BOTH, CLASS_ORDERS, JOINT, PLAIN, REPLAY, SUPERVISED, SUPERVISED_JOINT, TITLES
+from reproduce.sequential.plan import (
+    ANCHOR,
+    BOTH,
+    CLASS_ORDERS,
+    DISTILLED,
+    JOINT,
+    MIXED,
+    PLAIN,
+    REPLAY,
+    SUPERVISED,
+    SUPERVISED_JOINT,
+    TITLES,
+)
 from reproduce.verdicts import Finding
 
 ABOUT = {"instance": 0.01, "random-class": 0.03}
 """By how much sequential may differ from joint training and be about as good."""
 
 LARGE_SHIFT = ("distant-class", "domain", "domains")
-ARMS = (JOINT, PLAIN, REPLAY, ANCHOR, BOTH)
+METHODS = (REPLAY, ANCHOR, BOTH, MIXED, DISTILLED)
+ARMS = (JOINT, PLAIN, *METHODS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +67,7 @@ def findings_of(measured: OrderScores, measure: str) -> list[Finding]:
         found.append(finding("plain is worse than joint", {JOINT: 1, PLAIN: -1}))
         found += [
             finding(f"{TITLES[arm]} closes at least half of the gap", {arm: 1, PLAIN: -0.5, JOINT: -0.5})
-            for arm in (REPLAY, ANCHOR, BOTH)
+            for arm in METHODS
             if arm in arms
         ]
     if order in CLASS_ORDERS:

@@ -10,6 +10,7 @@ from reproduce.command import Invocation, run_reproduction
 from reproduce.markdown import grid
 from reproduce.sequential import picture
 from reproduce.sequential.claims import ARMS, OrderScores, findings_of
+from reproduce.sequential.flatness import moved_table
 from reproduce.sequential.pipeline import StreamPipeline, StreamResults
 from reproduce.sequential.plan import JOINT, SUPERVISED, SUPERVISED_JOINT, TITLES
 from reproduce.sequential.scales import SCALES, StreamScale
@@ -34,7 +35,7 @@ def run(call: Invocation[StreamScale]) -> None:
     for results in StreamPipeline(call).orders():
         write(call, results)
     findings = [finding for measured in results.knn for finding in findings_of(measured, "kNN")]
-    call.console.print(findings_table(findings))
+    call.console.print(findings_table(findings + [finding for moves in results.moves for finding in moves.findings()]))
     call.console.print(f"page {call.out / PAGE}, figures {call.out / RECORD}, picture {call.out / PICTURE}")
 
 
@@ -48,6 +49,10 @@ def write(call: Invocation[StreamScale], results: StreamResults) -> None:
     if results.chosen_anchor:
         parts.append(f"Weight of the anchor, chosen on calibration images of the first order: {results.chosen_anchor:g}.\n")
     parts.append(f"**Forgetting: kNN accuracy on what chunk 1 is of, after each chunk**\n\n{forgetting(results)}")
+    flat = [finding for moves in results.moves for finding in moves.findings()]
+    if results.moves:
+        parts.append(f"**Flatness: kNN accuracy where the weights are moved**\n\n{moved_table(results.moves)}")
+        parts.append(findings_markdown(flat))
     write_atomically(call.out / PAGE, "\n".join(parts).encode())
     described = {
         "command": call.command,
@@ -59,6 +64,11 @@ def write(call: Invocation[StreamScale], results: StreamResults) -> None:
         "claims by the linear probe": [
             finding.described() for measured in results.linear for finding in findings_of(measured, "linear probe")
         ],
+        "flatness": {
+            m.order: {arm: {f"{r:g}": float(s.mean()) for r, s in by.items()} for arm, by in m.arms.items()}
+            for m in results.moves
+        },
+        "claims about flatness": [finding.described() for finding in flat],
     }
     write_atomically(call.out / RECORD, (json.dumps(described, indent=1) + "\n").encode())
     picture.draw(call.out / PICTURE, results.knn, results.shown_curves)

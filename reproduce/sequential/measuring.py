@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from holdfast.data import LabelledImages, Splits
 from holdfast.data.streams import STYLES, StreamConfig, chunks_of, in_styles, styled
 from holdfast.model.answers import Floats
 from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.objectives import ImageBatch
 from reproduce.embeddings import embed, linear_right, neighbours_answers
 from reproduce.kept_results import Figures, read, written
+from reproduce.sequential.moving import DIRECTIONS, moved
 from reproduce.sequential.scales import StreamScale
 
 Scores = NDArray[np.float64]
@@ -62,13 +65,30 @@ class StreamEvaluation:
         bank = embed(encoder, self.exemplars.images)
         return float(np.mean(self._answers(bank, self.exemplars.labels, embed(encoder, images.images)) == images.labels))
 
+    def moved(self, encoder: ImageEncoder) -> Figures:
+        """Right answers where the weights are moved, on a part of the exemplars: by radius a list, one for each direction."""
+        images, labels = self._part()
+        seen = ImageBatch.whole(torch.from_numpy(images), torch.from_numpy(labels))
+
+        def right(radius: float, seed: int) -> str:
+            there = moved(encoder, radius, seed, seen)
+            return written(self._answers(embed(there, images), labels, embed(there, self.looks[0])) == self.splits.test.labels)
+
+        return {
+            f"{radius:g}": [right(radius, seed) for seed in range(DIRECTIONS if radius else 1)] for radius in self.scale.radii
+        }
+
     def first_chunk(self, encoder: ImageEncoder) -> Figures:
         """Right answers to what chunk 1 is of, on a part of the exemplars: a point of the forgetting curve."""
-        rows = np.random.default_rng(0).permutation(len(self.exemplars))[: self.scale.curve_bank]
-        bank = embed(encoder, self.exemplars.images[rows])
+        images, labels = self._part()
         asked = self._of_first_chunk()
-        right = self._answers(bank, self.exemplars.labels[rows], embed(encoder, self.looks[0][asked]))
+        right = self._answers(embed(encoder, images), labels, embed(encoder, self.looks[0][asked]))
         return {"knn": written(right == self.splits.test.labels[asked])}
+
+    def _part(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Images and labels of as many exemplars as `curve_bank` says."""
+        rows = np.random.default_rng(0).permutation(len(self.exemplars))[: self.scale.curve_bank]
+        return self.exemplars.images[rows], self.exemplars.labels[rows]
 
     def _of_first_chunk(self) -> NDArray[np.int64]:
         """Test images of the classes of chunk 1, in its style: all where it has all classes."""

@@ -13,9 +13,18 @@ from matplotlib.lines import Line2D
 from demo.picture import INK, PAPER, QUIET
 from holdfast.files import replace_atomically
 from reproduce.sequential.claims import ARMS, OrderScores
-from reproduce.sequential.plan import ANCHOR, BOTH, JOINT, PLAIN, REPLAY, SUPERVISED, TITLES
+from reproduce.sequential.plan import ANCHOR, BOTH, DISTILLED, JOINT, MIXED, PLAIN, REPLAY, SUPERVISED, TITLES
 
-COLORS = {JOINT: INK, PLAIN: "#cf222e", REPLAY: "#0969da", ANCHOR: "#bf8700", BOTH: "#1a7f37", SUPERVISED: "#8250df"}
+COLORS = {
+    JOINT: INK,
+    PLAIN: "#cf222e",
+    REPLAY: "#0969da",
+    ANCHOR: "#bf8700",
+    BOTH: "#1a7f37",
+    MIXED: "#1b7c83",
+    DISTILLED: "#bf3989",
+    SUPERVISED: "#8250df",
+}
 DPI, HEIGHT = 150, 4.6
 
 Curves = Mapping[str, Mapping[str, Sequence[float]]]

@@ -11,6 +11,7 @@ from reproduce.arms import Arm, TrainedArm, check_deadline, train_arm
 from reproduce.command import Invocation
 from reproduce.kept_results import Figures, KeptResults, read
 from reproduce.sequential.claims import OrderScores
+from reproduce.sequential.flatness import MovedScores
 from reproduce.sequential.measuring import StreamEvaluation, scores
 from reproduce.sequential.picture import Curves
 from reproduce.sequential.plan import (
@@ -35,6 +36,7 @@ class StreamResults:
     knn: list[OrderScores] = field(default_factory=list)
     linear: list[OrderScores] = field(default_factory=list)
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    moves: list[MovedScores] = field(default_factory=list)
     chosen_anchor: float | None = None
 
     @property
@@ -77,6 +79,16 @@ class StreamPipeline:
         results.knn.append(OrderScores(order, {arm: scores(figures["knn"]) for arm, figures in finals.items()}))
         results.linear.append(OrderScores(order, {arm: scores(figures["linear"]) for arm, figures in finals.items()}))
         results.chosen_anchor = anchor or None
+        if order in CLASS_ORDERS:
+            plain, control = chains[PLAIN][-1], chains[SUPERVISED][-1]
+            compared = {
+                PLAIN: plain,
+                SUPERVISED: control,
+                JOINT: plan.joint(),
+                SUPERVISED_JOINT: plan.joint(supervised=True),
+            }
+            moves = {name: self._moved(arm, splits, evaluation, kept) for name, arm in compared.items()}
+            results.moves.append(MovedScores.of(order, moves))
 
     def _read(self, plan: StreamPlan) -> Splits:
         if plan.data not in self._splits:
@@ -112,6 +124,15 @@ class StreamPipeline:
             return evaluation.final(trained.encoder) | {"seconds": trained.seconds}
 
         return kept.of(f"final {arm.name}", measure)
+
+    def _moved(self, arm: Arm, splits: Splits, evaluation: StreamEvaluation, kept: KeptResults) -> Figures:
+        def measure() -> Figures:
+            trained = self._train([arm], splits)
+            check_deadline(self.call.deadline, f"moving the weights of {arm.title}")
+            with self.call.console.status(f"moving the weights of {arm.title}"):
+                return evaluation.moved(trained.encoder)
+
+        return kept.of(f"moved {arm.name}", measure)
 
     def _curve(self, chain: list[Arm], splits: Splits, evaluation: StreamEvaluation, kept: KeptResults) -> list[float]:
         values = []

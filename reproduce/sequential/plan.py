@@ -11,6 +11,7 @@ from reproduce.arms import Arm
 from reproduce.sequential.scales import StreamScale
 
 JOINT, PLAIN, REPLAY, ANCHOR, BOTH = "joint", "plain", "replay", "anchor", "both"
+MIXED, DISTILLED = "mixed", "distilled"
 SUPERVISED_JOINT, SUPERVISED = "supervised-joint", "supervised"
 TITLES = {
     JOINT: "joint",
@@ -18,6 +19,8 @@ TITLES = {
     REPLAY: "replay",
     ANCHOR: "MAS",
     BOTH: "replay and MAS",
+    MIXED: "LUMP",
+    DISTILLED: "CaSSLe",
     SUPERVISED_JOINT: "supervised, joint",
     SUPERVISED: "supervised, plain",
 }
@@ -26,6 +29,8 @@ CLASS_ORDERS: tuple[Order, ...] = ("distant-class", "random-class")
 
 REPLAYED = 0.1
 """Share of earlier chunks that is kept."""
+MIXED_WITH = 256
+"""Images that LUMP keeps, as its authors do."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class StreamPlan:
         """The runs of a method, one after each chunk. The first is shared by all label-free methods.
 
         Args:
-            method: plain, replay, anchor, both or supervised.
+            method: plain, replay, anchor, both, mixed, distilled or supervised.
             anchor: its weight, for the methods that have one.
 
         """
@@ -92,8 +97,15 @@ class StreamPlan:
     def _objective(self, method: str, anchor: float, chunk: int) -> ObjectiveConfig:
         if method == SUPERVISED:
             return self.scale.supervised
-        replay = REPLAYED if method in {REPLAY, BOTH} and chunk else 0.0
-        return SequentialConfig(self.scale.simclr, replay=replay, anchor=anchor if chunk else 0.0)
+        if not chunk:
+            return SequentialConfig(self.scale.simclr, replay=0.0)
+        return SequentialConfig(
+            self.scale.simclr,
+            replay=REPLAYED if method in {REPLAY, BOTH} else 0.0,
+            anchor=anchor,
+            distil=1.0 if method == DISTILLED else 0.0,
+            mix=MIXED_WITH if method == MIXED else 0,
+        )
 
     def _stage(self, name: str, objective: ObjectiveConfig, steps: int, chunk: int | None) -> Stage:
         scale = self.scale

@@ -30,8 +30,10 @@ class StreamScale:
         anchors: weights of the anchor that are tried on the first order of classes, and chosen among on calibration images.
         methods: what is compared with plain and joint.
         vote: of the kNN.
-        curve_bank: exemplars of the kNN behind the forgetting curve, drawn from all; the final figures use all.
+        curve_bank: exemplars of the kNN behind the forgetting curve and where weights are moved, drawn from all; the final
+            figures use all.
         device: where to train.
+        radii: how far weights are moved, as shares of their length, to see how flat the minimum is; ascending, 0 first.
 
     """
 
@@ -50,6 +52,7 @@ class StreamScale:
     vote: VoteParameters
     curve_bank: int
     device: Literal["cpu", "auto"] = "cpu"
+    radii: tuple[float, ...] = (0.0, 0.2, 0.5, 1.0)
 
 
 ALL_METHODS = ("replay", "anchor", "both")
@@ -57,7 +60,7 @@ ALL_METHODS = ("replay", "anchor", "both")
 MONITOR = VoteParameters(k=200, weighting="exponential", temperature=0.1)
 CI = StreamScale(
     name="ci",
-    about="digits, five chunks of two classes, 60 steps each, plain and replay; two minutes of a CPU core",
+    about="digits, five chunks of two classes, 60 steps each; plain, replay, LUMP and CaSSLe; two minutes of a CPU core",
     data="digits",
     encoder=ResNetConfig(width=16, dim=32),
     simclr=SimclrConfig(hidden=64, projection=32, augment=CROPPED_DIGITS),
@@ -67,7 +70,7 @@ CI = StreamScale(
     batch_size=64,
     learning_rate=2e-3,
     anchors=(1.0,),
-    methods=("replay",),
+    methods=("replay", "mixed", "distilled"),
     vote=VoteParameters(k=15, weighting="exponential", temperature=0.1),
     curve_bank=10_000,
 )
