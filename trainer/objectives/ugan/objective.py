@@ -196,7 +196,7 @@ class Ugan(Objective):
         seen, alone = self._view(batch, generator), not self._past(config.alone)
         again = [self._view(batch, generator)] if config.consistency and self._past(config.consistency_from) else []
         # Labelled and other images as one batch, so BatchNorm cannot tell them apart.
-        own, logits, *others = self._logits(encoder, torch.cat([known, seen, *again])).split(len(seen))
+        own, logits, *others = self._logits(encoder, torch.cat([known, seen, *again])).chunk(2 + len(again))
         terms = {
             "labelled": F.cross_entropy(own, y),
             "entropy": config.entropy * losses.entropy(logits),
