@@ -315,14 +315,14 @@ def test_a_stream_that_is_interrupted_ends_as_one_that_is_not(two_stage_run, mon
 
 def test_every_batch_is_of_the_chunk_and_a_quarter_of_it_of_what_is_kept(two_stage_run, monkeypatch) -> None:
     drawn = []
-    draw = train.draw
+    places_of = train.places_of
 
-    def draw_and_keep(*arguments):
-        found = draw(*arguments)
-        drawn.append(set(found.rows.tolist()))
-        return found
+    def draw_and_keep(learned, *arguments):
+        places = places_of(learned, *arguments)
+        drawn.append(set(learned.rows[places].tolist()))
+        return places
 
-    monkeypatch.setattr(train, "draw", draw_and_keep)
+    monkeypatch.setattr(train, "places_of", draw_and_keep)
     config = stream_run(two_stage_run, replay=0.2)
     train.train(config, splits())
     first, second = (set(rows.tolist()) for rows in chunks_of(splits().train, STREAM))

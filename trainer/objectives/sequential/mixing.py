@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from holdfast.trainer.objectives.base import ImageBatch
+from holdfast.trainer.objectives.base import ImageBatch, TrainingSet
 from holdfast.trainer.objectives.memory import SharedBuffers
 
 BETA = 0.4
@@ -53,16 +53,17 @@ class Reservoir(SharedBuffers):
         return self._kept
 
     @torch.no_grad()
-    def offer(self, batch: ImageBatch) -> None:
-        """Let the images of a batch come by, in their order. Which are kept depends on how many came before alone."""
+    def offer(self, images: TrainingSet) -> None:
+        """Let images come by, in their order; those that are kept are read. Which they are depends on the numbers alone."""
         seen, size = int(self.seen), len(self.images)
-        numbers = np.arange(seen, seen + len(batch))
+        numbers = np.arange(seen, seen + len(images))
         places = np.where(numbers < size, numbers, np.random.default_rng(seen).integers(0, numbers + 1))
         last = {place: row for row, place in enumerate(places.tolist()) if place < size}
-        device = self.images.device
         where, which = (torch.tensor(list(each), dtype=torch.int64) for each in (last.keys(), last.values()))
-        self.images[where.to(device)] = batch.images[which.to(batch.images.device)].to(device)
-        self.seen += len(batch)
+        device = self.images.device
+        if last:
+            self.images[where.to(device)] = images.at(which.to(images.order_device)).images.to(device)
+        self.seen += len(images)
         self._kept = None
 
     def mixed(self, batch: ImageBatch, generator: torch.Generator) -> ImageBatch:

@@ -138,7 +138,7 @@ class Sequential(Objective):
         if self.distillation is not None:
             self.distillation.hold(encoder)
         if self.reservoir is not None:
-            self.reservoir.offer(train_set.at(before))
+            self.reservoir.offer(train_set.select(before))
 
     def prepare(self, encoder: ImageEncoder, train_set: TrainingSet, step: int) -> None:
         """As the inner objective."""
