@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from holdfast.importing.errors import EncoderImportError
 from holdfast.importing.source import OnnxSource, Sizes
+from holdfast.model.images.fitting import Resample
 from holdfast.model.preprocess import InputContract, Pixels
 
 Layout = Literal["nchw", "nhwc"]
@@ -41,6 +42,8 @@ class InputOptions:
     range: int | None = None
     mean: Triple | None = None
     std: Triple | None = None
+    resample: Resample | None = None
+    shortest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Preprocessing:
     """How pixels become a graph's input: (pixels * range - mean) / std.
 
     Attributes:
-        contract: the size of the images.
+        contract: the size of the images, and how others are resized to it.
         layout: of the input.
         channels: their order in the input; mean and std follow it.
         range: 1 or 255: what white is before mean and std.
@@ -150,9 +153,10 @@ def preprocessing_of(source: OnnxSource, options: InputOptions) -> Preprocessing
     channels: Channels = options.channels or ("bgr" if said.startswith("bgr") else "rgb")
     number, mean, std = _scale(source, options)
     try:
-        contract = InputContract(height=height, width=width)
+        contract = InputContract(height=height, width=width, resample=options.resample or "bilinear", shortest=options.shortest)
     except ValueError:
-        raise EncoderImportError(f"images of {height} x {width} are not served: sides go from 1 to 4096") from None
+        crop = "" if options.shortest is None else f", cropped from a shorter side of {options.shortest},"
+        raise EncoderImportError(f"images of {height} x {width}{crop} are not served: sides go from 1 to 4096") from None
     return Preprocessing(contract, layout, channels, number, mean, std)
 
 

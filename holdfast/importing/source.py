@@ -68,6 +68,16 @@ def read_onnx(path: Path) -> OnnxSource:
     if not model.graph.node or not model.opset_import:
         raise EncoderImportError(f"{path} is no ONNX file: export the model with torch.onnx.export, tf2onnx or their like")
     beside = _load_weights(model, path)
+    return understand(model, path, _digest([path, *beside]))
+
+
+def understand(model: ModelProto, path: Path, sha256: str) -> OnnxSource:
+    """What a model with its weights inside says of itself.
+
+    Raises:
+        EncoderImportError: it has not one image as its input.
+
+    """
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [each for each in model.graph.input if each.name not in weights]
     if len(inputs) != 1:
@@ -75,7 +85,7 @@ def read_onnx(path: Path) -> OnnxSource:
         raise EncoderImportError(f"{path} has {len(inputs)} inputs ({names}); an image encoder takes one, the image")
     return OnnxSource(
         path=path,
-        sha256=_digest([path, *beside]),
+        sha256=sha256,
         model=model,
         input=inputs[0].name,
         dtype=_dtype(inputs[0], path),

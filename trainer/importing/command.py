@@ -13,15 +13,20 @@ from holdfast.bundle.threat_model import ThreatModel, ball
 from holdfast.console import Console, property_table
 from holdfast.errors import HoldfastError
 from holdfast.exit_status import exit_status, explain_statuses
+from holdfast.flags import whole_number
 from holdfast.importing.encoder import EncoderOptions, ImportedEncoder, read_encoder
 from holdfast.importing.preprocessing import InputOptions, Triple, shown_sizes
+from holdfast.model.images.fitting import FILTERS
+from holdfast.model.preprocess import InputContract
 from holdfast.trainer.export.parity import Parity
 from holdfast.trainer.importing.imported import ImportOptions, ImportParity, write_imported
 
 ABOUT = """\
-Make a bundle of an image encoder that somebody else trained: an ONNX file of one input. Size, layout and type of the input are
-read from the file; how pixels are scaled, most files do not say. Preprocessing becomes a part of the encoder, and so does the
-pooling of tokens or maps. The result is held against the model as it came on 100 images.
+Make a bundle of an image encoder that somebody else trained. Of an ONNX file of one input, size, layout and type of the input
+are read from the file; how pixels are scaled, most files do not say. A model of Hugging Face's transformers is a directory that
+save_pretrained wrote, or ORGANISATION/NAME in the local cache: its own processor says how pictures are resized and scaled, and
+what it pools is the embedding. Nothing is downloaded, and pickles are not loaded. Preprocessing becomes a part of the encoder.
+The result is held against the model as it came on 100 images.
 
 The encoder was not hardened, and the bundle has no index: holdfast index BUNDLE --data DIR makes one of labelled images.
 
@@ -29,6 +34,7 @@ examples:
   holdfast import vit.onnx --out runs/vit --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --pool cls
   holdfast import caffe.onnx --out runs/caffe --range 255 --mean 104,117,123 --channels bgr
   holdfast import net.onnx --out runs/net --mean 0 --size 224 --output features --data photos/
+  holdfast import models/clip-vit-base-patch32 --out runs/clip
 """
 
 
@@ -49,7 +55,7 @@ def import_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("model", metavar="MODEL", type=Path, help="an ONNX file; weights of its own lie beside it")
+    add("model", metavar="MODEL", type=Path, help="an ONNX file with its weights, or a model of transformers")
     add("--out", metavar="BUNDLE", type=Path, required=True, help="directory to make, or a bundle to replace")
     group = parser.add_argument_group("the input, where the file does not say it")
     add = group.add_argument
@@ -59,6 +65,8 @@ def import_parser() -> argparse.ArgumentParser:
     add("--range", type=int, choices=(1, 255), help="what white is before mean and std (default: 1)")
     add("--mean", type=_triple, metavar="M|R,G,B", help="taken off each channel; 0 where the graph does it itself")
     add("--std", type=_std, metavar="S|R,G,B", help="by which each channel is then divided (default: 1)")
+    add("--resample", choices=tuple(FILTERS), help="how pictures of other sizes are resized (default: bilinear)")
+    add("--crop", type=whole_number(1), metavar="SIDE", help=CROP)
     group = parser.add_argument_group("the embedding")
     add = group.add_argument
     add("--output", metavar="NAME", help="an output or any value of the graph (default: its only output)")
@@ -71,13 +79,24 @@ def import_parser() -> argparse.ArgumentParser:
     return parser
 
 
+CROP = "resize the shorter side to SIDE and crop the middle (default: resize pictures as they are, and squeeze long ones)"
+
 WITHIN = "what holdfast evaluate and a server's probes will attack it within; it was trained for none (default: linf:4/255)"
 
 
 def run(options: argparse.Namespace, command: str) -> None:
     """Import the model, and say what was found and what comes next."""
     console = Console()
-    given = InputOptions(options.size, options.layout, options.channels, options.range, options.mean, options.std)
+    given = InputOptions(
+        options.size,
+        options.layout,
+        options.channels,
+        options.range,
+        options.mean,
+        options.std,
+        options.resample,
+        options.crop,
+    )
     how = ImportOptions(data=options.data, data_dir=options.data_dir, threat=options.within, command=command)
     with console.status("reading the model") as status:
         imported = read_encoder(options.model, EncoderOptions(input=given, output=options.output, pool=options.pool))
@@ -102,9 +121,8 @@ def table(imported: ImportedEncoder, parity: Parity, agreement: ImportParity, ou
     source, prepared = imported.source, imported.preprocessing
     shown = property_table(str(out))
     shown.add_row("model", f"{source.path.name}, sha256 {source.sha256[:16]}")
-    height, width = prepared.contract.size
     shown.add_row("input", f"{source.input} {source.dtype} {shown_sizes(source.shape)}, {prepared.layout}, {prepared.channels}")
-    shown.add_row("images", f"{height} x {width}, resized as they are, without a crop")
+    shown.add_row("images", _fitted(prepared.contract))
     pixels = "pixels" if prepared.range == 1 else f"pixels x {prepared.range}"
     shown.add_row("scaled", f"({pixels} - {_shown(prepared.mean)}) / {_shown(prepared.std)}")
     how = "" if imported.pool == "none" else f", {imported.pool}"
@@ -116,8 +134,20 @@ def table(imported: ImportedEncoder, parity: Parity, agreement: ImportParity, ou
         "against the model",
         f"largest difference {agreement.largest:.1e} on {agreement.images} images{real} ({agreement.allowed:.0e} is allowed)",
     )
+    if agreement.processor is not None:
+        shown.add_row("against its processor", str(agreement.processor))
+    elif imported.tower is not None:
+        shown.add_row("against its processor", f"not compared: {imported.tower[1].lacking}")
     shown.add_row("against torch", str(parity))
     return shown
+
+
+def _fitted(contract: InputContract) -> str:
+    height, width = contract.size
+    how = "resized as they are, without a crop"
+    if contract.shortest is not None:
+        how = f"the middle of those whose shorter side is resized to {contract.shortest}"
+    return f"{height} x {width}, {how}, {contract.resample}"
 
 
 def _shown(values: Triple) -> str:

@@ -17,7 +17,7 @@ from holdfast.bundle.writer import BundleWriter
 from holdfast.data.streamed import open_labelled
 from holdfast.importing.encoder import ImportedEncoder
 from holdfast.importing.errors import EncoderImportError
-from holdfast.importing.reference import SourceModel
+from holdfast.importing.processor_parity import ProcessorParity, prepared_pictures
 from holdfast.importing.source import OnnxSource
 from holdfast.model.encoder.onnx import OnnxEncoder
 from holdfast.model.preprocess import InputContract, Pixels
@@ -59,6 +59,7 @@ class ImportParity:
     """How far the bundle's encoder lies from the model as it came.
 
     Attributes:
+        processor: and how far from the model behind its own processor; None where there is none.
         largest: difference of any number of any embedding of unit length.
         allowed: of these.
         images: that were compared.
@@ -70,6 +71,7 @@ class ImportParity:
     allowed: float
     images: int
     real: int
+    processor: ProcessorParity | None = None
 
 
 def write_imported(
@@ -94,13 +96,15 @@ def write_imported(
     """
     contract = imported.preprocessing.contract
     images, real = comparison_images(contract, options)
-    with SourceModel(imported.source, imported.output, imported.preprocessing, imported.pool) as model:
+    with imported.reference() as model:
         progress("running the model as it came")
         expected = model.embed(images)
     if not np.isfinite(expected).all() or not np.linalg.norm(expected, axis=1).min() > 0.5:
         raise EncoderImportError(
             f"{imported.source.path} gives numbers that are not finite, or nothing but zeros: is it scaled as it was trained?"
         )
+    progress("preparing pictures as the model's own processor does")
+    pictures = prepared_pictures(imported)
     writer = BundleWriter.create(out)
     with tempfile.TemporaryDirectory(prefix="holdfast-import-") as name:
         folder = Path(name)
@@ -115,10 +119,12 @@ def write_imported(
                 f"the encoder differs from {imported.source.path} by up to {largest:.1e} on {len(images)} images, and"
                 f" {allowed:.0e} is allowed: this is a fault of the import, please report it; {out} is as it was"
             )
+        processor = pictures.parity(encoder) if pictures is not None else None
         for file in sorted(folder.iterdir()):
             writer.add(file.name, partial(shutil.copyfile, file))
-    writer.commit(_manifest(imported, out.name, encoder.dim, options, largest))
-    return parity, ImportParity(largest, allowed, len(images), real)
+    agreement = ImportParity(largest, allowed, len(images), real, processor)
+    writer.commit(_manifest(imported, out.name, encoder.dim, options, agreement))
+    return parity, agreement
 
 
 def comparison_images(contract: InputContract, options: ImportOptions) -> tuple[Pixels, int]:
@@ -139,8 +145,14 @@ def _allowed(source: OnnxSource) -> float:
     return TOLERANCE["float16" if half else source.dtype]
 
 
-def _manifest(imported: ImportedEncoder, name: str, dim: int, options: ImportOptions, largest: float) -> Manifest:
-    prepared, source = imported.preprocessing, imported.source
+def _name_of(imported: ImportedEncoder) -> str:
+    """A model of the cache is called ORGANISATION/NAME, a file by its name."""
+    path = imported.source.path
+    return path.as_posix() if imported.tower is not None else path.name
+
+
+def _manifest(imported: ImportedEncoder, name: str, dim: int, options: ImportOptions, agreement: ImportParity) -> Manifest:
+    prepared, source, processor = imported.preprocessing, imported.source, agreement.processor
     return Manifest(
         name=name,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -152,7 +164,7 @@ def _manifest(imported: ImportedEncoder, name: str, dim: int, options: ImportOpt
         imported=ImportRecord(
             command=options.command,
             commit=commit(),
-            source=source.path.name,
+            source=_name_of(imported),
             sha256=source.sha256,
             output=imported.output,
             pool=imported.pool,
@@ -161,6 +173,8 @@ def _manifest(imported: ImportedEncoder, name: str, dim: int, options: ImportOpt
             range=prepared.range,
             mean=prepared.mean,
             std=prepared.std,
-            largest_difference=largest,
+            largest_difference=agreement.largest,
+            processor_difference=processor.largest if processor else None,
+            processor_levels=processor.levels if processor else None,
         ),
     )

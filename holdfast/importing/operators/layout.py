@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from math import prod
+from operator import getitem
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ def shape(op: Operator) -> Value:
     """Shape, or a part of it."""
     whole = op.builder.shape(op.value(0))
     start, end = op.attributes.get("start", 0), op.attributes.get("end")
-    return op.builder.call(Tensor.__getitem__, whole, slice(start, end))
+    return op.builder.call(getitem, whole, slice(start, end))
 
 
 def size(op: Operator) -> Value:
@@ -172,7 +173,7 @@ def _part(op: Operator, value: Value, axis: int, length: int | None, wanted: sli
     if (start, end, step) == (0, length, 1):
         return value
     if step > 0:
-        return op.builder.call(Tensor.__getitem__, value, (*[slice(None)] * axis, slice(start, end, step)))
+        return op.builder.call(getitem, value, (*[slice(None)] * axis, slice(start, end, step)))
     if (start, end, step) != (length - 1, -1, -1):
         raise op.fault("takes a part of an axis backwards")
     return op.builder.call(torch.flip, value, (axis,))

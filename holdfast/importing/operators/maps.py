@@ -1,6 +1,7 @@
 """Operators of maps [N, C, h, w]: convolutions, their norms, pools and borders."""
 
 from collections.abc import Callable
+from operator import getitem
 from typing import Any
 
 import torch
@@ -163,7 +164,7 @@ def resize(op: Operator) -> Value:
 
 
 def _last_two(op: Operator, sizes: Value) -> Value:
-    return op.builder.call(torch.Tensor.__getitem__, sizes, slice(-2, None))
+    return op.builder.call(getitem, sizes, slice(-2, None))
 
 
 def instance_norm(op: Operator) -> Value:
