@@ -9,9 +9,11 @@ from holdfast.bundle.migrations import FLAT
 from holdfast.bundle.reader import CALIBRATION, CANARY, Bundle, read_manifest
 from holdfast.bundle.writer import BundleWriter
 from holdfast.console import Console
-from holdfast.data import Splits, load_recorded
-from holdfast.data.sources import StreamedArrays
+from holdfast.data import Splits
+from holdfast.data.recorded import open_recorded
+from holdfast.data.sources import LabelledSource, StreamedArrays
 from holdfast.data.streamed import StreamedSplits
+from holdfast.data.streaming.training import ImagePart, StreamedPart, StreamedTraining, TrainingSplits
 from holdfast.index_build.canary import add_canary
 from holdfast.index_build.finish import FinishedIndex, IndexRows, finish_set, refuse_attacks_on_sound, refuse_unvotable
 from holdfast.index_build.harden import Hardening
@@ -21,10 +23,11 @@ from holdfast.index_build.options import IndexBuildError, IndexOptions, LabelCho
 from holdfast.index_build.plan import IndexPlan
 from holdfast.index_build.streaming.embedding import EmbeddingJob
 from holdfast.index_build.streaming.embedding_file import EmbeddingFile
-from holdfast.index_build.streaming.gather import EmbeddedSet, gather
+from holdfast.index_build.streaming.gather import EmbeddedSet, gather, refuse_unreadable
 from holdfast.index_build.streaming.parts import PartsFolder
 from holdfast.index_build.streaming.run import embed_missing, header_of, pieces_in
 from holdfast.model.device_choice import DeviceChoice
+from holdfast.model.preprocess import InputContract
 from holdfast.model.retrieval.table import RETRIEVERS, discarded_on_failure
 
 FOLDER = ".index_build"
@@ -104,7 +107,7 @@ def build_index(
 
 
 def complete_bundle(
-    directory: Path, splits: Splits | None, options: IndexOptions, *, data_dir: Path | None = None
+    directory: Path, splits: TrainingSplits | None, options: IndexOptions, *, data_dir: Path | None = None
 ) -> IndexRecord:
     """As `build_index`, which explains the arguments."""
     options = options.checked()
@@ -114,7 +117,10 @@ def complete_bundle(
             f"the exemplars of {directory} are not of its encoder's set, or have other classes: name a set by --data, or say"
             " --out NEW for a new bundle of the exemplars that are there"
         )
-    splits = splits if splits is not None else load_recorded(bundle.manifest, data_dir)
+    if splits is None:
+        splits = open_recorded(bundle.manifest, data_dir, memory=options.memory, threads=options.threads)
+    if isinstance(splits, StreamedTraining):
+        splits.close()  # what embeds reads the images itself
     _check(bundle.manifest, splits)
     if options.choose_vote and len(splits.calibration) == 0:
         raise IndexBuildError("a vote is chosen on the calibration part, and this set has none: train with --calibration N")
@@ -124,16 +130,16 @@ def complete_bundle(
     contract, known, content = bundle.manifest.input, len(splits.train), splits.sha256
     beliefs = beliefs_about(directory, splits, quiet=options.quiet)
     if options.pseudo is not None:
+        if not isinstance(splits, Splits):
+            raise IndexBuildError("--pseudo needs the whole set in memory: allow it by --memory GB")
         splits, content = with_candidates(directory, splits, options.pseudo)
-    streamed = StreamedSplits(
-        StreamedArrays(splits.train, contract),
-        StreamedArrays(splits.calibration, contract),
-        StreamedArrays(splits.test.take([]), contract),  # the set's own hash covers the test images
-    )
+    train, held_out, test = (source_of(part, contract) for part in (splits.train, splits.calibration, splits.test))
+    streamed = StreamedSplits(train, held_out, test.select(np.zeros(0, np.int64)))  # the set's own hash covers the test images
     folder = PartsFolder.begin(directory / FOLDER, header_of(bundle, streamed, half=options.half, content=content))
     pieces = pieces_in(streamed)
     embed_missing(folder, job_of(bundle, streamed, options), pieces, options.launcher, quiet=options.quiet)
     file = EmbeddingFile(folder.path / ROWS_FILE, bundle.encoder.dim)
+    refuse_unreadable(folder, pieces)  # what could be read when it was trained on
     embedded = gather([(folder, pieces)], file)
     rows = _rows(bundle, file, embedded)
     if options.pseudo is not None:
@@ -144,7 +150,7 @@ def complete_bundle(
         record = _commit(directory, finished)
     leave_list(directory, rows)
     if options.canary and len(splits.test):
-        add_canary(directory, StreamedArrays(splits.test, contract), options.canary, index=finished.index)
+        add_canary(directory, test, options.canary, index=finished.index)
     folder.remove()
     return record
 
@@ -161,6 +167,11 @@ def _rows(bundle: Bundle, file: EmbeddingFile, embedded: EmbeddedSet) -> IndexRo
         digests=embedded.digests,
         next_id=max(count, before.next_id or 0) if before else count,
     )
+
+
+def source_of(part: ImagePart, contract: InputContract) -> LabelledSource:
+    """A part of a set as it is embedded."""
+    return part.source if isinstance(part, StreamedPart) else StreamedArrays(part, contract)
 
 
 def open_for(directory: Path, options: IndexOptions) -> Bundle:
@@ -188,7 +199,7 @@ def job_of(bundle: Bundle, splits: StreamedSplits, options: IndexOptions) -> Emb
     )
 
 
-def _plan(manifest: Manifest, splits: Splits, options: IndexOptions) -> IndexPlan:
+def _plan(manifest: Manifest, splits: TrainingSplits, options: IndexOptions) -> IndexPlan:
     """Classes, counts and vote. With `choose_vote` the vote is the one of before."""
     size = len(manifest.class_names)
     parts = (splits.train, splits.calibration, splits.test)
@@ -197,7 +208,7 @@ def _plan(manifest: Manifest, splits: Splits, options: IndexOptions) -> IndexPla
     return IndexPlan(manifest.class_names, np.zeros(size, np.int64), train, held_out, test, vote)
 
 
-def _check(manifest: Manifest, splits: Splits) -> None:
+def _check(manifest: Manifest, splits: TrainingSplits) -> None:
     record, train = manifest.trained.data, splits.train
     if splits.sha256 != record.sha256:
         raise IndexBuildError(
@@ -209,8 +220,9 @@ def _check(manifest: Manifest, splits: Splits) -> None:
         raise IndexBuildError(
             f"the set has the classes {', '.join(splits.class_names)}; the manifest {', '.join(manifest.class_names)}"
         )
-    if train.images.shape[1:] != manifest.input.shape:
-        raise IndexBuildError(f"images are {train.images.shape[1:]}, the encoder takes {manifest.input.shape}")
+    shape = train.source.contract.shape if isinstance(train, StreamedPart) else train.images.shape[1:]
+    if shape != manifest.input.shape:
+        raise IndexBuildError(f"images are {shape}, the encoder takes {manifest.input.shape}")
     refuse_unvotable(train.labels, manifest.vote.k)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from holdfast.bundle.reader import read_manifest
 from holdfast.bundle.threat_model import ball
 from holdfast.console import Console
+from holdfast.data.streaming.training import MEMORY_GB
 from holdfast.exit_status import GOES_ON, exit_status
 from holdfast.index_build.adapting.adaptation import IndexChanges
 from holdfast.index_build.adapting.classes import ClassChanges, parse_renaming
@@ -92,6 +93,7 @@ def _index_options(options: argparse.Namespace, command: str, bundle: Path | Non
         choose_vote=options.choose_vote,
         prior_correction=options.prior_correction,
         processes=options.processes,
+        memory=getattr(options, "memory", MEMORY_GB),
         ray=options.launcher == "ray",
         canary=options.canary,
         labels=options.labels,

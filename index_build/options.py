@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from holdfast.bundle.migrations import FLAT
+from holdfast.data.streaming.training import MEMORY_GB
 from holdfast.errors import BundleError
 from holdfast.index_build.harden import Hardening
 from holdfast.index_build.streaming.launch import InProcess, Launcher, Processes
@@ -46,6 +47,7 @@ class IndexOptions:
         pseudo: make exemplars of images without a label as well, under the class that the classifier trained with the encoder
             gives a probability above this, where the neighbours among the labelled exemplars say the same; None makes none.
         processes: that embed images side by side.
+        memory: GB that the decoded images of the encoder's own set may take; a larger one is read as it is embedded.
         ray: whether these are actors of Ray, on whatever machines its cluster has.
         command: what the user typed, for the manifest.
         quiet: no progress bars.
@@ -66,6 +68,7 @@ class IndexOptions:
     doubted: Treatment = "relabel"
     pseudo: float | None = None
     processes: int = 1
+    memory: float = MEMORY_GB
     ray: bool = False
     command: str = "index_build.build_index"
     quiet: bool = False

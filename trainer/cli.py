@@ -13,8 +13,7 @@ import tyro
 from holdfast.console import Console
 from holdfast.data import Splits, load
 from holdfast.data.sets import NAMES
-from holdfast.data.streaming.pool import default_decoders
-from holdfast.data.streaming.training import StreamedTraining, TrainingSplits, decoded_bytes, open_training
+from holdfast.data.streaming.training import StreamedTraining, TrainingSplits, decoded_bytes, open_if_large
 from holdfast.data.streams.screening import OUTLIER_P
 from holdfast.errors import HoldfastError
 from holdfast.exit_status import exit_status, explain_statuses
@@ -143,21 +142,20 @@ def open_splits(config: TrainConfig) -> TrainingSplits:
     if config.data != FOLDER or config.data_dir is None:
         return load_splits(config)
     size = config.encoder.image_size
-    if (needed := decoded_bytes(config.data_dir, size)) <= config.memory * 1e9:
-        return load_splits(config)
-    if config.labels is not None or config.label_noise:
-        raise HoldfastError(
-            f"--labels and --label-noise need the whole set in memory, {needed / 1e9:.1f} GB of images: allow them by --memory"
-        )
-    return open_training(
+    if (config.labels is not None or config.label_noise) and decoded_bytes(config.data_dir, size) > config.memory * 1e9:
+        raise HoldfastError("--labels and --label-noise need the whole set in memory: allow it by --memory GB")
+    streamed = open_if_large(
         config.data_dir,
         size,
+        memory=config.memory,
+        decoders=config.decoders,
+        threads=config.threads,
         calibration=config.calibration,
         seed=config.seed,
         skip_unreadable=config.skip_unreadable,
         max_pixels=config.max_pixels,
-        decoders=default_decoders(config.threads) if config.decoders is None else config.decoders,
     )
+    return streamed if streamed is not None else load_splits(config)
 
 
 def load_splits(config: TrainConfig) -> Splits:

@@ -8,6 +8,7 @@ import tyro
 
 from holdfast.bundle.threat_model import Norm, ThreatModel
 from holdfast.data import DataName
+from holdfast.data.streaming.training import MEMORY_GB
 from holdfast.data.streams import StreamConfig
 from holdfast.data.streams.screening import OUTLIER_P
 from holdfast.model.preprocess import MAX_PIXELS
@@ -107,7 +108,7 @@ class TrainConfig:
     max_pixels: int = MAX_PIXELS
     """Most pixels of an image of a folder, looked at before decoding; four times as many of a JPEG."""
 
-    memory: float = 4.0
+    memory: float = MEMORY_GB
     """GB that the decoded images of a folder may take. A larger set is not kept in memory but decoded while it is learned from,
     and gives the same batches; at 0 every folder is."""
 

@@ -28,6 +28,11 @@ def refuse_idle(options: argparse.Namespace, parser: argparse.ArgumentParser) ->
         if new and "pseudo" in given:
             idle, why = ["pseudo"], "for a new bundle of the exemplars that are there"
     else:
-        idle, why = [name for name in given if name == "pseudo"], "with --data: the classifier knows the encoder's own set"
+        whys = {
+            "pseudo": "with --data: the classifier knows the encoder's own set",
+            "memory": "with --data, whose images are never kept in memory",
+        }
+        idle = [name for name in given if name in whys]
+        why = whys[idle[0]] if idle else ""
     if idle:
         raise IndexBuildError(f"--{idle[0].replace('_', '-')} does nothing {why}")

@@ -7,6 +7,7 @@ from typing import get_args
 
 from holdfast.bundle.migrations import FLAT
 from holdfast.data.sets import NAMES
+from holdfast.data.streaming.training import MEMORY_GB
 from holdfast.exit_status import explain_statuses
 from holdfast.flags import number_in, share_or_count, whole_number
 from holdfast.index_build.canary import IMAGES
@@ -66,6 +67,14 @@ def index_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="only calibrate credibility again, by the index that is there: on the images of calibration.npz, or where the"
         " bundle has none yet, on the calibration part of its labelled set",
+    )
+    parser.add_argument(
+        "--memory",
+        type=number_in(0, 1e6),
+        default=MEMORY_GB,
+        metavar="GB",
+        help="what the decoded images of the encoder's own set may take; a larger one is read as it is embedded, as one of"
+        " --data always is (default: %(default)s)",
     )
     parser.add_argument(
         "--pseudo",

@@ -19,7 +19,7 @@ from holdfast.bundle.exemplars import Flag
 from holdfast.bundle.manifest import DoubtedLabels, Manifest
 from holdfast.bundle.sources import Sources
 from holdfast.console import Console
-from holdfast.data import Splits
+from holdfast.data.streaming.training import TrainingSplits
 from holdfast.files import write_atomically
 from holdfast.index_build.audit import EXACT_ROWS, plurality_of_neighbours
 from holdfast.index_build.cells import plurality_by_cells
@@ -73,7 +73,7 @@ def checked_labels(rows: IndexRows, manifest: Manifest, options: IndexOptions, b
     return replace(rows, labels=labels, flags=flags, believed=kept, check=LabelCheck(record, listing))
 
 
-def beliefs_about(directory: Path, splits: Splits, *, quiet: bool) -> Ints | None:
+def beliefs_about(directory: Path, splits: TrainingSplits, *, quiet: bool) -> Ints | None:
     """What the run in `directory` believes of the training part of its set where it doubts the label: int64 [M], else -1.
 
     None where it left no beliefs, or where they are of another set, which is said.

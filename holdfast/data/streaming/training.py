@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,12 @@ from holdfast.data.labelled import DataError, LabelledImages, Splits, joint_sha2
 from holdfast.data.listing import list_images
 from holdfast.data.sets import print_notes
 from holdfast.data.sources import Ints, StreamedFiles
-from holdfast.data.streaming.pool import DecodingPool
+from holdfast.data.streaming.pool import DecodingPool, default_decoders
 from holdfast.data.streaming.survey import PartSurvey, survey
 from holdfast.model.preprocess import MAX_PIXELS, InputContract, Pixels
+
+MEMORY_GB = 4.0
+"""What the decoded images of a set may take in memory, where nobody says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +49,10 @@ class StreamedPart:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def select(self, rows: Ints) -> "StreamedPart":
+        """The part of these rows alone, int64 [n]; its counts stay those of the whole."""
+        return StreamedPart(self.source.select(rows), self.pool, self.counts)
 
     def pixels(self, rows: Ints) -> Pixels:
         """The images at `rows`, int64 [n]: uint8 [n, H, W, 3]. Raises as `batches`."""
@@ -146,6 +154,28 @@ def open_training(
     learned_from = StreamedPart(whole.select(both), pool, found[0].counts + found[3].counts)
     sha256 = joint_sha256([part.sha256 for part in found])
     return StreamedTraining(train, held, test, others, learned_from, sha256, len(rows[1]))
+
+
+def open_if_large(
+    directory: Path | None, size: int, *, memory: float, decoders: int | None = None, threads: int = 1, **options: Any
+) -> StreamedTraining | None:
+    """Open a folder, table or shards that would take more than `memory` GB in memory; None where it would not.
+
+    Args:
+        directory: of the set; None opens nothing.
+        size: height and width in pixels.
+        memory: GB that decoded images may take.
+        decoders: processes that decode; by default `default_decoders` of `threads`.
+        threads: that do something else meanwhile.
+        options: as of `open_training`.
+
+    Raises:
+        DataError: as `open_training`.
+
+    """
+    if directory is None or decoded_bytes(directory, size) <= memory * 1e9:
+        return None
+    return open_training(directory, size, decoders=default_decoders(threads) if decoders is None else decoders, **options)
 
 
 def decoded_bytes(directory: Path, size: int) -> int:
