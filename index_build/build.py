@@ -117,21 +117,10 @@ def complete_bundle(
             f"the exemplars of {directory} are not of its encoder's set, or have other classes: name a set by --data, or say"
             " --out NEW for a new bundle of the exemplars that are there"
         )
-    if splits is None:
-        splits = open_recorded(bundle.manifest, data_dir, memory=options.memory, threads=options.threads)
-    if isinstance(splits, StreamedTraining):
-        splits.close()  # what embeds reads the images itself
-    _check(bundle.manifest, splits)
-    if options.choose_vote and len(splits.calibration) == 0:
-        raise IndexBuildError("a vote is chosen on the calibration part, and this set has none: train with --calibration N")
-    if not options.quiet:
-        plan = _plan(bundle.manifest, splits, options)
-        Console(stderr=True).print(plan.table(f"{directory}: what its index will be of"))
+    splits = _opened(bundle, splits, options, data_dir)
     contract, known, content = bundle.manifest.input, len(splits.train), splits.sha256
     beliefs = beliefs_about(directory, splits, quiet=options.quiet)
     if options.pseudo is not None:
-        if not isinstance(splits, Splits):
-            raise IndexBuildError("--pseudo needs the whole set in memory: allow it by --memory GB")
         splits, content = with_candidates(directory, splits, options.pseudo)
     train, held_out, test = (source_of(part, contract) for part in (splits.train, splits.calibration, splits.test))
     streamed = StreamedSplits(train, held_out, test.select(np.zeros(0, np.int64)))  # the set's own hash covers the test images
@@ -153,6 +142,21 @@ def complete_bundle(
         add_canary(directory, test, options.canary, index=finished.index)
     folder.remove()
     return record
+
+
+def _opened(bundle: Bundle, splits: TrainingSplits | None, options: IndexOptions, data_dir: Path | None) -> TrainingSplits:
+    """The set, opened where it is not, checked, and described."""
+    if splits is None:
+        splits = open_recorded(bundle.manifest, data_dir, memory=options.memory, threads=options.threads)
+    if isinstance(splits, StreamedTraining):
+        splits.close()  # what embeds reads the images itself
+    _check(bundle.manifest, splits)
+    if options.choose_vote and len(splits.calibration) == 0:
+        raise IndexBuildError("a vote is chosen on the calibration part, and this set has none: train with --calibration N")
+    if not options.quiet:
+        plan = _plan(bundle.manifest, splits, options)
+        Console(stderr=True).print(plan.table(f"{bundle.directory}: what its index will be of"))
+    return splits
 
 
 def _rows(bundle: Bundle, file: EmbeddingFile, embedded: EmbeddedSet) -> IndexRows:

@@ -13,7 +13,7 @@ import tyro
 from holdfast.console import Console
 from holdfast.data import Splits, load
 from holdfast.data.sets import NAMES
-from holdfast.data.streaming.training import StreamedTraining, TrainingSplits, decoded_bytes, open_if_large
+from holdfast.data.streaming.training import StreamedTraining, TrainingSplits, open_if_large
 from holdfast.data.streams.screening import OUTLIER_P
 from holdfast.errors import HoldfastError
 from holdfast.exit_status import exit_status, explain_statuses
@@ -142,8 +142,6 @@ def open_splits(config: TrainConfig) -> TrainingSplits:
     if config.data != FOLDER or config.data_dir is None:
         return load_splits(config)
     size = config.encoder.image_size
-    if (config.labels is not None or config.label_noise) and decoded_bytes(config.data_dir, size) > config.memory * 1e9:
-        raise HoldfastError("--labels and --label-noise need the whole set in memory: allow it by --memory GB")
     streamed = open_if_large(
         config.data_dir,
         size,
@@ -155,7 +153,12 @@ def open_splits(config: TrainConfig) -> TrainingSplits:
         skip_unreadable=config.skip_unreadable,
         max_pixels=config.max_pixels,
     )
-    return streamed if streamed is not None else load_splits(config)
+    if streamed is None:
+        return load_splits(config)
+    if config.labels is not None or config.label_noise:
+        streamed.close()
+        raise HoldfastError("--labels and --label-noise need the whole set in memory: allow it by --memory GB")
+    return streamed
 
 
 def load_splits(config: TrainConfig) -> Splits:

@@ -129,8 +129,8 @@ def growth_of(samples: list[float]) -> tuple[float, float]:
     return statistics.median(samples[fifth : 2 * fifth]), statistics.median(samples[-fifth:])
 
 
-def main() -> int:
-    """Runs the benchmark. Returns 0 where the target is met, else 1."""
+def parsed() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.streaming.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -147,7 +147,12 @@ def main() -> int:
     parser.add_argument("--decoders", type=whole_number(1), default=1, help="processes that decode (default: %(default)s)")
     parser.add_argument("--shards", type=Path, metavar="DIR", help="where the set is kept, or lies already (default: nowhere)")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Runs the benchmark. Returns 0 where the target is met, else 1."""
+    options = parsed()
     restart_with_one_thread("bench.streaming.training")
     with tempfile.TemporaryDirectory() as place:
         shards = options.shards or Path(place) / "shards"

@@ -12,6 +12,7 @@ from holdfast.bundle.manifest import Manifest
 from holdfast.data import Splits
 from holdfast.data.labelled import joined
 from holdfast.data.streamed import StreamedSplits
+from holdfast.data.streaming.training import TrainingSplits
 from holdfast.index_build.finish import IndexRows
 from holdfast.index_build.options import IndexBuildError
 from holdfast.model.answers import Floats, Ints
@@ -22,7 +23,7 @@ from holdfast.model.vote import VoteParameters, vote
 BLOCK = 4096  # images that are searched for at once
 
 
-def with_candidates(directory: Path, splits: Splits, threshold: float) -> tuple[Splits, str]:
+def with_candidates(directory: Path, splits: TrainingSplits, threshold: float) -> tuple[Splits, str]:
     """The set with the images that the classifier is sure of behind those of the training part, under its labels.
 
     Args:
@@ -34,9 +35,12 @@ def with_candidates(directory: Path, splits: Splits, threshold: float) -> tuple[
         The set, and a hash of it and of what was taken.
 
     Raises:
-        IndexBuildError: every image has a label, or no classifier was trained, or it was trained on another set.
+        IndexBuildError: the set is not in memory, or every image has a label, or no classifier was trained, or it was
+            trained on another set.
 
     """
+    if not isinstance(splits, Splits):
+        raise IndexBuildError("--pseudo needs the whole set in memory: allow it by --memory GB")
     if splits.unlabelled is None:
         raise IndexBuildError("--pseudo takes images without a label as exemplars, and every training image has one")
     beliefs = Beliefs.load(directory)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from holdfast.data.folder import refuse_empty, refuse_unreadable
 from holdfast.data.labelled import DataError, LabelledImages, Splits, joint_sha256
-from holdfast.data.listing import list_images
+from holdfast.data.listing import ImageListing, list_images
 from holdfast.data.sets import print_notes
 from holdfast.data.sources import Ints, StreamedFiles
 from holdfast.data.streaming.pool import DecodingPool, default_decoders
@@ -132,6 +132,30 @@ def open_training(
 
     """
     listing = list_images(directory, skip_unusable=skip_unreadable)
+    return open_listed(
+        listing,
+        size,
+        calibration=calibration,
+        seed=seed,
+        skip_unreadable=skip_unreadable,
+        max_pixels=max_pixels,
+        decoders=decoders,
+        quiet=quiet,
+    )
+
+
+def open_listed(
+    listing: ImageListing,
+    size: int,
+    *,
+    calibration: int | None = None,
+    seed: int = 0,
+    skip_unreadable: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    decoders: int = 1,
+    quiet: bool = False,
+) -> StreamedTraining:
+    """As `open_training`, of a set that has been listed."""
     rows = listing.split(calibration=calibration, seed=seed)
     whole = StreamedFiles.of(listing, InputContract(height=size, width=size), max_pixels=max_pixels)
     sources = [whole.select(part) for part in (*rows, listing.unlabelled)]
@@ -157,7 +181,14 @@ def open_training(
 
 
 def open_if_large(
-    directory: Path | None, size: int, *, memory: float, decoders: int | None = None, threads: int = 1, **options: Any
+    directory: Path | None,
+    size: int,
+    *,
+    memory: float,
+    decoders: int | None = None,
+    threads: int = 1,
+    skip_unreadable: bool = False,
+    **options: Any,
 ) -> StreamedTraining | None:
     """Open a folder, table or shards that would take more than `memory` GB in memory; None where it would not.
 
@@ -167,20 +198,20 @@ def open_if_large(
         memory: GB that decoded images may take.
         decoders: processes that decode; by default `default_decoders` of `threads`.
         threads: that do something else meanwhile.
-        options: as of `open_training`.
+        skip_unreadable: as of `open_training`.
+        options: likewise.
 
     Raises:
         DataError: as `open_training`.
 
     """
-    if directory is None or decoded_bytes(directory, size) <= memory * 1e9:
+    if directory is None:
         return None
-    return open_training(directory, size, decoders=default_decoders(threads) if decoders is None else decoders, **options)
-
-
-def decoded_bytes(directory: Path, size: int) -> int:
-    """Bytes of all images of a folder, table or shards, once they are decoded and fitted."""
-    return len(list_images(directory, skip_unusable=True)) * size * size * 3
+    listing = list_images(directory, skip_unusable=skip_unreadable)
+    if len(listing) * size * size * 3 <= memory * 1e9:
+        return None
+    processes = default_decoders(threads) if decoders is None else decoders
+    return open_listed(listing, size, decoders=processes, skip_unreadable=skip_unreadable, **options)
 
 
 def _readable(source: StreamedFiles, found: PartSurvey, pool: DecodingPool) -> StreamedPart:

@@ -6,7 +6,7 @@ import pytest
 from holdfast import data
 from holdfast.data import DataError
 from holdfast.data.streaming.pool import DecodingPool
-from holdfast.data.streaming.training import decoded_bytes, open_training
+from holdfast.data.streaming.training import open_if_large, open_training
 from tests.holdfast.data.folders import classes, picture, put
 from tests.holdfast.data.shards import samples, tar
 
@@ -99,6 +99,10 @@ def test_an_image_that_is_gone_while_the_set_is_used_is_an_error_that_names_it(t
         train.pixels(np.array([1, 2]))
 
 
-def test_bytes_are_those_of_the_decoded_images(tmp_path):
+def test_a_set_is_opened_so_only_above_the_bound(tmp_path):
     classes(tmp_path, "cat", "dog", images=5)
-    assert decoded_bytes(tmp_path, 8) == 10 * 8 * 8 * 3
+    needed = 10 * 8 * 8 * 3 / 1e9
+    assert open_if_large(tmp_path, 8, memory=1.01 * needed, decoders=0) is None
+    opened_so = open_if_large(tmp_path, 8, memory=0.99 * needed, decoders=0, quiet=True)
+    assert opened_so is not None
+    assert opened_so.sha256 == opened(tmp_path).sha256
