@@ -62,6 +62,13 @@ COMMANDS = {
         "train",
         ("torch", "onnx", "onnxscript", "onnxruntime"),
     ),
+    "robustify": Command(
+        "harden the encoder of a bundle, imported or trained, against attacks",
+        "holdfast robustify --from runs/vit --data photos/ --out runs/vit-robust",
+        "holdfast.trainer.hardening.command",
+        "train",
+        ("torch", "tyro", "onnx", "onnxscript", "safetensors"),
+    ),
     "index": Command(
         "embed the labelled set, build and calibrate the index of a bundle",
         "holdfast index runs/digits",

@@ -76,7 +76,7 @@ def network_of(config: TrainConfig, classes: int, file: Path = FILE) -> TrainedN
 
     """
     found = checkpoint.load(config.out, file)
-    encoder = recorded_encoder(found.config["encoder"], found.part("encoder."))
+    encoder = recorded_encoder(found.config["encoder"], found.part("encoder."), config.out)
     parts = found.part("objective.")
     if "prototypes" in parts:
         temperature = found.config["stages"][found.position.stage]["objective"]["temperature"]

@@ -21,6 +21,7 @@ PROGRAMS = (
     *(
         "train",
         "import",
+        "robustify",
         "index",
         "quantise",
         "evaluate",

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import tyro
@@ -28,6 +29,7 @@ from holdfast.trainer.continuing import (
 )
 from holdfast.trainer.cost.dry_run_record import cached_dry_run
 from holdfast.trainer.cost.tables import describe_cost, describe_run, describe_throughput
+from holdfast.trainer.encoders import fitting_of
 from holdfast.trainer.export.bundle import write_bundle
 from holdfast.trainer.loop.recorder import PausedError
 from holdfast.trainer.presets import DEFAULT, FOLDER, PRESETS
@@ -58,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     begun = time.perf_counter()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["robustify"]:
+        status: int = import_module("holdfast.trainer.hardening.command").main(arguments[1:])
+        return status
     console = Console()
 
     def train() -> None:
@@ -141,7 +146,7 @@ def open_splits(config: TrainConfig) -> TrainingSplits:
     """
     if config.data != FOLDER or config.data_dir is None:
         return load_splits(config)
-    size = config.encoder.image_size
+    size = fitting_of(config.encoder)
     streamed = open_if_large(
         config.data_dir,
         size,
@@ -166,7 +171,7 @@ def load_splits(config: TrainConfig) -> Splits:
     return load(
         config.data,
         directory=config.data_dir,
-        size=config.encoder.image_size,
+        size=fitting_of(config.encoder),
         calibration=config.calibration,
         seed=config.seed,
         skip_unreadable=config.skip_unreadable,

@@ -31,7 +31,7 @@ from holdfast.data.streaming.training import ImagePart, TrainingSplits
 from holdfast.errors import HoldfastError
 from holdfast.files import write_atomically
 from holdfast.trainer.config import TrainConfig
-from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.encoders import GraphConfig, ImageEncoder
 from holdfast.trainer.loop.averaging import batches_for, estimate_statistics
 from holdfast.trainer.loop.data_parallel import DataParallel
 from holdfast.trainer.loop.device import device_of, fast_kernels, precision_of, replicas_of, sync_every
@@ -98,6 +98,8 @@ def starting_point(config: TrainConfig, splits: TrainingSplits) -> Checkpoint | 
 
     """
     check_images(config, splits.train)
+    if (images := len(splits.learned_from)) < 2 * config.threads:
+        raise HoldfastError(f"{images} training images are too few for {config.threads} threads: choose fewer --threads")
     stage_rows(config, splits.learned_from, arrivals_of(config), [0.0] * len(config.stages))
     return checkpoint.checkpoint_to_resume(config, splits.sha256)
 
@@ -237,17 +239,17 @@ def check_images(config: TrainConfig, images: ImagePart) -> None:
     """Refuse images that cannot make an index for the vote of `config`.
 
     Raises:
-        HoldfastError: they are of one class, fewer than the neighbours that are to vote, or too few for the threads.
+        HoldfastError: they are of one class, or fewer than the neighbours that are to vote.
 
     """
+    if isinstance(config.encoder, GraphConfig):
+        return  # another set may become the index
     if len(np.unique(images.labels)) < 2:
         raise HoldfastError("all training images are of one class: there is nothing to tell apart; add images of another")
     if len(images) < config.k:
         raise HoldfastError(
             f"{len(images)} training images, and k = {config.k} neighbours are to vote: add images, or choose a smaller --k"
         )
-    if len(images) < 2 * config.threads:
-        raise HoldfastError(f"{len(images)} training images are too few for {config.threads} threads: choose fewer --threads")
 
 
 def stages_done(config: TrainConfig, position: Position) -> dict[str, int]:
@@ -262,7 +264,7 @@ def as_exported(encoder: ImageEncoder, config: TrainConfig) -> ImageEncoder:
     encoder = copy.deepcopy(encoder) if config.compile else encoder  # a copy is not compiled
     # Channels-last is for training; tracing a graph wants the usual layout.
     encoder.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return encoder.eval()
+    return encoder.exported().eval()
 
 
 def head_as_exported(objective: Objective, config: TrainConfig) -> LearnedHead | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from holdfast.bundle.reader import CANARY, Bundle
+from holdfast.bundle.threat_model import ThreatModel
 from holdfast.bundle.writer import BundleWriter
 from holdfast.console import Console, property_table
 from holdfast.errors import BundleError
@@ -102,11 +103,16 @@ def table(bundle: Bundle, directory: Path) -> Table:
         logit = ", and an abstain logit" if head.abstains else ""
         alike = f"on embeddings of unit length, {head.agreement:.1%} of its answers are those that it was trained to give"
         shown.add_row("classifier", f"{head.classes} classes{logit}; {alike}")
-    if manifest.training is not None:
-        shown.add_row("trained by", manifest.training.command)
+    if (training := manifest.training) is not None:
+        shown.add_row("trained by", training.command)
     if (imported := manifest.imported) is not None:
         shown.add_row("imported by", imported.command)
         shown.add_row("imported from", f"{imported.source}, sha256 {imported.sha256[:16]}")
+    if training is not None and (parent := training.hardened_from) is not None:
+        within = ThreatModel(parent.norm, parent.epsilon)
+        shown.add_row(
+            "hardened from", f"{parent.parent}, sha256 {parent.parent_sha256[:16]}, by {parent.method} within {within}"
+        )
     for name in manifest.files:
         shown.add_row(name, f"{(bundle.directory / name).stat().st_size / 1e6:.1f} MB")
     return shown

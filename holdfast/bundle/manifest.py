@@ -85,8 +85,25 @@ class ContinuedRecord(Record):
     outliers: int = Field(ge=0)
 
 
+class HardeningRecord(Record):
+    """What an encoder that existed before was hardened by, and within which ball: holdfast robustify --from BUNDLE.
+
+    `parent` is the name of that bundle and `parent_sha256` the hash of its encoder. `method` is what was minimised, under
+    attacks within `norm` and `epsilon`, in pixels of [0, 1]. The first `frozen_layers` layers with weights stayed as they were;
+    with `adapters` above 0 the others were changed by matrices of this rank alone.
+    """
+
+    parent: str = Field(min_length=1)
+    parent_sha256: str
+    method: Literal["fare", "deacl", "ssat", "trades"]
+    norm: Norm
+    epsilon: float = Field(ge=0)
+    frozen_layers: int = Field(default=0, ge=0)
+    adapters: int = Field(default=0, ge=0)
+
+
 class TrainingRecord(Record):
-    """Where the encoder came from.
+    """How the encoder was trained here: from nothing, or, where `hardened_from` says so, from one that existed.
 
     `augmentations` says in words how the labelled set itself was changed before it was learned from, for instance recordings
     heard in rooms and in noise; "" where it was not. `hardened` says whether attacked images were learned from. Bundles of
@@ -104,10 +121,11 @@ class TrainingRecord(Record):
     augmentations: str = ""
     hardened: bool = True
     continued: ContinuedRecord | None = None
+    hardened_from: HardeningRecord | None = None
 
 
 class ImportRecord(Record):
-    """Where an encoder came from that was not trained here: holdfast import MODEL --out BUNDLE.
+    """Where an encoder came from that was first trained elsewhere: holdfast import MODEL --out BUNDLE.
 
     `source` is the name of the file and `sha256` the hash of what was read. The graph takes (pixels * range - mean) / std, with
     channels in this order and layout, and its value `output` is the embedding, after `pool`. `largest_difference` is of any
@@ -213,7 +231,7 @@ class Manifest(Record):
     input: InputContract
     embedding_dim: int = Field(ge=1)
     metric: Literal["cosine"] = "cosine"
-    class_names: tuple[str, ...] = Field(description="none of an imported encoder, until there is an index")
+    class_names: tuple[str, ...] = Field(description="none of an imported or hardened encoder, until there is an index")
     vote: VoteParameters
     surrogate_tau: float = Field(default=0.05, gt=0)
     threat_model: ThreatModelRecord | None = Field(description="null where the input is speech")
@@ -230,7 +248,8 @@ class Manifest(Record):
             raise ValueError("it holds a calibration, and says why there is none")
         if self.training is None and self.imported is None:
             raise ValueError("an encoder was trained, or imported, or both: there is a record of it")
-        if len(self.class_names) < 2 and (self.class_names or self.imported is None or self.index is not None):
+        existed = self.imported is not None or (self.training is not None and self.training.hardened_from is not None)
+        if len(self.class_names) < 2 and (self.class_names or not existed or self.index is not None):
             raise ValueError("there must be two classes or more")
         if len(set(self.class_names)) != len(self.class_names) or not all(self.class_names):
             raise ValueError("class names must be different from each other, and none empty")

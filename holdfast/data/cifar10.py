@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.data.download import retrieve_archive
-from holdfast.data.labelled import DataError, LabelledImages, fit_all
+from holdfast.data.labelled import DataError, LabelledImages, Size, fit_all
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # published on the authors' page beside the archive
@@ -20,8 +20,8 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 ROW = 1 + 3 * 32 * 32  # one label byte, then the red, green and blue planes
 
 
-def read(directory: Path | None, size: int) -> tuple[LabelledImages, LabelledImages]:
-    """Return (train, test) of uint8 [N, size, size, 3], from `directory` or else from the authors' archive.
+def read(directory: Path | None, size: Size) -> tuple[LabelledImages, LabelledImages]:
+    """Return (train, test) of uint8 [N, height, width, 3], from `directory` or else from the authors' archive.
 
     Raises:
         DataError: files are missing or damaged, or the download did not succeed.
@@ -51,7 +51,7 @@ def _download() -> Path:
     )
 
 
-def _read_files(folder: Path, names: tuple[str, ...], split: str, size: int) -> LabelledImages:
+def _read_files(folder: Path, names: tuple[str, ...], split: str, size: Size) -> LabelledImages:
     rows = np.concatenate([read_batch(folder / name) for name in names])
     planes = rows[:, 1:].reshape(-1, 3, 32, 32)
     return LabelledImages(

@@ -8,13 +8,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.data.labelled import DataError, LabelledImages, fit_all, hold_out
+from holdfast.data.labelled import DataError, LabelledImages, Size, fit_all, hold_out
 
 TEST_IMAGES = 400
 
 
-def read(size: int, *, seed: int) -> tuple[LabelledImages, LabelledImages]:
-    """Return (train, test) of uint8 [N, size, size, 3]; published as one set, so `seed` draws the 400 test images."""
+def read(size: Size, *, seed: int) -> tuple[LabelledImages, LabelledImages]:
+    """Return (train, test) of uint8 [N, height, width, 3]; published as one set, so `seed` draws the 400 test images."""
     images, labels = _published(size)
     sources = [f"digits/{i}" for i in range(len(images))]
     # Both parts are copies.
@@ -22,7 +22,7 @@ def read(size: int, *, seed: int) -> tuple[LabelledImages, LabelledImages]:
 
 
 @lru_cache(maxsize=2)
-def _published(size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _published(size: Size) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """All images and labels. Kept, as training, index and evaluation ask for them again in one process: 5 MB at 32 pixels."""
     try:
         from sklearn.datasets import load_digits  # noqa: PLC0415 - only this data set needs scikit-learn

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.console import Console, Progress
-from holdfast.data.labelled import DataError, LabelledImages, Splits
+from holdfast.data.labelled import DataError, LabelledImages, Size, Splits, contract_of
 from holdfast.data.listing import ImageListing, list_images
 from holdfast.data.sources import StreamedFiles
-from holdfast.model.preprocess import MAX_PIXELS, InputContract
+from holdfast.model.preprocess import MAX_PIXELS
 
 NAMED_AT_MOST = 10
 SHOWN_FROM = 1_000  # files: below that a progress bar only flickers
@@ -18,14 +18,14 @@ AT_ONCE = 256
 
 def read(
     directory: Path | None,
-    size: int,
+    size: Size,
     *,
     seed: int,
     calibration: int | None = None,
     skip_unreadable: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> Splits:
-    """Return the parts of uint8 [N, size, size, 3]; images of any size are fitted by the input contract.
+    """Return the parts of uint8 [N, height, width, 3]; images of any size are fitted by the input contract.
 
     Raises:
         DataError: the set cannot be listed (see `holdfast.data.listing.list_images`), or files are no images (unless
@@ -36,8 +36,7 @@ def read(
         raise DataError("the data set 'folder' needs --data-dir with a folder of class folders, or a .csv table")
     listing = list_images(directory, skip_unusable=skip_unreadable)
     rows = listing.split(calibration=calibration, seed=seed)
-    contract = InputContract(height=size, width=size)
-    files = StreamedFiles.of(listing, contract, max_pixels=max_pixels)
+    files = StreamedFiles.of(listing, contract_of(size), max_pixels=max_pixels)
     unreadable: list[str] = []
     shown = Progress(console=Console(stderr=True), transient=True, disable=len(files) < SHOWN_FROM)
     with shown as progress:

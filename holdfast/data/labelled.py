@@ -10,7 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.errors import HoldfastError
+from holdfast.model.images.fitting import Fitting
 from holdfast.model.preprocess import InputContract, fit
+
+Size = int | Fitting
+"""Of images that are asked for: the side of squares that they are resized to as they are, or all that can be said of it."""
 
 UNKNOWN = -1
 """The label of an image whose class is not known."""
@@ -238,12 +242,18 @@ def _quotas(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
     return quotas
 
 
-def fit_all(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Resize uint8 [N, h, w] or [N, h, w, 3] to uint8 [N, size, size, 3], by the very function that serves requests."""
-    if images.shape[1:] == (size, size, 3):
+def contract_of(size: Size) -> InputContract:
+    """What images of a size are fitted to."""
+    fitting = Fitting(size, size) if isinstance(size, int) else size
+    return InputContract(**fitting._asdict())
+
+
+def fit_all(images: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """Resize uint8 [N, h, w] or [N, h, w, 3] to uint8 [N, height, width, 3], by the very function that serves requests."""
+    contract = contract_of(size)
+    if images.shape[1:] == contract.shape:
         return images
-    contract = InputContract(height=size, width=size)
-    fitted = np.empty((len(images), size, size, 3), dtype=np.uint8)
+    fitted = np.empty((len(images), *contract.shape), dtype=np.uint8)
     for i, image in enumerate(images):
         fitted[i] = fit(image, contract)
     return fitted

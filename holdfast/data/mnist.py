@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from holdfast.data.idx import read_idx
-from holdfast.data.labelled import DataError, LabelledImages, fit_all
+from holdfast.data.labelled import DataError, LabelledImages, Size, fit_all
 
 PREFIXES = {"train": "train", "test": "t10k"}
 
@@ -30,8 +30,8 @@ class IdxSet:
     classes: tuple[str, ...]
     origin: str
 
-    def read(self, directory: Path | None, size: int) -> tuple[LabelledImages, LabelledImages]:
-        """Return (train, test) of uint8 [N, size, size, 3], grey repeated in the three channels.
+    def read(self, directory: Path | None, size: Size) -> tuple[LabelledImages, LabelledImages]:
+        """Return (train, test) of uint8 [N, height, width, 3], grey repeated in the three channels.
 
         Raises:
             DataError: no directory, or a file is missing or damaged.
@@ -46,7 +46,7 @@ class IdxSet:
         folder = nested if nested.is_dir() else directory
         return self._read_split(folder, "train", size), self._read_split(folder, "test", size)
 
-    def _read_split(self, folder: Path, split: str, size: int) -> LabelledImages:
+    def _read_split(self, folder: Path, split: str, size: Size) -> LabelledImages:
         images_file = folder / f"{PREFIXES[split]}-images-idx3-ubyte.gz"
         labels_file = folder / f"{PREFIXES[split]}-labels-idx1-ubyte.gz"
         images, labels = read_idx(images_file, 3), read_idx(labels_file, 1)

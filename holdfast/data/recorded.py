@@ -14,7 +14,6 @@ from holdfast.data.sources import LabelledSource
 from holdfast.data.streamed import open_labelled
 from holdfast.data.streaming.survey import in_order
 from holdfast.data.streaming.training import MEMORY_GB, StreamedPart, StreamedTraining, TrainingSplits, open_if_large
-from holdfast.model.images.fitting import Fitting
 from holdfast.model.preprocess import InputContract
 
 READ_AT_ONCE = 256
@@ -66,20 +65,16 @@ def load_recorded(manifest: Manifest, directory: Path | None = None) -> Splits:
         directory: where the set lies, if not where the trainer found it.
 
     Raises:
-        DataError: the set is not there, or the encoder does not take the squares that sets are read as.
+        DataError: the set is not there.
 
     """
     record, contract = manifest.trained.data, manifest.input
     recorded = Path(record.directory) if record.directory is not None else None
-    if contract.fitting != Fitting(contract.height, contract.height):
-        raise DataError(
-            f"data sets are read as squares, resized as they are by a bilinear filter; the encoder takes {contract.fitting}"
-        )
     return load(
         record.name,
         # A bundle may have come from elsewhere: what is not here may still be downloaded, or the loader says what it needs.
         directory=directory or (recorded if recorded and recorded.is_dir() else None),
-        size=contract.height,
+        size=contract.fitting,
         calibration=record.calibration,
         seed=record.seed,
         # Whether the trainer skipped unreadable files or there were none, the hash says if these are the same images.
@@ -112,7 +107,7 @@ def open_recorded(
         return load_recorded(manifest, directory)
     streamed = open_if_large(
         where,
-        manifest.input.height,
+        manifest.input.fitting,
         memory=memory,
         threads=threads,
         calibration=record.calibration,

@@ -9,7 +9,7 @@ import numpy as np
 from holdfast.console import Console
 from holdfast.data import cifar10, digits, folder
 from holdfast.data.few_labels import with_labels
-from holdfast.data.labelled import DataError, Splits, hold_out
+from holdfast.data.labelled import DataError, Size, Splits, contract_of, hold_out
 from holdfast.data.listing import default_calibration
 from holdfast.data.mnist import FASHION_MNIST, MNIST
 from holdfast.data.noise import with_label_noise
@@ -32,7 +32,7 @@ def load(
     name: str,
     *,
     directory: Path | None = None,
-    size: int = 32,
+    size: Size = 32,
     calibration: int | None = None,
     seed: int = 0,
     skip_unreadable: bool = False,
@@ -47,7 +47,7 @@ def load(
     directory: where the set lies (needed by all but digits; without it cifar10 is downloaded). For a folder it may be a
         table of paths and labels as well, .csv or .parquet. voices are SPEAKER/*.wav, and sessions a file that
         `holdfast.data.speech.bank` has made of them.
-    size: height and width in pixels, by the same resizing as served images.
+    size: side of squares in pixels, or how images are fitted, as served ones are.
     calibration: images drawn from the training part by `seed`, each class in its proportion; by default 200 of digits,
         else 1,000 or a tenth, whichever is less. A folder's own calibration part is taken instead.
     skip_unreadable: leave out files of a folder that are no images, instead of refusing.
@@ -71,7 +71,7 @@ def load(
 def _read(
     name: str,
     directory: Path | None,
-    size: int,
+    size: Size,
     calibration: int | None,
     seed: int,
     *,
@@ -100,7 +100,8 @@ def _read(
                 max_pixels=max_pixels,
             )
         case "fsdd" | "voices" | "sessions":
-            return _SPEECH_READERS[name](directory, size, seed=seed, calibration=calibration, skip_unreadable=skip_unreadable)
+            side = contract_of(size).height
+            return _SPEECH_READERS[name](directory, side, seed=seed, calibration=calibration, skip_unreadable=skip_unreadable)
         case _:
             raise DataError(f"no data set is called {name!r}; choose one of {', '.join(NAMES)}")
     if len(np.unique(train.labels)) < 2:

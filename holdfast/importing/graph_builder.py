@@ -7,6 +7,7 @@ shapes, of which exported transformers are full, is done here once: what is left
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -87,8 +88,11 @@ class GraphBuilder:
             return self._computed(function, arguments, options)
         arguments = tuple(self._graphed(each) for each in arguments)
         options = {name: self._graphed(each) for name, each in options.items()}
-        node = self._graph.call_function(function, _nodes(arguments), _nodes(options))
-        return self._with_examples(node, function, arguments, options)
+        # A method that is taken from its class refuses what stands for a tensor while a module is traced.
+        name = getattr(function, "__name__", "")
+        method = getattr(Tensor, name, None) is function
+        made = partial(self._graph.call_method, name) if method else partial(self._graph.call_function, function)
+        return self._with_examples(made(_nodes(arguments), _nodes(options)), function, arguments, options)
 
     def call_module(self, module: nn.Module, value: Value) -> Value:
         """Apply a layer with weights of its own."""

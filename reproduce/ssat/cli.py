@@ -12,6 +12,7 @@ from holdfast import data
 from holdfast.console import Console
 from holdfast.exit_status import GOES_ON, exit_status, explain_statuses
 from holdfast.flags import whole_number
+from holdfast.trainer.encoders import fitting_of
 from reproduce.ssat.pipeline import Pipeline
 from reproduce.ssat.scales import SCALES, SMALL, TableScale
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = shlex.join(["python", "-m", "reproduce.ssat", *arguments])
 
     def reproduce() -> None:
-        splits = data.load(scale.data, directory=flags.data_dir, size=scale.encoder.image_size)
+        splits = data.load(scale.data, directory=flags.data_dir, size=fitting_of(scale.encoder))
         Pipeline(scale, out, splits, command, Console(), data_dir=flags.data_dir, amdim=flags.amdim).run()
 
     return exit_status("reproduce.ssat", reproduce, again=GOES_ON)

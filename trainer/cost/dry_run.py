@@ -78,9 +78,9 @@ class StepContext:
     train_set: ImageBatch
 
     def take(self, parallel: DataParallel, images: int) -> None:
-        """Take a step on the first so many images."""
+        """Take a step on the first so many images, again from the first where there are fewer."""
         device = self.train_set.labels.device
-        batch = self.train_set.at(torch.arange(images, device=device))
+        batch = self.train_set.at(torch.arange(images, device=device) % len(self.train_set))
         self.optimiser.zero_grad()
         generators = [torch.Generator(device).manual_seed(replica) for replica in range(parallel.replicas)]
         terms = parallel.backward(self.encoder, self.objective, batch, generators)

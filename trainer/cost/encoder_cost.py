@@ -13,7 +13,7 @@ class EncoderCost:
     """Size of an encoder and price of one image."""
 
     parameters: int
-    """Numbers that are learned."""
+    """Numbers that it is made of; those that are not learned are among them."""
 
     macs: int
     """Multiply-accumulates of convolutions and linear layers for one image."""
@@ -36,7 +36,7 @@ def encoder_cost(encoder: ImageEncoder) -> EncoderCost:
     try:
         device = next(encoder.parameters()).device
         with torch.no_grad():
-            encoder.eval()(torch.zeros(1, 3, encoder.image_size, encoder.image_size, device=device))
+            encoder.eval()(torch.zeros(1, 3, *encoder.size, device=device))
     finally:
         encoder.train(mode)
         for handle in handles:

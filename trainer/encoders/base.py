@@ -55,6 +55,15 @@ class ImageEncoder(nn.Module, ABC):
 
     normalise: Normalise
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the images it takes."""
+        return self.image_size, self.image_size
+
+    def exported(self) -> "ImageEncoder":
+        """The encoder as it is exported: without what is for training alone."""
+        return self
+
     @abstractmethod
     def features(self, pixels: Tensor) -> dict[int, Tensor]:
         """Maps {1: [N, dim, 1, 1], 5: [N, widths[5], ~5, ~5], 7: [N, widths[7], ~7, ~7]}."""

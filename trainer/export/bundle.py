@@ -18,6 +18,7 @@ from holdfast.model.vote import VoteParameters
 from holdfast.revision import commit
 from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.continuing import continued_record
+from holdfast.trainer.encoders import fitting_of
 from holdfast.trainer.export import rounding, whitening
 from holdfast.trainer.export.graphs import export
 from holdfast.trainer.export.head import served_head
@@ -26,6 +27,7 @@ from holdfast.trainer.loop.device import device_of
 from holdfast.trainer.loop.streamed_set import whole_set
 from holdfast.trainer.objectives import ObjectiveConfig, PseudoLabelledConfig, SequentialConfig, SsatConfig, UganConfig
 from holdfast.trainer.objectives.attack import AttackConfig
+from holdfast.trainer.state.source import HardenedSource, hardened_source
 from holdfast.trainer.train import Trained
 
 
@@ -43,12 +45,12 @@ def write_bundle(config: TrainConfig, splits: TrainingSplits, trained: Trained, 
         BundleError: `config.out` holds something else.
 
     """
-    size = config.encoder.image_size
-    contract = InputContract(kind=input_kind(config.data), height=size, width=size)
+    contract = InputContract(kind=input_kind(config.data), **fitting_of(config.encoder)._asdict())
     listens = contract.kind == "speech"
     encoder = exported_encoder(config, splits, trained)
     writer = BundleWriter.create(config.out)
-    parity = export(encoder, writer, contract, splits.train.pixels(np.arange(min(33, len(splits.train)))), half=config.half)
+    source, some = hardened_source(config), np.arange(min(33, len(splits.learned_from)))
+    parity = export(encoder, writer, contract, splits.learned_from.pixels(some), half=config.half)
     if trained.head is not None:
         writer.add(HEAD, served_head(trained.head, encoder, splits.train).save)
     writer.commit(
@@ -57,11 +59,12 @@ def write_bundle(config: TrainConfig, splits: TrainingSplits, trained: Trained, 
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             input=contract,
             embedding_dim=trained.encoder.dim,
-            class_names=splits.train.class_names,
+            class_names=splits.train.class_names if len(splits.train.class_names) > 1 else (),
             vote=VoteParameters(k=config.k, weighting=config.weighting, temperature=config.temperature),
             surrogate_tau=config.surrogate_tau,
             threat_model=None if listens else ThreatModelRecord(norm=config.norm, epsilon=config.epsilon),
-            training=_training(config, splits, trained, command),
+            training=_training(config, splits, trained, command, source),
+            imported=source.imported if source else None,
         )
     )
     return parity
@@ -80,7 +83,9 @@ def exported_encoder(config: TrainConfig, splits: TrainingSplits, trained: Train
     return encoder
 
 
-def _training(config: TrainConfig, splits: TrainingSplits, trained: Trained, command: str) -> TrainingRecord:
+def _training(
+    config: TrainConfig, splits: TrainingSplits, trained: Trained, command: str, source: HardenedSource | None
+) -> TrainingRecord:
     return TrainingRecord(
         command=command,
         seed=config.seed,
@@ -102,6 +107,7 @@ def _training(config: TrainConfig, splits: TrainingSplits, trained: Trained, com
         augmentations=AUGMENTED if config.data == "sessions" else "",
         hardened=any(hardens(stage.objective) for stage in config.stages),
         continued=continued_record(config),
+        hardened_from=source.record if source else None,
     )
 
 

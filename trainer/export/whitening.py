@@ -57,7 +57,7 @@ def whiten(encoder: ImageEncoder, train_set: TrainingSet, power: float) -> White
 
     """
     with torch.no_grad():
-        chunks = [F.normalize(encoder(chunk.pixels()).float(), dim=1) for chunk in train_set.chunks(512)]
+        chunks = [F.normalize(encoder(chunk.pixels()).float(), dim=1) for chunk in train_set.chunks()]
     matrix, mean = whitening_of(torch.cat(chunks), power)
     whitened = Whitened(encoder).to(mean.device).eval()
     with torch.no_grad():

@@ -8,7 +8,7 @@ from holdfast.data.labelled import UNKNOWN
 from holdfast.data.streaming.training import ImagePart
 from holdfast.errors import HoldfastError
 from holdfast.trainer.config import Stage, TrainConfig
-from holdfast.trainer.encoders import ImageEncoder, build_encoder
+from holdfast.trainer.encoders import GraphEncoder, ImageEncoder, build_encoder
 from holdfast.trainer.objectives import Objective, build_objective
 
 
@@ -29,7 +29,9 @@ def build_networks(
     """
     torch.manual_seed(config.seed)
     encoder = build_encoder(config.encoder)
-    if isinstance(images, LabelledImages):
+    if isinstance(encoder, GraphEncoder):
+        pass  # its preprocessing is that of the graph
+    elif isinstance(images, LabelledImages):
         encoder.normalise.fit(torch.from_numpy(images.images))
     else:
         encoder.normalise.fit_counts(torch.from_numpy(images.counts))

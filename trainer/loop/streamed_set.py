@@ -12,6 +12,7 @@ from torch import Tensor
 from holdfast.data.streaming.training import ImagePart, StreamedPart
 from holdfast.trainer.loop.device import to_device
 from holdfast.trainer.objectives import ImageBatch, TrainingSet
+from holdfast.trainer.objectives.base import at_once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,8 +59,10 @@ class StreamedTrainSet:
         there = places.to(self.labels.device)
         return StreamedTrainSet(self.part, self.places[places.cpu().numpy()], self.labels[there], self.rows[there])
 
-    def chunks(self, size: int) -> Iterator[ImageBatch]:
-        """The images in order, `size` at a time."""
+    def chunks(self, size: int | None = None) -> Iterator[ImageBatch]:
+        """The images in order, `size` at a time; by default see `at_once`."""
+        height, width = self.part.source.contract.size
+        size = size or at_once(height * width)
         return self.batches(torch.arange(start, min(start + size, len(self))) for start in range(0, len(self), size))
 
     def batches(self, places: Iterable[Tensor]) -> Iterator[ImageBatch]:

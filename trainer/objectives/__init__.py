@@ -11,6 +11,7 @@ from holdfast.trainer.objectives.contrastive.simclr import SimclrConfig
 from holdfast.trainer.objectives.distillation.adversarial import AdversarialDistillationConfig
 from holdfast.trainer.objectives.distillation.clusters import ClustersConfig
 from holdfast.trainer.objectives.distillation.deacl import DeaclConfig
+from holdfast.trainer.objectives.distillation.fare import FareConfig
 from holdfast.trainer.objectives.memory import ImageMemory, SharedBuffers
 from holdfast.trainer.objectives.player import Player
 from holdfast.trainer.objectives.pseudo_labelled import PseudoLabelledConfig
@@ -27,6 +28,7 @@ ObjectiveConfig = (
     | AugmentationAdversarialConfig
     | ClustersConfig
     | DeaclConfig
+    | FareConfig
     | PseudoLabelledConfig
     | SelfAdaptiveConfig
     | SelfDistilledConfig
@@ -45,6 +47,7 @@ __all__ = [
     "AugmentationAdversarialConfig",
     "ClustersConfig",
     "DeaclConfig",
+    "FareConfig",
     "ImageBatch",
     "ImageMemory",
     "LabelFreeConfig",

@@ -13,6 +13,13 @@ from holdfast.trainer.objectives.head import LearnedHead
 from holdfast.trainer.objectives.memory import ImageMemory
 from holdfast.trainer.objectives.player import Player
 
+PIXELS_AT_ONCE = 512 * 32 * 32
+
+
+def at_once(pixels: int) -> int:
+    """How many images of so many pixels are embedded at once, so that memory does not grow with their size."""
+    return max(1, PIXELS_AT_ONCE // pixels)
+
 
 @dataclass(frozen=True, slots=True)
 class ImageBatch:
@@ -53,8 +60,9 @@ class ImageBatch:
         """The images at each of `places`, int64 [n]."""
         return map(self.at, places)
 
-    def chunks(self, size: int) -> Iterator["ImageBatch"]:
-        """The images in order, `size` at a time."""
+    def chunks(self, size: int | None = None) -> Iterator["ImageBatch"]:
+        """The images in order, `size` at a time; by default as many as have the pixels of 512 of 32 x 32."""
+        size = size or at_once(self.images.shape[1] * self.images.shape[2])
         for start in range(0, len(self), size):
             part = slice(start, start + size)
             yield ImageBatch(self.images[part], self.labels[part], self.rows[part])
@@ -91,8 +99,8 @@ class TrainingSet(Protocol):
     def select(self, places: Tensor) -> "TrainingSet":
         """The set of these images alone, int64 [n]; none is read."""
 
-    def chunks(self, size: int) -> Iterator[ImageBatch]:
-        """The images in order, `size` at a time."""
+    def chunks(self, size: int | None = None) -> Iterator[ImageBatch]:
+        """The images in order, `size` at a time; by default see `at_once`."""
 
     def batches(self, places: Iterable[Tensor]) -> Iterator[ImageBatch]:
         """The images at places that are known beforehand, int64 [n] each: what comes next may be read meanwhile."""

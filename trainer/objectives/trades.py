@@ -15,6 +15,7 @@ gives for the clean view, never for the attacked one. The attack and the robust 
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +44,9 @@ class TradesConfig(AttackConfig):
 
     augment: AugmentConfig = field(default_factory=lambda: WEAK)
     """How the one view of each image is drawn. Flips and shifts alone: colours tell classes apart."""
+
+    prototypes: Literal["random", "means"] = "random"
+    """Where the classifier begins: anywhere, or at the mean embedding of each class, for an encoder that exists."""
 
     self_adaptive: tyro.conf.AvoidSubcommands[SelfAdaptation | None] = None
     """Let the targets of the clean term follow the model, for labels of which some are wrong; None trains on the labels."""
@@ -76,8 +80,10 @@ class Trades(Objective):
         """How many targets have left their labels, where they may."""
         return {"changed": self.adaptive.changed} if self.adaptive else {}
 
-    def prepare(self, encoder: ImageEncoder, train_set: TrainingSet, step: int) -> None:  # noqa: ARG002 - the protocol's
-        """Take the labels as targets where these are to adapt, and see whether they do by now."""
+    def prepare(self, encoder: ImageEncoder, train_set: TrainingSet, step: int) -> None:
+        """Take the labels as targets where these are to adapt, and see whether they do by now; place prototypes at first."""
+        if self.config.prototypes == "means" and step == 1:
+            self._place_prototypes(encoder, train_set)
         if self.adaptive:
             self.adaptive.prepare(train_set, step, self.stage_steps)
 
@@ -99,6 +105,18 @@ class Trades(Objective):
         if self.adaptive is None or not self.adaptive.adapting:
             return nll_of_known(log_probabilities, batch.labels)
         return self.adaptive.cross_entropy(self.adaptive.adapt(batch, log_probabilities.exp()), log_probabilities)
+
+    @torch.no_grad()
+    def _place_prototypes(self, encoder: ImageEncoder, train_set: TrainingSet) -> None:
+        """Each prototype to the mean embedding of its class, where there are images of it."""
+        sums = torch.zeros_like(self.prototypes)
+        with frozen(encoder):
+            for chunk in train_set.chunks():
+                known = chunk.labels != UNKNOWN
+                embeddings = F.normalize(encoder(chunk.pixels()).float(), dim=1)
+                sums.index_add_(0, chunk.labels[known], embeddings[known])
+        seen = sums.norm(dim=1, keepdim=True) > 0
+        self.prototypes.copy_(torch.where(seen, F.normalize(sums, dim=1), self.prototypes))
 
     def beliefs(self, encoder: ImageEncoder, train_set: TrainingSet) -> Tensor | None:
         """The targets where they adapt, refreshed."""

@@ -145,8 +145,8 @@ def load_encoder(directory: Path) -> ImageEncoder:
     """
     found = load(directory)
     try:
-        return recorded_encoder(found.config["encoder"], found.part("encoder."))
-    except (KeyError, TypeError, RuntimeError) as error:
+        return recorded_encoder(found.config["encoder"], found.part("encoder."), directory)
+    except (KeyError, TypeError, RuntimeError, OSError) as error:
         raise CheckpointError(
             f"the checkpoint in {directory} holds no encoder that this holdfast can build: {error}"
         ) from error
@@ -191,6 +191,8 @@ def refuse_another(found: Checkpoint, config: TrainConfig, data_sha256: str, *, 
     """
     before, now = (flat({k: v for k, v in c.items() if k not in free}) for c in (found.config, plain(config)))
     before["data.sha256"], now["data.sha256"] = found.data_sha256, data_sha256
+    for each in (before, now):
+        each.pop("encoder.graph", None)  # where it lies; its hash is compared
     lines = [
         f"  {name}: {before.get(name, 'absent')} there, {now.get(name, 'absent')} now"
         for name in sorted(before.keys() | now.keys())

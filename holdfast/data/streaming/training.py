@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.data.folder import refuse_empty, refuse_unreadable
-from holdfast.data.labelled import DataError, LabelledImages, Splits, joint_sha256
+from holdfast.data.labelled import DataError, LabelledImages, Size, Splits, contract_of, joint_sha256
 from holdfast.data.listing import ImageListing, list_images
 from holdfast.data.sets import print_notes
 from holdfast.data.sources import Ints, StreamedFiles
 from holdfast.data.streaming.pool import DecodingPool, default_decoders
 from holdfast.data.streaming.survey import PartSurvey, survey
-from holdfast.model.preprocess import MAX_PIXELS, InputContract, Pixels
+from holdfast.model.preprocess import MAX_PIXELS, Pixels
 
 MEMORY_GB = 4.0
 """What the decoded images of a set may take in memory, where nobody says."""
@@ -106,7 +107,7 @@ TrainingSplits = Splits | StreamedTraining
 
 def open_training(
     directory: Path,
-    size: int,
+    size: Size,
     *,
     calibration: int | None = None,
     seed: int = 0,
@@ -119,7 +120,7 @@ def open_training(
 
     Args:
         directory: the folder, the table or the shard.
-        size: height and width in pixels.
+        size: as of `holdfast.data.load`.
         calibration: as of `holdfast.data.load`.
         seed: likewise.
         skip_unreadable: likewise.
@@ -146,7 +147,7 @@ def open_training(
 
 def open_listed(
     listing: ImageListing,
-    size: int,
+    size: Size,
     *,
     calibration: int | None = None,
     seed: int = 0,
@@ -157,7 +158,7 @@ def open_listed(
 ) -> StreamedTraining:
     """As `open_training`, of a set that has been listed."""
     rows = listing.split(calibration=calibration, seed=seed)
-    whole = StreamedFiles.of(listing, InputContract(height=size, width=size), max_pixels=max_pixels)
+    whole = StreamedFiles.of(listing, contract_of(size), max_pixels=max_pixels)
     sources = [whole.select(part) for part in (*rows, listing.unlabelled)]
     pool = DecodingPool(decoders)
     try:
@@ -182,7 +183,7 @@ def open_listed(
 
 def open_if_large(
     directory: Path | None,
-    size: int,
+    size: Size,
     *,
     memory: float,
     decoders: int | None = None,
@@ -194,7 +195,7 @@ def open_if_large(
 
     Args:
         directory: of the set; None opens nothing.
-        size: height and width in pixels.
+        size: as of `holdfast.data.load`.
         memory: GB that decoded images may take.
         decoders: processes that decode; by default `default_decoders` of `threads`.
         threads: that do something else meanwhile.
@@ -208,7 +209,7 @@ def open_if_large(
     if directory is None:
         return None
     listing = list_images(directory, skip_unusable=skip_unreadable)
-    if len(listing) * size * size * 3 <= memory * 1e9:
+    if len(listing) * prod(contract_of(size).shape) <= memory * 1e9:
         return None
     processes = default_decoders(threads) if decoders is None else decoders
     return open_listed(listing, size, decoders=processes, skip_unreadable=skip_unreadable, **options)

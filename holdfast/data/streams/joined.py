@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 
 from holdfast.data import cifar10
-from holdfast.data.labelled import DataError, LabelledImages, draw
+from holdfast.data.labelled import DataError, LabelledImages, Size, draw
 from holdfast.data.mnist import FASHION_MNIST, MNIST
 
 OF_EACH = 10_000
 """Training images of each set, each class in its proportion."""
 
 
-def read(directory: Path | None, size: int) -> tuple[LabelledImages, LabelledImages]:
-    """Return (train, test) of uint8 [N, size, size, 3]; what an image is of stands first in its source, as "mnist/train/17".
+def read(directory: Path | None, size: Size) -> tuple[LabelledImages, LabelledImages]:
+    """Return (train, test) of uint8 [N, height, width, 3]; what an image is of stands first in its source, as "mnist/train/17".
 
     Raises:
         DataError: no directory, or one of the sets is not in it.

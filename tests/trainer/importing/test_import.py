@@ -82,6 +82,30 @@ def test_every_pool_is_exported_as_it_computes(tmp_path, tokens, pool):
         torch.testing.assert_close(prepare(imported.encoder)(images), expected)
 
 
+@pytest.mark.parametrize(
+    ("operator", "given", "shape"),
+    [
+        ("Slice", [[0, 1], [2, 5], [1, 2]], (3, 2, 4, 6)),
+        ("Expand", [[1, 3, 6, 6]], (3, 3, 6, 6)),
+        ("Tile", [[1, 1, 2, 1]], (3, 3, 12, 6)),
+        ("Cast", [], (3, 3, 6, 6)),
+    ],
+)
+def test_what_is_a_method_in_torch_is_exported_as_it_computes(operator, given, shape, tmp_path):
+    names = [f"given{i}" for i in range(len(given))]
+    options = {"to": TensorProto.DOUBLE} if operator == "Cast" else {}
+    node = helper.make_node(operator, ["pixels", *names], ["features"], **options)
+    weights = {name: np.array(values) for name, values in zip(names, given, strict=True)}
+    path = saved(graph([node], ["N", 3, 6, 6], weights), tmp_path / "model.onnx")
+    imported = read_encoder(path, EncoderOptions(input=InputOptions(mean=(0.1, 0.2, 0.3)), pool="flat"))
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 6, 6, 3), dtype=np.uint8))
+    features = imported.encoder.network(images.permute(0, 3, 1, 2).float())
+    assert features.shape == shape
+    with torch.no_grad():
+        expected = F.normalize(imported.encoder(images.permute(0, 3, 1, 2).float() / 255), dim=1)
+        torch.testing.assert_close(prepare(imported.encoder)(images), expected)
+
+
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory):
     """The bundle of a tiny transformer that is fixed to one image."""

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from holdfast.errors import HoldfastError
 from holdfast.trainer.encoders import ImageEncoder
 
 
@@ -35,6 +36,11 @@ class Heads(nn.Module):
 
     def __init__(self, encoder: ImageEncoder) -> None:
         super().__init__()
+        if not {5, 7} <= encoder.widths.keys():
+            raise HoldfastError(
+                "AMDIM and SSAT relate maps within the encoder, and of a graph nobody knows which values are maps: take"
+                " FARE, DeACL, TRADES, or SSAT's arm `taught`, which relates embeddings alone"
+            )
         self.head5 = LocalHead(encoder.widths[5], encoder.dim)
         self.head7 = LocalHead(encoder.widths[7], encoder.dim)
 

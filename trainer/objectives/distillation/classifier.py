@@ -69,9 +69,9 @@ def load_classifier(directory: Path, classes: int) -> TeacherClassifier:
         header, tensors = tensor_file.read(path)
         tensors = restored(tensors)
         part = {name.removeprefix("encoder."): t for name, t in tensors.items() if name.startswith("encoder.")}
-        encoder = recorded_encoder(header["config"]["encoder"], part)
+        encoder = recorded_encoder(header["config"]["encoder"], part, directory)
         objective = header["config"]["stages"][header["position"]["stage"]]["objective"]
-    except (SafetensorError, AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (SafetensorError, AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         raise TeacherError(f"{path} is damaged, or no checkpoint that this holdfast can read: {error}") from error
     weights = next((tensors[name] for name in ("objective.prototypes", "objective.classifier.weight") if name in tensors), None)
     if weights is None:

@@ -58,4 +58,4 @@ class TeacherObjective(Objective):
 
     def all_targets(self, train_set: TrainingSet) -> Tensor:
         """The teacher's embeddings of all M images: float32 [M, D] of unit length."""
-        return torch.cat([self.targets(chunk.pixels()) for chunk in train_set.chunks(512)])
+        return torch.cat([self.targets(chunk.pixels()) for chunk in train_set.chunks()])

@@ -1,0 +1,1 @@
+"""`holdfast robustify`: an encoder that exists is made robust."""
