@@ -88,7 +88,12 @@ def _completed_value(hint: Any, value: Any) -> Any:
         return [_completed_value(get_args(hint)[0], each) for each in value]
     if not isinstance(value, dict):
         return value
-    kind = _classes_of(hint).get(value.get("type", "")) or (hint if is_dataclass(hint) else None)
+    classes = _classes_of(hint)
+    if classes and "type" not in value:
+        # There was no choice when this was written; the class is the one that has such fields.
+        able = [name for name, kind in classes.items() if value.keys() <= {field.name for field in fields(kind)}]
+        value = value | {"type": able[0]} if len(able) == 1 else value
+    kind = classes.get(value.get("type", "")) or (hint if is_dataclass(hint) else None)
     return value if kind is None else _with_defaults(kind, value)
 
 

@@ -6,7 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from holdfast.trainer.config import Stage
 from holdfast.trainer.encoders import build_encoder
+from holdfast.trainer.objectives import AugmentationAdversarialConfig
+from holdfast.trainer.objectives.contrastive.channel_views import CameraViews, SpeechViews
 from holdfast.trainer.presets import PRESETS
 from holdfast.trainer.state import checkpoint
 from holdfast.trainer.state.checkpoint import CheckpointError, Position
@@ -44,6 +47,17 @@ def test_a_record_of_unknown_kinds_is_left_as_it_is() -> None:
     record = plain(PRESETS["digits"][1])
     record["encoder"] = {"type": "NotYetInvented", "width": 3}
     assert completed(record)["encoder"] == {"type": "NotYetInvented", "width": 3}
+
+
+@pytest.mark.parametrize("views", [SpeechViews(profiles=3), CameraViews()])
+def test_where_there_was_no_choice_then_the_class_is_the_one_that_has_such_fields(views) -> None:
+    stage = Stage("pairs", AugmentationAdversarialConfig(views=views), steps=1)
+    record = plain(replace(PRESETS["digits"][1], stages=(stage,)))
+    expected = json.loads(json.dumps(record))
+    del record["stages"][0]["objective"]["views"]["type"]
+    assert completed(record) == expected
+    record["stages"][0]["objective"]["views"] = {"never": "heard of"}
+    assert completed(record)["stages"][0]["objective"]["views"] == {"never": "heard of"}
 
 
 def test_a_checkpoint_from_before_a_field_there_is_now_can_be_gone_on_from(tmp_path, monkeypatch) -> None:
