@@ -20,13 +20,13 @@ from holdfast.errors import HoldfastError, install_command
 from holdfast.evaluation.cli.console import answer_tables, print_report, quick_table
 from holdfast.evaluation.cli.listening import measure_voices
 from holdfast.evaluation.cli.options import DESCRIPTION, PROGRAM, EvaluateConfig, check
-from holdfast.evaluation.cli.plans import full_plan_of, hardening_plan_of, quick_plan_of, shifts_plan_of
+from holdfast.evaluation.cli.parts import part_of
+from holdfast.evaluation.cli.plans import full_plan_of, quick_plan_of
 from holdfast.evaluation.gradients import EncoderLoader
 from holdfast.evaluation.pipeline import check_libraries, run_plan
 from holdfast.evaluation.plan import EvaluationPlan
-from holdfast.evaluation.recorded import record, recorded_splits, with_credibility, with_hardening, with_shifts
+from holdfast.evaluation.recorded import record, recorded_splits
 from holdfast.evaluation.report import read_report, write_report
-from holdfast.evaluation.report.results import Report
 from holdfast.evaluation.report.writing import PAGE
 from holdfast.evaluation.result import Evaluation
 from holdfast.exit_status import CHECKS_FAILED, DONE, GOES_ON, exit_status
@@ -111,22 +111,18 @@ def run(config: EvaluateConfig, console: Console, command: str, begun: float, lo
 def _plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
     if config.full:
         return full_plan_of(config, manifest)
-    if config.hardening:
-        return hardening_plan_of(config, read_report(config.bundle).balls)
-    if config.credibility or config.shifts:
-        read_report(config.bundle)  # that there is none to write into is said before minutes of attack
-    if config.shifts:
-        return shifts_plan_of(config)
-    return quick_plan_of(config, manifest)
+    part = part_of(config)
+    # That there is no report to write into is said before minutes of attack.
+    return part.plan(config, manifest, read_report(config.bundle).balls) if part else quick_plan_of(config, manifest)
 
 
 def show_table(config: EvaluateConfig, evaluation: Evaluation, console: Console, command: str) -> int:
-    """Print the quick table and, if asked, record it and its credibility; returns the exit status."""
-    manifest = read_manifest(config.bundle)
-    if not (config.hardening or config.shifts):
+    """Print what was measured and, if asked, record it or write it into the report; returns the exit status."""
+    manifest, part = read_manifest(config.bundle), part_of(config)
+    if part is None or part.attacks:
         console.print(quick_table(manifest.name, evaluation))
-    if config.credibility or config.hardening or config.shifts:
-        report = _with_part(read_report(config.bundle), config, evaluation, manifest, command)
+    if part:
+        report = part.joined(read_report(config.bundle), evaluation, manifest, command)
         write_report(config.bundle, report)
         for table in answer_tables(report):
             console.print(table)
@@ -136,13 +132,6 @@ def show_table(config: EvaluateConfig, evaluation: Evaluation, console: Console,
         console.print(f"recorded in {config.bundle}/manifest.json")
     console.print(f"next: holdfast serve {shlex.quote(str(config.bundle))}")
     return DONE
-
-
-def _with_part(report: Report, config: EvaluateConfig, evaluation: Evaluation, manifest: Manifest, command: str) -> Report:
-    if config.shifts:
-        return with_shifts(report, evaluation, manifest)
-    joined = with_credibility if config.credibility else with_hardening
-    return joined(report, evaluation, manifest, command)
 
 
 def show_report(config: EvaluateConfig, evaluation: Evaluation, console: Console) -> int:
@@ -160,11 +149,12 @@ def show_report(config: EvaluateConfig, evaluation: Evaluation, console: Console
 def _in_slices(config: EvaluateConfig) -> bool:
     """Whether it takes so long that what is done is kept."""
     asked = bool(config.options.minutes or config.options.cache)
-    return config.full or config.credibility or config.hardening or asked
+    part = part_of(config)
+    return config.full or asked or (part is not None and part.long)
 
 
 def cache_of(config: EvaluateConfig) -> Path:
     """Where an evaluation that can be interrupted keeps what it has done."""
-    parts = {"evaluation": config.full, "hardening": config.hardening, "credibility": config.credibility}
-    measured = next((name for name, chosen in parts.items() if chosen), "table")
+    part = part_of(config)
+    measured = "evaluation" if config.full else part.name if part else "table"
     return config.options.cache or Path(f"{config.bundle.resolve()}.{measured}")

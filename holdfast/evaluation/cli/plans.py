@@ -54,20 +54,19 @@ def _plan_of_one_section(config: EvaluateConfig) -> EvaluationPlan:
     )
 
 
-def quick_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
-    """One ball: the bundle's own, but for what the command line says; several with --credibility.
+def quick_plan_of(config: EvaluateConfig, manifest: Manifest, losses: tuple[AttackLoss, ...] = LOSSES) -> EvaluationPlan:
+    """One ball: the bundle's own, but for what the command line says.
 
     Raises:
         HoldfastError: it is no ball.
 
     """
-    own, options = manifest.ball, config.options
+    own = manifest.ball
     try:
         threat = ThreatModel(config.norm or own.norm, own.epsilon if config.epsilon is None else config.epsilon)
     except ValueError as error:
         raise HoldfastError(f"--epsilon: {error}") from None
-    losses = FIRST_LOSSES if config.credibility else LOSSES
-    plan = quick_plan(
+    return quick_plan(
         threat,
         AdaptiveAttack(losses, config.steps or 40, config.restarts or 1, at_once(config)),
         images=config.images or None,
@@ -76,11 +75,19 @@ def quick_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
         serve_on=config.serve_on,
         serve_in=config.serve_in,
     )
-    if not config.credibility:
-        return plan
+
+
+def credibility_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
+    """What credibility and detectors are worth: in the same ball, or in those that the command line names.
+
+    Raises:
+        HoldfastError: it names something that is no ball.
+
+    """
+    plan, options = quick_plan_of(config, manifest, FIRST_LOSSES), config.options
     balls = in_order(map(ball, options.balls)) if options.balls else plan.balls
     # Detectors are of the bundle's own ball: what a report says of them stands where that is not attacked again.
-    detectors = {Section.DETECTORS} if own in balls else set[Section]()
+    detectors = {Section.DETECTORS} if manifest.ball in balls else set[Section]()
     return replace(
         plan,
         balls=balls,
