@@ -14,7 +14,7 @@ from holdfast.evaluation.result import Evaluation
 
 
 @dataclass(frozen=True)
-class ReportPart:
+class MeasuredPart:
     """A part of a report.
 
     Attributes:
@@ -34,21 +34,21 @@ class ReportPart:
 
 
 PARTS = (
-    ReportPart(
+    MeasuredPart(
         "credibility",
         lambda config, manifest, _: credibility_plan_of(config, manifest),
         with_credibility,
         long=True,
         attacks=True,
     ),
-    ReportPart(
+    MeasuredPart(
         "hardening",
         lambda config, _, balls: hardening_plan_of(config, balls),
         with_hardening,
         long=True,
         attacks=False,
     ),
-    ReportPart(
+    MeasuredPart(
         "shifts",
         lambda config, *_: shifts_plan_of(config),
         lambda report, evaluation, manifest, _: with_shifts(report, evaluation, manifest),
@@ -58,6 +58,6 @@ PARTS = (
 )
 
 
-def part_of(config: EvaluateConfig) -> ReportPart | None:
+def part_of(config: EvaluateConfig) -> MeasuredPart | None:
     """The part that the command line asks for; None where it asks for a table or for all."""
     return next((part for part in PARTS if getattr(config, part.name)), None)
