@@ -44,6 +44,7 @@ DESCRIPTION = f"""Train an encoder and write its bundle, which holdfast index th
 examples:
   holdfast train                                     the default, {DEFAULT}: needs no download
   holdfast train --data DIR                          your own images, DIR/CLASS/*: preset folder, sized by their number
+  holdfast train --data SHARDS --memory 0            .tar, .parquet or .arrow shards, decoded while they are learned from
   holdfast train cifar10-small --data-dir DIR        a preset; DIR holds cifar-10-batches-bin/
   holdfast train digits --out runs/mine --stages.1.steps 300 --stages.1.objective.epsilon 0.1
   holdfast train digits --resume                     go on after an interruption

@@ -73,7 +73,7 @@ def load_recorded(manifest: Manifest, directory: Path | None = None) -> Splits:
     return load(
         record.name,
         # A bundle may have come from elsewhere: what is not here may still be downloaded, or the loader says what it needs.
-        directory=directory or (recorded if recorded and recorded.is_dir() else None),
+        directory=directory or (recorded if recorded and recorded.exists() else None),
         size=contract.fitting,
         calibration=record.calibration,
         seed=record.seed,

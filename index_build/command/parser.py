@@ -162,7 +162,8 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--data",
         metavar="SET",
-        help=f"a folder of class folders, a .csv or .parquet table of path, label[, split], or one of {', '.join(NAMES)}",
+        help="a folder of class folders, a .csv or .parquet table of path, label[, split], .tar, .parquet or .arrow shards of"
+        f" images, or one of {', '.join(NAMES)}",
     )
     group.add_argument(
         "--out", type=Path, metavar="NEW", help="directory of the new bundle (default: BUNDLE-SET, beside BUNDLE)"

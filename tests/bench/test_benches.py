@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import bench
 from bench.harness import vectors
@@ -158,6 +159,34 @@ def test_training_prints_a_ratio_of_the_same_passes(tmp_path):
     assert done.returncode == (0 if result["met"] else 1), done.stderr
     assert result["ratio_low"] <= result["ratio"] <= result["ratio_high"]
     assert "target >= 0.85" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Four pictures of noise."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(4):
+        noise = np.random.default_rng(number).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{number}.jpg")
+    return folder
+
+
+@pytest.mark.slow
+def test_a_training_that_decodes_is_compared_with_decoding_and_with_its_passes(photos, tmp_path):
+    small = ("--images", 500, "--side", 64, "--width", 4, "--batch", 16, "--steps", 4, "--pairs", 2)
+    done = run("bench.streaming.training", "--photos", photos, *small, "--json", tmp_path / "r.json")
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert done.returncode == (0 if result["met"] else 1), done.stderr
+    assert result["early_mb"] > 50 < result["late_mb"]
+    assert "target >= 0.85" in done.stdout
+
+
+@pytest.mark.slow
+def test_photographs_in_shards_are_indexed_and_counted(photos, tmp_path):
+    done = run("bench.streaming.index", "--photos", photos, "--images", 1_000, "--side", 48, "--json", tmp_path / "r.json")
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert done.returncode == (0 if result["met"] else 1), done.stderr
+    assert result["images"] == 1_000
 
 
 @pytest.mark.slow

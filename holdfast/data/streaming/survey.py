@@ -77,13 +77,22 @@ def survey(parts: Sequence[StreamedFiles], pool: DecodingPool) -> list[PartSurve
     shown = Progress(console=Console(stderr=True), transient=True, disable=left < SHOWN_FROM)
     with shown as progress:
         task = progress.add_task("reading all once", total=left)
-        found = []
+        found, keeping = [], True
         for part, path, known in zip(parts, paths, kept, strict=True):
             each = known or _read_all(part, pool, lambda images: progress.advance(task, images))
-            if known is None:
-                each.save(path)
+            keeping = keeping and (known is not None or _keep(each, path))  # each as soon as it is there
             found.append(each)
     return found
+
+
+def _keep(found: PartSurvey, path: Path) -> bool:
+    """Keep a survey, and return whether that can be done: without it the next run takes longer, and this one goes on."""
+    try:
+        found.save(path)
+    except OSError as error:
+        Console(stderr=True).print(f"what was seen of the images is not kept ({error}): the next run reads them again")
+        return False
+    return True
 
 
 def _read_all(part: StreamedFiles, pool: DecodingPool, advance: Callable[[int], None]) -> PartSurvey:

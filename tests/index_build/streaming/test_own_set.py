@@ -14,6 +14,7 @@ from holdfast.model.vote import VoteParameters
 from tests import bundles
 from tests.bundles import Linear
 from tests.holdfast.data.folders import classes, picture, put
+from tests.holdfast.data.shards import samples, tar
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +55,14 @@ def test_an_image_that_was_lost_since_the_training_is_another_set(folder, tmp_pa
     bundle = bundle_of(tmp_path / "bundle", folder)
     (folder / "cat" / "3.png").unlink()
     assert main([str(bundle), "--threads", "1", "--memory", "0"]) == 2
+
+
+@pytest.mark.parametrize("memory", ["4", "0"])
+def test_the_set_of_an_encoder_may_be_a_single_shard(tmp_path, memory):
+    shard = tar(tmp_path / "photos.tar", samples(["cat", "dog"] * 30))
+    bundle = bundle_of(tmp_path / "bundle", shard)
+    assert main([str(bundle), "--threads", "1", "--memory", memory]) == 0
+    assert read_manifest(bundle).index.exemplars == 44
 
 
 @pytest.mark.parametrize("pictured", [1_000, 10])

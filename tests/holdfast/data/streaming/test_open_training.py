@@ -83,6 +83,14 @@ def test_what_was_seen_of_a_set_is_kept_until_a_file_changes(tmp_path, monkeypat
     assert changed.sha256 == data.load("folder", directory=tmp_path, size=8).sha256
 
 
+def test_a_cache_that_cannot_be_written_stops_nothing(tmp_path, monkeypatch, capsys):
+    classes(tmp_path / "set", "cat", "dog", images=5)
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert len(opened(tmp_path / "set").learned_from) == 8
+    assert capsys.readouterr().err.count("is not kept") == 1
+
+
 def test_another_size_or_split_is_another_set(tmp_path):
     classes(tmp_path, "cat", "dog", images=10)
     found = {opened(tmp_path).sha256, opened(tmp_path, seed=1).sha256, opened(tmp_path, calibration=3).sha256}
