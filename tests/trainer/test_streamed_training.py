@@ -73,7 +73,10 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", RUNS)
+SLOW = {"self-adaptive", "trades"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in RUNS])
 def test_a_run_on_a_set_that_is_not_in_memory_makes_the_same_encoder(folder, tmp_path, name):
     config = replace(two_stages(tmp_path / "memory"), stages=RUNS[name], k=3)
     if name == "chunks":
