@@ -29,6 +29,9 @@ from holdfast.model.vote import VoteParameters, vote
 
 CROWD, PLANT = 0, 1
 
+CROWD_VALUES = 2**23
+"""Values of the images of a crowd that are in memory at once."""
+
 
 @dataclass(frozen=True, eq=False)
 class PlantedResult:
@@ -107,8 +110,10 @@ def _case(
     plant = _on_the_rim(image, clean, threat, generator)
     inner = ThreatModel(threat.norm, 0.9 * threat.epsilon)
     with torch.no_grad():
-        around = embed(noisy(clean.expand(crowd, -1, -1, -1), inner, generator))
-        bank = torch.cat([around, embed(to_pixels(plant, generator.device)).expand(k, -1)])
+        size = max(1, CROWD_VALUES // clean.numel())
+        parts = [min(size, crowd - start) for start in range(0, crowd, size)]
+        around = [embed(noisy(clean.expand(part, -1, -1, -1), inner, generator)) for part in parts]
+        bank = torch.cat([*around, embed(to_pixels(plant, generator.device)).expand(k, -1)])
     labels = torch.tensor([CROWD] * crowd + [PLANT] * k, device=generator.device)
     surrogate = TorchSoftKNN(bank, labels, 2, tau=0.05)
     return Victim(embed, surrogate, knn_answers(embed, bank, labels, 2, VoteParameters(k=k))), plant

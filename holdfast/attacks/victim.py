@@ -21,8 +21,8 @@ AnswerFunction = Callable[[Pixels], NDArray[np.int64]]
 ScoreFunction = Callable[[Pixels], NDArray[np.float32]]
 """What a client may read beside the label: images uint8 [N, H, W, 3] -> scores [N, C], the largest for the answer."""
 
-SERVED_BATCH, SERVED_PIXELS = 256, 2**22
-"""Images that are asked about at once, and their pixels: of 224 x 224, 83 images."""
+SERVED_BATCH = 256
+"""Images that are asked about at once."""
 
 ABSTAINED = -1
 """No answer, and so no wrong one: an attack that only makes a detector go off has not fooled anybody."""
@@ -53,18 +53,11 @@ class Victim:
         return self.surrogate.bank.device
 
 
-def served_parts(images: Pixels) -> list[Pixels]:
-    """Images uint8 [N, H, W, 3] in parts that are asked about at once, in their order."""
-    _, height, width, _ = images.shape
-    size = max(1, min(SERVED_BATCH, SERVED_PIXELS // (height * width)))
-    return [images[start : start + size] for start in range(0, len(images), size)]
-
-
 def served(classifier: Classifier) -> AnswerFunction:
     """The labels that a server over this bundle would answer."""
 
     def answer(images: Pixels) -> NDArray[np.int64]:
-        parts = served_parts(images)
+        parts = [images[i : i + SERVED_BATCH] for i in range(0, len(images), SERVED_BATCH)]
         return np.concatenate([classifier.classify(part).labels for part in parts] or [np.zeros(0, np.int64)])
 
     return answer

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from holdfast.attacks.onnx_embedding import OnnxEmbedding
 from holdfast.attacks.quantise import to_pixels
 from holdfast.attacks.surrogate import surrogate_of
-from holdfast.attacks.victim import SERVED_BATCH, Embed, Victim, served, served_parts
+from holdfast.attacks.victim import SERVED_BATCH, Embed, Victim, served
 from holdfast.bundle.reader import Bundle
 from holdfast.data import LabelledImages
 from holdfast.errors import ContractMismatchError, HoldfastError
@@ -109,7 +109,7 @@ def answers_of(classify: Callable[[Pixels], Answers], images: Pixels) -> Answers
 
 def answers_to_all(classify: Callable[[Pixels], Answers], sets: Iterable[Pixels]) -> Answers:
     """As `answers_of`, one set of images after the other."""
-    parts = [classify(part) for images in sets for part in served_parts(images)]
+    parts = [classify(images[i : i + SERVED_BATCH]) for images in sets for i in range(0, len(images), SERVED_BATCH)]
 
     def joined(field: Callable[[Answers], Any]) -> Any:
         return np.concatenate([field(part) for part in parts])

@@ -125,11 +125,7 @@ class EvaluateConfig:
     """Random starts per loss; by default 1, with --full 5."""
 
     batch_size: int | None = None
-    """Images attacked at once; by default 128, or as many as --memory has room for. What is found may depend on it."""
-
-    memory: float = 4.0
-    """GiB that a batch may take while its gradients are computed, of each of --threads; beside it the process needs some 1 GiB
-    and what the test images and the index take."""
+    """Images attacked at once, by default 128, of images larger than 256 x 256 fewer. What is found may depend on it."""
 
     seed: int = 0
     """Of the draw of images and of the random starts."""
@@ -197,8 +193,6 @@ def check(config: EvaluateConfig) -> None:
             raise HoldfastError(f"{flag} must be at least {smallest}, not {value}")
     if not options.minutes >= 0:
         raise HoldfastError(f"--minutes must be at least 0, not {options.minutes}")
-    if not config.memory > 0:
-        raise HoldfastError(f"--memory must be above 0, not {config.memory}")
     _refuse_together(config)
     if config.full and (config.norm is not None or config.epsilon is not None):
         raise HoldfastError("--full takes its balls by --balls, for instance --balls linf:8/255; --norm and --epsilon name one")

@@ -9,18 +9,21 @@ from holdfast.attacks.noise import NoiseAttack
 from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.threat_model import ThreatModel, ball
 from holdfast.errors import HoldfastError
-from holdfast.evaluation.cli.memory import images_at_once
 from holdfast.evaluation.cli.options import EvaluateConfig
 from holdfast.evaluation.plan import STANDARD_BALLS, EvaluationPlan, Section, in_order, quick_plan
 from holdfast.evaluation.suites import Effort
+from holdfast.model.preprocess import InputContract
+
+MOST, PIXELS = 128, 2**23
+"""Images that are attacked at once, and their pixels: 128 of 224 x 224, 32 of 512 x 512."""
 
 FIRST_LOSSES: tuple[AttackLoss, ...] = (Margin(0.05), Targeted(0.05, 2), CrossEntropy(0.05))
 """Of the attack that ignores credibility, before those that aim at it: of the whole suite these find nearly all."""
 
 
-def at_once(config: EvaluateConfig) -> int:
-    """How many images are attacked at once. Raises as `images_at_once`."""
-    return config.batch_size or images_at_once(config.bundle, config.memory)
+def at_once(config: EvaluateConfig, contract: InputContract) -> int:
+    """How many images are attacked at once: of large ones fewer, as an attack keeps several copies of each as float32."""
+    return config.batch_size or max(1, min(MOST, PIXELS // (contract.height * contract.width)))
 
 
 def hardening_plan_of(config: EvaluateConfig, reported: Iterable[ThreatModel]) -> EvaluationPlan:
@@ -68,7 +71,7 @@ def quick_plan_of(config: EvaluateConfig, manifest: Manifest, losses: tuple[Atta
         raise HoldfastError(f"--epsilon: {error}") from None
     return quick_plan(
         threat,
-        AdaptiveAttack(losses, config.steps or 40, config.restarts or 1, at_once(config)),
+        AdaptiveAttack(losses, config.steps or 40, config.restarts or 1, at_once(config, manifest.input)),
         images=config.images or None,
         seed=config.seed,
         threads=config.threads,
@@ -113,7 +116,7 @@ def full_plan_of(config: EvaluateConfig, manifest: Manifest) -> EvaluationPlan:
         restarts=config.restarts or 5,
         queries=options.queries,
         targets=options.targets,
-        batch_size=at_once(config),
+        batch_size=at_once(config, manifest.input),
     )
     return EvaluationPlan(
         balls=balls,

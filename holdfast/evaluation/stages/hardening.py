@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from holdfast.attacks.surrogate import TorchSoftKNN
-from holdfast.attacks.victim import Victim, served, served_parts
+from holdfast.attacks.victim import Victim, served
 from holdfast.bundle.exemplars import Flag
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.evaluation.context import EvaluationContext
@@ -94,7 +94,7 @@ def two_indices(context: EvaluationContext) -> TwoIndices:
         rest = Bank(bank.embeddings[~attacked], bank.ids[~attacked], bank.labels[~attacked])
         return TwoIndices(_over(context, bank), _over(context, rest), "nothing")
     embeddings = bank.embeddings.copy()
-    embeddings[attacked] = np.concatenate([context.classifier.embed(part) for part in served_parts(images)])
+    embeddings[attacked] = context.classifier.embed(images)
     plain = Bank(embeddings, bank.ids, bank.labels)
     return TwoIndices(_over(context, bank), _over(context, plain), "the same images, not attacked")
 

@@ -255,14 +255,6 @@ def test_the_quick_table_comes_out_in_slices_as_at_one_go(bundle, short, capsys)
     assert read_manifest(bundle).accuracy == whole
 
 
-def test_little_memory_attacks_one_image_at_a_time(bundle, capsys):
-    """Batches of one find what they find; the table is of as many images all the same."""
-    for room in (["--memory", "1e-6"], ["--batch-size", "1"]):
-        assert main([str(bundle), "--images", "6", "--steps", "1", "--epsilon", "0.05", "--record", *room]) == 0
-        assert read_manifest(bundle).accuracy.images == 6
-    assert "robust accuracy" in printed(capsys)
-
-
 def test_sigterm_ends_it_as_ctrl_c_does(bundle, short, recorder, capsys):
     recorder.at, recorder.event = 1, lambda: os.kill(os.getpid(), signal.SIGTERM)
     handler = signal.getsignal(signal.SIGTERM)
@@ -295,7 +287,6 @@ def test_sigterm_ends_it_as_ctrl_c_does(bundle, short, recorder, capsys):
         (["--hardening", "--plants", "3"], "--plants needs --full"),
         (["--shifts", "--minutes", "9"], "--minutes needs --full"),
         (["--minutes", "-1"], "--minutes must be at least 0"),
-        (["--memory", "0"], "--memory must be above 0"),
         (["--batch-size", "0"], "--batch-size must be at least 1"),
         (["--full", "--minutes", "-1"], "--minutes must be at least 0"),
         (["--full", "--epsilon", "0.1"], "--balls"),
