@@ -128,7 +128,8 @@ class ImportRecord(Record):
     """Where an encoder came from that was first trained elsewhere: holdfast import MODEL --out BUNDLE.
 
     `source` is the name of the file and `sha256` the hash of what was read. The graph takes (pixels * range - mean) / std, with
-    channels in this order and layout, and its value `output` is the embedding, after `pool`. `largest_difference` is of any
+    channels in this order and layout, and its value `output` is the embedding, after `pool`. `weights` says what the bundle's
+    graphs store: those of float16 were rounded. `largest_difference` is of any
     number of any embedding of unit length, between the bundle's encoder and the model as it came. `processor_difference` is the
     same where the model's own processor prepares pictures of other sizes, and `processor_levels` how far that is from ours, the
     mean over all pixels in grey levels; null where there is none to compare with.
@@ -145,6 +146,7 @@ class ImportRecord(Record):
     range: Literal[1, 255]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    weights: Literal["float32", "float16"] = "float32"
     largest_difference: float = Field(ge=0)
     processor_difference: float | None = Field(default=None, ge=0)
     processor_levels: float | None = Field(default=None, ge=0)

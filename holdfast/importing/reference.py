@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, ValueInfoProto
 
 from holdfast.importing.errors import EncoderImportError
+from holdfast.importing.large_models import write_model
 from holdfast.importing.preprocessing import Pool, Preprocessing
 from holdfast.importing.source import OnnxSource
 from holdfast.model.encoder.session import open_session
@@ -43,7 +44,7 @@ class SourceModel:
         del model.graph.output[:]
         model.graph.output.append(ValueInfoProto(name=output))
         path = Path(self._folder.name) / "source.onnx"
-        path.write_bytes(model.SerializeToString())
+        write_model(model, path)
         self._session: Any = open_session(path)
 
     def __enter__(self) -> Self:

@@ -10,9 +10,7 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, external_data_helper
 
 from holdfast.importing.errors import EncoderImportError
-
-MOST_BYTES = 2**31 - 1
-"""Of a model with its weights: what one ONNX graph can hold."""
+from holdfast.importing.large_models import MOST_BYTES
 
 DTYPES: dict[int, str] = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16", TensorProto.UINT8: "uint8"}
 
@@ -60,7 +58,9 @@ def read_onnx(path: Path) -> OnnxSource:
 
     """
     if path.stat().st_size > MOST_BYTES:
-        raise EncoderImportError(f"{path} is larger than 2 GB, which is what one ONNX graph can hold")
+        raise EncoderImportError(
+            f"{path} is larger than 2 GB, which is what one ONNX file can hold: export it with its weights beside it"
+        )
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except (DecodeError, ValueError):
@@ -148,7 +148,7 @@ def _image_shape(value: ValueInfoProto, path: Path) -> Sizes:
 
 def _load_weights(model: ModelProto, path: Path) -> list[Path]:
     """Read the weights that lie beside the file, and return their files."""
-    folder, files = path.resolve().parent, {}
+    folder, files = path.resolve().parent, set[Path]()
     for tensor in external_data_helper._get_all_tensors(model):  # noqa: SLF001 - onnx has no public name for it
         if not external_data_helper.uses_external_data(tensor):
             continue
@@ -158,9 +158,7 @@ def _load_weights(model: ModelProto, path: Path) -> list[Path]:
             raise EncoderImportError(f"{path} names weights outside of its folder, {location!r}; they must lie beside the file")
         if not file.is_file():
             raise EncoderImportError(f"{path} names weights in {location!r}, which is not in {folder}: copy it there")
-        files[file] = file.stat().st_size
-    if sum(files.values()) + path.stat().st_size > MOST_BYTES:
-        raise EncoderImportError(f"{path} and its weights are larger than 2 GB, which is what one ONNX graph can hold")
+        files.add(file)
     if files:
         try:
             external_data_helper.load_external_data_for_model(model, str(folder))
@@ -172,5 +170,7 @@ def _load_weights(model: ModelProto, path: Path) -> list[Path]:
 def _digest(files: list[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
-        digest.update(file.read_bytes())
+        with file.open("rb") as opened:
+            while block := opened.read(2**20):
+                digest.update(block)
     return digest.hexdigest()

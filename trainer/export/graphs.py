@@ -20,6 +20,8 @@ from torch import fx, nn
 from holdfast.bundle.reader import ENCODER, ENCODER_FLOAT16, GRADIENT, WEIGHTS
 from holdfast.bundle.writer import BundleWriter
 from holdfast.files import write_atomically
+from holdfast.importing import large_models
+from holdfast.importing.large_models import weight_bytes, write_model
 from holdfast.model.encoder.agreement import FLOAT16_TOLERANCE
 from holdfast.model.preprocess import InputContract, Pixels
 from holdfast.trainer.export.float16_graph import BeyondFloat16Error, in_float16
@@ -110,6 +112,8 @@ def write_graphs(
 ) -> Lacking:
     """Write all graphs into `folder`, unchecked; with `half` also `EMULATED`, for `float16_distance`.
 
+    Weights that one ONNX file cannot hold lie beside the graphs, as those of `half` do.
+
     Returns:
         Why some were not written.
 
@@ -129,12 +133,13 @@ def write_graphs(
     lacking = ""
     if half:
         try:
-            (folder / EMULATED).write_bytes(in_float16(models[ENCODER], emulated=True).SerializeToString())
+            write_model(in_float16(models[ENCODER], emulated=True), folder / EMULATED)
             models[ENCODER_FLOAT16] = in_float16(models[ENCODER])
         except BeyondFloat16Error as error:
             lacking = str(error)
         for model in models.values():
             halve(model)
+    if half or max(map(weight_bytes, models.values())) > large_models.MOST_WEIGHT_BYTES:
         (folder / WEIGHTS).write_bytes(share_weights(models.values(), WEIGHTS))
     for name, model in models.items():
         (folder / name).write_bytes(model.SerializeToString(deterministic=True))

@@ -7,6 +7,9 @@ was done is kept beside the checkpoint: an evaluation's gradients are those of t
 import copy
 import json
 from pathlib import Path
+from typing import TypeVar
+
+from torch import nn
 
 from holdfast.errors import HoldfastError
 from holdfast.files import write_atomically
@@ -15,8 +18,10 @@ from holdfast.trainer.state.checkpoint import as_kept
 
 FILE = Path("checkpoint") / "export.json"
 
+T = TypeVar("T", bound=nn.Module)
 
-def rounded(encoder: ImageEncoder) -> ImageEncoder:
+
+def rounded(encoder: T) -> T:
     """A copy with weights rounded as a checkpoint of float16 rounds them: all but vectors, small ones and the too large."""
     twin = copy.deepcopy(encoder)
     twin.load_state_dict(as_kept(twin, "float16"))

@@ -71,6 +71,7 @@ def import_parser() -> argparse.ArgumentParser:
     add = group.add_argument
     add("--output", metavar="NAME", help="an output or any value of the graph (default: its only output)")
     add("--pool", choices=("cls", "mean", "flat"), help="the first token, the mean of tokens or maps, or all numbers in a row")
+    add("--half", action="store_true", help="store weights as float16, in a quarter of the bytes (see holdfast train)")
     group = parser.add_argument_group("checks")
     add = group.add_argument
     add("--data", metavar="DIR", help="a labelled set: up to 50 of its images are compared on as well as random ones")
@@ -97,7 +98,7 @@ def run(options: argparse.Namespace, command: str) -> None:
         options.resample,
         options.crop,
     )
-    how = ImportOptions(data=options.data, data_dir=options.data_dir, threat=options.within, command=command)
+    how = ImportOptions(half=options.half, data=options.data, data_dir=options.data_dir, threat=options.within, command=command)
     with console.status("reading the model") as status:
         imported = read_encoder(options.model, EncoderOptions(input=given, output=options.output, pool=options.pool))
         parity, agreement = write_imported(imported, options.out, how, status.update)

@@ -23,6 +23,7 @@ from holdfast.model.encoder.onnx import OnnxEncoder
 from holdfast.model.preprocess import InputContract, Pixels
 from holdfast.model.vote import VoteParameters
 from holdfast.revision import commit
+from holdfast.trainer.export import rounding
 from holdfast.trainer.export.graphs import export
 from holdfast.trainer.export.parity import Parity
 
@@ -45,9 +46,11 @@ class ImportOptions:
         data_dir: where a built-in set lies.
         threat: what the encoder is to be attacked within. It was not trained for any.
         command: the command line, as a person would type it again.
+        half: store weights as float16, once for all graphs, with a graph that computes in float16 for GPUs.
 
     """
 
+    half: bool = False
     data: str | None = None
     data_dir: Path | None = None
     threat: ThreatModel
@@ -109,11 +112,12 @@ def write_imported(
     with tempfile.TemporaryDirectory(prefix="holdfast-import-") as name:
         folder = Path(name)
         progress("exporting encoder and gradient, and comparing them with torch")
-        parity = export(imported.encoder, folder, contract, images[:real][:33], needs_gradient=False)
+        module = rounding.rounded(imported.encoder) if options.half else imported.encoder
+        parity = export(module, folder, contract, images[:real][:33], half=options.half, needs_gradient=False)
         progress("comparing the encoder with the model as it came")
         encoder = OnnxEncoder(folder / ENCODER)
         ours = np.concatenate([encoder.embed(images[start : start + 10]) for start in range(0, len(images), 10)])
-        largest, allowed = float(np.abs(ours - expected).max()), _allowed(imported.source)
+        largest, allowed = float(np.abs(ours - expected).max()), _allowed(imported.source, options)
         if not largest <= allowed:
             raise EncoderImportError(
                 f"the encoder differs from {imported.source.path} by up to {largest:.1e} on {len(images)} images, and"
@@ -140,8 +144,8 @@ def comparison_images(contract: InputContract, options: ImportOptions) -> tuple[
     return np.concatenate([found, noise]), len(found)
 
 
-def _allowed(source: OnnxSource) -> float:
-    half = any(tensor.data_type == 10 for tensor in source.model.graph.initializer)
+def _allowed(source: OnnxSource, options: ImportOptions) -> float:
+    half = options.half or any(tensor.data_type == 10 for tensor in source.model.graph.initializer)
     return TOLERANCE["float16" if half else source.dtype]
 
 
@@ -173,6 +177,7 @@ def _manifest(imported: ImportedEncoder, name: str, dim: int, options: ImportOpt
             range=prepared.range,
             mean=prepared.mean,
             std=prepared.std,
+            weights="float16" if options.half else "float32",
             largest_difference=agreement.largest,
             processor_difference=processor.largest if processor else None,
             processor_levels=processor.levels if processor else None,
