@@ -129,10 +129,10 @@ class ImportRecord(Record):
 
     `source` is the name of the file and `sha256` the hash of what was read. The graph takes (pixels * range - mean) / std, with
     channels in this order and layout, and its value `output` is the embedding, after `pool`. `weights` says what the bundle's
-    graphs store: those of float16 were rounded. `largest_difference` is of any
-    number of any embedding of unit length, between the bundle's encoder and the model as it came. `processor_difference` is the
-    same where the model's own processor prepares pictures of other sizes, and `processor_levels` how far that is from ours, the
-    mean over all pixels in grey levels; null where there is none to compare with.
+    graphs store: those of float16 were rounded. `largest_difference` is of any number of any embedding of unit length, between
+    the bundle's encoder and the model as it came. `processor_difference` is the same where the model's own processor prepares
+    pictures of other sizes, and `processor_levels` how far that is from ours, the mean over all pixels in grey levels; null
+    where there is none to compare with.
     """
 
     command: str

@@ -67,7 +67,7 @@ def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], re
         "calibration": written["calibration"]
         | {"nonconformity": shares, "wanted": 0.95, "kth_distances": [], "unknown_above": None},
         "uncalibrated": None,
-        "training": {"continued": None, "augmentations": "", "hardened": True}
+        "training": {"continued": None, "augmentations": "", "hardened": True, "hardened_from": None}
         | written["training"]
         | {"data": {"max_pixels": MAX_PIXELS, "labels": None, "label_noise": 0.0} | written["training"]["data"]},
     }
