@@ -31,6 +31,7 @@ from holdfast.trainer.cost.dry_run_record import cached_dry_run
 from holdfast.trainer.cost.tables import describe_cost, describe_run, describe_throughput
 from holdfast.trainer.encoders import fitting_of
 from holdfast.trainer.export.bundle import write_bundle
+from holdfast.trainer.loop.processes import leads, process_group
 from holdfast.trainer.loop.recorder import PausedError
 from holdfast.trainer.presets import DEFAULT, FOLDER, PRESETS
 from holdfast.trainer.presets.folder import config_of
@@ -75,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             config = parse(arguments)
             splits = open_splits(config)
         try:
-            run(config, splits, command, console, begun)
+            with process_group(config.device):
+                run(config, splits, command, console, begun)
         finally:
             if isinstance(splits, StreamedTraining):
                 splits.close()
@@ -198,10 +200,11 @@ def with_folder(arguments: list[str]) -> tuple[list[str], Path | None]:
 
 def run(config: TrainConfig, splits: TrainingSplits, command: str, console: Console, begun: float) -> None:
     """Print what will be done and what it may cost, train, export; `begun` is when this invocation began."""
+    console = console if leads() else Console(quiet=True)
     console.print(describe_run(config, splits))
     # Refuse what cannot be trained before the dry run.
     start, dry_run = starting_point(config, splits), None
-    if config.estimate_cost:
+    if config.estimate_cost and leads():
         with console.status("taking a few steps of every stage, to see what they cost"):
             dry_run = cached_dry_run(config, splits.learned_from)
         console.print(describe_cost(dry_run))
@@ -211,6 +214,8 @@ def run(config: TrainConfig, splits: TrainingSplits, command: str, console: Cons
         console.print(describe_throughput(error.throughputs, dry_run))
         raise
     console.print(describe_throughput(trained.throughputs, dry_run))
+    if not leads():
+        return
     with console.status("exporting, and comparing the graphs with torch"):
         parity = write_bundle(config, splits, trained, command)
     console.print(f"trained in {trained.seconds:.0f} s; {parity}\nnext: holdfast index {shlex.quote(str(config.out))}")

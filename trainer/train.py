@@ -32,6 +32,7 @@ from holdfast.errors import HoldfastError
 from holdfast.files import write_atomically
 from holdfast.trainer.config import TrainConfig
 from holdfast.trainer.encoders import GraphConfig, ImageEncoder
+from holdfast.trainer.loop import processes
 from holdfast.trainer.loop.averaging import batches_for, estimate_statistics
 from holdfast.trainer.loop.data_parallel import DataParallel
 from holdfast.trainer.loop.device import device_of, fast_kernels, precision_of, replicas_of, sync_every
@@ -101,6 +102,7 @@ def starting_point(config: TrainConfig, splits: TrainingSplits) -> Checkpoint | 
     if (images := len(splits.learned_from)) < 2 * config.threads:
         raise HoldfastError(f"{images} training images are too few for {config.threads} threads: choose fewer --threads")
     stage_rows(config, splits.learned_from, arrivals_of(config), [0.0] * len(config.stages))
+    processes.refuse_small_batches(config)
     return checkpoint.checkpoint_to_resume(config, splits.sha256)
 
 
@@ -119,17 +121,20 @@ def train_from(
     arrivals = arrivals_of(config)
     images, unlabelled = splits.learned_from, len(arrivals) if arrivals else 0
     encoder, objectives = build_networks(config, images, device, unlabelled)
+    for stage, objective in zip(config.stages, objectives, strict=True):
+        processes.refuse_memories(objective, stage.name)
     rows = stage_rows(config, images, arrivals, [objective.replay for objective in objectives])
     start = found.position if found else Position(0, 0, 0.0)
     names = tuple(dict.fromkeys(name for objective in objectives for name in columns_of(objective)))
     with (
         one_thread_each(),
         fast_kernels(device),
-        Log(config.out, names, seconds=start.seconds, console=console) as log,
-        DataParallel(replicas_of(config, device), precision_of(config, device)) as parallel,
+        Log(config.out, names, seconds=start.seconds, console=console, writes=processes.leads()) as log,
+        DataParallel(replicas_of(config, device), precision_of(config, device), joined=True) as parallel,
     ):
         log.begin(stages_done(config, start) if found else {})
-        leave_noise(config, splits)
+        if processes.leads():
+            leave_noise(config, splits)
         recorder = Recorder(config, splits.sha256, log, sync_every(device))
         training = TrainingRun(config, training_set(config, images, arrivals, device), rows, parallel, recorder, deadline)
         for number in range(start.stage, len(objectives)):
@@ -178,16 +183,20 @@ class TrainingRun:
         stage, encoder, objective, optimiser = state.stage, state.encoder, state.objective, state.optimiser
         seed, first = self.config.seed, state.done + 1
         batches = state.learned.batches(
-            places_of(state.learned, stage, seed, step, state.again) for step in range(first, stage.steps + 1)
+            processes.part_of(places_of(state.learned, stage, seed, step, state.again))
+            for step in range(first, stage.steps + 1)
         )
+        shard = self.parallel.replicas * processes.number()
         generators = [torch.Generator(self.train_set.labels.device) for _ in range(self.parallel.replicas)]
         for module in (encoder, objective):
             module.train()
         for step, batch in zip(range(first, stage.steps + 1), batches, strict=False):
             set_learning_rate(optimiser, stage, step)
             optimiser.zero_grad()
-            seed_generators(generators, seed, state.number, step)
+            seed_generators(generators, seed, state.number, step, shard)
             objective.prepare(encoder, state.learned, step)
+            if step == first:
+                processes.make_alike(encoder, objective)
             terms = self.parallel.backward(encoder, objective, batch, generators)
             if terms:
                 measured = take_step(terms, optimiser, stage)
@@ -197,8 +206,14 @@ class TrainingRun:
                 state.mean.update(encoder)
             if step == stage.steps:
                 self._finish(state)
-            self.recorder.after_step(state, step, late=clock() >= self.deadline)
+            self.recorder.after_step(state, step, late=self._is_late())
         self._leave_beliefs(state)
+
+    def _is_late(self) -> bool:
+        """Whether the minutes are over: the first process decides for all."""
+        if math.isinf(self.deadline):
+            return False
+        return processes.decided(answer=clock() >= self.deadline, device=self.train_set.labels.device)
 
     def _finish(self, state: StageState) -> None:
         """Make of the last step's encoder what the stage leaves."""
@@ -218,7 +233,7 @@ class TrainingRun:
     def _leave_beliefs(self, state: StageState) -> None:
         """Leave beside the run what the stage believes of its images, where it believes something."""
         believed = state.objective.beliefs(state.encoder, self.train_set)
-        if believed is not None:
+        if believed is not None and processes.leads():
             Beliefs(believed.cpu().numpy(), self.recorder.data_sha256).save(self.config.out)
 
 

@@ -17,6 +17,7 @@ from holdfast.trainer.cli import open_splits, run
 from holdfast.trainer.config import TrainConfig
 from holdfast.trainer.hardening.images import is_set_without_classes, read_without_classes
 from holdfast.trainer.hardening.plan import METHODS, HardeningOptions, hardening_config, record_of, with_frozen_layers
+from holdfast.trainer.loop.processes import leads, meet, process_group
 from holdfast.trainer.state.source import ParentBundle
 
 ABOUT = """\
@@ -140,9 +141,12 @@ def robustify(options: argparse.Namespace, command: str, begun: float) -> None:
     parent = ParentBundle.open(options.parent)
     asked = with_frozen_layers(parent, HardeningOptions(**vars(options)))
     splits, config = _plan(parent, asked)
-    parent.keep(config, record_of(parent, asked))
     try:
-        run(config, splits, command, console, begun)
+        with process_group(config.device):
+            if leads():
+                parent.keep(config, record_of(parent, asked))
+            meet()
+            run(config, splits, command, console, begun)
     finally:
         if isinstance(splits, StreamedTraining):
             splits.close()

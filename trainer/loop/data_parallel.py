@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.loop import processes
 from holdfast.trainer.objectives import ImageBatch, Objective, SharedBuffers
 
 
@@ -28,11 +29,12 @@ class DataParallel:
     Args:
         replicas: number of threads, each on one core; with one, everything is done in the calling thread.
         precision: the mixed precision of every thread.
+        joined: average with the other processes as well, where there are any.
 
     """
 
-    def __init__(self, replicas: int, precision: torch.autocast) -> None:
-        self.replicas, self._precision = replicas, precision
+    def __init__(self, replicas: int, precision: torch.autocast, *, joined: bool = False) -> None:
+        self.replicas, self._precision, self.joined = replicas, precision, joined
         self._pool = ThreadPoolExecutor(replicas, thread_name_prefix="replica") if replicas > 1 else None
 
     def __enter__(self) -> Self:
@@ -50,7 +52,7 @@ class DataParallel:
         Args:
             encoder: on the CPU, if there are several replicas.
             objective: computes the loss; prepared for this step.
-            batch: N images, N at least twice the number of replicas.
+            batch: N images of this process, N at least twice the number of replicas.
             generators: one for each replica.
 
         Returns:
@@ -59,10 +61,13 @@ class DataParallel:
         """
         original = _Replica(encoder, objective)
         if self._pool is None:
-            return self._backward(original, batch, generators[0])
-        replicas = [_sharing_weights(original) for _ in generators]
-        found = list(self._pool.map(self._backward, replicas, batch.shards(self.replicas), generators))
-        _gather(original, replicas, contributing=sum(map(bool, found)))
+            found = [self._backward(original, batch, generators[0])]
+        else:
+            replicas = [_sharing_weights(original) for _ in generators]
+            found = list(self._pool.map(self._backward, replicas, batch.shards(self.replicas), generators))
+            _gather(original, replicas, contributing=sum(map(bool, found)))
+        if self.joined and processes.count() > 1:
+            return processes.average(original, objective.names, found)
         names = dict.fromkeys(name for terms in found for name in terms)
         return {name: torch.stack([terms[name] for terms in found if name in terms]).mean() for name in names}
 

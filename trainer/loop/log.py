@@ -16,7 +16,10 @@ FIXED = ("stage", "step", "seconds", "learning_rate", "loss", "gradient_norm")
 class Log:
     """Writes what was measured; a resumed run drops the lines of steps that it is going to take again."""
 
-    def __init__(self, directory: Path, names: tuple[str, ...], *, seconds: float, console: Console | None) -> None:
+    def __init__(
+        self, directory: Path, names: tuple[str, ...], *, seconds: float, console: Console | None, writes: bool = True
+    ) -> None:
+        self._writes = writes
         self._path = directory / TRAINING_LOG
         self._header = (*FIXED, *names)
         self._begun = time.perf_counter() - seconds
@@ -40,6 +43,8 @@ class Log:
 
     def begin(self, done: dict[str, int]) -> None:
         """Start the file anew, but for the lines of the stages in `done`, up to and including the step given there."""
+        if not self._writes:
+            return
         kept = []
         if done and self._path.is_file():
             with self._path.open(newline="", encoding="utf-8") as file:
@@ -61,6 +66,8 @@ class Log:
 
     def write(self, stage: str, step: int, values: dict[str, float]) -> None:
         """Append a line: values by column name, those absent left empty."""
+        if not self._writes:
+            return
         row = {"stage": stage, "step": step, "seconds": f"{self.seconds:.2f}"}
         row |= {name: f"{value:.6g}" for name, value in values.items()}
         with self._path.open("a", newline="", encoding="utf-8") as file:

@@ -7,6 +7,7 @@ import torch
 from holdfast.interrupts import TimeUpError
 from holdfast.trainer.config import Stage, TrainConfig
 from holdfast.trainer.encoders import ImageEncoder
+from holdfast.trainer.loop import processes
 from holdfast.trainer.loop.averaging import MeanWeights
 from holdfast.trainer.loop.log import Log
 from holdfast.trainer.loop.optim import PendingMetrics
@@ -90,7 +91,7 @@ class Recorder:
         """
         config, stage = self.config, state.stage
         last = step == stage.steps
-        if config.keep_every and (step % config.keep_every == 0 or last):
+        if processes.leads() and config.keep_every and (step % config.keep_every == 0 or last):
             states = checkpoint.states_of(state.encoder, state.objective, state.optimiser, state.mean)
             position = Position(state.number, step, self.log.seconds)
             checkpoint.keep(config, self.data_sha256, position, states)
@@ -98,14 +99,19 @@ class Recorder:
         if keep or step % self.sync_every == 0:
             self._log(state, step)
         if keep:
-            states = checkpoint.states_of(state.encoder, state.objective, state.optimiser, state.mean)
-            checkpoint.save(config, self.data_sha256, Position(state.number, step, self.log.seconds), states)
+            self._save(state, step)
         if late or last:
             seconds = self.log.seconds - state.begun
             self.throughputs.append(Throughput(stage.name, (step - state.done) * state.images, seconds))
         if late and (state.number, step) != (len(config.stages) - 1, stage.steps):
             over = f"{config.minutes:g} minutes are over after step {step:,} of stage {stage.name!r}"
             raise PausedError(over, tuple(self.throughputs))
+
+    def _save(self, state: StageState, step: int) -> None:
+        if processes.leads():
+            states = checkpoint.states_of(state.encoder, state.objective, state.optimiser, state.mean)
+            position = Position(state.number, step, self.log.seconds)
+            checkpoint.save(self.config, self.data_sha256, position, states)
 
     def _log(self, state: StageState, step: int) -> None:
         """Read what was measured up to `step`: move the progress bar, write the lines of log.csv that are due."""

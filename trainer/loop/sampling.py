@@ -16,9 +16,9 @@ def seed_of(*place: int) -> int:
     return int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def seed_generators(generators: Sequence[torch.Generator], seed: int, stage: int, step: int) -> None:
-    """Seed the generator of each shard of a batch for a step (from 1) of a stage (from 0)."""
-    for shard, generator in enumerate(generators):
+def seed_generators(generators: Sequence[torch.Generator], seed: int, stage: int, step: int, first: int = 0) -> None:
+    """Seed the generator of each shard of a batch, from shard number `first`, for a step (from 1) of a stage (from 0)."""
+    for shard, generator in enumerate(generators, first):
         place = (seed, 1 + stage, step, shard) if shard else (seed, 1 + stage, step)
         generator.manual_seed(seed_of(*place))
 

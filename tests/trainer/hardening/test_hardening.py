@@ -36,7 +36,7 @@ def original_of(parent):
 @pytest.mark.parametrize("name", ["transformer", "convolutional"])
 def test_fare_pulls_attacked_embeddings_back_and_leaves_clean_ones_near(name, flat, tmp_path, request):
     parent = request.getfixturevalue(name)
-    flags = ["--steps", "30", "--learning-rate", "1e-2"]
+    flags = ["--steps", "20", "--learning-rate", "1e-2"]
     encoder, _, splits = hardened(parent, flat, tmp_path / "run", *STRONG, *flags)
     original, images = original_of(parent), splits.learned_from.images
     _, before = distances(original, original, images, 8 / 255)
@@ -120,7 +120,7 @@ def interrupted(monkeypatch, config, splits, steps):
             train.train(config, splits)
 
 
-@pytest.mark.parametrize("flags", [[], ["--adapters", "2", "--average", "0.5"], ["--method", "ssat", "--freeze", "2"]])
+@pytest.mark.parametrize("flags", [["--adapters", "2", "--average", "0.5"], ["--method", "ssat", "--freeze", "2"]])
 def test_a_resumed_run_is_the_uninterrupted_one(flags, transformer, flat, tmp_path, monkeypatch):
     flags = [*STRONG, "--steps", "5", "--checkpoint-every", "2", *flags]
     whole, _, _ = hardened(transformer, flat, tmp_path / "whole", *flags)
@@ -150,11 +150,12 @@ def test_activations_that_are_computed_twice_change_no_weight(name, flat, tmp_pa
     parent = request.getfixturevalue(name)
     flags = [*STRONG, "--steps", "3", "--precision", "float32"]
     kept, _, _ = hardened(parent, flat, tmp_path / "kept", *flags)
-    for segments in ("2", "5", "100"):
+    for segments in ("2", "100"):
         twice, _, _ = hardened(parent, flat, tmp_path / segments, *flags, "--checkpoint-activations", segments)
         assert same(kept, twice)
 
 
+@pytest.mark.slow
 def test_two_threads_harden_as_one_within_rounding(transformer, flat, tmp_path):
     """FARE relates no images of a batch; so shards differ by the random starts of their attacks alone."""
     flags = ["--epsilon", "0", "--steps", "3", "--batch-size", "8", "--clean-weight", "1", "--precision", "float32"]

@@ -2,14 +2,18 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from holdfast import cli
 from holdfast.bundle.reader import Bundle, read_manifest
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.trainer import cli as trainer_cli
+from holdfast.trainer.export.trained import load_trained
 from tests.holdfast.importing.foreign import channels_mean
 from tests.trainer.hardening.tiny_parents import bundle_of, photographs
 
@@ -138,3 +142,20 @@ def test_what_listens_and_what_is_no_set_are_refused(transformer, tmp_path, caps
     assert "broken.png" in capsys.readouterr().err
     assert robustify("--from", transformer, "--data", tmp_path / "photos", "--out", tmp_path / "run", "--skip-unreadable") == 2
     assert "two or more" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_harden_as_threads_of_one(transformer, photos, tmp_path):
+    flags = ["--from", transformer, "--data", photos, "--steps", "3", "--batch-size", "8", "--device", "cpu"]
+    typed = [*map(str, flags), "--precision", "float32", "--out"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "trainer"]
+    done = subprocess.run(
+        [*launcher, "robustify", *typed, str(tmp_path / "processes")], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("next: holdfast index") == 1
+    assert cli.main(["robustify", *typed, str(tmp_path / "threads"), "--threads", "2"]) == 0
+    one, other = (load_trained(tmp_path / name).state_dict() for name in ("processes", "threads"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, other[name], rtol=1e-3, atol=1e-4)
+    assert read_manifest(tmp_path / "processes").training.hardened_from.method == "fare"
