@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from holdfast.data.labelled import DataError
-from holdfast.data.listing.formats import OTHER_SUFFIXES, SUFFIXES, other_format
+from holdfast.data.listing.formats import IMAGE, OTHER_FORMAT, OTHER_SUFFIXES, SUFFIXES, kind_by_start, other_format
 from holdfast.data.listing.left_out import LeftOut
 from holdfast.data.listing.parts import Part, part_named
 
@@ -79,6 +79,10 @@ def read_tar(path: Path, title: str, left_out: LeftOut, unusable: list[tuple[byt
                 sample.labels.append((name, start, length))
             elif suffix in OTHER_SUFFIXES:
                 unusable.append((_inside(title, name), other_format(OTHER_SUFFIXES[suffix])))
+            elif (kind := kind_by_start(os.pread(file.fileno(), 12, start))) == IMAGE:
+                sample.images.append((name, start, length))
+            elif kind.startswith(OTHER_FORMAT):
+                unusable.append((_inside(title, name), kind))
             else:
                 left_out.add(OTHERS, _inside(title, name))
         yield from _images(sample, file.fileno(), title, left_out)

@@ -78,6 +78,15 @@ def test_labels_come_from_json_from_numbers_with_a_list_of_names_or_from_folders
     assert "1 file that is not an image (folders.tar/set/readme.txt)" in said(found)
 
 
+def test_a_member_whose_name_does_not_say_what_it_is_is_looked_at(tmp_path):
+    members = {"0.img": picture(), "0.cls": b"a", "1.jpg": picture(kind="JPEG"), "1.cls": b"b", "1.txt": b"a caption"}
+    found = list_images(tar(tmp_path / "0.tar", members))
+    assert list(found.names) == ["0.tar/0.img", "0.tar/1.jpg"]
+    assert "1 file that is not an image (0.tar/1.txt)" in said(found)
+    with pytest.raises(DataError, match="0.tar/2.img is a TIFF image"):
+        list_images(tar(tmp_path / "0.tar", members | {"2.img": b"II*\0" + bytes(100), "2.cls": b"b"}))
+
+
 def test_shards_say_their_part_by_name_or_by_folder(tmp_path):
     for number, name in enumerate(("train-0000-of-0002.tar", "train-0001-of-0002.tar", "val-0000.tar", "extra/test/0.tar")):
         tar(tmp_path / "s" / name, samples(["a", "b"], first=2 * number))
