@@ -37,7 +37,7 @@ COUNTED_SIZES = (4, 8)
 TIMED_STEPS = 3
 """Steps that are timed, after as many to warm up."""
 TIMING_BUDGET_S = 6.0
-"""Seconds that timing a stage may take by its operations; slower stages are not timed."""
+"""Seconds that timing a stage may take by its operations. Of slower stages one step on few images is timed, if that may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +130,13 @@ def _dry_run_stage(context: StepContext, images: int, roofline: Roofline) -> Sta
         step = count_step_operations(lambda number: context.take(single, number), COUNTED_SIZES, size)
     with DataParallel(replicas_of(config, device), precision) as parallel:
         # At half of the roofline, which small maps hardly reach; once to warm up, and once timed.
-        affordable = 2 * 2 * TIMED_STEPS * max(roofline.lower_bounds(step)) <= TIMING_BUDGET_S
-        seconds = _timed(lambda: context.take(parallel, size), device) if affordable else None
+        least, few = 2 * max(roofline.lower_bounds(step)), max(COUNTED_SIZES[0], 2 * parallel.replicas)
+        if 2 * TIMED_STEPS * least <= TIMING_BUDGET_S:
+            seconds: float | None = _timed(lambda: context.take(parallel, size), device)
+        elif few < size and least * few / size <= TIMING_BUDGET_S:
+            seconds = seconds_of(lambda: context.take(parallel, few), device, times=1) * size / few
+        else:
+            seconds = None
     mean = mean_weights_of(stage, context.encoder)
     states = checkpoint.states_of(context.encoder, context.objective, context.optimiser, mean)
     state = size_of(checkpoint.named(states, config.checkpoint_precision).values())

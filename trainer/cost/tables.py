@@ -56,8 +56,8 @@ def describe_cost(found: DryRun) -> Table:
     table = Table(
         *("stage", "FLOP per image", "FLOP", "bytes", "by FLOP", "by bytes", "expected", "state"),
         caption=f"A large matrix product and a large copy reach {found.roofline} here: by FLOP and by bytes no stage is"
-        " quicker than this. Bytes are at most, as if no two operators were fused. Expected is by a few real steps,"
-        " not compiled, if these take seconds.",
+        " quicker than this. Bytes are at most, as if no two operators were fused. Expected is by a few real steps, not"
+        " compiled, or by one on a few images where batches take long.",
         pad_edge=False,
     )
     for column in table.columns:

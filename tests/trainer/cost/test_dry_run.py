@@ -8,12 +8,15 @@ import torch
 
 from holdfast.trainer import train
 from holdfast.trainer.config import Stage, TrainConfig
+from holdfast.trainer.cost import dry_run as dry_runs
 from holdfast.trainer.cost.dry_run import dry_run
+from holdfast.trainer.cost.roofline import Roofline
 from holdfast.trainer.encoders import ResNetConfig
 from holdfast.trainer.objectives import (
     AmdimObjectiveConfig,
     ClustersConfig,
     DeaclConfig,
+    FareConfig,
     SimclrConfig,
     SsatConfig,
     TradesConfig,
@@ -29,6 +32,8 @@ OBJECTIVES = (
     DeaclConfig(steps=2),
     ClustersConfig(prototypes=40, steps=2),
     TradesConfig(steps=2),
+    FareConfig(steps=2),
+    SsatConfig(arm="taught", steps=2),
 )
 
 
@@ -60,6 +65,19 @@ def test_every_objective_is_counted_timed_and_leaves_no_trace(config, few) -> No
     by_name = dict(zip(config.stages, found.stages, strict=True))
     simclr, deacl = by_name[config.stages[1]], by_name[config.stages[4]]
     assert deacl.step.operations / simclr.step.operations == pytest.approx(11 / 6, rel=0.05)
+
+
+def test_of_a_slow_stage_a_step_on_few_images_is_timed_if_that_is_quick_enough(config, few, monkeypatch) -> None:
+    config = replace(config, stages=config.stages[1:2])
+    monkeypatch.setattr(dry_runs, "measure_roofline", lambda *_: Roofline(1e10, 1e10))
+    asked, take = [], dry_runs.StepContext.take
+    monkeypatch.setattr(dry_runs.StepContext, "take", lambda self, parallel, n: asked.append(n) or take(self, parallel, n))
+    monkeypatch.setattr(dry_runs, "TIMING_BUDGET_S", 0.0)
+    (found,) = dry_run(config, few.train).stages
+    assert found.seconds is None
+    monkeypatch.setattr(dry_runs, "TIMING_BUDGET_S", 2 * max(Roofline(1e10, 1e10).lower_bounds(found.step)))
+    assert dry_run(config, few.train).stages[0].seconds > 0
+    assert config.stages[0].batch_size not in asked
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])

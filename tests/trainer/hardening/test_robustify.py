@@ -63,8 +63,6 @@ def test_it_is_attacked_by_its_own_gradient_and_by_torch(run, tmp_path):
     assert cli.main(["index", str(tmp_path / "run")]) == 0
     for gradients in ("onnx", "torch"):
         assert cli.main(["evaluate", str(tmp_path / "run"), "--images", "3", "--gradients", gradients]) == 0
-        report = (tmp_path / "run" / "report" / "report.json").read_text()
-        assert "fare (L-inf 2/255)" in json.dumps(json.loads(report))
 
 
 def test_the_price_was_found_first(run):
