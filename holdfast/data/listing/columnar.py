@@ -89,12 +89,16 @@ def read_columns(path: Path, title: str) -> Columns:
     splits: list[str] = []
     try:
         for batch in _batches(path, wanted, 65_536):
+            batch.validate(full=True)  # a damaged one would be read beyond its end
             labels += [_text(cell, names) for cell in batch.column(label).to_pylist()]
             splits += [_text(cell, ()) for cell in batch.column(split).to_pylist()] if split is not None else []
         in_place = _places(path, image) if path.suffix.lower() == ".arrow" else None
         stored, starts, sizes = in_place or _unpacked(path, title, image)
-    except (_arrow().ArrowException, OSError) as error:
+    # A damaged file says lengths and codes that no Python object has.
+    except (_arrow().ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         raise DataError(f"{title} cannot be read: {error}") from None
+    if len(labels) != len(starts):
+        raise DataError(f"{title} is damaged: it has {len(starts):,} images and {len(labels):,} labels")
     return Columns(stored, starts, sizes, labels, splits if split is not None else None, names)
 
 
@@ -112,11 +116,14 @@ def _schema(path: Path) -> Any:
     arrow, parquet = _arrow(), path.suffix.lower() == ".parquet"
     try:
         if parquet:
-            return arrow.parquet.read_schema(path)
-        with arrow.memory_map(str(path)) as mapped:
-            return _reader(mapped).schema
-    except (arrow.ArrowException, OSError) as error:
+            schema = arrow.parquet.read_schema(path)
+        else:
+            with arrow.memory_map(str(path)) as mapped:
+                schema = _reader(mapped).schema
+        _ = schema.names, schema.metadata  # of a damaged file they may be no text
+    except (arrow.ArrowException, OSError, ValueError) as error:
         raise DataError(f"{path.name} is no {'Parquet table' if parquet else 'Arrow file'} that can be read: {error}") from None
+    return schema
 
 
 def _image_column(schema: Any) -> str | None:

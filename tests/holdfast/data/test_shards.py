@@ -107,22 +107,29 @@ def test_a_folder_of_images_with_a_stray_archive_stays_a_folder(tmp_path):
     assert list_images(tmp_path).class_names == ("cat", "dog")
 
 
-@pytest.mark.parametrize("kind", ["parquet", "arrow", "stream", "compressed"])
-@pytest.mark.parametrize("nested", [False, True])
-def test_columns_of_images_are_read_whole(tmp_path, cache, kind, nested):
+def write_columns(made, path, kind):
     pa = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
-    made = table(TWENTY, names=["cat", "dog"], nested=nested)
-    path = tmp_path / f"part.{'parquet' if kind == 'parquet' else 'arrow'}"
     if kind == "parquet":
         parquet.write_table(made, path, row_group_size=7)
-    else:
-        options = pa.ipc.IpcWriteOptions(compression="zstd" if kind == "compressed" else None)
-        with pa.OSFile(str(path), "wb") as file:
-            new = pa.ipc.new_stream if kind == "stream" else pa.ipc.new_file
-            with new(file, made.schema, options=options) as writer:
-                writer.write_table(made, max_chunksize=7)
+        return
+    options = pa.ipc.IpcWriteOptions(compression="zstd" if kind == "compressed" else None)
+    with pa.OSFile(str(path), "wb") as file:
+        new = pa.ipc.new_stream if kind == "stream" else pa.ipc.new_file
+        with new(file, made.schema, options=options) as writer:
+            writer.write_table(made, max_chunksize=7)
+
+
+KINDS = ["parquet", "arrow", "stream", "compressed"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("nested", [False, True])
+def test_columns_of_images_are_read_whole(tmp_path, cache, kind, nested):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / f"part.{'parquet' if kind == 'parquet' else 'arrow'}"
+    write_columns(table(TWENTY, names=["cat", "dog"], nested=nested), path, kind)
     found = list_images(path)
     assert found.class_names == ("cat", "dog")
     assert found.labels.tolist() == TWENTY
@@ -133,6 +140,26 @@ def test_columns_of_images_are_read_whole(tmp_path, cache, kind, nested):
     before = [file.stat().st_mtime_ns for file in unpacked]
     list_images(path)  # again: nothing is unpacked twice
     assert [file.stat().st_mtime_ns for file in cache.rglob("*.images")] == before
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(KINDS), st.data())
+def test_columns_that_are_torn_or_damaged_are_refused_or_give_whole_rows(tmp_path, kind, drawn):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / f"part.{'parquet' if kind == 'parquet' else 'arrow'}"
+    write_columns(table(TWENTY), path, kind)
+    content = bytearray(path.read_bytes())
+    if drawn.draw(st.booleans()):
+        del content[drawn.draw(st.integers(0, len(content) - 1)) :]
+    else:
+        content[drawn.draw(st.integers(0, len(content) - 1))] ^= drawn.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    try:
+        found = list_images(path, skip_unusable=True)
+    except DataError:
+        return
+    for row in range(len(found)):
+        assert len(found.encoded.read(row)) == found.encoded.size(row)
 
 
 def test_rows_of_columns_without_an_image_are_named(tmp_path):
