@@ -2,15 +2,35 @@
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from holdfast.bundle.calibration_set import CalibrationSet
+from holdfast.bundle.exemplars import Flag
 from holdfast.bundle.manifest import Manifest
 from holdfast.bundle.reader import CALIBRATION, Bundle
 from holdfast.bundle.writer import BundleWriter
 from holdfast.data import load_verified
 from holdfast.errors import BundleError
 from holdfast.index_build.attack import embedded
-from holdfast.model.credibility import Calibration, calibrate_retriever, wanted_coverage
-from holdfast.model.retrieval.base import Retriever
+from holdfast.model.credibility import Calibration, calibrate_left_out, calibrate_retriever, wanted_coverage
+from holdfast.model.retrieval.base import Bank, Retriever, bank_of
+from holdfast.model.retrieval.embeddings import ReadableBank
+
+LEFT_OUT = 1000
+"""Exemplars that are left out, each once, at most."""
+
+
+def calibrated_by_leaving_out(
+    index: Retriever, manifest: Manifest, bank: ReadableBank, attacked: NDArray[np.bool_], coverage: float | None
+) -> Calibration:
+    """As `calibrated`, by exemplars that are each left out once: LEFT_OUT at most, spread over all that were not `attacked`."""
+    asked = np.flatnonzero(~attacked)
+    asked = asked[np.unique(np.linspace(0, len(asked) - 1, min(len(asked), LEFT_OUT)).astype(np.int64))]
+    own = Bank(bank.embeddings[asked], bank.ids[asked], bank.labels[asked])
+    if coverage is None:
+        coverage = wanted_coverage(manifest.calibration)
+    return calibrate_left_out(index, manifest.vote, own, classes=len(manifest.class_names), coverage=coverage)
 
 
 def calibrated(index: Retriever, manifest: Manifest, held_out: CalibrationSet, coverage: float | None) -> Calibration | None:
@@ -46,7 +66,7 @@ def recalibrate(
     """Calibrate a complete bundle again, by its own index and vote; nothing else of it changes.
 
     The held-out images are those of calibration.npz. Where there is none yet, they are read from the set that the manifest
-    names and embedded, and calibration.npz is written.
+    names and embedded, and calibration.npz is written. Where exemplars were left out in their place, they are again.
 
     Args:
         directory: a complete bundle.
@@ -67,6 +87,11 @@ def recalibrate(
         raise BundleError(f"coverage must be in (0, 1] and batch size at least 1, not {coverage} and {batch_size}")
     bundle = Bundle.open(directory, threads=threads)
     writer = BundleWriter.open(directory)
+    before = bundle.manifest.calibration
+    if before is not None and before.left_out is not None:
+        attacked = bundle.exemplars.flags & Flag.ATTACKED > 0
+        again = calibrated_by_leaving_out(bundle.index, bundle.manifest, bank_of(bundle.index), attacked, coverage)
+        return writer.commit(bundle.manifest.model_copy(update={"calibration": again, "uncalibrated": None}))
     if CALIBRATION in bundle.manifest.files:
         held_out = bundle.calibration_set
     else:

@@ -113,6 +113,7 @@ def _set_options(options: argparse.Namespace) -> SetOptions | None:
         seed=options.seed,
         skip_unreadable=options.skip_unreadable,
         max_pixels=options.max_pixels,
+        few_shot=options.few_shot,
     )
 
 

@@ -158,7 +158,7 @@ class IndexedSet(Record):
     `data` is the name of a built-in set, or an absolute path. `calibration` and `seed` say how it was split. `sha256` and
     `test_sha256` are of what was read; see holdfast.data.digest. Of a bundle whose exemplars come from several sets this is
     the last one, and `merged` is true: its test part is what the bundle is evaluated on. `already_there` counts its images that
-    were exemplars before, and so were not added.
+    were exemplars before, and so were not added. `few_shot` says that nothing was held out but what the set itself holds out.
     """
 
     data: str
@@ -170,6 +170,7 @@ class IndexedSet(Record):
     seed: int
     max_pixels: int = Field(default=MAX_PIXELS, ge=1)
     merged: bool = False
+    few_shot: bool = False
     already_there: int = Field(default=0, ge=0)
 
 

@@ -131,6 +131,7 @@ def _load_indexed(
         seed=record.seed,
         skip_unreadable=True,
         max_pixels=record.max_pixels,
+        few_shot=record.few_shot,
         quiet=True,
     )
     test = _read(splits.test)

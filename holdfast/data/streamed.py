@@ -72,6 +72,7 @@ def open_labelled(
     skip_unreadable: bool = False,
     max_pixels: int = MAX_PIXELS,
     threads: int = 1,
+    few_shot: bool = False,
     quiet: bool = False,
 ) -> StreamedSplits:
     """Open a labelled set without reading its images, split as `holdfast.data.load` splits it.
@@ -87,6 +88,7 @@ def open_labelled(
         skip_unreadable: leave out what is meant to be an image and cannot be one, as far as that is seen without decoding it.
         max_pixels: the largest width x height that is decoded.
         threads: that decode at once.
+        few_shot: hold out only what the set itself holds out; for folders and tables.
         quiet: do not say on stderr how the set was read.
 
     Raises:
@@ -104,7 +106,7 @@ def open_labelled(
             print_notes(splits.notes)
         return _in_memory(splits, contract)
     listing = list_images(Path(data), skip_unusable=skip_unreadable)
-    rows = listing.split(calibration=calibration, seed=seed)
+    rows = listing.split(calibration=calibration, seed=seed, few_shot=few_shot)
     files = StreamedFiles.of(listing, contract, max_pixels=max_pixels, threads=threads)
     notes = tuple(listing.describe(rows))
     if not quiet:

@@ -55,7 +55,10 @@ def check_fit(bundle: Bundle, test: LabelledImages) -> None:
 
     """
     if len(test) == 0:
-        raise HoldfastError("there are no test images to attack")
+        raise HoldfastError(
+            "there are no test images to attack: put labelled images that are no exemplars into a part of their own"
+            " (DIR/test/CLASS/), and index the set again"
+        )
     if test.images.shape[1:] != bundle.encoder.contract.shape:
         raise ContractMismatchError(
             f"test images are {test.images.shape[1:]}, the bundle takes {bundle.encoder.contract.shape}"

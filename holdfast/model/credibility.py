@@ -31,10 +31,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from holdfast.model.answers import Floats, Ints
+from holdfast.model.answers import Floats, Ints, Neighbours
 from holdfast.model.judgement.distance import calibration_distances, is_unknown, kth_distance
 from holdfast.model.judgement.open_set import unknown_threshold
-from holdfast.model.retrieval.base import Retriever, nearest
+from holdfast.model.retrieval.base import Bank, Retriever, nearest
 from holdfast.model.vote import VoteParameters, vote
 
 DECIMALS = 4
@@ -47,6 +47,15 @@ COVERAGE = 0.95
 """The share of images that is answered, unless somebody says otherwise."""
 
 
+class LeaveOneOut(BaseModel):
+    """Exemplars that were asked about, each while it was left out, and how many were answered as they are labelled."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: int = Field(ge=1)
+    right: int = Field(ge=0)
+
+
 class Calibration(BaseModel):
     """Nonconformity of held-out images, and the credibility below which the server abstains.
 
@@ -54,8 +63,9 @@ class Calibration(BaseModel):
     images that is answered at the threshold `abstain_below`, which is 0 where no answer abstains; `wanted` is the least
     probability with which a new image is to be answered. `kth_distances` are cosine distances of the same images to their k-th
     neighbours, the smallest first; bundles of before do not have them. An answer whose distance is above `unknown_above`
-    abstains, as it is probably of none of the classes (`holdfast.model.judgement.open_set`); None where
-    every image is of a class.
+    abstains, as it is probably of none of the classes (`holdfast.model.judgement.open_set`); None where every image is of a
+    class. `left_out` says that the images are exemplars, each asked about while it was left out of the index: so many, and how
+    many of them were answered as they are labelled.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -66,6 +76,7 @@ class Calibration(BaseModel):
     wanted: float = Field(default=COVERAGE, gt=0, le=1)
     kth_distances: tuple[float, ...] = ()
     unknown_above: float | None = Field(default=None, ge=0, le=2)
+    left_out: LeaveOneOut | None = None
 
     @cached_property
     def reference(self) -> NDArray[np.float64]:
@@ -165,13 +176,7 @@ def calibrate_retriever(
         HoldfastError: the index cannot answer.
 
     """
-    shares, answered = np.zeros((len(labels), classes)), np.zeros(len(labels), np.int64)
-    distances = np.zeros(len(labels), np.float32)
-    for start in range(0, len(labels), BLOCK):
-        rows = slice(start, start + BLOCK)
-        found = nearest(retriever, embeddings[rows], parameters.k)
-        outcome = vote(found.similarities, found.labels, classes, parameters)
-        shares[rows], answered[rows], distances[rows] = outcome.shares, outcome.labels, kth_distance(found)
+    shares, answered, distances = _votes(retriever, parameters, embeddings, classes)
     calibration = calibrate(shares, answered, labels, coverage)
     changes: dict[str, object] = {"kth_distances": calibration_distances(distances)}
     if open_set and (point := unknown_threshold(retriever, embeddings, labels, parameters.k)) is not None:
@@ -179,6 +184,59 @@ def calibrate_retriever(
         kept = (own >= calibration.abstain_below) & ~is_unknown(distances, point.threshold)
         changes |= {"unknown_above": point.threshold, "coverage": float(kept.mean())}
     return calibration.model_copy(update=changes)
+
+
+def calibrate_left_out(
+    retriever: Retriever, parameters: VoteParameters, bank: Bank, *, classes: int, coverage: float = COVERAGE
+) -> Calibration:
+    """Calibrate an index by its own exemplars, each asked about while it is left out: where nothing can be held out.
+
+    An exemplar that is left out has one neighbour of its class fewer than a new image has, so its nonconformity is rather
+    larger. That makes p-values of new images rather larger, and abstentions rarer. These are the p-values of the jackknife,
+    which promises nothing for sets so small that one image more or less changes many votes (Barber et al. 2021, arXiv
+    1905.02928). They mean nothing for exemplars that the encoder was trained on.
+
+    Args:
+        retriever: the exemplars as they will be searched.
+        parameters: how neighbours vote.
+        bank: the exemplars that are asked about, of those in `retriever`, at least one.
+        classes: number of classes C.
+        coverage: as in `calibrate`.
+
+    Raises:
+        ValueError: there are no exemplars.
+        HoldfastError: the index cannot answer.
+
+    """
+    shares, answered, distances = _votes(retriever, parameters, bank.embeddings, classes, bank.ids)
+    calibration = calibrate(shares, answered, bank.labels, coverage)
+    counted = LeaveOneOut(images=len(bank.labels), right=int((answered == bank.labels).sum()))
+    return calibration.model_copy(update={"kth_distances": calibration_distances(distances), "left_out": counted})
+
+
+def _votes(
+    retriever: Retriever, parameters: VoteParameters, embeddings: Floats, classes: int, own: Ints | None = None
+) -> tuple[NDArray[np.float64], Ints, Floats]:
+    """Shares, answers and k-th distances of images; where `own` gives the id of each, without that exemplar."""
+    shares, answered = np.zeros((len(embeddings), classes)), np.zeros(len(embeddings), np.int64)
+    distances = np.zeros(len(embeddings), np.float32)
+    for start in range(0, len(embeddings), BLOCK):
+        rows = slice(start, start + BLOCK)
+        if own is None:
+            found = nearest(retriever, embeddings[rows], parameters.k)
+        else:
+            found = _without(nearest(retriever, embeddings[rows], parameters.k + 1), own[rows])
+        outcome = vote(found.similarities, found.labels, classes, parameters)
+        shares[rows], answered[rows], distances[rows] = outcome.shares, outcome.labels, kth_distance(found)
+    return shares, answered, distances
+
+
+def _without(found: Neighbours, own: Ints) -> Neighbours:
+    """One neighbour fewer of each image: its own exemplar, or the last where that is not among them."""
+    itself = found.ids == own[:, np.newaxis]
+    itself[:, -1] |= ~itself.any(axis=1)
+    kept = [values[~itself].reshape(len(own), -1) for values in (found.ids, found.labels, found.similarities)]
+    return Neighbours(ids=kept[0], labels=kept[1], similarities=kept[2])
 
 
 def p_values(shares: NDArray[np.float64], calibration: Calibration) -> NDArray[np.float64]:

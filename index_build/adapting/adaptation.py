@@ -77,6 +77,11 @@ class Adaptation:
         return self.new is None or self.changes.merge
 
     @property
+    def leaves_out(self) -> bool:
+        """Whether exemplars are left out once each, where nothing is held out: not those that the encoder was trained on."""
+        return self.new is not None and self.new.record.few_shot and not self.keeps
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Of the new index. Raises ClassError."""
         old = [self.bundle.class_names] if self.keeps else []
@@ -129,7 +134,9 @@ class Adaptation:
         """How many neighbours vote, of int64 [C] exemplars of each class."""
         total, before = int(counts.sum()), self.bundle.manifest.index
         among = before.exemplars if before else total
-        return self.changes.k or min(fitting_k(self.bundle.manifest.vote.k, among, counts), total)
+        fitting = min(fitting_k(self.bundle.manifest.vote.k, among, counts), total)
+        # More neighbours than a class has exemplars would never be of one class.
+        return self.changes.k or (min(fitting, int(counts.min())) if self.leaves_out else fitting)
 
     @property
     def _old_held_out(self) -> CalibrationSet:

@@ -1,12 +1,13 @@
 """Making a new bundle of another set, or of the exemplars that are there: `holdfast index BUNDLE --data ... --out NEW`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from holdfast.bundle.beside import BundleBeside, adopt_files, bundle_beside, refuse_taken
+from holdfast.bundle.exemplars import Flag
 from holdfast.bundle.manifest import IndexedSet, IndexRecord, Manifest
 from holdfast.bundle.reader import CALIBRATION, EXEMPLARS, HEAD, Bundle, read_manifest
 from holdfast.console import Console
@@ -14,6 +15,7 @@ from holdfast.data.sets import NAMES
 from holdfast.data.streamed import StreamedSplits, open_labelled
 from holdfast.index_build.adapting.adaptation import Adaptation, IndexChanges, NewSet
 from holdfast.index_build.build import ROWS_FILE, index_files, job_of, open_for
+from holdfast.index_build.calibrate import calibrated_by_leaving_out
 from holdfast.index_build.canary import add_canary, keep_canary
 from holdfast.index_build.finish import FinishedIndex, IndexRows, finish, finish_set, refuse_attacks_on_sound
 from holdfast.index_build.labels.checking import checked_labels, leave_list
@@ -45,6 +47,7 @@ class SetOptions:
         seed: of the draws.
         skip_unreadable: leave out images that cannot be read, instead of refusing the set.
         max_pixels: the largest width x height that is decoded.
+        few_shot: make an exemplar of every image that the set does not hold out itself, and calibrate by leaving out each once.
 
     """
 
@@ -54,6 +57,7 @@ class SetOptions:
     seed: int = 0
     skip_unreadable: bool = False
     max_pixels: int = MAX_PIXELS
+    few_shot: bool = False
 
     @property
     def path(self) -> str:
@@ -69,6 +73,10 @@ class SetOptions:
 
         """
         held = self.calibration
+        if self.few_shot and (held is not None or self.data in NAMES or contract.kind != "image"):
+            raise IndexBuildError(
+                "--few-shot is for folders and tables of images, and holds nothing out: leave --calibration away"
+            )
         if held is not None and (held < 0 or (held >= 1 and held != int(held))):
             raise IndexBuildError(f"--calibration takes a share below 1 or a number of images, not {held:g}")
         splits = self._opened(contract, None if held is None or 0 < held < 1 else int(held), quiet=quiet)
@@ -83,6 +91,7 @@ class SetOptions:
             calibration=splits.drawn_calibration,
             seed=self.seed,
             max_pixels=self.max_pixels,
+            few_shot=self.few_shot,
         )
         return NewSet(splits, record)
 
@@ -95,6 +104,7 @@ class SetOptions:
             seed=self.seed,
             skip_unreadable=self.skip_unreadable,
             max_pixels=self.max_pixels,
+            few_shot=self.few_shot,
             quiet=quiet,
         )
 
@@ -160,6 +170,8 @@ def publish(beside: BundleBeside, adaptation: Adaptation, parts: Parts, options:
         _say_what_is_left_out(embedded)
     rows, manifest = _checked_rows(adaptation, file, embedded, options)
     finished = _finished(adaptation, rows, manifest, embedded, options)
+    if adaptation.leaves_out and finished.manifest.calibration is None:
+        finished = _calibrated_by_leaving_out(finished, rows, options)
     record = finished.record.model_copy(update=adaptation.recorded(embedded))
     with discarded_on_failure(finished.index):
         directory = _write(beside, bundle, finished, record)
@@ -232,6 +244,12 @@ def _finished(
         return with_fitted_temperature(finished, StoredBank(rows.embeddings, rows.ids, rows.labels), held_out)
     first, splits = len(rows.labels) - len(embedded.labels), adaptation.splits_added(embedded)
     return finish_set(adaptation.bundle, manifest, splits, rows, held_out, options=options, first=first)
+
+
+def _calibrated_by_leaving_out(finished: FinishedIndex, rows: IndexRows, options: IndexOptions) -> FinishedIndex:
+    bank, attacked = StoredBank(rows.embeddings, rows.ids, rows.labels), rows.flags & Flag.ATTACKED > 0
+    calibration = calibrated_by_leaving_out(finished.index, finished.manifest, bank, attacked, options.coverage)
+    return replace(finished, manifest=finished.manifest.model_copy(update={"calibration": calibration}))
 
 
 def open_bundle(directory: Path, options: IndexOptions, *, keeps: bool) -> Bundle:

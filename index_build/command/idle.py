@@ -5,7 +5,7 @@ import argparse
 from holdfast.index_build.options import IndexBuildError
 
 COMPUTING = {"batch_size", "threads", "device", "processes", "launcher"}
-SET = {"data", "data_dir", "calibration", "seed", "skip_unreadable", "max_pixels"}
+SET = {"data", "data_dir", "calibration", "few_shot", "seed", "skip_unreadable", "max_pixels"}
 RECALIBRATED_BY = {"bundle", "recalibrate", "data_dir", "coverage", "batch_size", "threads"}
 EMBEDDED_BY = {"bundle", "out", "shard", "half", *COMPUTING, *SET}
 ONLY_OF_A_SET = {"merge", *SET} - {"data", "data_dir"}

@@ -175,6 +175,12 @@ def _add_set(parser: argparse.ArgumentParser) -> None:
         help="images held out to calibrate credibility: a share below 1 of what is not kept for evaluation, or a number"
         " (default: a tenth, at most 1,000; what the set itself holds out stays so)",
     )
+    group.add_argument(
+        "--few-shot",
+        action="store_true",
+        help="for a few images a class: all become exemplars but what the set itself holds out (DIR/test/CLASS/*), and"
+        " credibility is calibrated by leaving out each exemplar once",
+    )
     group.add_argument("--seed", type=whole_number(0), default=0, help="of what is held out (default: %(default)s)")
     group.add_argument(
         "--skip-unreadable", action="store_true", help="leave out files that cannot be read as images, and say which"

@@ -49,11 +49,14 @@ def print_summary(directory: Path, manifest: Manifest) -> None:
         led_away = f"; {(attacked & (exemplars.flags & Flag.DISAGREES > 0)).sum():,} of them were led away on purpose"
     table.add_row("disagree with their neighbours", f"{record.disagreement_ratio:.2%} (flagged, kept{led_away})")
     table.add_row(*_calibration_row(manifest))
+    if manifest.calibration and (asked := manifest.calibration.left_out):
+        table.add_row("right, each exemplar left out once", str(Rate(asked.right, asked.images)))
     if record.data is not None:
         merged = "; exemplars of before were kept" if record.data.merged else ""
         if record.data.already_there:
             table.add_row("left out", f"{record.data.already_there:,} images that were exemplars already")
-        table.add_row("evaluated on", f"the {record.data.test_images:,} test images of {record.data.data}{merged}")
+        tested = f"the {record.data.test_images:,} test images of {record.data.data}{merged}"
+        table.add_row("evaluated on", tested if record.data.test_images else "nothing: put images into DIR/test/CLASS/")
     Console().print(table)
     print_flagged(directory, manifest, exemplars)
     bundle = shlex.quote(str(directory))
@@ -110,7 +113,9 @@ def _calibration_row(manifest: Manifest) -> tuple[str, str]:
     if calibration is None:
         return "credibility", "not calibrated: the set has no calibration part"
     images = len(calibration.nonconformity)
-    covered = f"{calibration.coverage:.1%} of {counted(images, 'held-out image')}"
+    whose = "exemplar, each left out once" if calibration.left_out else "held-out image"
+    many = "exemplars, each left out once" if calibration.left_out else "held-out images"
+    covered = f"{calibration.coverage:.1%} of {counted(images, whose, many)}"
     warning = describe_resolution(images, calibration.wanted)
     said = f"{calibration.abstain_below:.3f} (answers {covered})" + (f"\nwarning: {warning}" if warning else "")
     return "abstains below credibility", said

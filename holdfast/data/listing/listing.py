@@ -85,17 +85,20 @@ class ImageListing:
         """The rows of images without a label: int64 [n]."""
         return np.flatnonzero(self.parts == Part.UNLABELLED)
 
-    def split(self, *, calibration: int | None, seed: int) -> tuple[Rows, Rows, Rows]:
+    def split(self, *, calibration: int | None, seed: int, few_shot: bool = False) -> tuple[Rows, Rows, Rows]:
         """Return the rows of train, calibration and test: int64 each.
 
         A part that the set has is kept. Of a set without a test part a fifth of each class is drawn by `seed`, and then
-        `calibration` images of what remains; of a calibration part that the set has, as many are drawn, by default all.
+        `calibration` images of what remains; of a calibration part that the set has, as many are drawn, by default all. With
+        `few_shot` nothing is drawn.
 
         Raises:
             DataError: there are not so many.
 
         """
         train, held, test = (np.flatnonzero(self.parts == part) for part in LABELLED)
+        if few_shot:
+            return train, held, test
         if len(test) == 0:
             train, test = self._drawn(train, round(TEST_SHARE * len(train)), seed)
         if len(held) == 0:

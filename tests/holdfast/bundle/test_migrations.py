@@ -65,7 +65,7 @@ def test_schema_1_is_read_and_says_nothing(capfd: pytest.CaptureFixture[str], re
         | written["index"],
         "vote": {"prior_correction": 0, "class_weights": []} | written["vote"],
         "calibration": written["calibration"]
-        | {"nonconformity": shares, "wanted": 0.95, "kth_distances": [], "unknown_above": None},
+        | {"nonconformity": shares, "wanted": 0.95, "kth_distances": [], "unknown_above": None, "left_out": None},
         "uncalibrated": None,
         "training": {"continued": None, "augmentations": "", "hardened": True, "hardened_from": None}
         | written["training"]

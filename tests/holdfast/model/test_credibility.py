@@ -4,7 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from holdfast.model.credibility import Calibration, calibrate, calibrate_retriever, credibility, nonconformity, p_values
+from holdfast.model.credibility import (
+    Calibration,
+    calibrate,
+    calibrate_left_out,
+    calibrate_retriever,
+    credibility,
+    nonconformity,
+    p_values,
+)
 from holdfast.model.resolution import least_images
 from holdfast.model.retrieval.base import Bank, nearest
 from holdfast.model.retrieval.flat import FlatIndex
@@ -203,3 +211,25 @@ def test_what_is_no_calibration_is_refused(wrong: tuple[float, ...]) -> None:
 def test_nothing_to_calibrate_on_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
         calibrate(np.zeros((0, 3)), np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+@settings(max_examples=25, deadline=None)
+@given(VOTES, st.integers(0, 100))
+def test_leaving_out_each_exemplar_once_is_an_index_without_it(parameters, seed):
+    embeddings, labels = drawn(60, seed)
+    ids = np.random.default_rng(seed).permutation(200)[:60]
+    asked = Bank(embeddings[::7], ids[::7], labels[::7])
+    found = calibrate_left_out(FlatIndex.build(Bank(embeddings, ids, labels)), parameters, asked, classes=CLASSES)
+    shares, answers = [], []
+    for row in range(0, 60, 7):
+        others = np.delete(np.arange(60), row)
+        without = FlatIndex.build(Bank(embeddings[others], ids[others], labels[others]))
+        near = nearest(without, embeddings[[row]], parameters.k)
+        outcome = vote(near.similarities, near.labels, CLASSES, parameters)
+        shares.append(outcome.shares[0])
+        answers.append(outcome.labels[0])
+    expected = calibrate(np.array(shares), np.array(answers), labels[::7])
+    np.testing.assert_allclose(found.nonconformity, expected.nonconformity, atol=1e-4)
+    assert found.left_out is not None
+    assert (found.left_out.images, found.left_out.right) == (9, int((np.array(answers) == labels[::7]).sum()))
+    assert len(found.kth_distances) == 9
