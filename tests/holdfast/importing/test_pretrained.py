@@ -108,8 +108,9 @@ def test_a_processor_that_cannot_be_followed_is_said(vit, tmp_path, processor, s
     assert said in refused(copied(vit, tmp_path, **processor))
 
 
-def test_without_a_processor_it_is_said_what_is_needed(vit, tmp_path):
-    folder = copied(vit, tmp_path)
+@pytest.mark.parametrize("kind", ["vit", "clip"])
+def test_without_a_processor_it_is_said_what_is_needed(kind, tmp_path):
+    folder, _ = saved_models.save(kind, tmp_path / "model")
     (folder / "preprocessor_config.json").unlink()
     said = refused(folder)
     example = json.loads(said[said.index("{") :])
