@@ -166,11 +166,13 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
         wanted = [header[at] for at in _columns(path, header) if at is not None]
         number = 0
         for batch in file.iter_batches(batch_size=16_384, columns=wanted):
+            batch.validate(full=True)
             for cells in zip(*(batch.column(name).to_pylist() for name in wanted), strict=True):
                 number += 1
                 texts = [_text(cell) for cell in cells]
                 yield number, texts[0], texts[1], texts[2] if len(texts) == 3 else None, ""
-    except (ArrowException, OSError) as error:
+    # A damaged file says lengths and codes that no Python object has.
+    except (ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         raise DataError(f"{printable(str(path))} is no Parquet table that can be read: {error}") from error
 
 

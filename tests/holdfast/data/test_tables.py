@@ -161,6 +161,23 @@ def test_parquet_without_pyarrow_says_what_to_install(pictures, monkeypatch):
         list_images(pictures / "set.parquet")
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_damaged_parquet_table_is_refused_or_read(pictures, drawn):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    columns = {"path": [f"images/{i}.png" for i in range(6)], "label": list("aabbab")}
+    parquet.write_table(pyarrow.table(columns), pictures / "set.parquet")
+    content = bytearray((pictures / "set.parquet").read_bytes())
+    content[drawn.draw(st.integers(0, len(content) - 1))] ^= drawn.draw(st.integers(1, 255))
+    (pictures / "set.parquet").write_bytes(content)
+    try:
+        assert len(list_images(pictures / "set.parquet", skip_unusable=True)) <= 6
+    except DataError:
+        return
+
+
 @pytest.mark.parametrize("leaving", ["../outside.png", "images/../../outside.png", "{outside}"])
 def test_a_path_that_leaves_the_folder_of_its_table_is_refused_or_left_out(pictures, leaving):
     inner = pictures / "inner"
