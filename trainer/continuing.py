@@ -24,6 +24,7 @@ from holdfast.errors import HoldfastError, ImageError
 from holdfast.files import write_atomically
 from holdfast.model.preprocess import InputContract, decode_image
 from holdfast.trainer.config import TrainConfig
+from holdfast.trainer.encoders import GraphConfig
 from holdfast.trainer.objectives import (
     ClustersConfig,
     LabelFreeConfig,
@@ -74,7 +75,8 @@ def parent_config(run: Path) -> TrainConfig:
     """What the finished run in a folder was asked to do.
 
     Raises:
-        CheckpointError: there is none, it is damaged or not finished, or this holdfast does not know what it asks for.
+        CheckpointError: there is none, it is damaged or not finished, this holdfast does not know what it asks for, or it
+            hardened an encoder, which goes on by another command.
 
     """
     found = checkpoint.load(run)
@@ -84,6 +86,10 @@ def parent_config(run: Path) -> TrainConfig:
         raise CheckpointError(f"this holdfast cannot continue {run}, which asks for something else: {error}") from error
     if found.position.stage + 1 != len(config.stages) or found.position.step != config.stages[-1].steps:
         raise CheckpointError(f"{run} is not finished: finish it with --resume")
+    if isinstance(config.encoder, GraphConfig):
+        raise CheckpointError(
+            f"{run} hardened an encoder that existed, and so can its outcome be: holdfast robustify --from {run} --data DIR"
+        )
     return config
 
 

@@ -13,6 +13,7 @@ from holdfast.trainer.cost.encoder_cost import encoder_cost
 from holdfast.trainer.encoders import build_encoder
 from holdfast.trainer.export.bundle import describe_postprocessing, describe_stage
 from holdfast.trainer.loop.device import compute_dtype, device_of, precision_of
+from holdfast.trainer.loop.processes import count
 from holdfast.trainer.loop.recorder import Throughput
 
 
@@ -22,7 +23,8 @@ def describe_run(config: TrainConfig, splits: TrainingSplits) -> Table:
     precision = str(compute_dtype(precision_of(config, device))).removeprefix("torch.")
     table = property_table()
     table.add_row("data", _describe_data(config, splits))
-    table.add_row("held out", _describe_held_out(splits))
+    if splits.train.class_names:
+        table.add_row("held out", _describe_held_out(splits))
     table.add_row("encoder", f"{config.encoder}\n{encoder_cost(build_encoder(config.encoder))}")
     for number, stage in enumerate(config.stages):
         epochs = stage.steps * stage.batch_size / len(splits.learned_from)
@@ -32,13 +34,16 @@ def describe_run(config: TrainConfig, splits: TrainingSplits) -> Table:
     if after := describe_postprocessing(config):
         table.add_row("after it", ", ".join(after))
     table.add_row("threat model", str(config.threat))
-    table.add_row("on", f"{device.type}, {config.threads} threads, {precision}, seed {config.seed}")
+    processes = f"{count()} processes of " if count() > 1 else ""
+    table.add_row("on", f"{device.type}, {processes}{config.threads} threads, {precision}, seed {config.seed}")
     table.add_row("to", str(config.out))
     return table
 
 
 def _describe_data(config: TrainConfig, splits: TrainingSplits) -> str:
-    described = f"{config.data}: {len(splits.learned_from):,} images of {len(splits.class_names)} classes"
+    if not splits.train.class_names:
+        return f"{config.data}: {len(splits.learned_from):,} images without classes"
+    described = f"{config.data}: {len(splits.learned_from):,} images of {len(splits.train.class_names)} classes"
     return f"{described}, {len(splits.train):,} of them with a label" if splits.unlabelled is not None else described
 
 

@@ -14,6 +14,7 @@ from holdfast.bundle.reader import Bundle, read_manifest
 from holdfast.bundle.threat_model import ThreatModel
 from holdfast.trainer import cli as trainer_cli
 from holdfast.trainer.export.trained import load_trained
+from holdfast.trainer.state.source import ParentBundle
 from tests.holdfast.importing.foreign import channels_mean
 from tests.trainer.hardening.tiny_parents import bundle_of, photographs
 
@@ -69,6 +70,12 @@ def test_the_price_was_found_first(run):
     stage = json.loads((run / "checkpoint" / "dry_run.json").read_text())["stages"][0]
     assert stage["step"]["operations"] > 0
     assert stage["seconds"] > 0
+
+
+def test_it_goes_on_by_robustify_and_not_by_continue_with(run, flat, tmp_path, capsys):
+    assert cli.main(["train", str(run), "--continue-with", str(flat), "--out", str(tmp_path / "next")]) == 2
+    assert f"holdfast robustify --from {run}" in capsys.readouterr().err
+    assert ParentBundle.open(run).manifest.imported is not None
 
 
 @pytest.mark.slow
