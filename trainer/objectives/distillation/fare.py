@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from holdfast.attacks.pgd import frozen
 from holdfast.trainer.augment import WEAK, AugmentConfig, shared_flip, view
 from holdfast.trainer.encoders import ImageEncoder
 from holdfast.trainer.objectives.attack import AttackConfig
@@ -57,10 +58,17 @@ class FareConfig(AttackConfig):
 class Fare(TeacherObjective):
     """Stay where the original puts the clean image, however it is attacked."""
 
+    moved: Tensor
+
     def __init__(self, config: FareConfig, encoder: ImageEncoder) -> None:
         super().__init__(encoder)
         self.config = config
         self.names = ("robust", "clean") if config.clean_weight else ("robust",)
+        self.register_buffer("moved", torch.zeros(()), persistent=False)
+
+    def watched(self) -> dict[str, Tensor]:
+        """How far clean embeddings have moved from the original's: their mean squared distance."""
+        return {"moved": self.moved}
 
     def terms(self, encoder: ImageEncoder, batch: ImageBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw a view of each image, attack it, and pull it back."""
@@ -71,6 +79,8 @@ class Fare(TeacherObjective):
         def distance(embeddings: Tensor) -> Tensor:
             return (F.normalize(embeddings.float(), dim=1) - goal).square().sum(1)
 
+        with frozen(encoder), torch.no_grad():
+            self.moved.copy_(distance(encoder(clean)).mean())
         attacked = config.adversary(lambda pixels: distance(encoder(pixels)), clean, generator, encoder)
         if not config.clean_weight:
             return {"robust": distance(encoder(attacked)).mean()}

@@ -16,7 +16,10 @@ def terms_of(config, *, moved=False):
     if moved:
         with torch.no_grad():
             encoder.to1[3].weight.add_(0.1 * torch.randn_like(encoder.to1[3].weight))
-    return encoder, objective.terms(encoder, batch(), torch.Generator().manual_seed(1))
+    terms = objective.terms(encoder, batch(), torch.Generator().manual_seed(1))
+    if isinstance(config, FareConfig) and config.clean_weight:
+        assert config.clean_weight * objective.watched()["moved"].item() == pytest.approx(terms["clean"].item(), abs=1e-6)
+    return encoder, terms
 
 
 def test_the_original_unattacked_has_no_loss_and_an_attack_makes_one() -> None:
