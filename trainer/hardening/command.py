@@ -87,7 +87,7 @@ def _training_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("the training").add_argument
     add("--steps", type=_count, metavar="N", help="batches to learn from (default: 10 epochs, from 100 to 20,000 steps)")
     add("--batch-size", type=_count, metavar="N", help="images in each (default: 128 of up to 96 x 96 pixels, fewer of larger)")
-    add("--learning-rate", type=float, metavar="R", help="of Adam, at its peak (default: 1e-4; with adapters 1e-3)")
+    add("--learning-rate", type=float, metavar="R", help="of Adam, at its peak (default: 2e-5; with adapters 2e-4)")
     add("--weight-decay", type=float, default=0.0, metavar="W", help="pull of the weights towards 0 (default: 0)")
     add("--average", type=float, default=0.0, metavar="D", help="decay of the mean of weights that is kept (default: none is)")
     add("--clean-weight", type=float, default=0.0, metavar="C", help="of the clean image, for fare (default: 0, as published)")
