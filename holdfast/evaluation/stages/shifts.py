@@ -32,7 +32,7 @@ CAMERAS = 3
 ANGLE, KEPT = 15, 0.75
 """Degrees of a rotation; share of each side that a crop keeps."""
 
-PART_PIXELS = 2**22
+PART_VALUES = 2**22
 """Values that are changed at once."""
 
 Numbers = NDArray[np.float64]
@@ -108,7 +108,7 @@ MOVES: tuple[Callable[[Pixels], Pixels], ...] = (rotation, crop)
 def _in_parts(images: Pixels, change: Callable[..., Numbers], *of_each: Numbers) -> Pixels:
     """What `change` makes of images, and of what belongs to each, a few at a time: in float64 all would take much room."""
     moved = np.empty_like(images)
-    size = max(1, PART_PIXELS // max(1, images[:1].size))
+    size = max(1, PART_VALUES // max(1, images[:1].size))
     for start in range(0, len(images), size):
         part = slice(start, start + size)
         moved[part] = change(images[part], *(each[part] for each in of_each)).round().clip(0, 255)
