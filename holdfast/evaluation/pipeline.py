@@ -31,8 +31,8 @@ from holdfast.evaluation.sections import estimate_of, measure_all
 from holdfast.evaluation.stages.threats import ThreatCase, cases_of
 from holdfast.model.device_choice import DeviceChoice, Precision
 
-TIMED = 4
-"""Images whose embedding is timed, to say how long all will take."""
+TIMED, TIMED_PIXELS = 64, 2**18
+"""Images whose embedding is timed at most, to say how long all will take, and their pixels: five of 224 x 224."""
 
 LIBRARIES = ("pyautoattack", "art.attacks.evasion.hop_skip_jump")
 
@@ -199,7 +199,9 @@ def _identity(
 
 def _seconds_of_a_pass(context: EvaluationContext) -> float:
     """Of the victim's encoder, for each of a few images; the first time is left out, as it prepares what later ones have."""
-    pixels = to_pixels(context.images[:TIMED], context.victim.device)
+    _, height, width, _ = context.images.shape
+    some = context.images[: max(1, min(TIMED, TIMED_PIXELS // (height * width)))]
+    pixels = to_pixels(some, context.victim.device)
     seconds = []
     with torch.no_grad():
         for _ in range(2):

@@ -15,8 +15,8 @@ from holdfast.interrupts import TimeUpError
 
 T = TypeVar("T")
 
-LONG_S = 60.0
-"""What takes longer is announced."""
+LONG_S = 300.0
+"""What may take longer is announced. Most attacks end far sooner than they might, as what is fooled is not attacked again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class EvaluationRun:
             self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def announce(self) -> None:
-        """Before minutes of attack: how many images are attacked, how many at once, and for how long at most."""
+        """Before many minutes of attack: how many images are attacked, how many at once, and for how long at most."""
         seconds, images = self.estimate.seconds_left, self.context.images
         if self.progress is None or seconds is None or seconds < LONG_S:
             return
