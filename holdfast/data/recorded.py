@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from holdfast.bundle.manifest import IndexedSet, Manifest
+from holdfast.bundle.manifest import DataRecord, IndexedSet, Manifest
 from holdfast.data.digest import PartDigest, image_digests
 from holdfast.data.labelled import DataError, LabelledImages, Splits
 from holdfast.data.sets import load
@@ -69,11 +69,9 @@ def load_recorded(manifest: Manifest, directory: Path | None = None) -> Splits:
 
     """
     record, contract = manifest.trained.data, manifest.input
-    recorded = Path(record.directory) if record.directory is not None else None
     return load(
         record.name,
-        # A bundle may have come from elsewhere: what is not here may still be downloaded, or the loader says what it needs.
-        directory=directory or (recorded if recorded and recorded.exists() else None),
+        directory=_place_of(record, directory),
         size=contract.fitting,
         calibration=record.calibration,
         seed=record.seed,
@@ -101,8 +99,7 @@ def open_recorded(
 
     """
     record = manifest.trained.data
-    recorded = Path(record.directory) if record.directory is not None else None
-    where = directory or (recorded if recorded and recorded.exists() else None)
+    where = _place_of(record, directory)
     if record.name != "folder" or record.labels is not None or record.label_noise or where is None:
         return load_recorded(manifest, directory)
     streamed = open_if_large(
@@ -116,6 +113,13 @@ def open_recorded(
         max_pixels=record.max_pixels,
     )
     return streamed if streamed is not None else load_recorded(manifest, directory)
+
+
+def _place_of(record: DataRecord, directory: Path | None) -> Path | None:
+    """Where the set lies, as far as it is known here."""
+    # A bundle may have come from elsewhere: what is not here may still be downloaded, or the loader says what it needs.
+    recorded = Path(record.directory) if record.directory is not None else None
+    return directory or (recorded if recorded and recorded.exists() else None)
 
 
 def _load_indexed(
