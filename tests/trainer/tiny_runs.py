@@ -54,6 +54,13 @@ def twice(config: TrainConfig, monkeypatch: pytest.MonkeyPatch, steps: int) -> t
     """The run in one go, and the same run interrupted after `steps` and resumed, with the config of the resumed one."""
     whole = train.train(config, splits())
     broken = replace(config, out=config.out.with_name("broken"))
+    interrupted(monkeypatch, broken, splits(), steps)
+    resumed = replace(broken, resume=True)
+    return whole, train.train(resumed, splits()), resumed
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, config: TrainConfig, images: Splits, steps: int) -> None:
+    """Train until a ctrl-c after so many steps."""
     take_step, taken = train.take_step, []
 
     def take_step_or_stop(*arguments):
@@ -65,9 +72,7 @@ def twice(config: TrainConfig, monkeypatch: pytest.MonkeyPatch, steps: int) -> t
     with monkeypatch.context() as patch:
         patch.setattr(train, "take_step", take_step_or_stop)
         with pytest.raises(KeyboardInterrupt):
-            train.train(broken, splits())
-    resumed = replace(broken, resume=True)
-    return whole, train.train(resumed, splits()), resumed
+            train.train(config, images)
 
 
 def rows(config: TrainConfig) -> list[dict[str, str]]:

@@ -19,7 +19,7 @@ from holdfast.trainer.state.checkpoint import CheckpointError
 from holdfast.trainer.state.source import ParentBundle
 from tests.holdfast.importing.foreign import channels_mean
 from tests.trainer.hardening.tiny_parents import bundle_of, distances, hardened, photographs, run_of
-from tests.trainer.tiny_runs import rows, same
+from tests.trainer.tiny_runs import interrupted, rows, same
 
 ROOT = Path(__file__).parents[3]
 STRONG = ["--epsilon", "8/255", "--batch-size", "8", "--attack-steps", "3"]
@@ -103,21 +103,6 @@ def test_adapters_leave_the_weights_below_them_and_are_exported_as_one_with_them
     trained.load_state_dict(checkpoint.load(config.out).part("encoder."))
     with torch.no_grad():
         torch.testing.assert_close(trained(pixels), load_trained(config.out)(pixels))
-
-
-def interrupted(monkeypatch, config, splits, steps):
-    take_step, taken = train.take_step, []
-
-    def take_step_or_stop(*arguments):
-        taken.append(1)
-        if len(taken) > steps:
-            raise KeyboardInterrupt
-        return take_step(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "take_step", take_step_or_stop)
-        with pytest.raises(KeyboardInterrupt):
-            train.train(config, splits)
 
 
 @pytest.mark.parametrize("flags", [["--adapters", "2", "--average", "0.5"], ["--method", "ssat", "--freeze", "2"]])

@@ -1,5 +1,6 @@
 """UGAN: each term reaches its own player alone, images that are only judged leave no trace, and arms leave terms out."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -57,6 +58,20 @@ def owners(encoder: ImageEncoder, objective: Objective) -> dict[str, list[nn.Par
 
 def moved(parameters: list[nn.Parameter]) -> bool:
     return any(parameter.grad is not None and bool((parameter.grad != 0).any()) for parameter in parameters)
+
+
+def moved_by_a_step(
+    terms: dict[str, torch.Tensor], optimiser: torch.optim.Optimizer, players: Mapping[str, Sequence[nn.Parameter]]
+) -> set[str]:
+    """Players whose weights a step on these terms changes."""
+    before = {name: [p.detach().clone() for p in parameters] for name, parameters in players.items()}
+    torch.stack(list(terms.values())).sum().backward()
+    take_step(terms, optimiser, _stage())
+    return {
+        name
+        for name, parameters in players.items()
+        if any(not torch.equal(a, b) for a, b in zip(before[name], parameters, strict=True))
+    }
 
 
 @pytest.mark.parametrize("networks", ["dense", "convolutional"])
@@ -153,15 +168,7 @@ def test_the_classifier_may_learn_alone_first() -> None:
     assert terms["entropy"].item() == pytest.approx(later["entropy"].item(), rel=1e-4)
     assert terms["balance"].item() == pytest.approx(BALANCE_ALONE * later["balance"].item(), rel=1e-4)
     optimiser, players = build_optimiser(_stage(), encoder, objective), owners(encoder, objective)
-    before = {name: [p.detach().clone() for p in parameters] for name, parameters in players.items()}
-    torch.stack(list(terms.values())).sum().backward()
-    take_step(terms, optimiser, _stage())
-    changed = {
-        name
-        for name, parameters in players.items()
-        if any(not torch.equal(a, b) for a, b in zip(before[name], parameters, strict=True))
-    }
-    assert changed == {"classifier"}
+    assert moved_by_a_step(terms, optimiser, players) == {"classifier"}
     objective.prepare(encoder, images(), 6)
     assert set(objective.terms(encoder, images(), torch.Generator())) == TERMS["ugan"]
 
@@ -190,17 +197,10 @@ def test_players_take_turns_where_that_is_asked_for() -> None:
     optimiser = build_optimiser(_stage(), encoder, objective)
     players, turns = owners(encoder, objective), []
     for step in range(1, 5):
-        before = {name: [p.detach().clone() for p in parameters] for name, parameters in players.items()}
         optimiser.zero_grad()
         objective.prepare(encoder, images(), step)
         terms = objective.terms(encoder, images(), torch.Generator().manual_seed(step))
-        torch.stack(list(terms.values())).sum().backward()
-        take_step(terms, optimiser, _stage())
-        changed = {
-            name
-            for name, parameters in players.items()
-            if any(not torch.equal(a, b) for a, b in zip(before[name], parameters, strict=True))
-        }
+        changed = moved_by_a_step(terms, optimiser, players)
         assert len(changed) == 1
         turns += changed
     assert set(turns) == set(players)
